@@ -1,0 +1,48 @@
+"""Benchmarks and efficiency profiles of facial-expression-recognition networks in PyTorch.
+
+The public names, each imported when it is first used, so that ``import fer_bench`` does not load PyTorch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fer_bench.building import Build, create_model, load_checkpoint
+    from fer_bench.errors import FerBenchError
+    from fer_bench.profilers.static import Count, count
+    from fer_bench.profilers.trace import Trace, trace
+    from fer_bench.registry import ModelSpec, find, list_models
+
+_HOMES = {
+    "Build": "building",
+    "create_model": "building",
+    "load_checkpoint": "building",
+    "FerBenchError": "errors",
+    "Count": "profilers.static",
+    "count": "profilers.static",
+    "Trace": "profilers.trace",
+    "trace": "profilers.trace",
+    "ModelSpec": "registry",
+    "find": "registry",
+    "list_models": "registry",
+}
+
+__all__ = [
+    "Build",
+    "Count",
+    "FerBenchError",
+    "ModelSpec",
+    "Trace",
+    "count",
+    "create_model",
+    "find",
+    "list_models",
+    "load_checkpoint",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"fer_bench.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'fer_bench' has no attribute {name!r}")

@@ -1,0 +1,393 @@
+"""Make the network of a ModelSpec, on any device, and load a checkpoint into it."""
+
+import ast
+import contextlib
+import importlib
+import importlib.util
+import inspect
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from fer_bench import registry
+from fer_bench.errors import BuildError, CheckpointError
+from fer_bench.registry import ModelSpec
+
+Factory = Callable[..., nn.Module]
+
+_FILLS = frozenset({Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_, Tensor.erfinv_, Tensor.clamp_})
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Skip filling meta tensors with initial values: they have none, and the calls are most of a build's time."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in _FILLS and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How to build a network: everything beside its ModelSpec.
+
+    Attributes:
+        num_classes: outputs; None for the sheet's.
+        input_shape: (C, H, W) of the images; None for the sheet's.
+        arguments: further arguments of the factory, by name.
+    """
+
+    num_classes: int | None = None
+    input_shape: tuple[int, int, int] | None = None
+    arguments: Mapping[str, Any] | None = None
+
+
+DEFAULT_BUILD = Build()
+
+
+def input_shape(spec: ModelSpec, build: Build) -> tuple[int, int, int]:
+    """Give (C, H, W) of the images that a network will see.
+
+    Raises:
+        BuildError: the size is below what the network runs at, or not positive.
+    """
+    shape = build.input_shape or spec.input_shape
+    if shape is None:
+        import timm
+
+        config = timm.get_pretrained_cfg(spec.target)
+        channels, height, width = config.input_size if config else registry.DEFAULT_INPUT
+        shape = channels, height, width
+    if min(shape) < 1:
+        raise BuildError(f"the input {'x'.join(map(str, shape))} is empty: channels, height and width start at 1")
+    if min(shape[1:]) < spec.min_size:
+        size = "x".join(map(str, shape))
+        raise BuildError(f"{spec.name} cannot run at {size}: it needs {spec.min_size}x{spec.min_size} pixels or more")
+    return shape
+
+
+def create(spec: ModelSpec, build: Build = Build(), device: str = "cpu") -> nn.Module:  # frozen
+    """Build a network, in eval mode.
+
+    Args:
+        spec: which one.
+        build: classes, input and arguments.
+        device: "meta" builds without memory or initial values; a factory that cannot do so fails.
+
+    Raises:
+        BuildError: the factory is not there, takes no such argument, raises, or returns something else.
+    """
+    factory, in_channels_name = _factory(spec)
+    arguments = _arguments(spec, factory, build, in_channels_name)
+    channels = input_shape(spec, build)[0]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # stdout may carry JSON
+        if device == "meta":
+            stack.enter_context(torch.device("meta"))
+            stack.enter_context(_WithoutInitialisation())
+        try:
+            model = factory(**arguments)
+        except (Exception, SystemExit) as error:
+            given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+            raise BuildError(f"{spec.name}: the factory failed at ({given}): {_brief(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise BuildError(f"{spec.name}: the factory returned {type(model).__name__}, expected a torch.nn.Module")
+    if spec.source == "torchvision" and channels != 3:
+        from fer_bench.models.torchvision_nets import replace_first_conv
+
+        replace_first_conv(model, channels)
+    return model.eval().to(device) if device != "meta" else model.eval()
+
+
+def create_model(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    checkpoint: str | Path | None = None,
+    **arguments: Any,
+) -> nn.Module:
+    """Build a network by name, on the CPU, in eval mode.
+
+    Args:
+        name: a name of ``list_models()``, ``timm:NAME``, ``torchvision:NAME``, ``file.py:factory`` or
+        ``module:factory``.
+        num_classes: outputs; by default those of the sheet.
+        in_channels: channels of the images; by default those of the sheet. For a torchvision or timm network another
+            number replaces the first convolution.
+        checkpoint: a file of weights to load, in the network's own layout or a published one.
+        **arguments: further arguments of the factory.
+
+    Raises:
+        UnknownModelError, BuildError, CheckpointError: see ``registry.find``, ``create`` and ``load_checkpoint``.
+    """
+    spec = registry.find(name)
+    shape = None
+    if in_channels is not None:
+        known = spec.input_shape or registry.DEFAULT_INPUT
+        shape = (in_channels, *known[1:])
+    model = create(spec, Build(num_classes, shape, arguments))
+    if checkpoint is not None:
+        load_checkpoint(model, checkpoint, spec)
+    return model
+
+
+def parse_arguments(settings: Sequence[str]) -> dict[str, Any]:
+    """Read ``key=value`` settings; a value is a Python literal or else a string.
+
+    Raises:
+        BuildError: a setting has no "=".
+    """
+    arguments = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise BuildError(f"--set {setting!r} is not KEY=VALUE")
+        try:
+            arguments[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            arguments[key] = text
+    return arguments
+
+
+def _brief(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+
+
+def _factory(spec: ModelSpec) -> tuple[Factory, str]:
+    """Import a factory; also the name of its argument for image channels, "" if the caller must replace the layer."""
+    if spec.source == "timm":
+        import timm
+
+        if not timm.is_model(spec.target):
+            raise BuildError(f"timm has no model {spec.target!r}; timm.list_models() names those that it has")
+
+        def from_timm(**arguments: Any) -> nn.Module:
+            model: nn.Module = timm.create_model(spec.target, pretrained=False, **arguments)
+            return model
+
+        return from_timm, "in_chans"
+    if spec.source == "torchvision":
+        import torchvision
+
+        try:
+            builder = torchvision.models.get_model_builder(spec.target)
+        except ValueError as error:
+            raise BuildError(f"torchvision has no model {spec.target!r}") from error
+
+        def from_torchvision(**arguments: Any) -> nn.Module:
+            options = {"init_weights": False} if spec.target in ("googlenet", "inception_v3") else {}
+            model: nn.Module = builder(weights=None, **{**options, **arguments})
+            return model
+
+        return from_torchvision, ""
+    if spec.source == "zoo":
+        module = importlib.import_module(f"fer_bench.models.{spec.target}")
+        name = spec.name
+    else:
+        module, name = _user_module(spec)
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        raise BuildError(f"{spec.name}: {module.__name__} has no function {name!r}")
+    return factory, "in_channels"
+
+
+def _user_module(spec: ModelSpec) -> tuple[Any, str]:
+    place, _, name = spec.target.rpartition(":") if spec.source == "file" else spec.name.rpartition(":")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            if spec.source == "file":
+                path = Path(place).resolve()
+                if not path.is_file():
+                    raise BuildError(f"there is no file {place}")
+                found = importlib.util.spec_from_file_location(path.stem, path)
+                if found is None or found.loader is None:
+                    raise BuildError(f"{place} cannot be imported as Python")
+                module = importlib.util.module_from_spec(found)
+                sys.path.insert(0, str(path.parent))  # its neighbours, as Python itself finds them for a script
+                sys.modules[path.stem] = module  # pickling and dataclasses look a class up by its module
+                found.loader.exec_module(module)
+            else:
+                if os.getcwd() not in sys.path:
+                    sys.path.insert(0, os.getcwd())
+                module = importlib.import_module(place)
+    except BuildError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BuildError(f"{spec.name}: cannot import {place}: {_brief(error)}") from error
+    return module, name
+
+
+def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name: str) -> dict[str, Any]:
+    """Choose the factory's arguments: what it takes, and what the user asked for even if it does not."""
+    arguments = dict(build.arguments or {})
+    parameters = inspect.signature(factory).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    classes = spec.num_classes if build.num_classes is None else build.num_classes
+    if classes < 1:
+        raise BuildError(f"{classes} classes: a classifier needs at least 1")
+    if unknown := [key for key in arguments if key not in parameters and not anything]:
+        takes = ", ".join(p for p in parameters)
+        raise BuildError(f"{spec.name} takes no argument {', '.join(unknown)}; it takes: {takes or 'none'}")
+    channels, height, width = input_shape(spec, build)
+    wanted: dict[str, tuple[int, bool]] = {"num_classes": (classes, build.num_classes is not None)}
+    if in_channels_name:
+        changed = channels != (spec.input_shape or (3,))[0]
+        wanted[in_channels_name] = (channels, changed)
+    for key, (value, asked) in wanted.items():
+        if key in parameters or anything:
+            arguments.setdefault(key, value)
+        elif asked:
+            raise BuildError(f"{spec.name}: its factory takes no {key}, so that {value} cannot be had")
+    if "input_size" in parameters and "input_size" not in arguments:
+        if height != width:
+            raise BuildError(f"{spec.name} needs square images: its first fully connected layer depends on their size")
+        arguments["input_size"] = height
+    return arguments
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+_CONTAINERS = ("net", "state_dict", "model_state_dict", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What became of a checkpoint's entries, by key.
+
+    Attributes:
+        container: the entry that held the weights, or "".
+        loaded: keys that the network took.
+        missing: keys of the network that the checkpoint lacks; it keeps their initial values.
+        unexpected: keys of the checkpoint that the network has not.
+        mismatched: keys in both, of different shapes: "key: (checkpoint) against (network)".
+    """
+
+    container: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+    @property
+    def complete(self) -> bool:
+        return not (self.missing or self.unexpected or self.mismatched)
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
+    """Read a file of weights: a state dict, bare or inside a container, pickled by PyTorch or as safetensors.
+
+    Pickles are read with ``weights_only``: a file that would run code is refused.
+
+    Returns:
+        The flat state dict without ``module.`` prefixes, and the container's key or "".
+
+    Raises:
+        CheckpointError: the file is missing, truncated, would run code, or holds no tensors.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is refused: it is no PyTorch checkpoint, or it asks to run code when it is read. "
+            "Save only the state_dict (tensors) and try again"
+        ) from error
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read, it may be truncated: {_brief(error)}") from error
+    container = ""
+    while isinstance(content, Mapping):
+        inner = next((key for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        container, content = inner, content[inner]
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        raise CheckpointError(f"{path} holds no tensors; its keys are {', '.join(map(str, list(content)[:8]))}")
+    while all(key.startswith("module.") for key in state):  # what DataParallel adds
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    return state, container
+
+
+def load_checkpoint(
+    model: nn.Module, path: str | Path, spec: ModelSpec | None = None, *, strict: bool = True
+) -> LoadReport:
+    """Load a file of weights into a network.
+
+    Args:
+        model: the network; a strict load that fails leaves it as it was.
+        path: the file (see ``read_checkpoint``).
+        spec: its ModelSpec, so that published layouts of its family are recognised.
+        strict: raise unless every key fits; otherwise load what fits and report the rest.
+
+    Raises:
+        CheckpointError: the file cannot be read, or (strict) keys are missing, unexpected or of another shape.
+    """
+    state, container = read_checkpoint(path)
+    if spec is not None and spec.source == "zoo":
+        family = importlib.import_module(f"fer_bench.models.{spec.target}")
+        convert = getattr(family, "convert_state_dict", None)
+        if convert is not None:
+            state = convert(state)
+    own = model.state_dict()
+    mismatched = {key for key, value in state.items() if key in own and value.shape != own[key].shape}
+    fitting = {key: value for key, value in state.items() if key in own and key not in mismatched}
+    report = LoadReport(
+        container=container,
+        loaded=tuple(sorted(fitting)),
+        # Files from before PyTorch 0.4.1 lack this counter, which does not change the network's output.
+        missing=tuple(sorted(key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked"))),
+        unexpected=tuple(sorted(state.keys() - own.keys())),
+        mismatched=tuple(
+            f"{key}: {tuple(state[key].shape)} against {tuple(own[key].shape)}" for key in sorted(mismatched)
+        ),
+    )
+    if strict and not report.complete:
+        raise CheckpointError(f"{path} does not fit {type(model).__name__}: {describe(report)}")
+    model.load_state_dict(fitting, strict=False)
+    return report
+
+
+def describe(report: LoadReport, most: int | None = 5) -> str:
+    """Say what became of a checkpoint; at most so many keys of each kind, or all."""
+    parts = [f"{len(report.loaded)} entries fit"]
+    for keys, what in (
+        (report.missing, "missing"),
+        (report.unexpected, "unexpected"),
+        (report.mismatched, "of another shape (is --classes right?)"),
+    ):
+        if keys:
+            shown = ", ".join(keys[:most]) + (", ..." if most is not None and len(keys) > most else "")
+            parts.append(f"{len(keys)} {what}: {shown}")
+    return "; ".join(parts)
+
+
+def example_inputs(shape: Sequence[int], batch: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Make a batch of images (batch, C, H, W): standard normal values, or none on the meta device."""
+    return torch.randn(batch, *shape, device=device, dtype=dtype)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Send what a network prints to stderr, so that stdout keeps to the report."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield

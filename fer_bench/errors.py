@@ -1,0 +1,33 @@
+"""The errors that a user can cause. Each message says what was given, what was expected and what to do."""
+
+
+class FerBenchError(Exception):
+    """A mistake or a condition that the user can mend; the CLI prints it without a traceback."""
+
+
+class UnknownModelError(FerBenchError):
+    """No network goes by that name."""
+
+
+class SheetError(FerBenchError):
+    """A sheet does not say what a sheet must say."""
+
+
+class BuildError(FerBenchError):
+    """A factory did not give a network."""
+
+
+class CheckpointError(FerBenchError):
+    """A checkpoint cannot be read, or is another network's."""
+
+
+class CountingError(FerBenchError):
+    """A network cannot run on the given input, so that it cannot be counted."""
+
+
+class DeviceError(FerBenchError):
+    """The device asked for is not there."""
+
+
+class StoreError(FerBenchError):
+    """Results cannot be written or read."""
