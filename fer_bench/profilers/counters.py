@@ -1,0 +1,109 @@
+"""Other tools' counts, each under its own name with its own unit, and what each of them missed.
+
+Published tables were made with these. What they return is never mixed with ours: thop and fvcore give MACs with some
+element-wise work added, PyTorch's FlopCounterMode gives FLOPs (two a MAC), and each leaves something out without a
+word.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from fer_bench.profilers.trace import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class OtherCount:
+    """What another tool says of one network.
+
+    Attributes:
+        tool: its name and version.
+        value: its figure for the whole batch, in its unit.
+        unit: "MACs" or "FLOPs", by what its formulas really do.
+        parameters: its count of parameters, where it has one.
+        missed: MACs by our convention that it did not see, by operator or module type; for fvcore, calls of operators
+            that it says it does not support.
+    """
+
+    tool: str
+    value: int
+    unit: str
+    parameters: int | None = None
+    missed: Mapping[str, int] = field(default_factory=dict)
+
+
+def _torch(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(inputs)
+    theirs: dict[str, int] = {}
+    for operator, flops in counter.get_flop_counts()["Global"].items():
+        name = f"aten::{str(operator).split('.')[-1]}"
+        theirs[name] = theirs.get(name, 0) + flops // 2
+    total = counter.get_total_flops()
+    missed = {} if total // 2 == ours.forward_macs else _less(ours, theirs)
+    return OtherCount(f"torch {torch.__version__}", total, "FLOPs", missed=missed)
+
+
+def _less(ours: Trace, theirs: Mapping[str, int]) -> dict[str, int]:
+    """Say by how much another tool's MACs fall short of ours, by operator."""
+    short = {name: op.macs - theirs.get(name, 0) for name, op in ours.operators.items()}
+    return {name: macs for name, macs in short.items() if macs > 0}
+
+
+def _fvcore(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
+    from importlib.metadata import version
+
+    from fvcore.nn import FlopCountAnalysis, parameter_count
+
+    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
+    analysis = FlopCountAnalysis(model, inputs)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    total, parameters = int(analysis.total()), int(parameter_count(model)[""])
+    unsupported = {str(name): int(calls) for name, calls in analysis.unsupported_ops().items()}
+    return OtherCount(f"fvcore {version('fvcore')}", total, "MACs", parameters, unsupported)
+
+
+def _thop(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
+    from importlib.metadata import version
+
+    import thop
+    from thop.profile import register_hooks
+
+    # thop hooks modules of exactly the types that it knows; products in any other module are invisible to it.
+    missed: dict[str, int] = {}
+    for path, macs in ours.modules.items():
+        kind = type(model.get_submodule(path))
+        if macs and kind not in register_hooks:
+            missed[kind.__name__] = missed.get(kind.__name__, 0) + macs
+    with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+        macs, parameters = thop.profile(model, inputs=(inputs,), verbose=False)
+    return OtherCount(f"thop {version('thop')}", int(macs), "MACs", int(parameters), missed)
+
+
+COUNTERS: dict[str, Callable[[nn.Module, Tensor, Trace], OtherCount]] = {
+    "torch": _torch,
+    "fvcore": _fvcore,
+    "thop": _thop,
+}
+
+
+def count_with(tool: str, model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
+    """Count a network with another tool, on the CPU.
+
+    Args:
+        tool: a key of ``COUNTERS``.
+        model: the network, on the CPU, in eval mode; thop leaves buffers in it, so give it one to spoil.
+        inputs: images, (N, C, H, W).
+        ours: our own trace of the same network and batch, to say what the tool missed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tools run on deprecated parts of PyTorch, which is theirs to mend
+        return COUNTERS[tool](model, inputs, ours)

@@ -1,0 +1,209 @@
+"""The static metrics of one network: what can be told without running any arithmetic."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from fer_bench import building
+from fer_bench.building import DEFAULT_BUILD, Build
+from fer_bench.errors import BuildError, CountingError
+from fer_bench.profilers.activations import measure_activations
+from fer_bench.profilers.counters import OtherCount, count_with
+from fer_bench.profilers.layers import LayerCounts, count_layers
+from fer_bench.profilers.macs import measure_macs, per_sample
+from fer_bench.profilers.operators import CONVENTION
+from fer_bench.profilers.params import ParameterCounts, count_parameters
+from fer_bench.profilers.trace import Trace, trace
+from fer_bench.records import Json, Measurement
+from fer_bench.registry import ModelSpec
+
+# Batch norm cannot train on one value a channel, which is what a 1x1 map of one image is.
+SMALLEST_TRAINING_BATCH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What was counted of one network. ``training`` and ``others`` are there if asked for."""
+
+    spec: ModelSpec
+    input_shape: tuple[int, int, int]
+    num_classes: int | None
+    parameters: ParameterCounts
+    layers: LayerCounts
+    inference: Trace
+    training: Trace | None = None
+    others: tuple[OtherCount, ...] = ()
+
+    def row(self) -> dict[str, Json]:
+        """Give the count as the JSON object that ``fer-bench count --format json`` promises."""
+        counts = dataclasses.asdict(self.parameters)
+        state_dict_bytes, checkpoint_bytes = counts.pop("state_dict_bytes"), counts.pop("checkpoint_bytes")
+        macs = per_sample(self.inference.macs, self.inference.batch)
+        row: dict[str, Json] = {
+            "name": self.spec.name,
+            "title": self.spec.title,
+            "status": self.spec.status,
+            "input_shape": list(self.input_shape),
+            "num_classes": self.num_classes,
+            "batch": self.inference.batch,
+            "parameters": {**counts, "total": self.parameters.total},
+            "macs": macs,
+            "flops": 2 * macs,
+            "convention": CONVENTION,
+            "uncounted": self.inference.uncounted,
+            "counted_on": self.inference.counted_on,
+            "peak_activation_bytes": self.inference.peak_bytes,
+            "layers": dataclasses.asdict(self.layers),
+            "state_dict_bytes": state_dict_bytes,
+            "checkpoint_bytes": checkpoint_bytes,
+            "note": self.spec.note,
+            "uncertain": list(self.spec.uncertain),
+        }
+        if self.training is not None:
+            batch = self.training.batch
+            row["training"] = {
+                "batch": batch,
+                "macs": per_sample(self.training.macs, batch),
+                "forward_macs": per_sample(self.training.forward_macs, batch),
+                "backward_macs": per_sample(self.training.backward_macs, batch),
+                "peak_activation_bytes": self.training.peak_bytes,
+                "uncounted": self.training.uncounted,
+            }
+        if self.others:
+            row["counters"] = {other.tool.split()[0]: dataclasses.asdict(other) for other in self.others}
+        return row
+
+    def by_module(self) -> list[dict[str, Json]]:
+        """Give MACs a sample by module, in the order of the network, each module's own and with all inside it."""
+        own = self.inference.modules
+        total = self.inference.macs or 1
+        paths = dict.fromkeys(own)
+        for path in own:  # the modules around them, which have no products of their own
+            while path:
+                path = path.rpartition(".")[0]
+                paths.setdefault(path)
+        rows = []
+        for path in sorted(paths, key=_natural):
+            prefix = f"{path}." if path else ""
+            inside = sum(macs for other, macs in own.items() if other == path or other.startswith(prefix))
+            rows.append(
+                {
+                    "module": path or "(network)",
+                    "own_macs": per_sample(own.get(path, 0), self.inference.batch),
+                    "macs": per_sample(inside, self.inference.batch),
+                    "share": inside / total,
+                }
+            )
+        return rows
+
+    def by_operator(self) -> list[dict[str, Json]]:
+        """Give calls and MACs a sample by operator: counted ones by cost, then uncounted ones, then declared zeros."""
+        order = {"counted": 0, "uncounted": 1, "zero": 2}
+        operators = sorted(
+            self.inference.operators.items(), key=lambda item: (order[item[1].kind], -item[1].macs, -item[1].calls)
+        )
+        return [
+            {
+                "operator": name,
+                "kind": operator.kind,
+                "calls": operator.calls,
+                "macs": per_sample(operator.macs, self.inference.batch),
+            }
+            for name, operator in operators
+        ]
+
+    def measurements(self) -> list[Measurement]:
+        """Give the count as measurements, one value each."""
+        row = self.row()
+        counts = {f"parameters.{key}": value for key, value in row["parameters"].items()}
+        counts |= {f"layers.{key}": value for key, value in row["layers"].items()}
+        sizes = {key: row[key] for key in ("state_dict_bytes", "checkpoint_bytes")}
+        return [
+            *(Measurement(metric, "count", (value,)) for metric, value in counts.items()),
+            *(Measurement(metric, "bytes", (value,)) for metric, value in sizes.items()),
+            measure_macs(self.inference),
+            measure_activations(self.inference),
+        ]
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """Sort key that has layer 10 after layer 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in path.split(".")] if path else []
+
+
+def count(
+    spec: ModelSpec,
+    build: Build = DEFAULT_BUILD,
+    *,
+    batch: int = 1,
+    train: bool = False,
+    counters: Sequence[str] = (),  # frozen
+) -> Count:
+    """Build a network on meta tensors and count it; where it cannot be built there, on the CPU.
+
+    Args:
+        spec: which network.
+        build: classes, input and arguments.
+        batch: images in the pass; MACs are given a sample, activation bytes for the batch.
+        train: also trace a training step, of at least two images.
+        counters: other tools to ask too: "torch", "fvcore", "thop".
+
+    Raises:
+        BuildError: the network cannot be built.
+        CountingError: it cannot run on this input.
+    """
+    if batch < 1:
+        raise CountingError(f"a batch of {batch} images cannot be counted; it starts at 1")
+    shape = building.input_shape(spec, build)
+    model = _on_meta_or_cpu(spec, build)
+    with building.quiet():
+        try:
+            inference = trace(model, (_images(shape, batch),))
+        except CountingError:
+            if not _is_meta(model):
+                raise
+            model = building.create(spec, build, "cpu")
+            inference = trace(model, (_images(shape, batch),))
+        training = None
+        if train:
+            images = _images(shape, max(batch, SMALLEST_TRAINING_BATCH))
+            training = trace(model.train(), (images,), train=True)
+            model.eval()
+        others = []
+        for tool in counters:
+            fresh = building.create(spec, build, "cpu")
+            others.append(count_with(tool, fresh, building.example_inputs(shape, batch, "cpu"), inference))
+    logits = inference.outputs[0] if len(inference.outputs) == 1 else ()
+    return Count(
+        spec=spec,
+        input_shape=shape,
+        num_classes=logits[1]
+        if len(logits) == 2
+        else spec.num_classes
+        if build.num_classes is None
+        else build.num_classes,
+        parameters=count_parameters(model),
+        layers=count_layers(inference),
+        inference=inference,
+        training=training,
+        others=tuple(others),
+    )
+
+
+def _images(shape: tuple[int, int, int], batch: int) -> torch.Tensor:
+    return torch.empty(batch, *shape, device="meta")
+
+
+def _is_meta(model: nn.Module) -> bool:
+    return any(tensor.is_meta for tensor in model.parameters())
+
+
+def _on_meta_or_cpu(spec: ModelSpec, build: Build) -> nn.Module:
+    try:
+        return building.create(spec, build, "meta")
+    except BuildError:
+        # It reads values while it is being made. If the CPU cannot build it either, that error is the one to tell.
+        return building.create(spec, build, "cpu")
