@@ -1,0 +1,43 @@
+"""Rows as CSV: raw values in base units, so that a spreadsheet or a script can go on with them."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+
+from fer_bench.records import Json
+from fer_bench.tables import Table
+
+
+def to_csv(table: Table) -> str:
+    """Write a table's raw values under their keys."""
+    return rows_to_csv({column.key: row.get(column.key) for column in table.columns} for row in table.rows)
+
+
+def rows_to_csv(rows: Iterable[Mapping[str, Json]]) -> str:
+    """Write JSON objects as rows: fields of objects get dotted names, lists and free mappings stay JSON."""
+    flat = [_flat(row) for row in rows]
+    fields = list(dict.fromkeys(key for row in flat for key in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+# Objects whose fields are the same in every row; others, as calls by operator, would make a column of each operator.
+_RECORDS = ("parameters", "layers", "training")
+
+
+def _flat(row: Mapping[str, Json]) -> dict[str, Json]:
+    flat: dict[str, Json] = {}
+    for key, value in row.items():
+        if key in _RECORDS and isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": _plain(part) for inner, part in value.items()}
+        else:
+            flat[key] = _plain(value)
+    return flat
+
+
+def _plain(value: Json) -> Json:
+    return json.dumps(value) if isinstance(value, list | tuple | Mapping) else value
