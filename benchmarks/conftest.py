@@ -1,0 +1,27 @@
+"""What several benchmarks of one session say together, drawn at its end."""
+
+import pytest
+
+_RATIOS = pytest.StashKey[dict[tuple[str, str], tuple[float, float]]]()
+
+
+@pytest.fixture
+def counting_ratios(request):
+    """Take (seconds, MACs) by (tool, network), for the table of ratios."""
+    return request.config.stash.setdefault(_RATIOS, {})
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    seen = config.stash.get(_RATIOS, {})
+    names = [name for tool, name in seen if tool == "ours"]
+    if not names:
+        return
+    terminalreporter.section("time over ours (MACs against ours)")
+    terminalreporter.write_line(f"{'':24}" + "".join(f"{name:>26}" for name in names))
+    for tool in dict.fromkeys(tool for tool, _ in seen):
+        cells = []
+        for name in names:
+            seconds, macs = seen.get((tool, name), (float("nan"), float("nan")))
+            ours_s, ours_macs = seen["ours", name]
+            cells.append(f"{seconds / ours_s:.2f}x ({100 * (macs / ours_macs - 1):+.2f} %)")
+        terminalreporter.write_line(f"{tool:24}" + "".join(f"{cell:>26}" for cell in cells))
