@@ -1,13 +1,14 @@
 """Make the network of a ModelSpec, on any device, and load a checkpoint into it."""
 
-import ast
 import contextlib
 import importlib
 import importlib.util
 import inspect
+import math
 import os
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,29 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fer_bench import registry
+from fer_bench import registry, units
 from fer_bench.errors import BuildError, CheckpointError
 from fer_bench.registry import ModelSpec
 
 Factory = Callable[..., nn.Module]
 
-_FILLS = frozenset({Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_, Tensor.erfinv_, Tensor.clamp_})
+_LARGEST_INPUT = 2**31  # values: 8 GiB of float32, and far from the 2**63 bytes that PyTorch can address
+
+# What gives a tensor its initial values. PyTorch's own four reach a mode whole, and would leave it for what they call.
+_FILLS = frozenset(
+    {
+        Tensor.uniform_,
+        Tensor.normal_,
+        Tensor.fill_,
+        Tensor.zero_,
+        Tensor.erfinv_,
+        Tensor.clamp_,
+        nn.init.uniform_,
+        nn.init.normal_,
+        nn.init.constant_,
+        nn.init.kaiming_uniform_,
+    }
+)
 
 
 class _WithoutInitialisation(TorchFunctionMode):
@@ -32,9 +49,12 @@ class _WithoutInitialisation(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func in _FILLS and args[0].is_meta:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _FILLS:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        return func(*args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +79,7 @@ def input_shape(spec: ModelSpec, build: Build) -> tuple[int, int, int]:
     """Give (C, H, W) of the images that a network will see.
 
     Raises:
-        BuildError: the size is below what the network runs at, or not positive.
+        BuildError: the size is below what the network runs at, not positive, or no image's.
     """
     shape = build.input_shape or spec.input_shape
     if shape is None:
@@ -69,10 +89,13 @@ def input_shape(spec: ModelSpec, build: Build) -> tuple[int, int, int]:
         channels, height, width = config.input_size if config else registry.DEFAULT_INPUT
         shape = channels, height, width
     if min(shape) < 1:
-        raise BuildError(f"the input {'x'.join(map(str, shape))} is empty: channels, height and width start at 1")
+        raise BuildError(f"the input {units.size(shape)} is empty: channels, height and width start at 1")
+    if math.prod(shape) > _LARGEST_INPUT:
+        raise BuildError(f"the input {units.size(shape)} is no image: it has more than {_LARGEST_INPUT:,} values")
     if min(shape[1:]) < spec.min_size:
-        size = "x".join(map(str, shape))
-        raise BuildError(f"{spec.name} cannot run at {size}: it needs {spec.min_size}x{spec.min_size} pixels or more")
+        raise BuildError(
+            f"{spec.name} cannot run at {units.size(shape)}: it needs {spec.min_size}x{spec.min_size} pixels or more"
+        )
     return shape
 
 
@@ -105,7 +128,10 @@ def create(spec: ModelSpec, build: Build = Build(), device: str = "cpu") -> nn.M
     if spec.source == "torchvision" and channels != 3:
         from fer_bench.models.torchvision_nets import replace_first_conv
 
-        replace_first_conv(model, channels)
+        try:
+            replace_first_conv(model, channels)
+        except ValueError as error:
+            raise BuildError(f"{spec.name}: {error}") from error
     return model.eval().to(device) if device != "meta" else model.eval()
 
 
@@ -142,24 +168,6 @@ def create_model(
     return model
 
 
-def parse_arguments(settings: Sequence[str]) -> dict[str, Any]:
-    """Read ``key=value`` settings; a value is a Python literal or else a string.
-
-    Raises:
-        BuildError: a setting has no "=".
-    """
-    arguments = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key.isidentifier():
-            raise BuildError(f"--set {setting!r} is not KEY=VALUE")
-        try:
-            arguments[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            arguments[key] = text
-    return arguments
-
-
 def _brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
@@ -170,7 +178,8 @@ def _factory(spec: ModelSpec) -> tuple[Factory, str]:
         import timm
 
         if not timm.is_model(spec.target):
-            raise BuildError(f"timm has no model {spec.target!r}; timm.list_models() names those that it has")
+            near = registry.nearest(spec.target, timm.list_models())
+            raise BuildError(f"timm has no model {spec.target!r}{near}; timm.list_models() names those that it has")
 
         def from_timm(**arguments: Any) -> nn.Module:
             model: nn.Module = timm.create_model(spec.target, pretrained=False, **arguments)
@@ -183,7 +192,11 @@ def _factory(spec: ModelSpec) -> tuple[Factory, str]:
         try:
             builder = torchvision.models.get_model_builder(spec.target)
         except ValueError as error:
-            raise BuildError(f"torchvision has no model {spec.target!r}") from error
+            known = torchvision.models.list_models()
+            near = registry.nearest(spec.target, known)
+            raise BuildError(
+                f"torchvision has no model {spec.target!r}{near}; torchvision.models.list_models() names those it has"
+            ) from error
 
         def from_torchvision(**arguments: Any) -> nn.Module:
             options = {"init_weights": False} if spec.target in ("googlenet", "inception_v3") else {}
@@ -302,16 +315,21 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
 
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings(action="ignore"):  # of unusual pickles: what matters is told below
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{path} is a folder, expected a file of weights") from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is refused: it is no PyTorch checkpoint, or it asks to run code when it is read. "
             "Save only the state_dict (tensors) and try again"
         ) from error
     except Exception as error:
-        raise CheckpointError(f"{path} cannot be read, it may be truncated: {_brief(error)}") from error
+        raise CheckpointError(
+            f"{path} cannot be read: it is truncated, or no PyTorch checkpoint ({_brief(error)})"
+        ) from error
     container = ""
     while isinstance(content, Mapping):
         inner = next((key for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
@@ -368,17 +386,23 @@ def load_checkpoint(
 
 
 def describe(report: LoadReport, most: int | None = 5) -> str:
-    """Say what became of a checkpoint; at most so many keys of each kind, or all."""
+    """Say what became of a checkpoint.
+
+    Args:
+        report: what ``load_checkpoint`` found.
+        most: name so many keys of each kind, in one line; None names all, a line each.
+    """
     parts = [f"{len(report.loaded)} entries fit"]
     for keys, what in (
         (report.missing, "missing"),
         (report.unexpected, "unexpected"),
         (report.mismatched, "of another shape (is --classes right?)"),
     ):
-        if keys:
-            shown = ", ".join(keys[:most]) + (", ..." if most is not None and len(keys) > most else "")
-            parts.append(f"{len(keys)} {what}: {shown}")
-    return "; ".join(parts)
+        if keys and most is None:
+            parts.append("\n  ".join([f"{len(keys)} {what}:", *keys]))
+        elif keys:
+            parts.append(f"{len(keys)} {what}: {', '.join(keys[:most])}{', ...' if keys[most:] else ''}")
+    return ("\n" if most is None else "; ").join(parts)
 
 
 def example_inputs(shape: Sequence[int], batch: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -3,17 +3,18 @@
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_bench import registry, tables
-from fer_bench.errors import FerBenchError
+from fer_bench import registry, tables, units
+from fer_bench.errors import FerBenchError, StoreError
 
 if TYPE_CHECKING:
     from fer_bench.plan import Plan
@@ -55,7 +56,7 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(help="Names of `fer-bench list`, timm:NAME, torchvision:NAME, FILE.py:FACTORY or MODULE:FACTORY."),
 ]
-Classes = Annotated[int | None, typer.Option("--classes", help="Outputs; by default each sheet's.")]
+Classes = Annotated[int | None, typer.Option("--classes", min=1, help="Outputs; by default each sheet's.")]
 Input = Annotated[str | None, typer.Option("--input", metavar="CxHxW", help="Image size; by default each sheet's.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An argument for the factory; may be repeated.")
@@ -65,24 +66,28 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How to write the
 
 
 @app.command("list")
-def list_(fmt: FormatOption = Format.table) -> None:
+def list_(fmt: FormatOption = Format.table, debug: Debug = False) -> None:
     """List the built-in networks, from their sheets."""
     specs = list(registry.sheets().values())
     if fmt is Format.json:
         _print_json([_summary(spec) for spec in specs])
     else:
-        _print_table(tables.catalogue(specs), fmt)
+        _print_tables([tables.catalogue(specs)], fmt)
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="A name of `fer-bench list`.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A name of `fer-bench list`.")],
+    debug: Debug = False,
+) -> None:
     """Tell all that the sheet of a network says, its published figures included."""
-    from fer_bench.render.text import to_text
+    from fer_bench.render.text import definitions
 
     spec = registry.find(name)
-    typer.echo(tables.portrait(spec))
+    typer.echo(definitions(tables.portrait(spec)), nl=False)
     if spec.published:
-        typer.echo(to_text(tables.figures(spec)), nl=False)
+        typer.echo()
+        _print_tables([tables.figures(spec)], Format.table)
 
 
 @app.command()
@@ -105,18 +110,19 @@ def count(
     specs = _specs(names)
     shape = _parse_shape(input_)
     tools = _parse_counters(counters)
-    from fer_bench.building import Build, parse_arguments
+    arguments = _parse_settings(settings)
+    from fer_bench.building import Build
     from fer_bench.profilers.static import count as count_one
 
-    build = Build(classes, shape, parse_arguments(settings or []))
+    build = Build(classes, shape, arguments)
     rows: list[dict[str, Json]] = []
     for spec in specs:
         try:
             counted = count_one(spec, build, batch=batch, train=train, counters=tools)
-        except FerBenchError as error:
+        except Exception as error:  # one network's failure, foreseen or not, costs no other its row
             if debug:
                 traceback.print_exc()
-            rows.append({"name": spec.name, "error": str(error)})
+            rows.append({"name": spec.name, "error": _reason(error)})
             continue
         row = counted.row()
         if by is Breakdown.module:
@@ -125,7 +131,7 @@ def count(
             row["operators"] = counted.by_operator()
         rows.append(row)
     _print_counts(rows, by, fmt)
-    failures = [f"{row['name']}: {row['error']}" for row in rows if "error" in row]
+    failures = [_named(row["name"], row["error"]) for row in rows if "error" in row]
     if strict:
         failures += [
             f"{row['name']}: operators without a formula: {', '.join(row['uncounted'])}"
@@ -155,7 +161,14 @@ def run(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default one a core.")] = None,
     settings: Settings = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights to load; with --models naming one network.")] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0, metavar="SECONDS", help="Give a process up that says nothing for so long; by default 600."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for results; by default fer-bench-results/TIME.")] = None,
+    debug: Debug = False,
 ) -> None:
     """Measure networks, each in fresh processes, and print the table that a paper would."""
     import datetime
@@ -167,7 +180,20 @@ def run(
     specs = _specs([name.strip() for name in models.split(",") if name.strip()])
     if checkpoint is not None and len(specs) != 1:
         raise FerBenchError("--checkpoint is one network's: name it with --models")
-    plan = _plan(protocol, device, batch, classes, runs, max_time, threads)
+    if checkpoint is not None and not checkpoint.is_file():
+        raise FerBenchError(f"there is no checkpoint {checkpoint}")
+    shape = _parse_shape(input_)
+    _parse_settings(settings)
+    plan = _plan(
+        protocol,
+        device,
+        batch_size=batch,
+        num_classes=classes,
+        runs=runs,
+        max_time_s=max_time,
+        threads=threads,
+        time_limit_s=time_limit,
+    )
     folder = out or Path("fer-bench-results") / f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%SZ}"
     file = folder / "results.jsonl"
     store.check_writable(file)
@@ -177,19 +203,22 @@ def run(
             plan,
             file,
             display,
-            input_shape=_parse_shape(input_),
+            input_shape=shape,
             settings=settings or [],
             checkpoint=str(checkpoint.resolve()) if checkpoint else "",
+            debug=debug,
         )
-    drawn = tables.report(done.results)
-    for table in drawn.values():
-        _print_table(table, Format.table)
-    if done.results:
-        write_all(folder, drawn)
-        typer.echo(f"Results: {file}; tables in every format beside it. `fer-bench report {folder}` draws them again.")
-    if done.stopped is not None:
-        raise done.stopped
-    _fail_if([f"{r.subject.name}: {m.metric}: {m.failure}" for r in done.results for m in r.measurements if m.failure])
+    stopped = done.stopped
+    try:  # first the files: whoever reads our output may leave early
+        if done.results:
+            write_all(folder, tables.report(store.load(file)))  # with what the file held before
+    except StoreError as error:
+        stopped = stopped or error
+    _print_tables(tables.report(done.results).values(), Format.table)
+    if stopped is not None:
+        raise stopped
+    typer.echo(f"\nResults: {file}, and the tables beside it; `fer-bench report {folder}` draws them again.")
+    _fail_if([_named(r.subject.name, failure) for r in done.results for failure in tables.failures(r)])
 
 
 @app.command()
@@ -199,6 +228,7 @@ def report(
         Path | None, typer.Option(help="Write the tables here in every format, instead of printing.")
     ] = None,
     fmt: FormatOption = Format.table,
+    debug: Debug = False,
 ) -> None:
     """Draw the tables of stored results again; the same results give the same bytes."""
     from fer_bench import store
@@ -212,8 +242,7 @@ def report(
     elif fmt is Format.json:
         _print_json([json.loads(result.to_json()) for result in found])
     else:
-        for table in tables.report(found).values():
-            _print_table(table, fmt)
+        _print_tables(tables.report(found).values(), fmt)
 
 
 @app.command("check-weights")
@@ -223,12 +252,14 @@ def check_weights(
     classes: Classes = None,
     input_: Input = None,
     settings: Settings = None,
+    debug: Debug = False,
 ) -> None:
     """Load weights into a network and tell exactly which keys were missing, unexpected or of another shape."""
     spec = registry.find(name)
-    from fer_bench.building import Build, create, describe, load_checkpoint, parse_arguments
+    shape, arguments = _parse_shape(input_), _parse_settings(settings)
+    from fer_bench.building import Build, create, describe, load_checkpoint
 
-    model = create(spec, Build(classes, _parse_shape(input_), parse_arguments(settings or [])))
+    model = create(spec, Build(classes, shape, arguments))
     found = load_checkpoint(model, checkpoint, spec, strict=False)
     inside = f" (inside {found.container!r})" if found.container else ""
     typer.echo(f"{checkpoint}{inside} for {name}: {describe(found, most=None)}")
@@ -240,32 +271,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with contextlib.suppress(AttributeError):  # a terminal of another encoding must not stop a table
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    return _guarded(lambda: app(args=given, prog_name="fer-bench", standalone_mode=True), debug="--debug" in given)
+    if given == ["list"]:  # nothing to parse, and to parse nothing Typer would import pydantic: half of the time
+        return _guarded(list_, debug=False)
+
+    def call() -> int:
+        return _guarded(lambda: app(args=given, prog_name="fer-bench", standalone_mode=True), debug="--debug" in given)
+
+    if arguments is None and _runs_users_code(given):
+        from fer_bench.apart import EndedError, apart
+
+        try:
+            return apart(call)
+        except EndedError as error:
+            return _complain(str(error), FAILED)
+    return call()
+
+
+def _runs_users_code(given: Sequence[str]) -> bool:
+    """Tell whether this process would import a user's file; `run` leaves that to its workers."""
+    factories = [argument for argument in given[1:] if ":" in argument]
+    return given[:1] != ["run"] and any(not name.startswith(("timm:", "torchvision:")) for name in factories)
 
 
 def _guarded(call: Callable[[], object], *, debug: bool) -> int:
     try:
         call()
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else FAILED
-    except FerBenchError as error:
+    except SystemExit as end:  # Typer's, which takes Ctrl-C and a closed pipe (`| head`) for its own
+        code = end.code if isinstance(end.code, int) else FAILED
+        return _complain("interrupted", INTERRUPTED) if code == INTERRUPTED else code
+    except BrokenPipeError:  # whoever read our output has seen enough; nothing is left to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
         if debug:
             traceback.print_exc()
-        return _complain(str(error), FAILED)
-    except KeyboardInterrupt:
-        return _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output, `head` for instance, has seen enough
-        sys.stderr.close()
-        return OK
-    except OSError as error:
-        if debug:
-            traceback.print_exc()
-        return _complain(str(error), FAILED)
+        return _complain(_reason(error), FAILED)
     return OK
 
 
+def _reason(error: Exception) -> str:
+    """Say an error in one line; one that was not foreseen with its type."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'the output'}: {error.strerror}"
+    text = str(error) if isinstance(error, FerBenchError) else f"{type(error).__name__}: {error} (--debug shows where)"
+    return " ".join(text.split())
+
+
+def _named(name: str, message: str) -> str:
+    """Put a network's name before a message that does not begin with it."""
+    return message if message.startswith(name) else f"{name}: {message}"
+
+
 def _complain(message: str, code: int) -> int:
-    typer.echo(f"fer-bench: {message}", err=True)
+    typer.echo(f"fer-bench: {units.printable(message)}", err=True)
     return code
 
 
@@ -284,8 +342,8 @@ def _parse_shape(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
-        raise FerBenchError(f"--input {text!r} is not CxHxW: channels, height and width, such as 3x224x224")
+    if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
+        raise FerBenchError(f"--input {text!r} is not CxHxW: channels, height and width from 1, such as 3x224x224")
     channels, height, width = map(int, parts)
     return channels, height, width
 
@@ -298,16 +356,14 @@ def _parse_counters(text: str) -> list[str]:
     return tools
 
 
-def _plan(
-    protocol: str,
-    device: str,
-    batch: int | None,
-    classes: int | None,
-    runs: int | None,
-    max_time: float | None,
-    threads: int | None,
-) -> "Plan":
-    """Choose the preset and put in what the command line says."""
+def _parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
+    from fer_bench.plan import parse_settings
+
+    return parse_settings(settings or [])
+
+
+def _plan(protocol: str, device: str, **given: float | None) -> "Plan":
+    """Choose the preset and put in what the command line says; None leaves the preset's."""
     from fer_bench.environment import has_gpu
     from fer_bench.plan import PRESETS
 
@@ -319,14 +375,7 @@ def _plan(
     protocol = protocol or ("safavi2023" if device == "cuda" else "quick")
     if protocol not in PRESETS:
         raise FerBenchError(f"--protocol {protocol!r} is unknown; known: {', '.join(PRESETS)}")
-    given: dict[str, Any] = {
-        "batch_size": batch,
-        "num_classes": classes,
-        "runs": runs,
-        "max_time_s": max_time,
-        "threads": threads,
-    }
-    changes = {key: value for key, value in given.items() if value is not None}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     return dataclasses.replace(PRESETS[protocol], device=device, **changes)
 
 
@@ -347,10 +396,10 @@ def _print_json(rows: "Sequence[Json]") -> None:
     typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
 
 
-def _print_table(table: tables.Table, fmt: Format) -> None:
+def _print_tables(drawn: Iterable[tables.Table], fmt: Format) -> None:
     from fer_bench.render import FORMATS
 
-    typer.echo(FORMATS[fmt.value](table), nl=False)
+    typer.echo("\n".join(FORMATS[fmt.value](table) for table in drawn), nl=False)
 
 
 def _print_counts(rows: "Sequence[dict[str, Json]]", by: Breakdown | None, fmt: Format) -> None:
@@ -362,8 +411,8 @@ def _print_counts(rows: "Sequence[dict[str, Json]]", by: Breakdown | None, fmt: 
 
         typer.echo(rows_to_csv(rows), nl=False)
         return
-    for table in _count_tables(rows, by):
-        _print_table(table, fmt)
+    if not all("error" in row for row in rows):
+        _print_tables(_count_tables(rows, by), fmt)
 
 
 def _count_tables(rows: "Sequence[dict[str, Json]]", by: Breakdown | None) -> Iterator[tables.Table]:

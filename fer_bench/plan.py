@@ -1,7 +1,8 @@
 """The plan: everything that can change a number. A result carries the plan that it was measured by."""
 
+import ast
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -40,9 +41,10 @@ class Plan:
     time_limit_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "runs"):
-            if getattr(self, name) < 1:
-                raise FerBenchError(f"{name.replace('_', ' ')} is {getattr(self, name)}; it starts at 1")
+        for name in ("batch_size", "runs", "num_classes", "input_size", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise FerBenchError(f"{name} is {value}: it starts at 1")
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -50,6 +52,24 @@ class Plan:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
         return cls(**data)
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Read ``key=value`` settings of a factory; a value is a Python literal or else a string.
+
+    Raises:
+        FerBenchError: a setting has no "=", or its key is no name of an argument.
+    """
+    arguments = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise FerBenchError(f"--set {setting!r} is not KEY=VALUE, such as width=0.5")
+        try:
+            arguments[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            arguments[key] = text
+    return arguments
 
 
 # `quick` measures the whole zoo on a small CPU in about six minutes: 300 runs or four seconds a network.

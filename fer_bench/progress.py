@@ -57,7 +57,7 @@ class Display:
         self._count += 1
         self._live.advance(self._task)
         took = time.perf_counter() - self._began
-        line = f"[{self._count}/{self._total}] {result.subject.name}: {_gist(result)} ({took:.1f} s)"
+        line = units.printable(f"[{self._count}/{self._total}] {result.subject.name}: {_gist(result)} ({took:.1f} s)")
         # `out` writes as it is: a name with square brackets is no markup.
         self._live.console.out(line, highlight=False)
 
@@ -69,7 +69,7 @@ def _gist(result: Result) -> str:
     parts = []
     macs, latency = result.value("macs"), result.measurement("latency_s")
     if macs is not None:
-        parts.append(f"{units.scaled(macs)}MACs")
+        parts.append(f"{units.scaled(macs)} MACs")
     if latency is not None and latency.values:
         parts.append(f"{units.milliseconds(median(latency.values))} ms, {len(latency.values)} runs")
     return ", ".join(parts)

@@ -59,7 +59,15 @@ def fer_benchmark(benchmark: Any) -> "Callable[..., Result]":
         values = tuple(benchmark.stats.stats.data) if benchmark.stats else ()  # none under --benchmark-disable
         spec = network.spec
         result = Result(
-            subject=Subject(spec.name, spec.title, spec.status, network.input_shape, spec.num_classes, note=spec.note),
+            subject=Subject(
+                spec.name,
+                spec.title,
+                spec.status,
+                network.input_shape,
+                spec.num_classes,
+                note=spec.note,
+                uncertain=spec.uncertain,
+            ),
             plan=plan.to_dict(),
             environment=environment.describe(plan.device, allocator),
             measurements=(Measurement("latency_s", "s", values, {"clock": "pytest-benchmark"}),),

@@ -77,11 +77,13 @@ class Subject:
     settings: tuple[str, ...] = ()
     checkpoint: str = ""
     note: str = ""
+    uncertain: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Mapping[str, Json]) -> Self:
-        shape = data["input_shape"]
-        return cls(**{**data, "input_shape": tuple(shape) if shape else None, "settings": tuple(data["settings"])})
+        shape = tuple(data["input_shape"]) if data["input_shape"] else None
+        lists = {key: tuple(data[key]) for key in ("settings", "uncertain")}
+        return cls(**{**data, "input_shape": shape, **lists})
 
 
 @dataclass(frozen=True, slots=True)

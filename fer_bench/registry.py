@@ -8,7 +8,7 @@ left to the profilers; making it, to ``building``.
 import difflib
 import functools
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -94,9 +94,22 @@ class ModelSpec:
     expected: Mapping[str, int] = field(default_factory=dict)
     published: tuple[Figure, ...] = ()
 
-    def figure(self, quantity: str, paper: str | None = None) -> Figure | None:
-        """Give the first published figure of a quantity, of any paper or of one."""
-        return next((f for f in self.published if f.quantity == quantity and paper in (None, f.paper)), None)
+    def figures(self, quantity: str, paper: str | None = None) -> list[Figure]:
+        """Give the published figure of a quantity, of any paper or of one; of accuracy, one for each data set.
+
+        Where a paper prints several, the one in a table stands for the ones in the text, then the one with more digits.
+        """
+        best: dict[str, Figure] = {}
+        for figure in self.published:
+            if figure.quantity == quantity and paper in (None, figure.paper):
+                kind = figure.dataset if quantity == "accuracy" else ""
+                if kind not in best or _weight(figure) > _weight(best[kind]):
+                    best[kind] = figure
+        return list(best.values())
+
+
+def _weight(figure: Figure) -> tuple[bool, int]:
+    return figure.where.startswith(("Table", "Fig")), sum(character.isdigit() for character in figure.printed)
 
 
 _KEYS = frozenset(ModelSpec.__dataclass_fields__) - {"name", "source", "target"}
@@ -195,9 +208,15 @@ def find(name: str) -> ModelSpec:
         if path.endswith(".py"):
             return ModelSpec(name, "file", name, factory)
         return ModelSpec(name, "module", name, factory)
-    near = difflib.get_close_matches(name.lower(), zoo, n=3, cutoff=0.5) or [n for n in zoo if name.lower() in n][:3]
-    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
     raise UnknownModelError(
-        f"no network is called {name!r}{hint} `fer-bench list` shows the {len(zoo)} there are, "
+        f"no network is called {name!r}{nearest(name, zoo)}; `fer-bench list` shows the {len(zoo)} there are, "
         "and timm:NAME, torchvision:NAME, file.py:factory or package.module:factory name any other"
     )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Ask whether one of the known names was meant: " (did you mean resnet50 or resnet101?)", or ""."""
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    near = near or [n for n in names if name and name.lower() in n][:3]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -38,6 +38,7 @@ def measure(
     settings: Sequence[str] = (),
     checkpoint: str = "",
     progress: Progress = lambda stage: None,
+    debug: bool = False,
 ) -> Result:
     """Measure one network by a plan, each metric group in a fresh process.
 
@@ -48,6 +49,7 @@ def measure(
         settings: further arguments of its factory, each "key=value".
         checkpoint: weights to load, or "".
         progress: told the group that is under way.
+        debug: pass on to stderr what the processes print there, tracebacks among it.
 
     Returns:
         A result with a measurement for each metric; one that failed carries its reason.
@@ -71,7 +73,7 @@ def measure(
                 "groups": left,
                 "checkpoint": checkpoint,
             }
-            told = _run(json.dumps(job), left, plan.time_limit_s, progress)
+            told = _run(json.dumps(job), left, plan.time_limit_s, progress, debug=debug)
             environment = environment or told.environment
             shape = told.input_shape or shape
             measurements += told.measurements
@@ -85,6 +87,7 @@ def measure(
         settings=tuple(settings),
         checkpoint=checkpoint,
         note=spec.note,
+        uncertain=spec.uncertain,
     )
     return Result(subject, plan.to_dict(), environment, tuple(measurements), started_at)
 
@@ -114,6 +117,7 @@ def measure_all(
     input_shape: tuple[int, int, int] | None = None,
     settings: Sequence[str] = (),
     checkpoint: str = "",
+    debug: bool = False,
 ) -> Outcome:
     """Measure networks one after the other; each result is in the file before the next network begins.
 
@@ -133,6 +137,7 @@ def measure_all(
                 settings=settings,
                 checkpoint=checkpoint,
                 progress=watcher.stage,
+                debug=debug,
             )
             results.append(result)
             store.append(file, result)
@@ -173,7 +178,7 @@ class _Told:
             self.finished = bool(message["finished"])
 
 
-def _run(job: str, groups: tuple[str, ...], time_limit_s: float, progress: Progress) -> _Told:
+def _run(job: str, groups: tuple[str, ...], time_limit_s: float, progress: Progress, *, debug: bool) -> _Told:
     told = _Told(groups)
     # -P: the current folder, which may hold a `models/` of the user's, is not a place to import from.
     command = [sys.executable, "-P", "-m", "fer_bench.worker"]
@@ -183,22 +188,31 @@ def _run(job: str, groups: tuple[str, ...], time_limit_s: float, progress: Progr
         )
         assert process.stdin is not None  # noqa: S101  # both are pipes
         assert process.stdout is not None  # noqa: S101
+        hung = False
         try:
             process.stdin.write(job)
             process.stdin.close()
-            hung = False
             for line in _lines(process.stdout, time_limit_s):
                 if line is None:
                     hung = True
-                    process.kill()
                     break
                 told.hear(json.loads(line), progress)
-        except (BrokenPipeError, ValueError, KeyError):
-            process.kill()  # an answer that is no answer: the reason is told below
+                if told.finished:
+                    break
+            else:
+                process.wait(time_limit_s)  # it said no more: how it ends is the reason
+        except subprocess.TimeoutExpired:
+            hung = True
+        except BrokenPipeError:
+            process.wait()  # it ended before it had read its job
+        except (ValueError, KeyError, TypeError):
+            told.refused = "the process answered what is no measurement"
         finally:
-            if process.poll() is None and sys.exc_info()[0] is not None:
-                process.kill()
+            process.kill()
             process.wait()
+        if debug:
+            errors.seek(0)
+            sys.stderr.write(errors.read())
         if not told.finished:
             reason = f"gave no answer for {time_limit_s:g} s" if hung else _ending(process.returncode, errors)
             reason = told.refused or reason

@@ -24,18 +24,22 @@ def check_writable(path: Path) -> None:
 
 
 def append(path: Path, result: Result) -> None:
-    """Add a result, and return when it is on the disk.
+    """Add a result, and return when it is on the disk. What a killed run left of a last line is cut off first.
 
     Raises:
         StoreError: it cannot be written.
     """
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(result.to_json() + "\n")
+        with path.open("a+b") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+            file.write(result.to_json().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise StoreError(f"cannot write to {path}: {error.strerror or error}; free some space or use --out") from error
+        raise StoreError(
+            f"cannot write to {path}: {error.strerror or error}; free some space, or name another folder with --out"
+        ) from error
 
 
 def load(path: Path) -> list[Result]:
@@ -51,7 +55,9 @@ def load(path: Path) -> list[Result]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}; expected a folder or file that `fer-bench run` wrote"
+        ) from error
     except UnicodeDecodeError as error:
         raise StoreError(f"{path} is no store of results: {error}") from error
     *lines, _torn = text.split("\n")

@@ -1,7 +1,7 @@
 """Choose what a table shows: rows of raw values in base units, and how each column writes them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from fer_bench import units
@@ -25,17 +25,42 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that knows no format. A missing or None value is written as an en dash."""
+    """A table that knows no format. A missing or None value is written as an en dash.
+
+    ``notes`` says what a reader must know of a row before trusting it: for each row its texts, or nothing at all.
+    """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[Mapping[str, Json], ...]
     caption: str = ""
-    footnotes: tuple[str, ...] = field(default=())
+    notes: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def footnotes(self) -> list[str]:
+        """The texts of all rows, equal ones once, numbered in the order in which they are needed."""
+        return [f"[{number}] {text}" for number, text in enumerate(self._texts(), start=1)]
 
     def cells(self) -> list[list[str]]:
-        """Give the written cells, row by row."""
-        return [["–" if row.get(c.key) is None else c.write(row[c.key]) for c in self.columns] for row in self.rows]
+        """Give the written cells, row by row; the first has the numbers of the row's footnotes."""
+        texts = list(self._texts())
+        cells = []
+        for row, notes in zip(self.rows, self.notes or ((),) * len(self.rows), strict=True):
+            written = [
+                units.printable(MISSING if row.get(c.key) is None else c.write(row[c.key])) for c in self.columns
+            ]
+            if notes:
+                written[0] += (
+                    f" [{','.join(str(texts.index(units.printable(text)) + 1) for text in dict.fromkeys(notes))}]"
+                )
+            cells.append(written)
+        return cells
+
+    def _texts(self) -> dict[str, None]:
+        return dict.fromkeys(units.printable(text) for notes in self.notes for text in notes)
+
+
+MISSING = "\N{EN DASH}"
 
 
 def _shape(value: Sequence[int]) -> str:
@@ -46,29 +71,13 @@ def _macs(value: float) -> str:
     return units.scaled(value)
 
 
-class _Notes:
-    """Number footnotes in the order in which they are first needed, equal ones once."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def mark(self, texts: Iterable[str]) -> str:
-        marks = []
-        for text in filter(None, texts):
-            if text not in self.texts:
-                self.texts.append(text)
-            marks.append(str(self.texts.index(text) + 1))
-        return f" [{','.join(marks)}]" if marks else ""
-
-    def numbered(self) -> tuple[str, ...]:
-        return tuple(f"[{number}] {text}" for number, text in enumerate(self.texts, start=1))
-
-
-def _doubts(status: str, note: str) -> list[str]:
-    """Say what a reader must know before trusting a row."""
-    if note:
-        return [f"{status.capitalize()}: {note}" if status in _MARKED else note]
-    return [f"{status.capitalize()}: {STATUSES[status]}."] if status in _MARKED else []
+def _doubts(status: str, note: str, uncertain: Sequence[str]) -> list[str]:
+    """Say how far a build can be trusted, where that is not as far as an original."""
+    texts = [note] if note else [f"{STATUSES[status]}."] if status in _MARKED else []
+    if uncertain:
+        texts.append(f"Rests on assumptions: {', '.join(uncertain)}.")
+    said = " ".join(texts)
+    return [f"{status.capitalize()}: {said}" if status in _MARKED else said] if said else []
 
 
 def catalogue(specs: Iterable[ModelSpec]) -> Table:
@@ -99,25 +108,27 @@ def catalogue(specs: Iterable[ModelSpec]) -> Table:
 
 def counts(rows: Iterable[Mapping[str, Json]]) -> Table:
     """Draw the rows of ``fer-bench count``."""
-    notes = _Notes()
+    notes: list[tuple[str, ...]] = []
     drawn = []
     convention = ""
     trained = False
     tools: dict[str, str] = {}
     for row in rows:
         if "error" in row:
-            drawn.append({"name": row["name"] + notes.mark([f"Failed: {row['error']}"])})
+            drawn.append({"name": row["name"]})
+            notes.append((f"Failed: {row['error']}",))
             continue
         convention = row["convention"]
-        texts = _doubts(row["status"], row["note"])
+        texts = _doubts(row["status"], row["note"], row["uncertain"])
         if row["uncounted"]:
             calls = ", ".join(f"{name} ({n})" for name, n in row["uncounted"].items())
             texts.append(f"MACs are a lower bound: no formula for {calls}.")
         if row["counted_on"] != "meta":
             texts.append(f"Counted on {row['counted_on']} tensors: it cannot run on meta ones.")
+        notes.append(tuple(texts))
         drawn.append(
             {
-                "name": row["name"] + notes.mark(texts),
+                "name": row["name"],
                 "input": row["input_shape"],
                 "classes": row["num_classes"],
                 "parameters": row["parameters"]["trainable"],
@@ -156,7 +167,7 @@ def counts(rows: Iterable[Mapping[str, Json]]) -> Table:
         f"Parameters: trainable. MACs an image by {convention} (convolutions and matrix products); FLOPs = 2 x MACs. "
         "Activations: peak bytes beside the weights, one inference pass."
     )
-    return Table("Static counts", tuple(columns), tuple(drawn), caption if convention else "", notes.numbered())
+    return Table("Static counts", tuple(columns), tuple(drawn), caption if convention else "", tuple(notes))
 
 
 def modules(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
@@ -182,54 +193,77 @@ def operators(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
 
 
 def efficiency(results: Sequence[Result]) -> Table:
-    """Draw what a paper's efficiency table shows, as measured."""
-    notes = _Notes()
-    rows = []
+    """Draw what a paper's efficiency table shows: ours as measured, accuracies as published."""
+    zoo = sheets()
+    rows, notes = [], []
     for result in results:
-        subject, latency = result.subject, result.measurement("latency_s")
-        batch = result.plan["batch_size"]
-        texts = _doubts(subject.status, subject.note)
-        texts += [f"{m.metric} failed: {m.failure}" for m in result.measurements if m.failure]
-        texts += [_warning(m.metric, text) for m in result.measurements for text in m.warnings]
+        subject = result.subject
+        notes.append((*_doubts(subject.status, subject.note, subject.uncertain), *failures(result), *_warnings(result)))
+        macs, latency = result.value("macs"), result.measurement("latency_s")
         row: dict[str, Json] = {
-            "name": subject.name + notes.mark(texts),
-            "input": subject.input_shape,
-            "classes": subject.num_classes,
+            "name": subject.name,
+            "input_shape": subject.input_shape,
+            "num_classes": subject.num_classes,
             "parameters": result.value("parameters.trainable"),
-            "macs": result.value("macs"),
-            "flops": None if result.value("macs") is None else 2 * (result.value("macs") or 0),
-            "bytes": result.value("state_dict_bytes"),
-            "memory": result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes"),
+            "macs": macs,
+            "flops": None if macs is None else 2 * macs,
+            "state_dict_bytes": result.value("state_dict_bytes"),
+            "peak_memory_bytes": result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes"),
+            "accuracy": _accuracies(zoo[subject.name]) if subject.name in zoo else None,
         }
         if latency is not None and latency.values:
-            middle = median(latency.values)
+            middle, batch = median(latency.values), result.plan["batch_size"]
             row |= {
-                "latency": middle,
-                "spread": (quantile(latency.values, 0.05), quantile(latency.values, 0.95)),
-                "per_image": middle / batch,
-                "throughput": batch / middle,
+                "latency_s": middle,
+                "latency_p5_p95_s": (quantile(latency.values, 0.05), quantile(latency.values, 0.95)),
+                "latency_per_image_s": middle / batch,
+                "images_per_s": batch / middle,
                 "runs": len(latency.values),
             }
         rows.append(row)
     columns = (
         Column("name", "Network", align="left"),
-        Column("input", "Input", _shape),
-        Column("parameters", "Parameters (M)", lambda n: f"{n / 1e6:.3f}"),
+        Column("input_shape", "Input", _shape),
+        Column("num_classes", "Classes"),
+        Column("parameters", "Parameters", lambda n: units.scaled(n, 4)),
         Column("macs", "MACs", _macs),
         Column("flops", "FLOPs", _macs),
-        Column("bytes", "Size (MiB)", units.mebibytes),
-        Column("latency", "ms a batch", units.milliseconds),
-        Column("spread", "5-95 %", lambda ends: " - ".join(map(units.milliseconds, ends))),
-        Column("per_image", "ms an image", units.milliseconds),
-        Column("throughput", "Images/s", units.significant),
+        Column("state_dict_bytes", "Size (MiB)", units.mebibytes),
+        Column("latency_s", "ms a batch", units.milliseconds),
+        Column("latency_p5_p95_s", "5-95 %", lambda ends: "-".join(map(units.milliseconds, ends))),
+        Column("latency_per_image_s", "ms an image", units.milliseconds),
+        Column("images_per_s", "Images/s", units.significant),
         Column("runs", "Runs"),
-        Column("memory", "Memory (MiB)", units.mebibytes),
+        Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes),
+        Column("accuracy", "Accuracy, as published", align="left"),
     )
-    return Table("Efficiency", columns, tuple(rows), _conditions(results), notes.numbered())
+    return Table("Efficiency", columns, tuple(rows), _conditions(results), tuple(notes))
 
 
-def _warning(metric: str, text: str) -> str:
-    return f"{metric}: {text}."
+def failures(result: Result) -> list[str]:
+    """Say what could not be measured, a reason once."""
+    reasons: dict[str, list[str]] = {}
+    for measurement in result.measurements:
+        if measurement.failure:
+            reasons.setdefault(measurement.failure, []).append(measurement.metric)
+    return [f"Failed ({', '.join(metrics)}): {reason}" for reason, metrics in reasons.items()]
+
+
+def _warnings(result: Result) -> list[str]:
+    return [f"{m.metric}: {text}." for m in result.measurements for text in m.warnings]
+
+
+def _accuracies(spec: ModelSpec) -> str | None:
+    """Name the accuracies that papers print, each with its data set and place."""
+    texts = [
+        f"{_as_printed(figure)} {figure.dataset} ({figure.paper}, {figure.where})"
+        for figure in spec.figures("accuracy")
+    ]
+    return "; ".join(texts) or None
+
+
+def _as_printed(figure: Figure) -> str:
+    return f"{figure.printed} {figure.unit}".strip()
 
 
 def _conditions(results: Sequence[Result]) -> str:
@@ -239,87 +273,79 @@ def _conditions(results: Sequence[Result]) -> str:
         where, plan = result.environment, result.plan
         if where is None:
             continue
-        classes = "the sheet's classes" if plan["num_classes"] is None else f"{plan['num_classes']} classes"
         versions = ", ".join(f"{name} {version}" for name, version in where.packages.items())
         line = (
-            f"Protocol {plan['protocol']}: batch {plan['batch_size']}, {classes}, float32, {where.device} "
-            f"({where.device_name}), {where.threads} threads, allocator: {where.allocator}; "
-            f"{where.os}, Python {where.python}, {versions}."
+            f"Protocol {plan['protocol']}: batch {plan['batch_size']}, float32, {where.device} ({where.device_name}), "
+            f"{where.threads} threads, allocator: {where.allocator}; {where.os}, Python {where.python}, {versions}."
         )
         if line not in lines:
             lines.append(line)
-    convention = (
+    lines.append(
         "MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs. Latency: median of one "
         "process; another process may differ by several percent. Memory: peak above the idle process, or allocated on "
-        "the GPU."
+        "the GPU. Accuracies are the papers' (paper, place); we measured none."
     )
-    return " ".join([*lines, convention]) if lines else convention
+    return " ".join(lines)
 
 
 def published(specs: Iterable[ModelSpec], results: Mapping[str, Result]) -> Table:
-    """Put the figures that papers print beside ours, a row for each network and paper.
+    """Put the costs that papers print beside ours, a row for each network and paper.
 
     Args:
         specs: the networks, whose sheets hold the figures.
         results: ours, by the network's name; without one, or where it failed, our cells stay empty.
     """
-    rows = []
+    rows, notes = [], []
     for spec in specs:
         ours = results.get(spec.name)
         for paper in sorted({figure.paper for figure in spec.published}):
-            row = _published_row(spec, paper)
-            if row is None:
+            figures = {
+                "parameters": spec.figures("parameters", paper) or spec.figures("trainable_parameters", paper),
+                "flops": spec.figures("flops", paper),
+                "file_size": spec.figures("file_size", paper),
+                "latency": spec.figures("latency", paper),
+            }
+            printed = {quantity: found[0] for quantity, found in figures.items() if found}
+            if not printed:
                 continue
+            row: dict[str, Json] = {"name": spec.name, "paper": paper}
+            row |= {quantity: _as_printed(figure) for quantity, figure in printed.items()}
+            row["where"] = ", ".join(dict.fromkeys(figure.where for figure in printed.values()))
             if ours is not None:
                 latency = ours.measurement("latency_s")
                 row["our_parameters"] = ours.value("parameters.trainable")
+                row["our_keras_total"] = ours.value("parameters.keras_total")
                 row["our_macs"] = ours.value("macs")
-                row["our_latency"] = median(latency.values) if latency is not None and latency.values else None
+                row["our_checkpoint_bytes"] = ours.value("checkpoint_bytes")
+                row["our_latency_s"] = median(latency.values) if latency is not None and latency.values else None
             rows.append(row)
-    columns = (
+            notes.append(tuple(_doubts(spec.status, spec.note, spec.uncertain)))
+    pairs = {
+        "parameters": (
+            Column("parameters", "Parameters, printed"),
+            Column("our_parameters", "Ours", units.grouped),
+            Column("our_keras_total", "Ours by Keras", units.grouped),
+        ),
+        "flops": (Column("flops", '"FLOPs", printed'), Column("our_macs", "Our MACs", _macs)),
+        "file_size": (
+            Column("file_size", "Size, printed"),
+            Column("our_checkpoint_bytes", "Ours (kB)", units.kilobytes),
+        ),
+        "latency": (Column("latency", "Time, printed"), Column("our_latency_s", "Our ms a batch", units.milliseconds)),
+    }
+    columns = [
         Column("name", "Network", align="left"),
-        Column("paper", "Paper"),
-        Column("parameters", "Parameters, printed"),
-        Column("our_parameters", "Ours", units.grouped),
-        Column("flops", '"FLOPs", printed'),
-        Column("our_macs", "Our MACs", _macs),
-        Column("latency", "Time, printed"),
-        Column("our_latency", "Our ms a batch", units.milliseconds),
-        Column("accuracy", "Accuracy, printed", align="left"),
-        Column("source", "Where", align="left"),
-    )
+        Column("paper", "Paper", align="left"),
+        Column("where", "Where", align="left"),
+    ]
+    for quantity, pair in pairs.items():
+        if any(quantity in row for row in rows):  # a quantity that no paper prints needs no columns
+            columns += pair
     caption = (
-        "Printed: digits and units as the paper has them, right or wrong; measured on its own machine. "
-        "Accuracies are the papers'; we measured none."
+        "Printed: digits and units as the paper has them, right or wrong; measured on its own machine. Ours by Keras: "
+        "with the statistics of batch norm, as Keras prints a total. Sizes: a checkpoint with Adam's state."
     )
-    return Table("Published figures beside ours", columns, tuple(rows), caption)
-
-
-def _published_row(spec: ModelSpec, paper: str) -> dict[str, Json] | None:
-    def printed(quantity: str) -> Figure | None:
-        return spec.figure(quantity, paper)
-
-    def text(figure: Figure | None) -> str | None:
-        if figure is None:
-            return None
-        data = f" ({figure.dataset})" if figure.quantity == "accuracy" and figure.dataset else ""
-        return f"{figure.printed}{' ' if figure.unit.isalpha() and len(figure.unit) > 1 else ''}{figure.unit}{data}"
-
-    shown = {
-        "parameters": printed("parameters") or printed("trainable_parameters"),
-        "flops": printed("flops"),
-        "latency": printed("latency"),
-        "accuracy": printed("accuracy"),
-    }
-    if not any(shown.values()):
-        return None
-    places = dict.fromkeys(figure.where for figure in shown.values() if figure is not None)
-    return {
-        "name": spec.name,
-        "paper": paper,
-        **{key: text(figure) for key, figure in shown.items()},
-        "source": ", ".join(places),
-    }
+    return Table("Published figures beside ours", tuple(columns), tuple(rows), caption, tuple(notes))
 
 
 def report(results: Sequence[Result]) -> dict[str, Table]:
@@ -331,47 +357,52 @@ def report(results: Sequence[Result]) -> dict[str, Table]:
     return {stem: table for stem, table in drawn.items() if table.rows}
 
 
-def portrait(spec: ModelSpec) -> str:
-    """Say what a sheet says of a network, its published figures left out."""
+def portrait(spec: ModelSpec) -> list[tuple[str, str]]:
+    """Say what a sheet says of a network, its published figures left out: headings and texts."""
     lines = [
-        f"{spec.name}: {spec.title}",
-        f"  status       {spec.status}: {STATUSES[spec.status]}",
-        f"  input        {units.size(spec.input_shape) if spec.input_shape else 'as the library has it'}",
-        f"  classes      {spec.num_classes}",
+        ("name", f"{spec.name}: {spec.title}"),
+        ("status", f"{spec.status}: {STATUSES[spec.status]}"),
+        ("input", units.size(spec.input_shape) if spec.input_shape else "as the library has it"),
+        ("classes", str(spec.num_classes)),
     ]
     if spec.min_size > 1:
-        lines.append(f"  runs from    {spec.min_size}x{spec.min_size} pixels")
-    lines += [f"  {key:<12} {text}" for key, text in (("citation", spec.citation), ("link", spec.link)) if text]
+        lines.append(("runs from", f"{spec.min_size}x{spec.min_size} pixels"))
+    lines += [("citation", spec.citation), ("link", spec.link)]
     if spec.source == "zoo":
-        lines.append(f"  code         fer_bench/models/{spec.target}.py")
-    if spec.papers:
-        lines.append(f"  papers       {', '.join(spec.papers)} (see `published`)")
-    lines += [f"  expected     {key}: {units.grouped(value)}" for key, value in spec.expected.items()]
-    if spec.note:
-        lines.append(f"  note         {spec.note}")
-    lines += [f"  choice       {choice}" for choice in spec.choices]
+        lines.append(("code", f"fer_bench/models/{spec.target}.py"))
+    lines.append(("papers", ", ".join(spec.papers)))
+    lines += [("expected", f"{key}: {units.grouped(value)}") for key, value in spec.expected.items()]
+    lines.append(("note", spec.note))
+    lines += [("choice", choice) for choice in spec.choices]
     if spec.uncertain:
-        lines.append(f"  uncertain    {', '.join(spec.uncertain)}: rest on the choices above")
-    return "\n".join(lines)
+        lines.append(("uncertain", f"{', '.join(spec.uncertain)}: rest on the choices above"))
+    return [(heading, text) for heading, text in lines if text]
 
 
 def figures(spec: ModelSpec) -> Table:
-    """Draw the figures that papers print about a network."""
-    rows = [
-        {
-            "quantity": " ".join(filter(None, (figure.quantity, figure.stage and f"({figure.stage})"))),
-            "printed": f"{figure.printed} {figure.unit}".strip(),
-            "paper": figure.paper,
-            "where": ", ".join(filter(None, (figure.where, figure.row, figure.column))),
-            "note": figure.note or None,
-        }
-        for figure in spec.published
-    ]
+    """Draw the figures that papers print about a network; one that a paper repeats has all its places."""
+    places: dict[tuple[str, ...], list[str]] = {}
+    for figure in spec.published:
+        quantity = " ".join(filter(None, (figure.quantity, figure.stage and f"({figure.stage})")))
+        key = (quantity, _as_printed(figure), figure.dataset, figure.paper, figure.convention, figure.note)
+        places.setdefault(key, []).append(", ".join(filter(None, (figure.where, figure.row, figure.column))))
+    rows, notes = [], []
+    for (quantity, printed, dataset, paper, convention, note), where in places.items():
+        rows.append(
+            {
+                "quantity": quantity,
+                "printed": printed,
+                "dataset": dataset or None,
+                "paper": paper,
+                "where": "; ".join(dict.fromkeys(where)),
+            }
+        )
+        notes.append(tuple(filter(None, (convention and f"In the paper's sense: {convention}.", note))))
     columns = (
         Column("quantity", "Quantity", align="left"),
         Column("printed", "Printed"),
-        Column("paper", "Paper"),
+        Column("dataset", "Data", align="left"),
+        Column("paper", "Paper", align="left"),
         Column("where", "Where", align="left"),
-        Column("note", "Note", align="left"),
     )
-    return Table("Published figures", columns, tuple(rows))
+    return Table("Published figures", columns, tuple(rows), notes=tuple(notes))

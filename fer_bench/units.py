@@ -1,6 +1,7 @@
 """The only place that scales a number or gives it a suffix. Records hold base units: seconds, bytes, counts, joules."""
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Context, Decimal, InvalidOperation
 
 from fer_bench.errors import SheetError
 
@@ -31,13 +32,16 @@ _PRINTED: dict[str, Decimal] = {
 def printed_value(printed: str, unit: str) -> Decimal:
     """Give a figure of a paper in base units, exactly: ``("142.9", "M")`` is 142900000, ``("7.74", "ns")`` 7.74E-9.
 
+    Digits may be grouped by commas, or end with a power of ten: ``("3.8 × 10^9", "")``.
+
     Raises:
         SheetError: the digits are no number, or the unit is unknown.
     """
     if unit not in _PRINTED:
         raise SheetError(f"unknown unit {unit!r} of the figure {printed!r}; known: {', '.join(filter(None, _PRINTED))}")
+    digits = re.sub(r" × 10\^(\d+)$", r"E\1", printed.replace(",", ""))
     try:
-        return Decimal(printed.replace(",", "")) * _PRINTED[unit]
+        return Decimal(digits) * _PRINTED[unit]
     except InvalidOperation:
         raise SheetError(f"{printed!r} is not a number") from None
 
@@ -54,15 +58,19 @@ def significant(value: float, digits: int = 3) -> str:
     """Write a number with that many significant digits and no exponent: 0.01234 is "0.0123", 56950 is "57000"."""
     if value == 0:
         return "0"
-    number = Decimal(repr(float(value)))
-    exponent = number.adjusted() - digits + 1
-    rounded = number.quantize(Decimal(1).scaleb(exponent)) if exponent < 0 else round(number, -exponent)
-    return f"{rounded:f}"
+    rounded = Context(prec=digits).create_decimal(repr(float(value)))
+    exponent = rounded.adjusted() - digits + 1
+    return f"{rounded.quantize(Decimal(1).scaleb(exponent)) if exponent < 0 else rounded:f}"  # 0.5 is "0.500"
 
 
 def grouped(value: int) -> str:
     """Write a count with thousands separated: 23522375 is "23,522,375"."""
     return f"{value:,}"
+
+
+def kilobytes(count: float, digits: int = 4) -> str:
+    """Write bytes as kB (1000), as the papers print file sizes, without the suffix."""
+    return significant(count / 1000, digits)
 
 
 def milliseconds(seconds: float, digits: int = 3) -> str:
@@ -73,6 +81,11 @@ def milliseconds(seconds: float, digits: int = 3) -> str:
 def mebibytes(count: float, digits: int = 3) -> str:
     """Write bytes as MiB (2**20), without the suffix."""
     return significant(count / 2**20, digits)
+
+
+def printable(text: str) -> str:
+    """Leave out what a terminal would obey: names and reasons come from users' files."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def size(shape: tuple[int, ...]) -> str:

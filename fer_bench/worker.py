@@ -3,10 +3,13 @@
 Whatever else the network prints goes to stderr, so that it cannot pass for a measurement.
 """
 
+import ctypes
 import dataclasses
 import json
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TextIO
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from fer_bench import building, environment, registry
 from fer_bench.building import Build
 from fer_bench.errors import DeviceError, FerBenchError
-from fer_bench.plan import Plan
+from fer_bench.plan import Plan, parse_settings
 from fer_bench.profilers import PROFILERS
 from fer_bench.records import Json, Measurement
 
@@ -37,7 +40,7 @@ class Job:
         """Read what the runner sends."""
         data = json.loads(text)
         shape = tuple(data["input_shape"]) if data["input_shape"] else None
-        build = Build(data["num_classes"], shape, building.parse_arguments(data["settings"]))
+        build = Build(data["num_classes"], shape, parse_settings(data["settings"]))
         return cls(data["name"], build, Plan.of(data["plan"]), tuple(data["groups"]), data["checkpoint"])
 
 
@@ -93,14 +96,22 @@ def work(job: Job, tell: Callable[[Mapping[str, Json]], None]) -> None:
 def _measure(group: str, network: Network) -> Iterator[Measurement]:
     try:
         yield from PROFILERS[group](network, network.job.plan)
-    except FerBenchError as error:
-        yield Measurement(group, "", failure=str(error))
     except Exception as error:  # whatever a user's network does is that row's reason, and the next group goes on
-        yield Measurement(group, "", failure=f"{type(error).__name__}: {error}".splitlines()[0])
+        traceback.print_exc()  # shown by `fer-bench run --debug`
+        told = str(error) if isinstance(error, FerBenchError) else f"{type(error).__name__}: {error}".splitlines()[0]
+        yield Measurement(group, "", failure=told)
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when the runner is gone, killed itself perhaps, so that nothing runs on unseen."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1  # sys/prctl.h
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 def main() -> int:
     """Read a job from stdin; answer on the original stdout."""
+    die_with_parent()
     answers: TextIO = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # C code that prints, too
 

@@ -5,7 +5,8 @@ MACs of convolutions and of matrix products, attention's included, and nothing e
 pooling or interpolation. Every operator is in one of three classes, and nothing is silent:
 
 - ``FORMULAS``: counted by a formula on shapes;
-- declared zero: element-wise operators and views (PyTorch's own tags say so) and those named in ``ZERO_MACS``;
+- declared zero: element-wise operators and views (PyTorch's own tags say so), what touches no tensor, and those named
+  in ``ZERO_MACS``;
 - all others: uncounted. They are listed with their calls; the total is then a lower bound.
 
 To count one more operator, add one function here and its hand calculation to tests/test_operators.py.
@@ -111,9 +112,9 @@ def _scaled_dot_product_attention(args: Sequence[Any], kwargs: Mapping[str, Any]
 @_counts("aten::_efficient_attention_forward", "aten::_flash_attention_forward")
 def _packed_attention(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int | None:
     # Here the heads come after the positions: query (N, queries, heads, width). Sequences packed to one row
-    # (three dimensions, lengths in a tensor) hide their lengths from shapes.
+    # (lengths in a tensor) hide them from shapes.
     query, key, value = args[:3]
-    if query.dim() != 4:
+    if query.dim() != 4 or any(isinstance(lengths, torch.Tensor) for lengths in args[4:6]):
         return None
     batch, queries, heads, width = query.shape
     return _attention_macs(batch * heads, queries, key.shape[1], width, value.shape[-1])
@@ -147,12 +148,13 @@ def _deformable_convolution(args: Sequence[Any], kwargs: Mapping[str, Any], out:
 # aten operators without MACs by the convention, by what they do.
 _ZERO_BY_KIND = {
     "move": """alias as_strided _unsafe_view _reshape_alias _reshape_copy clone copy contiguous _to_copy to lift
-        lift_fresh detach detach_copy cat stack split_with_sizes_copy unbind_copy unfold_copy constant_pad_nd pad reflection_pad1d
-        reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d roll flip rot90 repeat
-        repeat_interleave tril triu pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im index index_select
-        index_put _unsafe_index _unsafe_index_put index_add index_copy index_fill gather scatter scatter_add
-        scatter_reduce select_scatter slice_scatter masked_fill masked_scatter masked_select where embedding
-        _embedding_bag one_hot nonzero take resize set_ complex view_as_real view_as_complex""",
+        lift_fresh detach detach_copy cat stack split_with_sizes_copy unbind_copy unfold_copy constant_pad_nd pad
+        reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d roll
+        flip rot90 repeat repeat_interleave tril triu pixel_shuffle pixel_unshuffle channel_shuffle im2col col2im index
+        index_select index_put _unsafe_index _unsafe_index_put index_add index_copy index_fill gather scatter
+        scatter_add scatter_reduce select_scatter slice_scatter masked_fill masked_scatter masked_select where embedding
+        _embedding_bag one_hot nonzero take resize set_ complex view_as_real view_as_complex unsafe_split
+        unsafe_split_with_sizes unsafe_chunk transpose t squeeze unsqueeze swapaxes swapdims""",
     "make": """empty empty_like empty_strided empty_permuted new_empty new_empty_strided new_zeros new_ones new_full
         zeros zeros_like ones ones_like full full_like fill zero arange linspace logspace eye scalar_tensor tensor rand
         rand_like randn randn_like randint randint_like randperm bernoulli multinomial normal uniform random
@@ -160,7 +162,7 @@ _ZERO_BY_KIND = {
     "normalise": """native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training
         _native_batch_norm_legit_functional _batch_norm_with_update _batch_norm_no_update cudnn_batch_norm
         miopen_batch_norm batch_norm_stats batch_norm_elemt native_layer_norm native_group_norm _fused_rms_norm
-        _weight_norm_interface local_response_norm renorm""",
+        _weight_norm_interface renorm""",
     "activate": """hardswish hardshrink softshrink _softmax _log_softmax _safe_softmax _masked_softmax
         log_sigmoid_forward glu _prelu_kernel rrelu_with_noise nan_to_num _thnn_fused_lstm_cell _thnn_fused_gru_cell""",
     "pool": """max_pool1d max_pool2d max_pool3d max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices
@@ -177,7 +179,7 @@ _ZERO_BY_KIND = {
     "inspect": "_local_scalar_dense item is_same_size _assert_async _assert_scalar sym_size",
     # The derivative of an operator without MACs has none; these are not named after the operator.
     "differentiate": """embedding_dense_backward slice_backward select_backward value_selecting_reduction_backward
-        nll_loss_backward nll_loss2d_backward evenly_distribute_backward unfold_backward diagonal_backward
+        nll_loss_backward nll_loss2d_backward unfold_backward diagonal_backward
         index_select_backward""",
 }
 ZERO_MACS = frozenset(name for names in _ZERO_BY_KIND.values() for name in names.split())
@@ -195,8 +197,11 @@ def declared_zero(func: OpOverload) -> bool:
     """Tell whether an operator does no MACs by the convention: a view, element-wise, or named in ``ZERO_MACS``."""
     if func.is_view or torch.Tag.pointwise in func.tags:
         return True
+    schema = func._schema
+    if not any("Tensor" in str(value.type) for value in (*schema.arguments, *schema.returns)):
+        return True  # it asks something of PyTorch
     namespace, name = operator_name(func).split("::")
-    if namespace == "prims":  # PyTorch's own building blocks under its decompositions
+    if namespace in ("prim", "prims"):  # PyTorch's own building blocks; prim::device is a fake tensor's `.device`
         return name in {"device", "convert_element_type", "broadcast_in_dim", "view_of", "transpose", "collapse_view"}
     if namespace != "aten":
         return False

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from fer_bench.profilers.trace import flat_tensors
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterCounts:
@@ -36,47 +38,60 @@ class ParameterCounts:
 
 
 def _stored(tensors: Iterable[Tensor]) -> tuple[int, int]:
-    """Count distinct elements and their bytes, tensors that share storage counted once where they overlap."""
-    spans: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    sizes: dict[int, int] = {}
+    """Count the distinct elements in the storages of tensors, and their bytes."""
+    storages: dict[int, dict[int, Tensor]] = defaultdict(dict)
     for tensor in tensors:
-        key = tensor.untyped_storage()._cdata
-        start = int(tensor.storage_offset())
-        reach = sum((size - 1) * abs(step) for size, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
-        length = min(tensor.numel(), reach) if tensor.numel() else 0  # an expanded tensor stores less than it shows
-        spans[key].append((start, start + int(length)))
-        sizes[key] = tensor.element_size()
+        storages[tensor.untyped_storage()._cdata][id(tensor)] = tensor
     elements = total_bytes = 0
-    for key, parts in spans.items():
-        end = covered = 0
-        for start, stop in sorted(parts):
-            covered += max(0, stop - max(start, end))
-            end = max(end, stop)
+    for sharing in storages.values():
+        views = list(sharing.values())
+        if len(views) == 1 and views[0].is_contiguous():
+            covered = views[0].numel()
+        else:
+            covered = end = 0
+            for start, stop in sorted(span for view in views for span in _spans(view)):
+                covered += max(0, stop - max(start, end))
+                end = max(end, stop)
         elements += covered
-        total_bytes += covered * sizes[key]
+        total_bytes += covered * views[0].element_size()
     return elements, total_bytes
+
+
+def _spans(tensor: Tensor) -> list[tuple[int, int]]:
+    """Give the places in its storage that a tensor shows, as ranges: one, or one an element where it leaves gaps."""
+    start = int(tensor.storage_offset())
+    if tensor.numel() == 0:
+        return []
+    steps = [(size, step) for size, step in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
+    reach = sum((size - 1) * step for size, step in steps) + 1
+    if reach == tensor.numel() and all(step for _, step in steps):
+        return [(start, start + reach)]
+    places = {start}
+    for size, step in steps:
+        places = {place + i * step for place in places for i in range(size)}
+    return [(place, place + 1) for place in places]
 
 
 def count_parameters(model: nn.Module) -> ParameterCounts:
     """Count a network's parameters, buffers and sizes; nothing is run."""
-    parameters = list(model.parameters())
-    trainable, trainable_bytes = _stored(p for p in parameters if p.requires_grad)
-    total, parameter_bytes = _stored(parameters)
-    buffers, _ = _stored(model.buffers())
-    named = sum(p.numel() for _, p in model.named_parameters(remove_duplicate=False))
+    modules = list(model.modules())
+    named = [tensor for _, tensor in model.named_parameters(remove_duplicate=False)]
+    trainable, trainable_bytes = _stored(tensor for tensor in named if tensor.requires_grad)
+    total, parameter_bytes = _stored(named)
+    buffers, _ = _stored(tensor for module in modules for tensor in module._buffers.values() if tensor is not None)
     statistics, _ = _stored(
         tensor
-        for module in model.modules()
+        for module in modules
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
         for tensor in (module.running_mean, module.running_var)
         if tensor is not None
     )
-    _, state_bytes = _stored(value for value in model.state_dict().values() if isinstance(value, Tensor))
+    _, state_bytes = _stored(flat_tensors(model.state_dict(keep_vars=True)))
     return ParameterCounts(
         trainable=trainable,
         frozen=total - trainable,
         buffers=buffers,
-        tied=named - total,
+        tied=sum(tensor.numel() for tensor in named) - total,
         keras_total=total + statistics,
         parameter_bytes=parameter_bytes,
         state_dict_bytes=state_bytes,

@@ -77,16 +77,15 @@ class Count:
         return row
 
     def by_module(self) -> list[dict[str, Json]]:
-        """Give MACs a sample by module, in the order of the network, each module's own and with all inside it."""
+        """Give MACs a sample by module, in the order in which they ran, each module's own and with all inside it."""
         own = self.inference.modules
         total = self.inference.macs or 1
-        paths = dict.fromkeys(own)
-        for path in own:  # the modules around them, which have no products of their own
-            while path:
-                path = path.rpartition(".")[0]
-                paths.setdefault(path)
+        rank: dict[str, int] = {}  # of each module and of those around it, in the order in which they ran
+        for path in own:
+            for around in _ancestry(path):
+                rank.setdefault(around, len(rank))
         rows = []
-        for path in sorted(paths, key=_natural):
+        for path in sorted(rank, key=lambda path: [rank[around] for around in _ancestry(path)]):
             prefix = f"{path}." if path else ""
             inside = sum(macs for other, macs in own.items() if other == path or other.startswith(prefix))
             rows.append(
@@ -129,9 +128,10 @@ class Count:
         ]
 
 
-def _natural(path: str) -> list[tuple[int, str]]:
-    """Sort key that has layer 10 after layer 9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in path.split(".")] if path else []
+def _ancestry(path: str) -> list[str]:
+    """Give the modules around one and itself, the network first: "a.b" is inside "" and "a"."""
+    parts = path.split(".") if path else []
+    return [".".join(parts[:depth]) for depth in range(len(parts) + 1)]
 
 
 def count(
@@ -177,14 +177,11 @@ def count(
             fresh = building.create(spec, build, "cpu")
             others.append(count_with(tool, fresh, building.example_inputs(shape, batch, "cpu"), inference))
     logits = inference.outputs[0] if len(inference.outputs) == 1 else ()
+    asked = spec.num_classes if build.num_classes is None else build.num_classes
     return Count(
         spec=spec,
         input_shape=shape,
-        num_classes=logits[1]
-        if len(logits) == 2
-        else spec.num_classes
-        if build.num_classes is None
-        else build.num_classes,
+        num_classes=logits[1] if len(logits) == 2 else asked,
         parameters=count_parameters(model),
         layers=count_layers(inference),
         inference=inference,

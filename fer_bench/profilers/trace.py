@@ -6,15 +6,16 @@ know a device) and then to the CPU; ``Trace.counted_on`` says which it was. On t
 recurrent layers and encoder layers are switched off for the pass, so that they dispatch the same products as everywhere
 else.
 
-The pass leaves the caller's network as it was: its parameters and buffers are replaced for the call, not moved.
+The pass leaves the caller's network as it was: its parameters and buffers are replaced for the call, not moved, and
+what it stores on its modules is put back. The caller's grad mode, inference mode included, changes nothing.
 What operators cost stands in ``operators``; the rules for layers in ``layers``.
 """
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -134,15 +135,16 @@ _NORMALISATION = {
 }
 
 
-def _flat_tensors(values: Any) -> Iterator[Tensor]:
+def flat_tensors(values: Any) -> Iterator[Tensor]:
+    """Find the tensors in nested lists, tuples and mappings."""
     if isinstance(values, Tensor):
         yield values
     elif isinstance(values, list | tuple):
         for value in values:
-            yield from _flat_tensors(value)
+            yield from flat_tensors(value)
     elif isinstance(values, Mapping):
         for value in values.values():
-            yield from _flat_tensors(value)
+            yield from flat_tensors(value)
 
 
 def _pools_space(name: str, args: Sequence[Any]) -> bool:
@@ -192,9 +194,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         size = storage.nbytes()
 
-        def freed(_ref: Any) -> None:
+        def freed(_ref: Any) -> None:  # the address may be another storage's next
             if self._alive.pop(key, None) is not None:
                 self._bytes -= size
+            self._origins.pop(key, None)
 
         self._alive[key] = (weakref.ref(storage, freed), size)
         self._bytes += size
@@ -234,7 +237,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: OpOverload, name: str, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
     ) -> None:
         if kwargs:  # formulas go by position
-            args = [*args, *(kwargs[a.name] for a in func._schema.arguments[len(args) :] if a.name in kwargs)]
+            args = [*args, *(kwargs.get(a.name, a.default_value) for a in func._schema.arguments[len(args) :])]
         macs = FORMULAS[name](args, kwargs, out)
         if macs is None:
             self.trace.operators.setdefault(f"{name} (packed)", Operator("uncounted")).calls += 1
@@ -249,14 +252,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _note(self, name: str, operator: Operator, args: Sequence[Any], out: Any) -> None:
         """Note lifetimes and, in the forward half, what the layer counts need."""
-        outputs = list(_flat_tensors(out))
+        outputs = list(flat_tensors(out))
         for tensor in outputs:
             self.follow(tensor)
         if self.backward or not outputs:
             return
         sources = [
             (key, self._origins.get(key))
-            for key in (tensor.untyped_storage()._cdata for tensor in _flat_tensors(args))
+            for key in (tensor.untyped_storage()._cdata for tensor in flat_tensors(args))
             if key not in self._weights
         ]
         origins = [origin or _Origin() for _, origin in sources]
@@ -306,7 +309,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(self.layers[-1], nn.Linear):
             self.trace.linear_layers.add(self.path[-1])
             return
-        for tensor in _flat_tensors(args):
+        for tensor in flat_tensors(args):
             parameter = self._weights.get(tensor.untyped_storage()._cdata)
             if parameter is not None and tensor.dim() == 2:
                 self.trace.linear_layers.add(parameter)
@@ -338,6 +341,25 @@ def _plain_kernels() -> Iterator[None]:
             put(value)
 
 
+def _bare(model: nn.Module) -> nn.Module:
+    """Take off ``torch.compile`` and ``DataParallel``, which change how a network runs and not what it computes."""
+    while isinstance(model, nn.DataParallel) or hasattr(model, "_orig_mod"):
+        model = cast(nn.Module, model.module if isinstance(model, nn.DataParallel) else model._orig_mod)
+    return model
+
+
+@contextlib.contextmanager
+def _attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put back what a forward pass stores on its modules, such as a mask kept for the next call."""
+    before = [(vars(module), dict(vars(module))) for module in modules]
+    try:
+        yield
+    finally:
+        for attributes, kept in before:
+            attributes.clear()
+            attributes.update(kept)
+
+
 def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, device: Device | None = None) -> Trace:
     """Run a network once without arithmetic and note what it dispatches.
 
@@ -354,6 +376,7 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, 
     ways: tuple[Device, ...] = (device,) if device else ("meta", "fake", "cpu")
     if device is None and any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         ways = ("meta",)  # the weights have no values to fall back to
+    model = _bare(model)
     failures = []
     for way in ways:
         try:
@@ -366,25 +389,31 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, 
 
 def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device) -> Trace:
     seen = Trace(batch=len(inputs[0]), counted_on=way)
+    modules = list(model.named_modules(remove_duplicate=False))
+    names = {id(module): name for name, module in reversed(modules)}  # a module at two paths goes by its first
     with contextlib.ExitStack() as stack:
+        # Whatever the caller's grad mode, random state and network, the pass sees the same and leaves them alone.
+        stack.enter_context(torch.inference_mode(mode=False))
+        stack.enter_context(torch.random.fork_rng(devices=[]))
+        stack.enter_context(_attributes_kept({id(module): module for _, module in modules}.values()))
         if way == "fake":
             fake = FakeTensorMode(allow_non_fake_inputs=True)
 
             def convert(tensor: Tensor) -> Tensor:
-                return fake.from_tensor(tensor)
+                return fake.from_tensor(tensor.clone() if tensor.is_inference() else tensor)
         elif way == "meta":
 
             def convert(tensor: Tensor) -> Tensor:
-                return tensor.detach() if tensor.is_meta else torch.empty_like(tensor, device="meta")
+                plain = tensor.is_meta and not tensor.is_inference()
+                return tensor.detach() if plain else torch.empty_like(tensor, device="meta")
         else:
 
             def convert(tensor: Tensor) -> Tensor:
                 return tensor.detach().to("cpu", copy=True)
 
-        state = _converted(model, convert)
+        state = _converted(modules, convert)
         arguments = tuple(convert(_with_values(tensor) if way != "meta" else tensor) for tensor in inputs)
         weights = {tensor.untyped_storage()._cdata: name for name, tensor in state.items()}
-        names = {id(module): name for name, module in model.named_modules()}
         recorder = _Recorder(seen, names, weights)
         for tensor in arguments:
             recorder.follow(tensor)
@@ -393,10 +422,10 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
         stack.enter_context(_plain_kernels())
         stack.enter_context(torch.set_grad_enabled(train))
         stack.callback(register_module_forward_pre_hook(recorder.enter).remove)
-        stack.callback(register_module_forward_hook(recorder.leave).remove)
+        stack.callback(register_module_forward_hook(recorder.leave, always_call=True).remove)
         with recorder:
             outputs = functional_call(model, state, arguments, tie_weights=False)
-            seen.outputs.extend(tuple(tensor.shape) for tensor in _flat_tensors(outputs))
+            seen.outputs.extend(tuple(tensor.shape) for tensor in flat_tensors(outputs))
             if train:
                 _backward(recorder, outputs)
     return seen
@@ -407,23 +436,24 @@ def _with_values(tensor: Tensor) -> Tensor:
     return torch.randn(tensor.shape).to(tensor.dtype) if tensor.is_meta else tensor
 
 
-def _converted(model: nn.Module, convert: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+def _converted(modules: Sequence[tuple[str, nn.Module]], convert: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
     """Stand-ins for parameters and buffers, one for each distinct tensor, so that tied ones stay tied."""
     made: dict[int, Tensor] = {}
     state = {}
-    for name, tensor in (
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ):
-        if id(tensor) not in made:
-            made[id(tensor)] = convert(tensor).requires_grad_(tensor.requires_grad)
-        state[name] = made[id(tensor)]
+    for path, module in modules:
+        prefix = f"{path}." if path else ""
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is None:
+                continue
+            if id(tensor) not in made:
+                made[id(tensor)] = convert(tensor).requires_grad_(tensor.requires_grad)
+            state[prefix + name] = made[id(tensor)]
     return state
 
 
 def _backward(recorder: _Recorder, outputs: Any) -> None:
     total: Tensor | None = None
-    for tensor in _flat_tensors(outputs):
+    for tensor in flat_tensors(outputs):
         if tensor.is_floating_point() and tensor.requires_grad:
             total = tensor.sum() if total is None else total + tensor.sum()
     if total is None:

@@ -3,21 +3,27 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from fer_bench.records import Json
 from fer_bench.tables import Table
 
 
 def to_csv(table: Table) -> str:
-    """Write a table's raw values under their keys."""
-    return rows_to_csv({column.key: row.get(column.key) for column in table.columns} for row in table.rows)
+    """Write a table's raw values under their keys, and what a reader must know of a row under "notes"."""
+    rows = [{column.key: row.get(column.key) for column in table.columns} for row in table.rows]
+    if any(table.notes):
+        rows = [row | {"notes": "; ".join(notes) or None} for row, notes in zip(rows, table.notes, strict=True)]
+    return rows_to_csv(rows, [column.key for column in table.columns])
 
 
-def rows_to_csv(rows: Iterable[Mapping[str, Json]]) -> str:
-    """Write JSON objects as rows: fields of objects get dotted names, lists and free mappings stay JSON."""
+def rows_to_csv(rows: Iterable[Mapping[str, Json]], first: Sequence[str] = ()) -> str:
+    """Write JSON objects as rows: fields of objects get dotted names, lists and free mappings stay JSON.
+
+    Columns are the keys of all rows as they come, after those that are named to be the first.
+    """
     flat = [_flat(row) for row in rows]
-    fields = list(dict.fromkeys(key for row in flat for key in row))
+    fields = list(dict.fromkeys([*first, *(key for row in flat for key in row)]))
     out = io.StringIO()
     writer = csv.DictWriter(out, fields, lineterminator="\n")
     writer.writeheader()

@@ -16,6 +16,8 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     '"': r"\textquotedbl{}",
+    "[": "{[}",  # at the start of a row it would be an argument of the line break before it
+    "]": "{]}",
     "\N{EN DASH}": "--",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\n": " ",
@@ -38,12 +40,12 @@ def to_latex(table: Table) -> str:
     body = frame.style.hide(axis="index").to_latex(
         hrules=True, column_format="".join("l" if column.align == "left" else "r" for column in table.columns)
     )
-    notes = "".join(f"\n\n{escape(note)}" for note in table.footnotes)
+    notes = "\n\n".join(map(escape, table.footnotes))
     return (
         "% needs \\usepackage{booktabs,graphicx} and \\usepackage[T1]{fontenc}\n"
         "\\begin{table}\n\\centering\n"
         f"\\caption{{{escape(table.title)}. {escape(table.caption)}}}\n"
         f"\\resizebox{{\\textwidth}}{{!}}{{%\n{body.rstrip()}\n}}\n"
-        + (f"\\par\\footnotesize{notes}\n" if notes else "")
+        + (f"\\par\\smallskip\n{{\\raggedright\\footnotesize\n{notes}\\par}}\n" if notes else "")
         + "\\end{table}\n"
     )

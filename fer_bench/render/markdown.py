@@ -2,9 +2,11 @@
 
 from fer_bench.tables import Table
 
+_SPECIAL = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "<": "&lt;", "&": "&amp;", "\n": " "})
+
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return text.translate(_SPECIAL)
 
 
 def to_markdown(table: Table) -> str:

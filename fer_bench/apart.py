@@ -1,0 +1,43 @@
+"""Run code of the user's that may end its process without a word, and outlive it."""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from fer_bench.errors import FerBenchError
+
+
+class EndedError(FerBenchError):
+    """The process ended before its work was done."""
+
+
+def apart(call: Callable[[], int]) -> int:
+    """Call in a forked process, so that an ``os._exit`` or a segfault in it does not end this one.
+
+    Ctrl-C goes to that process. Where the system cannot fork, the call is made here.
+
+    Returns:
+        What the call gives, an exit code.
+
+    Raises:
+        EndedError: the process ended before the call did.
+    """
+    if not hasattr(os, "fork"):
+        return call()
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = call()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os.write(tell, b".")
+        os._exit(code)
+    os.close(tell)
+    signal.signal(signal.SIGINT, lambda number, _: os.kill(child, number))
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if os.read(told, 1):
+        return ended
+    how = f"was killed by {signal.Signals(-ended).name}" if ended < 0 else f"ended with exit code {ended}"
+    raise EndedError(f"the process {how} before it was done: code of the network did that")

@@ -1,0 +1,124 @@
+"""Shared by tests: a fixed result, networks of a user's own, and the command line as a process."""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from fer_bench.plan import QUICK
+from fer_bench.records import Environment, Measurement, Result, Subject
+
+USERS_NETWORKS = """
+import os, signal, time, torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes=7, channels=3):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, 3)
+        self.fc = nn.Linear(4, classes)
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+class Talks(Net):
+    def forward(self, x):
+        print("talk of the network")
+        return super().forward(x)
+
+class Looks(Net):
+    def forward(self, x):
+        return super().forward(x) + x.mean().item()
+
+class Dies(Net):
+    def forward(self, x):
+        if not x.is_meta:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().forward(x)
+
+def good(num_classes=7, in_channels=3): return Net(num_classes, in_channels)
+def plain(): return Net()
+def talks(num_classes=7):
+    print("talk of the factory")
+    return Talks(num_classes)
+def looks(): return Looks()
+def dies(): return Dies()
+def raises(num_classes=7): raise RuntimeError("boom\\nsecond line")
+def exits(): raise SystemExit(0)
+def leaves(): os._exit(0)
+def crashes(): os.kill(os.getpid(), signal.SIGSEGV)
+def hangs(): time.sleep(1000)
+def three(): return 3
+def escapes(): raise ValueError("\\x1b[31m red")
+answer = 42
+"""
+
+
+@pytest.fixture
+def users_file(tmp_path):
+    """A file of factories, most of them bad."""
+    path = tmp_path / "users_networks.py"
+    path.write_text(USERS_NETWORKS)
+    return path
+
+
+@pytest.fixture
+def fer_bench(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line as a user does, in an empty folder."""
+
+    def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "fer_bench.cli", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            cwd=tmp_path,
+            check=False,
+            **options,
+        )
+
+    return run
+
+
+ENVIRONMENT = Environment(
+    cpu="Some CPU",
+    cores=2,
+    memory_bytes=8 * 2**30,
+    os="Linux",
+    python="3.13.0",
+    packages={"torch": "2.9.0"},
+    device="cpu",
+    device_name="Some CPU",
+    threads=2,
+    allocator="system",
+    load_1min=0.5,
+    commit="0" * 40,
+    dirty=False,
+)
+
+
+@pytest.fixture
+def make_result() -> Callable[..., Result]:
+    """Make a result of round numbers: 10 ms a batch of 2, 1000 parameters, 2 million MACs."""
+
+    def make(name: str = "mini_xception", *more: Measurement, without: tuple[str, ...] = (), **subject) -> Result:
+        facts = {"title": "Net", "status": "exact", "input_shape": (1, 48, 48), "num_classes": 7}
+        measurements = (
+            Measurement("latency_s", "s", (0.009, 0.010, 0.011, 0.010, 0.020)),
+            Measurement("peak_rss_bytes", "bytes", (3 * 2**20,)),
+            Measurement("parameters.trainable", "count", (1000,)),
+            Measurement("parameters.keras_total", "count", (1200,)),
+            Measurement("macs", "count", (2_000_000,)),
+            Measurement("state_dict_bytes", "bytes", (2**20,)),
+            Measurement("checkpoint_bytes", "bytes", (3_000_000,)),
+        )
+        return Result(
+            subject=Subject(name, **{**facts, **subject}),
+            plan=dataclasses.replace(QUICK, batch_size=2).to_dict(),
+            environment=ENVIRONMENT,
+            measurements=(*(m for m in measurements if m.metric not in without), *more),
+            started_at="2026-01-01T00:00:00+00:00",
+        )
+
+    return make

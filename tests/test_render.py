@@ -1,0 +1,110 @@
+"""Each format against a golden file: one small table with what is awkward in every format.
+
+After a change that is meant, write them anew, ``FER_BENCH_GOLDEN=write pytest tests/test_render.py``.
+Read the diff.
+"""
+
+import csv
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from fer_bench import units
+from fer_bench.errors import StoreError
+from fer_bench.render import FORMATS, write_all
+from fer_bench.render.csv import rows_to_csv
+from fer_bench.render.latex import escape
+from fer_bench.render.text import definitions, to_text
+from fer_bench.tables import Column, Table
+
+GOLDEN = Path(__file__).parent / "golden"
+HOSTILE = r"a_b\c{d}[e] 50% $x^2$ ~#&|<i>`*" + "'' -- \x1b[31m"
+
+TABLE = Table(
+    "A title",
+    (
+        Column("name", "Network", align="left"),
+        Column("macs", "MACs", units.scaled),
+        Column("latency_s", "ms", units.milliseconds),
+        Column("where", "Where", align="left"),
+    ),
+    (
+        {"name": "plain", "macs": 4_093_539_446, "latency_s": 0.0105, "where": "Table 2"},
+        {"name": HOSTILE, "macs": None, "where": "section 1, which has a long name; " * 2},
+    ),
+    "A caption of 50 %.",
+    (("First note.",), ("First note.", "Second | note_2.")),
+)
+SUFFIXES = {"table": "txt", "markdown": "md", "latex": "tex", "csv": "csv"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_table_looks_as_it_did(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    written = FORMATS[name](TABLE)
+    golden = GOLDEN / f"table.{SUFFIXES[name]}"
+    if os.environ.get("FER_BENCH_GOLDEN") == "write":
+        golden.write_text(written, encoding="utf-8")
+    assert written == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_table_without_rows_has_its_headings(name):
+    empty = Table("t", TABLE.columns, ())
+    assert ("name" if name == "csv" else "Network") in FORMATS[name](empty)
+
+
+def test_without_a_terminal_each_row_is_one_line():
+    lines = to_text(TABLE, width=0).splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == ["Network", lines[3].split()[0], "plain", r"a_b\c{d}[e]"]
+    assert lines[5].endswith("long name;")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_a_table_fits_the_terminal_without_a_cut_number(width):
+    columns = tuple(Column(f"n{i}", f"Heading {i}", units.grouped) for i in range(12))
+    table = Table(
+        "t", (Column("name", "Name", align="left"), *columns), ({"name": "x"} | {c.key: 10**9 for c in columns},)
+    )
+    text = to_text(table, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("1,000,000,000") == 12
+
+
+def test_a_definition_is_folded_beside_its_heading():
+    assert definitions([("note", "one two three")], width=20) == "note        one two\n            three\n"
+
+
+def test_csv_has_raw_values_and_a_reader_gets_them_back():
+    first, second = csv.DictReader(io.StringIO(FORMATS["csv"](TABLE)))
+    assert (first["name"], first["macs"], first["latency_s"], first["notes"]) == (
+        "plain",
+        "4093539446",
+        "0.0105",
+        "First note.",
+    )
+    assert second["name"] == HOSTILE
+    assert second["macs"] == ""
+
+
+def test_objects_become_dotted_names_and_lists_stay_json():
+    rows = [{"name": "n", "parameters": {"trainable": 3}, "input_shape": [1, 2], "uncounted": {"a": 1}}, {"name": "m"}]
+    assert rows_to_csv(rows) == 'name,parameters.trainable,input_shape,uncounted\nn,3,"[1, 2]","{""a"": 1}"\nm,,,\n'
+
+
+@pytest.mark.parametrize("character", list('\\{}&%$#_~^<>"[]'))
+def test_no_special_character_reaches_latex_as_it_is(character):
+    assert escape(character) != character
+
+
+def test_every_format_of_a_file_is_written(tmp_path):
+    write_all(tmp_path / "deep", {"stem": TABLE})
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["stem.csv", "stem.md", "stem.tex"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write the tables to"):
+        write_all(tmp_path / "file", {"stem": TABLE})

@@ -1,0 +1,97 @@
+"""The child: answers are lines of JSON on stdout, whatever the network prints there."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from fer_bench.errors import DeviceError
+from fer_bench.plan import QUICK
+from fer_bench.worker import Job, Network, check_device
+
+JOB = {
+    "name": "mini_xception",
+    "num_classes": None,
+    "input_shape": None,
+    "settings": [],
+    "plan": dataclasses.replace(QUICK, runs=2, warmup_runs=0).to_dict(),
+    "groups": ["latency"],
+    "checkpoint": "",
+}
+
+
+def answers(**changes):
+    done = subprocess.run(
+        [sys.executable, "-m", "fer_bench.worker"],
+        input=json.dumps(JOB | changes),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()], done
+
+
+def test_a_network_that_prints_does_not_disturb_the_answers(users_file):
+    lines, done = answers(name=f"{users_file}:talks")
+    assert [next(iter(line)) for line in lines] == ["environment", "started", "measurement", "finished"]
+    assert lines[0]["input_shape"] == [3, 224, 224]
+    assert len(lines[2]["measurement"]["values"]) == 2
+    assert "talk of the factory" in done.stderr
+    assert "talk of the network" in done.stderr
+
+
+def test_a_job_is_read_as_the_runner_sends_it():
+    job = Job.from_json(json.dumps(JOB | {"settings": ["width=2"], "input_shape": [3, 8, 8], "num_classes": 4}))
+    assert (job.name, job.build.input_shape, job.build.num_classes) == ("mini_xception", (3, 8, 8), 4)
+    assert job.build.arguments == {"width": 2}
+    assert job.plan.runs == 2
+
+
+def test_the_same_seed_builds_the_same_weights_and_images():
+    first, second = (Network(Job.from_json(json.dumps(JOB))).make() for _ in range(2))
+    assert torch.equal(first[1], second[1])
+    assert all(torch.equal(a, b) for a, b in zip(first[0].parameters(), second[0].parameters(), strict=True))
+
+
+def test_a_network_is_built_once():
+    network = Network(Job.from_json(json.dumps(JOB)))
+    assert network.make() is network.make()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_told():
+    with pytest.raises(DeviceError, match="PyTorch sees no CUDA device"):
+        check_device("cuda")
+
+
+def gone(pid, patience_s=20):
+    """Wait for a process's end; one that nobody has buried yet has ended."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+def test_a_worker_ends_with_its_parent(users_file):
+    job = json.dumps(JOB | {"name": f"{users_file}:hangs"})
+    code = (
+        "import subprocess, sys\n"
+        "p = subprocess.Popen([sys.executable, '-m', 'fer_bench.worker'], stdin=subprocess.PIPE, text=True,"
+        " stdout=subprocess.PIPE)\n"
+        "p.stdin.write(sys.argv[1]); p.stdin.close()\n"
+        "[p.stdout.readline() for _ in range(2)]\n"  # it is at work
+        "print(p.pid, flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, job], capture_output=True, text=True, check=True)
+    assert gone(int(done.stdout))
