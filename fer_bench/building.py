@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._device import _device_constructors
 
 from fer_bench import registry, units
 from fer_bench.errors import BuildError, CheckpointError
@@ -43,8 +44,14 @@ _FILLS = frozenset(
 )
 
 
-class _WithoutInitialisation(TorchFunctionMode):
-    """Skip filling meta tensors with initial values: they have none, and the calls are most of a build's time."""
+_CONSTRUCTORS = frozenset(_device_constructors())  # what takes a device and makes a tensor
+
+
+class _OnMeta(TorchFunctionMode):
+    """Make new tensors on the meta device and leave them unfilled: there is nothing to fill, and it takes the longest.
+
+    ``torch.device("meta")`` does the first half; a second mode beside it would double the cost of every call.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -54,6 +61,8 @@ class _WithoutInitialisation(TorchFunctionMode):
             tensor = args[0] if args else kwargs["tensor"]
             if tensor.is_meta:
                 return tensor
+        elif func in _CONSTRUCTORS and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "meta"}
         return func(*args, **kwargs)
 
 
@@ -116,8 +125,7 @@ def create(spec: ModelSpec, build: Build = Build(), device: str = "cpu") -> nn.M
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # stdout may carry JSON
         if device == "meta":
-            stack.enter_context(torch.device("meta"))
-            stack.enter_context(_WithoutInitialisation())
+            stack.enter_context(_OnMeta())
         try:
             model = factory(**arguments)
         except (Exception, SystemExit) as error:

@@ -1,7 +1,9 @@
 """The static metrics of one network: what can be told without running any arithmetic."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -140,7 +142,7 @@ def count(
     *,
     batch: int = 1,
     train: bool = False,
-    counters: Sequence[str] = (),  # frozen
+    counters: Sequence[str] = (),
 ) -> Count:
     """Build a network on meta tensors and count it; where it cannot be built there, on the CPU.
 
@@ -158,8 +160,8 @@ def count(
     if batch < 1:
         raise CountingError(f"a batch of {batch} images cannot be counted; it starts at 1")
     shape = building.input_shape(spec, build)
-    model = _on_meta_or_cpu(spec, build)
-    with building.quiet():
+    with _collector_at_rest(), building.quiet():
+        model = _on_meta_or_cpu(spec, build)
         try:
             inference = trace(model, (_images(shape, batch),))
         except CountingError:
@@ -188,6 +190,19 @@ def count(
         training=training,
         others=tuple(others),
     )
+
+
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Keep the garbage collector off what was there before: it would walk all of PyTorch with each network."""
+    if gc.get_freeze_count():  # the caller has set objects aside, and only all can be taken back
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _images(shape: tuple[int, int, int], batch: int) -> torch.Tensor:

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functional_call
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -389,13 +388,13 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, 
 
 def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device) -> Trace:
     seen = Trace(batch=len(inputs[0]), counted_on=way)
-    modules = list(model.named_modules(remove_duplicate=False))
-    names = {id(module): name for name, module in reversed(modules)}  # a module at two paths goes by its first
+    modules = dict(model.named_modules())  # a module at two paths goes by its first
+    names = {id(module): path for path, module in modules.items()}
     with contextlib.ExitStack() as stack:
         # Whatever the caller's grad mode, random state and network, the pass sees the same and leaves them alone.
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.random.fork_rng(devices=[]))
-        stack.enter_context(_attributes_kept({id(module): module for _, module in modules}.values()))
+        stack.enter_context(_attributes_kept(modules.values()))
         if way == "fake":
             fake = FakeTensorMode(allow_non_fake_inputs=True)
 
@@ -411,7 +410,7 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
             def convert(tensor: Tensor) -> Tensor:
                 return tensor.detach().to("cpu", copy=True)
 
-        state = _converted(modules, convert)
+        state = _put_stand_ins(modules, convert)
         arguments = tuple(convert(_with_values(tensor) if way != "meta" else tensor) for tensor in inputs)
         weights = {tensor.untyped_storage()._cdata: name for name, tensor in state.items()}
         recorder = _Recorder(seen, names, weights)
@@ -424,7 +423,7 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
         stack.callback(register_module_forward_pre_hook(recorder.enter).remove)
         stack.callback(register_module_forward_hook(recorder.leave, always_call=True).remove)
         with recorder:
-            outputs = functional_call(model, state, arguments, tie_weights=False)
+            outputs = model(*arguments)
             seen.outputs.extend(tuple(tensor.shape) for tensor in flat_tensors(outputs))
             if train:
                 _backward(recorder, outputs)
@@ -436,18 +435,27 @@ def _with_values(tensor: Tensor) -> Tensor:
     return torch.randn(tensor.shape).to(tensor.dtype) if tensor.is_meta else tensor
 
 
-def _converted(modules: Sequence[tuple[str, nn.Module]], convert: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """Stand-ins for parameters and buffers, one for each distinct tensor, so that tied ones stay tied."""
+def _put_stand_ins(modules: Mapping[str, nn.Module], convert: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """Give modules other parameters and buffers, one for each distinct tensor, so that tied ones stay tied.
+
+    ``_attributes_kept`` takes them back. ``torch.func.functional_call`` does the same by way of every name, twice.
+    """
     made: dict[int, Tensor] = {}
     state = {}
-    for path, module in modules:
+
+    def stand_in(tensor: Tensor | None, name: str) -> Tensor | None:
+        if tensor is None:
+            return None
+        if id(tensor) not in made:
+            made[id(tensor)] = convert(tensor).requires_grad_(tensor.requires_grad)
+        state[name] = made[id(tensor)]
+        return state[name]
+
+    for path, module in modules.items():
         prefix = f"{path}." if path else ""
-        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is None:
-                continue
-            if id(tensor) not in made:
-                made[id(tensor)] = convert(tensor).requires_grad_(tensor.requires_grad)
-            state[prefix + name] = made[id(tensor)]
+        for kind in ("_parameters", "_buffers"):
+            held = vars(module)[kind]
+            vars(module)[kind] = {name: stand_in(tensor, prefix + name) for name, tensor in held.items()}
     return state
 
 
