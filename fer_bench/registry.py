@@ -180,6 +180,22 @@ def sheets() -> Mapping[str, ModelSpec]:
     return dict(sorted(found.items()))
 
 
+@functools.cache
+def paper_title(paper: str) -> str:
+    """Name one of the papers: "001" is its title and venue, from ``models/papers/001.toml``.
+
+    Raises:
+        SheetError: there is no such paper.
+    """
+    path = _SHEETS / "papers" / f"{paper}.toml"
+    try:
+        with path.open("rb") as file:
+            about = tomllib.load(file)["paper"]
+    except FileNotFoundError as error:
+        raise SheetError(f"there is no paper {paper!r}: {path} is missing") from error
+    return " ".join(filter(None, (f"{about['title']}.", str(about.get("venue", "")), str(about.get("year", "")))))
+
+
 def list_models() -> list[str]:
     """Name the networks of the zoo, alphabetically."""
     return list(sheets())

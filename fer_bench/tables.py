@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fer_bench import units
 from fer_bench.records import Json, Result
-from fer_bench.registry import STATUSES, Figure, ModelSpec, sheets
+from fer_bench.registry import STATUSES, Figure, ModelSpec, paper_title, sheets
 from fer_bench.stats import median, quantile
 
 # How far a build can be trusted, as a mark beside its name; the footnote tells.
@@ -370,7 +370,7 @@ def portrait(spec: ModelSpec) -> list[tuple[str, str]]:
     lines += [("citation", spec.citation), ("link", spec.link)]
     if spec.source == "zoo":
         lines.append(("code", f"fer_bench/models/{spec.target}.py"))
-    lines.append(("papers", ", ".join(spec.papers)))
+    lines += [("paper", f"{paper}: {paper_title(paper)}") for paper in spec.papers]
     lines += [("expected", f"{key}: {units.grouped(value)}") for key, value in spec.expected.items()]
     lines.append(("note", spec.note))
     lines += [("choice", choice) for choice in spec.choices]

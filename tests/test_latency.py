@@ -54,7 +54,7 @@ def test_the_time_cap_stops_the_passes_and_says_so():
     found, _ = measure(plan, *[400] * 10)
     assert found.values == pytest.approx((0.4,) * 3)
     assert found.details["stopped_by"] == "time cap"
-    assert found.warnings[0] == "3 of 10 runs: stopped by the time cap of 1 s"
+    assert found.warnings[0] == "stopped by the time cap of 1 s before the 10 runs wanted"
 
 
 def test_the_slowest_network_is_timed_once_however_short_the_cap():

@@ -41,7 +41,7 @@ def measure_latency(model: nn.Module, images: Tensor, plan: Plan, clock: Clock =
     faults, switches = ((b - a) / len(values) for a, b in zip(before, after, strict=True))
     warnings = []
     if len(values) < plan.runs:
-        warnings.append(f"{len(values)} of {plan.runs} runs: stopped by the time cap of {plan.max_time_s:g} s")
+        warnings.append(f"stopped by the time cap of {plan.max_time_s:g} s before the {plan.runs} runs wanted")
     if faults > _MANY_FAULTS:
         warnings.append(
             f"{faults:.0f} page faults a run: the allocator gives memory back to the kernel on every pass, "
