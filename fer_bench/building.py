@@ -9,9 +9,11 @@ import os
 import pickle
 import sys
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -119,7 +121,7 @@ def create(spec: ModelSpec, build: Build = Build(), device: str = "cpu") -> nn.M
     Raises:
         BuildError: the factory is not there, takes no such argument, raises, or returns something else.
     """
-    factory, in_channels_name = _factory(spec)
+    factory, in_channels_name = find_factory(spec)
     arguments = _arguments(spec, factory, build, in_channels_name)
     channels = input_shape(spec, build)[0]
     with contextlib.ExitStack() as stack:
@@ -180,8 +182,15 @@ def _brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
 
-def _factory(spec: ModelSpec) -> tuple[Factory, str]:
-    """Import a factory; also the name of its argument for image channels, "" if the caller must replace the layer."""
+def find_factory(spec: ModelSpec) -> tuple[Factory, str]:
+    """Import a network's factory and what it imports.
+
+    Returns:
+        The factory, and the name of its argument for image channels; "" if the caller must replace the layer.
+
+    Raises:
+        BuildError: it is not there, or its module cannot be imported.
+    """
     if spec.source == "timm":
         import timm
 
@@ -223,30 +232,41 @@ def _factory(spec: ModelSpec) -> tuple[Factory, str]:
     return factory, "in_channels"
 
 
-def _user_module(spec: ModelSpec) -> tuple[Any, str]:
+def _user_module(spec: ModelSpec) -> tuple[ModuleType, str]:
     place, _, name = spec.target.rpartition(":") if spec.source == "file" else spec.name.rpartition(":")
+    path = Path(place).resolve()
+    if spec.source == "file" and not path.is_file():
+        raise BuildError(f"there is no file {place}")
+    # What stands beside it can be imported, as beside a script.
+    beside = str(path.parent) if spec.source == "file" else os.getcwd()
+    if beside not in sys.path:
+        sys.path.insert(0, beside)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            if spec.source == "file":
-                path = Path(place).resolve()
-                if not path.is_file():
-                    raise BuildError(f"there is no file {place}")
-                found = importlib.util.spec_from_file_location(path.stem, path)
-                if found is None or found.loader is None:
-                    raise BuildError(f"{place} cannot be imported as Python")
-                module = importlib.util.module_from_spec(found)
-                sys.path.insert(0, str(path.parent))  # its neighbours, as Python itself finds them for a script
-                sys.modules[path.stem] = module  # pickling and dataclasses look a class up by its module
-                found.loader.exec_module(module)
-            else:
-                if os.getcwd() not in sys.path:
-                    sys.path.insert(0, os.getcwd())
-                module = importlib.import_module(place)
+            module = _user_file(path) if spec.source == "file" else importlib.import_module(place)
     except BuildError:
         raise
     except (Exception, SystemExit) as error:
         raise BuildError(f"{spec.name}: cannot import {place}: {_brief(error)}") from error
     return module, name
+
+
+def _user_file(path: Path) -> ModuleType:
+    """Import a file, once, under a name of its own: one called torch.py must not pass for PyTorch."""
+    name = f"fer_bench_user_{path.stem}_{zlib.crc32(bytes(path)):08x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise BuildError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # pickling and dataclasses look a class up by its module
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name: str) -> dict[str, Any]:

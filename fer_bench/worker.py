@@ -45,12 +45,16 @@ class Job:
 
 
 class Network:
-    """The network of a job, built when a profiler first asks for it, so that memory is measured from before."""
+    """The network of a job, built when a profiler first asks for it, so that memory is measured from before.
+
+    Its libraries are imported at once: their memory is not the network's.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.spec = registry.find(job.name)
         self.input_shape = building.input_shape(self.spec, job.build)
+        building.find_factory(self.spec)
         self._made: tuple[nn.Module, Tensor] | None = None
 
     def make(self) -> tuple[nn.Module, Tensor]:
