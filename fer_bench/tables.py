@@ -50,9 +50,8 @@ class Table:
                 units.printable(MISSING if row.get(c.key) is None else c.write(row[c.key])) for c in self.columns
             ]
             if notes:
-                written[0] += (
-                    f" [{','.join(str(texts.index(units.printable(text)) + 1) for text in dict.fromkeys(notes))}]"
-                )
+                numbers = sorted({texts.index(units.printable(text)) + 1 for text in notes})
+                written[0] += f" [{','.join(map(str, numbers))}]"
             cells.append(written)
         return cells
 
@@ -282,8 +281,8 @@ def _conditions(results: Sequence[Result]) -> str:
             lines.append(line)
     lines.append(
         "MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs. Latency: median of one "
-        "process; another process may differ by several percent. Memory: peak above the idle process, or allocated on "
-        "the GPU. Accuracies are the papers' (paper, place); we measured none."
+        "process, and the spread inside it; another process may differ by more. Memory: peak above the idle process, or "
+        "allocated on the GPU. Accuracies are the papers' (paper, place); we measured none."
     )
     return " ".join(lines)
 
