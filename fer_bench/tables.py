@@ -281,8 +281,8 @@ def _conditions(results: Sequence[Result]) -> str:
             lines.append(line)
     lines.append(
         "MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs. Latency: median of one "
-        "process, and the spread inside it; another process may differ by more. Memory: peak above the idle process, or "
-        "allocated on the GPU. Accuracies are the papers' (paper, place); we measured none."
+        "process, and the spread inside it; another process may differ by more. Memory: peak above the idle process, "
+        "or allocated on the GPU. Accuracies are the papers' (paper, place); we measured none."
     )
     return " ".join(lines)
 
