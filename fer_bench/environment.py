@@ -93,15 +93,22 @@ def has_gpu() -> bool:
 
 
 def _gpu() -> dict[str, Json]:
-    """Describe the first visible GPU by NVML, or by what PyTorch knows where NVML does not answer."""
+    """Describe PyTorch's current GPU, by NVML too where that answers."""
     torch = sys.modules["torch"]
-    index = torch.cuda.current_device()
-    known: dict[str, Json] = {"name": torch.cuda.get_device_name(index), "cuda": torch.version.cuda}
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    known: dict[str, Json] = {
+        "name": properties.name,
+        "cuda": torch.version.cuda,
+        # PyTorch's default rounds the inputs of float32 convolutions to TF32, and not those of matrix products.
+        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
+        "tf32_matrix_products": torch.backends.cuda.matmul.allow_tf32,
+    }
     import pynvml
 
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        # By its identifier: CUDA_VISIBLE_DEVICES renumbers PyTorch's devices and not NVML's.
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
         known["driver"] = pynvml.nvmlSystemGetDriverVersion()
         known["memory_bytes"] = pynvml.nvmlDeviceGetMemoryInfo(handle).total
         known["sm_clock_hz"] = pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM) * 10**6

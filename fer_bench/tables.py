@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fer_bench import units
-from fer_bench.records import Json, Result
+from fer_bench.records import Environment, Json, Result
 from fer_bench.registry import STATUSES, Figure, ModelSpec, paper_title, sheets
 from fer_bench.stats import median, quantile
 
@@ -274,7 +274,8 @@ def _conditions(results: Sequence[Result]) -> str:
             continue
         versions = ", ".join(f"{name} {version}" for name, version in where.packages.items())
         line = (
-            f"Protocol {plan['protocol']}: batch {plan['batch_size']}, float32, {where.device} ({where.device_name}), "
+            f"Protocol {plan['protocol']}: batch {plan['batch_size']}, {_precision(where)}, {where.device} "
+            f"({where.device_name}), "
             f"{where.threads} threads, allocator: {where.allocator}; {where.os}, Python {where.python}, {versions}."
         )
         if line not in lines:
@@ -285,6 +286,11 @@ def _conditions(results: Sequence[Result]) -> str:
         "or allocated on the GPU. Accuracies are the papers' (paper, place); we measured none."
     )
     return " ".join(lines)
+
+
+def _precision(where: Environment) -> str:
+    rounded = [what for what in ("convolutions", "matrix products") if where.gpu.get(f"tf32_{what.replace(' ', '_')}")]
+    return f"float32 (TF32 in {' and '.join(rounded)})" if rounded else "float32"
 
 
 def published(specs: Iterable[ModelSpec], results: Mapping[str, Result]) -> Table:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fer_bench.plan import QUICK
+from fer_bench.profilers import latency
 from fer_bench.profilers.latency import measure_latency
 
 
@@ -60,6 +61,29 @@ def test_the_time_cap_stops_the_passes_and_says_so():
 def test_the_slowest_network_is_timed_once_however_short_the_cap():
     found, _ = measure(dataclasses.replace(QUICK, warmup_runs=0, runs=5, max_time_s=0.0), 9000)
     assert found.values == pytest.approx((9.0,))
+
+
+def test_a_pass_on_cuda_is_the_time_between_two_events_on_the_device(monkeypatch):
+    done = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            done.append("record")
+
+        def synchronize(self):
+            done.append("wait")
+
+        def elapsed_time(self, other):
+            return 2.5  # milliseconds, as PyTorch has it
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("synchronize"))
+    seconds = latency._cuda_pass(lambda images: done.append("pass"), torch.zeros(1), Clock())
+    assert seconds == pytest.approx(0.0025)
+    assert done == ["synchronize", "record", "pass", "record", "wait"]
 
 
 @pytest.mark.cuda

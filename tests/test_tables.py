@@ -1,5 +1,7 @@
 """What tables choose to show, from results whose numbers are round."""
 
+import dataclasses
+
 import pytest
 
 from fer_bench import registry, tables
@@ -172,3 +174,12 @@ def test_a_row_without_its_notes_is_a_mistake_of_ours():
     table = Table("t", (Column("name", "Name"),), ({"name": "a"}, {"name": "b"}), notes=(("x",),))
     with pytest.raises(ValueError, match="shorter"):
         table.cells()
+
+
+def test_a_gpu_that_rounds_to_tf32_is_not_called_float32_alone(make_result):
+    result = make_result()
+    gpu = {"name": "Some GPU", "tf32_convolutions": True, "tf32_matrix_products": False}
+    environment = dataclasses.replace(result.environment, device="cuda", device_name="Some GPU", gpu=gpu)
+    on_gpu = dataclasses.replace(result, environment=environment)
+    assert "float32, cpu" in tables.efficiency([result]).caption
+    assert "float32 (TF32 in convolutions), cuda (Some GPU)" in tables.efficiency([on_gpu]).caption
