@@ -7,20 +7,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_bench.building import Build, create_model, load_checkpoint
+    from fer_bench.building import Build, create_model
+    from fer_bench.checkpoints import load_checkpoint
     from fer_bench.errors import FerBenchError
+    from fer_bench.profilers.recorder import Trace
     from fer_bench.profilers.static import Count, count
-    from fer_bench.profilers.trace import Trace, trace
+    from fer_bench.profilers.trace import trace
     from fer_bench.registry import ModelSpec, find, list_models
 
 _HOMES = {
     "Build": "building",
     "create_model": "building",
-    "load_checkpoint": "building",
+    "load_checkpoint": "checkpoints",
     "FerBenchError": "errors",
     "Count": "profilers.static",
     "count": "profilers.static",
-    "Trace": "profilers.trace",
+    "Trace": "profilers.recorder",
     "trace": "profilers.trace",
     "ModelSpec": "registry",
     "find": "registry",

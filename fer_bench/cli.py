@@ -257,7 +257,8 @@ def check_weights(
     """Load weights into a network and tell exactly which keys were missing, unexpected or of another shape."""
     spec = registry.find(name)
     shape, arguments = _parse_shape(input_), _parse_settings(settings)
-    from fer_bench.building import Build, create, describe, load_checkpoint
+    from fer_bench.building import Build, create
+    from fer_bench.checkpoints import describe, load_checkpoint
 
     model = create(spec, Build(classes, shape, arguments))
     found = load_checkpoint(model, checkpoint, spec, strict=False)

@@ -31,3 +31,8 @@ class DeviceError(FerBenchError):
 
 class StoreError(FerBenchError):
     """Results cannot be written or read."""
+
+
+def brief(error: BaseException) -> str:
+    """Say an error of somebody else's in one line, with its type."""
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]

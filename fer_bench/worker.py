@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from fer_bench import building, environment, registry
 from fer_bench.building import Build
-from fer_bench.errors import DeviceError, FerBenchError
+from fer_bench.checkpoints import load_checkpoint
+from fer_bench.errors import DeviceError, FerBenchError, brief
 from fer_bench.plan import Plan, parse_settings
 from fer_bench.profilers import PROFILERS
 from fer_bench.records import Json, Measurement
@@ -64,7 +65,7 @@ class Network:
             torch.manual_seed(plan.seed)
             model = building.create(self.spec, self.job.build, plan.device)
             if self.job.checkpoint:
-                building.load_checkpoint(model, self.job.checkpoint, self.spec)
+                load_checkpoint(model, self.job.checkpoint, self.spec)
             self._made = model, building.example_inputs(self.input_shape, plan.batch_size, plan.device)
         return self._made
 
@@ -102,7 +103,7 @@ def _measure(group: str, network: Network) -> Iterator[Measurement]:
         yield from PROFILERS[group](network, network.job.plan)
     except Exception as error:  # whatever a user's network does is that row's reason, and the next group goes on
         traceback.print_exc()  # shown by `fer-bench run --debug`
-        told = str(error) if isinstance(error, FerBenchError) else f"{type(error).__name__}: {error}".splitlines()[0]
+        told = str(error) if isinstance(error, FerBenchError) else brief(error)
         yield Measurement(group, "", failure=told)
 
 

@@ -10,7 +10,7 @@ import pytest
 import fer_bench
 
 PACKAGE = Path(fer_bench.__file__).parent
-WITH_TORCH = {"worker", "building"}
+WITH_TORCH = {"worker", "building", "checkpoints"}
 MODULES = sorted(
     ".".join(("fer_bench", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
     for folder in (PACKAGE, PACKAGE / "render")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from fer_bench.profilers.trace import Trace
+from fer_bench.profilers.recorder import Trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from fer_bench.profilers.layers import LayerCounts, count_layers
 from fer_bench.profilers.macs import measure_macs, per_sample
 from fer_bench.profilers.operators import CONVENTION
 from fer_bench.profilers.params import ParameterCounts, count_parameters
-from fer_bench.profilers.trace import Trace, trace
+from fer_bench.profilers.recorder import Trace
+from fer_bench.profilers.trace import trace
 from fer_bench.records import Json, Measurement
 from fer_bench.registry import ModelSpec
 

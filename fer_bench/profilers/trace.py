@@ -8,314 +8,19 @@ else.
 
 The pass leaves the caller's network as it was: its parameters and buffers are replaced for the call, not moved, and
 what it stores on its modules is put back. The caller's grad mode, inference mode included, changes nothing.
-What operators cost stands in ``operators``; the rules for layers in ``layers``.
 """
 
 import contextlib
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from fer_bench.errors import CountingError
-from fer_bench.profilers.operators import FORMULAS, declared_zero, operator_name
-from fer_bench.profilers.shapes import short_cut
-
-Device = Literal["meta", "fake", "cpu"]
-
-_BACKWARD = "(backward)"
-
-
-@dataclass(slots=True)
-class Operator:
-    """What one operator did in the pass. ``kind`` is "counted", "zero" or "uncounted"; MACs are of the whole batch."""
-
-    kind: Literal["counted", "zero", "uncounted"]
-    calls: int = 0
-    macs: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Convolution:
-    """One convolution call: the layer that it belongs to and its form."""
-
-    layer: str
-    depthwise: bool
-    pointwise: bool
-
-
-@dataclass(slots=True)
-class Trace:
-    """What one pass saw. MACs and bytes are of the whole batch.
-
-    Attributes:
-        batch: samples in the pass.
-        counted_on: "meta", "fake" or "cpu".
-        operators: by name, ``namespace::name``.
-        modules: MACs by the path of the innermost module that dispatched them; "" is the network itself.
-        peak_bytes: the largest sum of storages alive at one time (see ``activations``).
-        forward_macs, backward_macs: MACs of the two halves; without training the second is zero.
-        convolutions: calls in order.
-        shortcuts: indices into ``convolutions`` of those on a shortcut (see ``layers``).
-        separable: indices of depth-wise convolutions that form one separable convolution with a point-wise one.
-        linear_layers: the fully connected layers that ran, each once.
-        poolings: calls of a pooling over space.
-        outputs: the shapes of what the network returned.
-    """
-
-    batch: int
-    counted_on: Device
-    operators: dict[str, Operator] = field(default_factory=dict)
-    modules: dict[str, int] = field(default_factory=dict)
-    peak_bytes: int = 0
-    forward_macs: int = 0
-    backward_macs: int = 0
-    convolutions: list[Convolution] = field(default_factory=list)
-    shortcuts: set[int] = field(default_factory=set)
-    separable: set[int] = field(default_factory=set)
-    linear_layers: set[str] = field(default_factory=set)
-    poolings: int = 0
-    outputs: list[tuple[int, ...]] = field(default_factory=list)
-
-    @property
-    def macs(self) -> int:
-        return self.forward_macs + self.backward_macs
-
-    @property
-    def uncounted(self) -> dict[str, int]:
-        """Calls by operator for which there is neither a formula nor a declaration of zero."""
-        return {name: op.calls for name, op in self.operators.items() if op.kind == "uncounted"}
-
-
-@dataclass(slots=True)
-class _Origin:
-    """Where a storage's content comes from.
-
-    ``convolutions`` is a set of indices as the bits of one integer; ``depthwise`` the depth-wise convolution that
-    made this content with at most normalisation and activation since.
-    """
-
-    convolutions: int = 0
-    depthwise: int | None = None
-
-
-_CONVOLUTION = {"aten::convolution", "aten::_convolution", "aten::convolution_overrideable"}
-_LINEAR = {"aten::mm", "aten::addmm", "aten::bmm", "aten::linear", "aten::_addmm_activation", "aten::mv", "aten::addmv"}
-_POOLING = {
-    "aten::max_pool2d_with_indices",
-    "aten::max_pool3d_with_indices",
-    "aten::max_pool2d",
-    "aten::mkldnn_max_pool2d",
-    "aten::avg_pool2d",
-    "aten::avg_pool3d",
-    "aten::_adaptive_avg_pool2d",
-    "aten::_adaptive_avg_pool3d",
-    "aten::adaptive_max_pool2d",
-    "aten::adaptive_max_pool3d",
-    "aten::fractional_max_pool2d",
-}
-_REDUCTION = {"aten::mean", "aten::amax", "aten::max", "aten::sum"}
-_NORMALISATION = {
-    "aten::native_batch_norm",
-    "aten::_native_batch_norm_legit",
-    "aten::_native_batch_norm_legit_no_training",
-    "aten::_batch_norm_with_update",
-    "aten::_batch_norm_no_update",
-    "aten::cudnn_batch_norm",
-    "aten::native_layer_norm",
-    "aten::native_group_norm",
-}
-
-
-def flat_tensors(values: Any) -> Iterator[Tensor]:
-    """Find the tensors in nested lists, tuples and mappings."""
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from flat_tensors(value)
-    elif isinstance(values, Mapping):
-        for value in values.values():
-            yield from flat_tensors(value)
-
-
-def _pools_space(name: str, args: Sequence[Any]) -> bool:
-    """Tell whether an operator pools over H and W: a pooling, or a mean, maximum or sum over both."""
-    if name in _POOLING:
-        return True
-    if name not in _REDUCTION or len(args) < 2 or not isinstance(args[1], list | tuple):
-        return False
-    rank = args[0].dim()
-    return rank == 4 and {2, 3} <= {dim % rank for dim in args[1]}
-
-
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator of the pass, counts it, and follows storages."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # PyTorch would import its compiler (a second) and go through it at every operator. There is nothing to compile.
-        return False
-
-    def __init__(self, trace: Trace, names: Mapping[int, str], weights: Mapping[int, str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.trace = trace
-        self.path: list[str] = [""]
-        self.layers: list[nn.Module | None] = [None]
-        self.backward = False
-        self._names = names
-        self._weights = weights  # storage key -> the parameter's name
-        self._origins: dict[int, _Origin] = {}
-        self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
-        self._bytes = 0
-        self._known: dict[OpOverload, tuple[str, Operator]] = {}
-
-    def enter(self, module: nn.Module, _inputs: Any) -> None:
-        self.path.append(self._names.get(id(module), self.path[-1]))
-        self.layers.append(module)
-
-    def leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
-        self.path.pop()
-        self.layers.pop()
-
-    def follow(self, tensor: Tensor) -> None:
-        """Count a storage as alive from now until PyTorch frees it; parameters and buffers are not activations."""
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._alive or key in self._weights:
-            return
-        size = storage.nbytes()
-
-        def freed(_ref: Any) -> None:  # the address may be another storage's next
-            if self._alive.pop(key, None) is not None:
-                self._bytes -= size
-            self._origins.pop(key, None)
-
-        self._alive[key] = (weakref.ref(storage, freed), size)
-        self._bytes += size
-        self.trace.peak_bytes = max(self.trace.peak_bytes, self._bytes)
-
-    def __torch_dispatch__(
-        self, func: OpOverload, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        known = self._known.get(func)
-        if known is None:
-            name = operator_name(func)
-            if name not in FORMULAS and not declared_zero(func):
-                # Composite operators reach us whole in inference mode: count what they are made of.
-                with self:
-                    parts = func.decompose(*args, **kwargs)
-                if parts is not NotImplemented:
-                    return parts
-            known = self._known[func] = name, self._operator(func, name)
-        name, operator = known
-        out = short_cut(func, args, kwargs)
-        if out is None:
-            out = func(*args, **kwargs)
-        operator.calls += 1
-        if operator.kind == "counted":
-            self._count(func, name, operator, args, kwargs, out)
-        if not func.is_view:
-            self._note(name, operator, args, out)
-        return out
-
-    def _operator(self, func: OpOverload, name: str) -> Operator:
-        kind: Literal["counted", "zero", "uncounted"]
-        kind = "counted" if name in FORMULAS else "zero" if declared_zero(func) else "uncounted"
-        return self.trace.operators.setdefault(name, Operator(kind))
-
-    def _count(
-        self, func: OpOverload, name: str, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
-    ) -> None:
-        if kwargs:  # formulas go by position
-            args = [*args, *(kwargs.get(a.name, a.default_value) for a in func._schema.arguments[len(args) :])]
-        macs = FORMULAS[name](args, kwargs, out)
-        if macs is None:
-            self.trace.operators.setdefault(f"{name} (packed)", Operator("uncounted")).calls += 1
-            return
-        operator.macs += macs
-        if self.backward:
-            self.trace.backward_macs += macs
-        else:
-            self.trace.forward_macs += macs
-        path = _BACKWARD if self.backward else self.path[-1]
-        self.trace.modules[path] = self.trace.modules.get(path, 0) + macs
-
-    def _note(self, name: str, operator: Operator, args: Sequence[Any], out: Any) -> None:
-        """Note lifetimes and, in the forward half, what the layer counts need."""
-        outputs = list(flat_tensors(out))
-        for tensor in outputs:
-            self.follow(tensor)
-        if self.backward or not outputs:
-            return
-        sources = [
-            (key, self._origins.get(key))
-            for key in (tensor.untyped_storage()._cdata for tensor in flat_tensors(args))
-            if key not in self._weights
-        ]
-        origins = [origin or _Origin() for _, origin in sources]
-        made = _Origin()
-        for origin in origins:
-            made.convolutions |= origin.convolutions
-        if name in _CONVOLUTION:
-            made = self._convolution(args, origins[0] if origins else _Origin())
-        elif name in ("aten::add", "aten::add_") and len(origins) == 2:
-            self._sum(*origins)
-        elif name in _LINEAR:
-            self._linear(args)
-        elif len(origins) == 1 and (name in _NORMALISATION or (operator.kind == "zero" and _keeps_shape(args, out))):
-            made.depthwise = origins[0].depthwise
-        if _pools_space(name, args):
-            self.trace.poolings += 1
-        for tensor in outputs:
-            self._origins[tensor.untyped_storage()._cdata] = made
-
-    def _layer(self, kind: type | tuple[type, ...], weight: Tensor) -> str:
-        """Name a layer: its module's path, or for a functional call the parameter that it uses."""
-        if isinstance(self.layers[-1], kind):
-            return self.path[-1]
-        parameter = self._weights.get(weight.untyped_storage()._cdata)
-        return parameter if parameter is not None else f"{self.path[-1]}#{len(self.trace.convolutions)}"
-
-    def _convolution(self, args: Sequence[Any], source: _Origin) -> _Origin:
-        weight, groups = args[1], args[8]
-        index = len(self.trace.convolutions)
-        depthwise = groups > 1 and weight.shape[1] == 1
-        pointwise = groups == 1 and all(size == 1 for size in weight.shape[2:])
-        layer = self._layer(nn.modules.conv._ConvNd, weight)
-        self.trace.convolutions.append(Convolution(layer, depthwise, pointwise))
-        if pointwise and source.depthwise is not None:
-            self.trace.separable.add(source.depthwise)
-        return _Origin(source.convolutions | 1 << index, index if depthwise else None)
-
-    def _sum(self, first: _Origin, second: _Origin) -> None:
-        own = first.convolutions & ~second.convolutions, second.convolutions & ~first.convolutions
-        for alone, other in (own, own[::-1]):
-            if alone.bit_count() == 1 and other.bit_count() > 1:
-                self.trace.shortcuts.add(alone.bit_length() - 1)
-
-    def _linear(self, args: Sequence[Any]) -> None:
-        if isinstance(self.layers[-1], nn.RNNBase | nn.RNNCellBase):
-            return
-        if isinstance(self.layers[-1], nn.Linear):
-            self.trace.linear_layers.add(self.path[-1])
-            return
-        for tensor in flat_tensors(args):
-            parameter = self._weights.get(tensor.untyped_storage()._cdata)
-            if parameter is not None and tensor.dim() == 2:
-                self.trace.linear_layers.add(parameter)
-
-
-def _keeps_shape(args: Sequence[Any], out: Any) -> bool:
-    return isinstance(out, Tensor) and isinstance(args[0], Tensor) and out.shape == args[0].shape
+from fer_bench.errors import CountingError, brief
+from fer_bench.profilers.recorder import Device, Recorder, Trace, flat_tensors
 
 
 @contextlib.contextmanager
@@ -381,7 +86,7 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, 
         try:
             return _pass(model, inputs, train, way)
         except Exception as error:
-            failures.append(f"{type(error).__name__}: {error}".strip().splitlines()[0])
+            failures.append(brief(error))
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
     raise CountingError(f"{type(model).__name__} cannot run on input {shapes}: {failures[-1]}")
 
@@ -413,7 +118,7 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
         state = _put_stand_ins(modules, convert)
         arguments = tuple(convert(_with_values(tensor) if way != "meta" else tensor) for tensor in inputs)
         weights = {tensor.untyped_storage()._cdata: name for name, tensor in state.items()}
-        recorder = _Recorder(seen, names, weights)
+        recorder = Recorder(seen, names, weights)
         for tensor in arguments:
             recorder.follow(tensor)
         if way == "fake":
@@ -459,7 +164,7 @@ def _put_stand_ins(modules: Mapping[str, nn.Module], convert: Callable[[Tensor],
     return state
 
 
-def _backward(recorder: _Recorder, outputs: Any) -> None:
+def _backward(recorder: Recorder, outputs: Any) -> None:
     total: Tensor | None = None
     for tensor in flat_tensors(outputs):
         if tensor.is_floating_point() and tensor.requires_grad:
