@@ -201,7 +201,15 @@ def test_a_run_prints_the_table_and_its_report_is_the_same_bytes(fer_bench, tmp_
 def test_ctrl_c_ends_a_run_at_once_with_what_was_measured(users_file, tmp_path):
     command = [sys.executable, "-m", "fer_bench.cli", "run", "--runs", "2", "--device", "cpu", "--out", "out"]
     command += ["--models", f"mtcnn_pnet,{users_file}:hangs"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr.readline().startswith("[1/2] mtcnn_pnet")
     time.sleep(0.5)  # the next one is under way; it hangs for good, so that no machine is too slow for this
     process.send_signal(signal.SIGINT)
