@@ -109,7 +109,7 @@ def input_shape(spec: ModelSpec, build: Build) -> tuple[int, int, int]:
     return shape
 
 
-def create(spec: ModelSpec, build: Build = Build(), device: str = "cpu") -> nn.Module:  # frozen
+def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -> nn.Module:
     """Build a network, in eval mode.
 
     Args:
@@ -168,6 +168,8 @@ def create_model(
     """
     spec = registry.find(name)
     shape = None
+    if in_channels is not None and spec.source in ("file", "module"):
+        arguments["in_channels"] = in_channels  # which its factory must take
     if in_channels is not None:
         known = spec.input_shape or registry.DEFAULT_INPUT
         shape = (in_channels, *known[1:])
@@ -211,7 +213,9 @@ def find_factory(spec: ModelSpec) -> tuple[Factory, str]:
             ) from error
 
         def from_torchvision(**arguments: Any) -> nn.Module:
-            options = {"init_weights": False} if spec.target in ("googlenet", "inception_v3") else {}
+            options: dict[str, Any] = {"init_weights": False} if spec.target in ("googlenet", "inception_v3") else {}
+            if "weights_backbone" in inspect.signature(builder).parameters:  # by default it would be downloaded
+                options["weights_backbone"] = None
             model: nn.Module = builder(weights=None, **{**options, **arguments})
             return model
 
@@ -277,19 +281,26 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
         raise BuildError(f"{spec.name} takes no argument {', '.join(unknown)}; it takes: {takes or 'none'}")
     channels, height, width = input_shape(spec, build)
     wanted: dict[str, tuple[int, bool]] = {"num_classes": (classes, build.num_classes is not None)}
-    if in_channels_name:
+    users = spec.source in ("file", "module")
+    # A user's factory without the argument is made for the images that it gets, or its first layer complains.
+    if in_channels_name and (in_channels_name in parameters or anything or not users):
         changed = channels != (spec.input_shape or (3,))[0]
         wanted[in_channels_name] = (channels, changed)
     for key, (value, asked) in wanted.items():
         if key in parameters or anything:
             arguments.setdefault(key, value)
         elif asked:
-            raise BuildError(f"{spec.name}: its factory takes no {key}, so that {value} cannot be had")
+            raise BuildError(f"{spec.name}: its factory takes no {key}, so that {value} cannot be had; leave it out")
     if "input_size" in parameters and "input_size" not in arguments:
         if height != width:
             raise BuildError(f"{spec.name} needs square images: its first fully connected layer depends on their size")
         arguments["input_size"] = height
     return arguments
+
+
+def number_type(model: nn.Module) -> torch.dtype:
+    """Tell the number type that a network's images must have: that of its first floating-point parameter."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
 def example_inputs(shape: Sequence[int], batch: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -132,12 +132,12 @@ def count(
         rows.append(row)
     _print_counts(rows, by, fmt)
     failures = [_named(row["name"], row["error"]) for row in rows if "error" in row]
+    failures += [_named(row["name"], row["training"]["error"]) for row in rows if "error" in row.get("training", {})]
     if strict:
-        failures += [
-            f"{row['name']}: operators without a formula: {', '.join(row['uncounted'])}"
-            for row in rows
-            if row.get("uncounted")
-        ]
+        for row in rows:
+            uncounted = row.get("uncounted", {}) | row.get("training", {}).get("uncounted", {})
+            if uncounted:
+                failures.append(f"{row['name']}: operators without a formula: {', '.join(uncounted)}")
     _fail_if(failures)
 
 

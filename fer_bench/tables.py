@@ -79,6 +79,10 @@ def _doubts(status: str, note: str, uncertain: Sequence[str]) -> list[str]:
     return [f"{status.capitalize()}: {said}" if status in _MARKED else said] if said else []
 
 
+def _built_with(settings: Iterable[str]) -> str:
+    return f"Built with {', '.join(settings)}; what else is said of it is said of the default."
+
+
 def catalogue(specs: Iterable[ModelSpec]) -> Table:
     """List networks by what their sheets say."""
     rows = [
@@ -112,6 +116,7 @@ def counts(rows: Iterable[Mapping[str, Json]]) -> Table:
     convention = ""
     trained = False
     tools: dict[str, str] = {}
+    batches: dict[int, int | None] = {}
     for row in rows:
         if "error" in row:
             drawn.append({"name": row["name"]})
@@ -119,9 +124,16 @@ def counts(rows: Iterable[Mapping[str, Json]]) -> Table:
             continue
         convention = row["convention"]
         texts = _doubts(row["status"], row["note"], row["uncertain"])
-        if row["uncounted"]:
-            calls = ", ".join(f"{name} ({n})" for name, n in row["uncounted"].items())
-            texts.append(f"MACs are a lower bound: no formula for {calls}.")
+        training = row.get("training", {})
+        if row["settings"]:
+            texts.append(_built_with(row["settings"]))
+        for what, uncounted in (("MACs", row["uncounted"]), ("Training MACs", training.get("uncounted"))):
+            if uncounted:
+                calls = ", ".join(f"{name} ({n})" for name, n in uncounted.items())
+                texts.append(f"{what} are a lower bound: no formula for {calls}.")
+        if "error" in training:
+            texts.append(f"Not trained: {training['error']}")
+        batches[row["batch"]] = training.get("batch")
         if row["counted_on"] != "meta":
             texts.append(f"Counted on {row['counted_on']} tensors: it cannot run on meta ones.")
         notes.append(tuple(texts))
@@ -138,8 +150,8 @@ def counts(rows: Iterable[Mapping[str, Json]]) -> Table:
                 "conv": row["layers"]["conv"],
                 "pool": row["layers"]["pool"],
                 "fc": row["layers"]["fc"],
-                "train_macs": row.get("training", {}).get("macs"),
-                "train_activations": row.get("training", {}).get("peak_activation_bytes"),
+                "train_macs": training.get("macs"),
+                "train_activations": training.get("peak_activation_bytes"),
                 **{tool: other["value"] for tool, other in row.get("counters", {}).items()},
             }
         )
@@ -164,7 +176,8 @@ def counts(rows: Iterable[Mapping[str, Json]]) -> Table:
     columns += [Column(tool, f"{tool} ({unit})", units.grouped) for tool, unit in tools.items()]
     caption = (
         f"Parameters: trainable. MACs an image by {convention} (convolutions and matrix products); FLOPs = 2 x MACs. "
-        "Activations: peak bytes beside the weights, one inference pass."
+        f"Activations: peak bytes beside the weights, one inference pass of batch {', '.join(map(str, batches))}"
+        + (f", one training step of batch {', '.join(map(str, filter(None, batches.values())))}." if trained else ".")
     )
     return Table("Static counts", tuple(columns), tuple(drawn), caption if convention else "", tuple(notes))
 
@@ -197,7 +210,10 @@ def efficiency(results: Sequence[Result]) -> Table:
     rows, notes = [], []
     for result in results:
         subject = result.subject
-        notes.append((*_doubts(subject.status, subject.note, subject.uncertain), *failures(result), *_warnings(result)))
+        built = [_built_with(subject.settings)] if subject.settings else []
+        notes.append(
+            (*_doubts(subject.status, subject.note, subject.uncertain), *built, *failures(result), *_warnings(result))
+        )
         macs, latency = result.value("macs"), result.measurement("latency_s")
         row: dict[str, Json] = {
             "name": subject.name,

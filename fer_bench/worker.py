@@ -66,7 +66,8 @@ class Network:
             model = building.create(self.spec, self.job.build, plan.device)
             if self.job.checkpoint:
                 load_checkpoint(model, self.job.checkpoint, self.spec)
-            self._made = model, building.example_inputs(self.input_shape, plan.batch_size, plan.device)
+            dtype = building.number_type(model)
+            self._made = model, building.example_inputs(self.input_shape, plan.batch_size, plan.device, dtype)
         return self._made
 
 

@@ -140,6 +140,8 @@ def test_counts_say_when_they_are_a_lower_bound():
         "status": "unregistered",
         "note": "",
         "uncertain": [],
+        "settings": [],
+        "batch": 1,
         "convention": "conv+matmul-v1",
         "uncounted": {"aten::odd": 3},
         "counted_on": "cpu",

@@ -47,7 +47,8 @@ class Trace:
         batch: samples in the pass.
         counted_on: "meta", "fake" or "cpu".
         operators: by name, ``namespace::name``.
-        modules: MACs by the path of the innermost module that dispatched them; "" is the network itself.
+        modules: MACs by the path of the innermost module that dispatched them; "" is the network itself, "(backward)"
+            the whole backward pass.
         peak_bytes: the largest sum of storages alive at one time (see ``activations``).
         forward_macs, backward_macs: MACs of the two halves; without training the second is zero.
         convolutions: calls in order.

@@ -29,15 +29,19 @@ SMALLEST_TRAINING_BATCH = 2
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What was counted of one network. ``training`` and ``others`` are there if asked for."""
+    """What was counted of one network. ``training`` and ``others`` are there if asked for.
+
+    ``training`` is the reason, in words, where the network can be counted and not be trained.
+    """
 
     spec: ModelSpec
+    build: Build
     input_shape: tuple[int, int, int]
     num_classes: int | None
     parameters: ParameterCounts
     layers: LayerCounts
     inference: Trace
-    training: Trace | None = None
+    training: Trace | str | None = None
     others: tuple[OtherCount, ...] = ()
 
     def row(self) -> dict[str, Json]:
@@ -51,6 +55,7 @@ class Count:
             "status": self.spec.status,
             "input_shape": list(self.input_shape),
             "num_classes": self.num_classes,
+            "settings": [f"{key}={value}" for key, value in (self.build.arguments or {}).items()],
             "batch": self.inference.batch,
             "parameters": {**counts, "total": self.parameters.total},
             "macs": macs,
@@ -65,7 +70,9 @@ class Count:
             "note": self.spec.note,
             "uncertain": list(self.spec.uncertain),
         }
-        if self.training is not None:
+        if isinstance(self.training, str):
+            row["training"] = {"error": self.training}
+        elif self.training is not None:
             batch = self.training.batch
             row["training"] = {
                 "batch": batch,
@@ -164,25 +171,23 @@ def count(
     with _collector_at_rest(), building.quiet():
         model = _on_meta_or_cpu(spec, build)
         try:
-            inference = trace(model, (_images(shape, batch),))
+            inference = trace(model, (_images(model, shape, batch),))
         except CountingError:
             if not _is_meta(model):
                 raise
             model = building.create(spec, build, "cpu")
-            inference = trace(model, (_images(shape, batch),))
-        training = None
-        if train:
-            images = _images(shape, max(batch, SMALLEST_TRAINING_BATCH))
-            training = trace(model.train(), (images,), train=True)
-            model.eval()
+            inference = trace(model, (_images(model, shape, batch),))
+        training = _training(model, shape, batch) if train else None
         others = []
         for tool in counters:
             fresh = building.create(spec, build, "cpu")
-            others.append(count_with(tool, fresh, building.example_inputs(shape, batch, "cpu"), inference))
+            images = building.example_inputs(shape, batch, "cpu", building.number_type(fresh))
+            others.append(count_with(tool, fresh, images, inference))
     logits = inference.outputs[0] if len(inference.outputs) == 1 else ()
     asked = spec.num_classes if build.num_classes is None else build.num_classes
     return Count(
         spec=spec,
+        build=build,
         input_shape=shape,
         num_classes=logits[1] if len(logits) == 2 else asked,
         parameters=count_parameters(model),
@@ -206,12 +211,21 @@ def _collector_at_rest() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _images(shape: tuple[int, int, int], batch: int) -> torch.Tensor:
-    return torch.empty(batch, *shape, device="meta")
+def _training(model: nn.Module, shape: tuple[int, int, int], batch: int) -> Trace | str:
+    try:
+        return trace(model.train(), (_images(model, shape, max(batch, SMALLEST_TRAINING_BATCH)),), train=True)
+    except CountingError as error:
+        return str(error)
+    finally:
+        model.eval()
+
+
+def _images(model: nn.Module, shape: tuple[int, int, int], batch: int) -> torch.Tensor:
+    return torch.empty(batch, *shape, device="meta", dtype=building.number_type(model))
 
 
 def _is_meta(model: nn.Module) -> bool:
-    return any(tensor.is_meta for tensor in model.parameters())
+    return any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
 
 
 def _on_meta_or_cpu(spec: ModelSpec, build: Build) -> nn.Module:

@@ -7,7 +7,8 @@ recurrent layers and encoder layers are switched off for the pass, so that they 
 else.
 
 The pass leaves the caller's network as it was: its parameters and buffers are replaced for the call, not moved, and
-what it stores on its modules is put back. The caller's grad mode, inference mode included, changes nothing.
+what it assigns to attributes of its modules is put back. The caller's grad mode, inference mode included, changes
+nothing.
 """
 
 import contextlib
@@ -75,7 +76,7 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, 
         device: demand one way ("meta", "fake", "cpu") instead of the first that works.
 
     Raises:
-        CountingError: none of the ways could run the network; the message is the CPU's, and says the shapes.
+        CountingError: none of the ways could run the network; the message is the last one's, and says the shapes.
     """
     ways: tuple[Device, ...] = (device,) if device else ("meta", "fake", "cpu")
     if device is None and any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
