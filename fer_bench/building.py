@@ -235,7 +235,7 @@ def _user_module(spec: ModelSpec) -> tuple[ModuleType, str]:
     place, _, name = spec.target.rpartition(":") if spec.source == "file" else spec.name.rpartition(":")
     path = Path(place).resolve()
     if spec.source == "file" and not path.is_file():
-        raise BuildError(f"there is no file {place}")
+        raise BuildError(f"there is no file {place}; a path starts at the current folder")
     # What stands beside it can be imported, as beside a script.
     beside = str(path.parent) if spec.source == "file" else os.getcwd()
     if beside not in sys.path:

@@ -64,7 +64,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
             with warnings.catch_warnings(action="ignore"):  # of unusual pickles: what matters is told below
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}") from error
+        raise CheckpointError(f"there is no checkpoint {path}; a path starts at the current folder") from error
     except IsADirectoryError as error:
         raise CheckpointError(f"{path} is a folder, expected a file of weights") from error
     except pickle.UnpicklingError as error:

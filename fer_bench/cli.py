@@ -181,7 +181,7 @@ def run(
     if checkpoint is not None and len(specs) != 1:
         raise FerBenchError("--checkpoint is one network's: name it with --models")
     if checkpoint is not None and not checkpoint.is_file():
-        raise FerBenchError(f"there is no checkpoint {checkpoint}")
+        raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
     shape = _parse_shape(input_)
     _parse_settings(settings)
     plan = _plan(
