@@ -3,6 +3,8 @@
 import pytest
 
 _RATIOS = pytest.StashKey[dict[tuple[str, str], tuple[float, float]]]()
+_INSTRUMENT = pytest.StashKey[dict[str, dict[str, float]]]()
+_ISOLATION = pytest.StashKey[dict[str, dict[str, float]]]()
 
 
 @pytest.fixture
@@ -11,8 +13,30 @@ def counting_ratios(request):
     return request.config.stash.setdefault(_RATIOS, {})
 
 
+@pytest.fixture
+def instrument_ratios(request):
+    """Take, for each thing that was timed, figures by name."""
+    return request.config.stash.setdefault(_INSTRUMENT, {})
+
+
+@pytest.fixture
+def isolation_rows(request):
+    """Take, for each thing that was compared, figures by name."""
+    return request.config.stash.setdefault(_ISOLATION, {})
+
+
 def pytest_terminal_summary(terminalreporter, config):
-    seen = config.stash.get(_RATIOS, {})
+    _counting(terminalreporter, config.stash.get(_RATIOS, {}))
+    for title, key in (("other tools over ours", _INSTRUMENT), ("isolation", _ISOLATION)):
+        rows = config.stash.get(key, {})
+        if rows:
+            terminalreporter.section(title)
+        for name, figures in rows.items():
+            told = ", ".join(f"{figure} {value:.4g}" for figure, value in figures.items())
+            terminalreporter.write_line(f"{name}: {told}")
+
+
+def _counting(terminalreporter, seen):
     names = [name for tool, name in seen if tool == "ours"]
     if not names:
         return

@@ -308,6 +308,34 @@ def example_inputs(shape: Sequence[int], batch: int, device: str, dtype: torch.d
     return torch.randn(batch, *shape, device=device, dtype=dtype)
 
 
+def channels_last(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
+    """Lay out weights and images in NHWC order, which changes how convolutions run and not what they give."""
+    order = torch.channels_last
+    return model.to(memory_format=order), images.contiguous(memory_format=order)
+
+
+def compiled(model: nn.Module) -> nn.Module:
+    """Put a network through ``torch.compile``; it is compiled in its first pass."""
+    result: nn.Module = torch.compile(model)  # type: ignore[assignment]  # a module gives a module
+    return result
+
+
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@contextlib.contextmanager
+def precision(name: str, device: str) -> Iterator[None]:
+    """Run what is inside with a plan's precision: see ``Plan.precision``."""
+    if name in ("fp32", "tf32"):
+        torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+        torch.backends.cudnn.allow_tf32 = name == "tf32"
+    if name in _AUTOCAST:
+        with torch.autocast(device, _AUTOCAST[name]):
+            yield
+    else:
+        yield
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Send what a network prints to stderr, so that stdout keeps to the report."""

@@ -4,9 +4,12 @@ import ctypes
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -17,6 +20,21 @@ _PACKAGES = ("fer-bench", "torch", "torchvision", "timm", "numpy")
 # glibc's mallopt parameters (malloc.h) and the setting that keeps freed memory in the process.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 256 * 2**20))
+
+_MALLOC = re.compile(r"(MALLOC_|GLIBC_TUNABLES$|LD_PRELOAD$|THP_MEM_ALLOC_ENABLE$|PYTORCH_.*ALLOC_CONF$)")  # variables
+
+_LOOK_S = 0.05  # for how long the cores are looked at before one is chosen
+_BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # of /proc/stat; "user" includes guests
+_LIBRARIES = ("Math Kernel Library", "MKL-DNN", "OpenBLAS", "Accelerate")
+
+# What NVML says of a lowered clock; an idle GPU's, and one that the user asked for, are none.
+_THROTTLE_REASONS = {
+    "power cap": "nvmlClocksEventReasonSwPowerCap",
+    "hardware slowdown": "nvmlClocksThrottleReasonHwSlowdown",
+    "temperature (software)": "nvmlClocksEventReasonSwThermalSlowdown",
+    "temperature (hardware)": "nvmlClocksThrottleReasonHwThermalSlowdown",
+    "power brake": "nvmlClocksThrottleReasonHwPowerBrakeSlowdown",
+}
 
 SYSTEM_ALLOCATOR = "system"
 KEPT_ALLOCATOR = "glibc, memory kept"
@@ -41,26 +59,92 @@ def describe(device: str, allocator: str) -> Environment:
         device: "cpu" or "cuda": what the network ran on.
         allocator: the setting that ``keep_freed_memory`` named.
     """
-    torch = sys.modules.get("torch")
+    torch = sys.modules["torch"]
     gpu = _gpu() if device == "cuda" else {}
     commit, dirty = _commit()
     cpu = _cpu()
     return Environment(
         cpu=cpu,
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
         os=platform.platform(),
         python=platform.python_version(),
         packages=_versions(),
         device=device,
         device_name=str(gpu.get("name", "")) if device == "cuda" else cpu,
-        threads=torch.get_num_threads() if torch is not None else 0,
+        threads=torch.get_num_threads(),
         allocator=allocator,
         load_1min=os.getloadavg()[0],
         commit=commit,
         dirty=dirty,
         gpu=gpu,
+        blas=_blas(),
+        affinity=_affinity(),
+        frequency_policy=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        malloc_settings={name: value for name, value in sorted(os.environ.items()) if _MALLOC.match(name)},
+        huge_pages="".join(re.findall(r"\[(\w+)\]", _read("/sys/kernel/mm/transparent_hugepage/enabled"))),
     )
+
+
+def pin(threads: int) -> None:
+    """Keep this process on as many cores as it has threads, those that are the idlest just now."""
+    allowed = _affinity()
+    if threads >= len(allowed):
+        return
+    busy = psutil.cpu_percent(_LOOK_S, percpu=True)
+    os.sched_setaffinity(0, sorted(allowed, key=lambda core: busy[core])[:threads])
+
+
+class Beside:
+    """What went on beside this process, from making this to asking it."""
+
+    def __init__(self) -> None:
+        self._clock, self._throttled = time.perf_counter(), _throttle_events()
+        self._busy, self._own = _busy_s(), sum(os.times()[:2])
+        self._gpu = gpu_state()
+
+    def told(self) -> dict[str, Json]:
+        """Give the cores that others kept busy, and what throttled the CPU or the GPU."""
+        elapsed = time.perf_counter() - self._clock
+        others = (_busy_s() - self._busy) - (sum(os.times()[:2]) - self._own)
+        told: dict[str, Json] = {
+            "others_cores": max(0.0, others / elapsed),
+            "throttle_events": _throttle_events() - self._throttled,
+            "cores": list(_affinity()),
+        }
+        return told | ({"gpu_before": self._gpu, "gpu_after": gpu_state()} if self._gpu else {})
+
+
+def _busy_s() -> float:
+    """Give the seconds that all cores together have worked or been taken away so far."""
+    times = psutil.cpu_times()
+    return float(sum(getattr(times, name, 0.0) for name in _BUSY))
+
+
+def _throttle_events() -> int:
+    """Count how often the CPU has lowered its clock for its temperature, where the system tells (Intel on Linux)."""
+    cores = Path("/sys/devices/system/cpu")
+    return sum(int(path.read_text()) for path in cores.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
+
+
+def _affinity() -> tuple[int, ...]:
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
+def _read(path: str) -> str:
+    """Give a line of the system's, or "" where it has none."""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _blas() -> str:
+    """Name what multiplies and convolves on the CPU, from PyTorch's own account of its build."""
+    torch = sys.modules["torch"]
+    lines = [line.strip(" -") for line in torch.__config__.show().splitlines()]
+    named = [re.split(r"-Product| Build| \(Git", line)[0] for line in lines if any(name in line for name in _LIBRARIES)]
+    return ", ".join([*named, str(torch.backends.cpu.get_cpu_capability())])
 
 
 def _versions() -> dict[str, str]:
@@ -106,16 +190,47 @@ def _gpu() -> dict[str, Json]:
     import pynvml
 
     try:
-        pynvml.nvmlInit()
-        # By its identifier: CUDA_VISIBLE_DEVICES renumbers PyTorch's devices and not NVML's.
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{properties.uuid}")
+        handle = nvml_handle()
         known["driver"] = pynvml.nvmlSystemGetDriverVersion()
         known["memory_bytes"] = pynvml.nvmlDeviceGetMemoryInfo(handle).total
-        known["sm_clock_hz"] = pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM) * 10**6
-        known["temperature_c"] = pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
+        known["max_sm_clock_hz"] = pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM) * 10**6
     except pynvml.NVMLError as error:
         known["nvml"] = f"not available: {error}"
-    return known
+    return known | gpu_state()
+
+
+def nvml_handle() -> Any:
+    """Give NVML's handle of PyTorch's current GPU, by its identifier: CUDA_VISIBLE_DEVICES renumbers only PyTorch's.
+
+    Raises:
+        pynvml.NVMLError: NVML does not answer, or not for this GPU.
+    """
+    import pynvml
+
+    torch = sys.modules["torch"]
+    pynvml.nvmlInit()
+    return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}")
+
+
+def gpu_state() -> dict[str, Json]:
+    """Tell the GPU's clock, temperature, power and what lowers its clock; nothing where no GPU is in use."""
+    torch = sys.modules["torch"]
+    if not torch.cuda.is_initialized():
+        return {}
+    import pynvml
+
+    try:
+        handle = nvml_handle()
+        reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
+        return {
+            "sm_clock_hz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM) * 10**6,
+            "memory_clock_hz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM) * 10**6,
+            "temperature_c": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
+            "power_w": pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,
+            "throttle_reasons": [name for name, bit in _THROTTLE_REASONS.items() if reasons & getattr(pynvml, bit)],
+        }
+    except pynvml.NVMLError as error:
+        return {"nvml": f"not available: {error}"}
 
 
 def _commit() -> tuple[str, bool]:

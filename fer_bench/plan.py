@@ -2,11 +2,29 @@
 
 import ast
 import dataclasses
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from fer_bench.errors import FerBenchError
+
+# What can be measured: metric groups, in the order in which they are. Each is a process of its own.
+METRICS = ("static", "latency", "memory", "training", "training_memory", "occupancy", "energy")
+
+_CHOICES = {
+    "device": ("cpu", "cuda"),
+    "precision": ("fp32", "tf32", "default", "bf16", "fp16"),
+    "layout": ("nchw", "nhwc"),
+    "mode": ("eager", "compile"),
+    "alloc": ("keep", "system"),
+    "optimizer": ("adam", "sgd"),
+    "isolation": ("forked", "fresh"),
+}
+_FROM_ONE = ("batch_size", "runs", "processes", "num_classes", "input_size", "channels", "threads")
+_FROM_ZERO = ("warmup_runs", "pilot_processes", "min_time_s", "max_time_s", "budget_s")
+_ABOVE_ZERO = ("time_limit_s", "sample_s", "sample_every_s", "interval_share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,43 +33,92 @@ class Plan:
 
     Attributes:
         protocol: the name of the preset that it started from.
+        metrics: what is measured, of ``METRICS``.
         device: "cpu" or "cuda".
-        batch_size: images a pass.
+        batch_size: images a pass, and a training step.
         input_size: height and width of the images; None takes each network's own.
+        channels: of the images; None takes each network's own.
         num_classes: outputs; None takes each network's own.
+        precision: "fp32"; "tf32" (float32, whose products a GPU may round to TF32); "default" (float32 as PyTorch has
+            it unasked, with TF32 in convolutions only); "bf16" or "fp16" (autocast).
+        layout: "nchw", or "nhwc", which PyTorch calls channels_last, of weights and images.
+        mode: "eager", or "compile" to put the network through ``torch.compile`` first.
         threads: CPU threads of PyTorch's operators; None leaves PyTorch's choice, one a core. One thread, as
             torch.utils.benchmark has it, tells the algorithm; all threads tell the machine.
-        warmup_runs: passes before the first timed one; the first is twice as slow as the fifth.
-        runs: timed passes wanted.
+        pin: each process stays on as many cores as it has threads, the idlest ones when it starts.
+        alloc: "keep": glibc is told to keep freed memory; "system": the allocator is left as deployed.
+        isolation: "forked": processes are forked from one that has imported PyTorch and done nothing else, and shift
+            their heaps by a random amount; "fresh": each starts and imports for itself.
+        processes: how many measure the latency, at most.
+        pilot_processes: how many of them decide the number of the others; 0 where it is fixed.
+        interval_share: the half-width of the 95 % interval that is wanted, as a share of the median; None asks none.
+        budget_s: timed seconds of all processes of one network together, planned for; None for no limit.
+        warmup_runs: passes before the first timed one, at least; more where the series shows a longer warm-up.
+        runs: timed passes wanted of each process.
+        min_time_s: timed passes go on for so long, beyond ``runs`` if need be.
         max_time_s: when the timed passes stop early; None never. The record says when they did.
+        optimizer: of training steps.
+        sample_s, sample_every_s: how long occupancy is sampled, and how often.
         seed: of initial weights and images.
-        time_limit_s: after which a process is given up as hung.
+        time_limit_s: after which a process that says nothing is given up as hung.
     """
 
     protocol: str
+    metrics: tuple[str, ...] = ("static", "latency", "memory", "energy")
     device: str = "cpu"
     batch_size: int = 1
     input_size: int | None = None
+    channels: int | None = None
     num_classes: int | None = None
+    precision: str = "fp32"
+    layout: str = "nchw"
+    mode: str = "eager"
     threads: int | None = None
+    pin: bool = False
+    alloc: str = "keep"
+    isolation: str = "forked"
+    processes: int = 1
+    pilot_processes: int = 0
+    interval_share: float | None = None
+    budget_s: float | None = None
     warmup_runs: int = 5
     runs: int = 300
+    min_time_s: float = 0.0
     max_time_s: float | None = None
+    optimizer: str = "adam"
+    sample_s: float = 10.0
+    sample_every_s: float = 0.5
     seed: int = 0
     time_limit_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "runs", "num_classes", "input_size", "threads"):
+        for names, least in ((_FROM_ONE, 1), (_FROM_ZERO, 0)):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None and value < least:
+                    raise FerBenchError(f"{name} is {value}: it starts at {least}")
+        for name in _ABOVE_ZERO:
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise FerBenchError(f"{name} is {value}: it starts at 1")
+            if value is not None and value <= 0:
+                raise FerBenchError(f"{name} is {value}: it must be above 0")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise FerBenchError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
+        if self.pilot_processes > self.processes:
+            raise FerBenchError(f"pilot_processes is {self.pilot_processes}: there are {self.processes} in all")
+        if unknown := [metric for metric in self.metrics if metric not in METRICS]:
+            raise FerBenchError(f"metrics {', '.join(unknown)}: unknown; known: {', '.join(METRICS)}")
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Give the plan as JSON has it."""
+        return {**dataclasses.asdict(self), "metrics": list(self.metrics)}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
-        return cls(**data)
+        """Read what ``to_dict`` wrote; what an older plan does not say is as it was then, the default."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        given = {key: value for key, value in data.items() if key in known}
+        return cls(**{**given, "metrics": tuple(data["metrics"])} if "metrics" in data else given)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -72,9 +139,62 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     return arguments
 
 
-# `quick` measures the whole zoo on a small CPU in about six minutes: 300 runs or four seconds a network.
-QUICK = Plan("quick", max_time_s=4.0)
-# Paper 001, section III.D.3: 224x224, batch 48, dummy passes, 300 timed runs.
-SAFAVI2023 = Plan("safavi2023", device="cuda", batch_size=48, input_size=224, warmup_runs=20)
+# The default on a CPU: the whole zoo on two cores in about six minutes, with one latency process a network.
+QUICK = Plan("quick", max_time_s=8.0)
+# What a small device at the edge does: one image, one thread, and an interval of +-1 % of the median over processes
+# (a process differs from the next by 1.5 % here, so that takes about a dozen), within a minute and a half a network.
+EDGE = Plan(
+    "edge",
+    threads=1,
+    pin=True,
+    processes=16,
+    pilot_processes=4,
+    interval_share=0.01,
+    budget_s=90.0,
+    min_time_s=3.0,
+    max_time_s=6.0,
+)
+# Paper 001, section III.D.3: 224x224, batch 48, dummy passes, 300 runs, their mean. Five processes instead of one tell
+# how far the mean of one can be trusted.
+SAFAVI2023 = Plan("safavi2023", device="cuda", batch_size=48, input_size=224, processes=5, warmup_runs=20)
+# Paper 004, tables 4 and 5: what training and testing on FER2013's 48x48 grey images take of the machine.
+OCCUPANCY = Plan(
+    "occupancy", metrics=("static", "memory", "training_memory", "occupancy"), batch_size=32, input_size=48, channels=1
+)
+# A training step in its parts.
+TRAINING = Plan("training", metrics=("static", "training", "training_memory"), batch_size=32, runs=30, max_time_s=8.0)
 
-PRESETS = {plan.protocol: plan for plan in (QUICK, SAFAVI2023)}
+PRESETS = {plan.protocol: plan for plan in (QUICK, EDGE, SAFAVI2023, OCCUPANCY, TRAINING)}
+
+
+def protocol(name: str) -> Plan:
+    """Give a preset by its name, or the plan in a TOML file: its fields, and as ``base`` the preset it starts from.
+
+    Raises:
+        FerBenchError: there is no such preset or file, or the file says what a plan does not have.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    if not name.endswith(".toml"):
+        raise FerBenchError(
+            f"--protocol {name!r} is unknown; known: {', '.join(PRESETS)}, or a file of your own such as my_lab.toml"
+        )
+    try:
+        data = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FerBenchError(f"cannot read the protocol {name}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FerBenchError(f"{name} is no TOML: {error}") from error
+    base = data.pop("base", "quick")
+    if base not in PRESETS:
+        raise FerBenchError(f"{name}: base {base!r} is unknown; known: {', '.join(PRESETS)}")
+    known = [field.name for field in dataclasses.fields(Plan)]
+    if unknown := [key for key in data if key not in known]:
+        raise FerBenchError(f"{name}: a plan has no {', '.join(unknown)}; it has base, {', '.join(known)}")
+    data.setdefault("protocol", Path(name).stem)
+    try:
+        return Plan.of(PRESETS[base].to_dict() | data)
+    except FerBenchError as error:
+        raise FerBenchError(f"{name}: {error}") from error
+    except TypeError as error:
+        raise FerBenchError(f"{name}: a value is of the wrong type: {error}") from error

@@ -1,16 +1,22 @@
-"""Show how a run goes on: a live line on a terminal, plain lines elsewhere; always on stderr."""
+"""Show how a run goes on: a live table on a terminal, plain lines elsewhere; always on stderr."""
 
 import sys
 import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
-from fer_bench import units
+from fer_bench import stability, units
 from fer_bench.records import Result
-from fer_bench.stats import median
+from fer_bench.runner import Task
+
+_BESIDE_ROWS = 6  # lines of a terminal that the table's frame and the progress bar take
+_HEADINGS = ("Network", "MACs", "Latency (ms)", "95 % interval", "Runs", "Took (s)")
 
 
 class Display:
@@ -18,24 +24,26 @@ class Display:
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._count = 0
+        self._rows: list[tuple[str, ...]] = []
+        self._skipped = 0
         self._name = ""
         self._began = 0.0
-        console = Console(file=sys.stderr, soft_wrap=True)
-        self._live = Progress(
+        self._console = Console(file=sys.stderr, soft_wrap=True)
+        self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("left:"),
             TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
+            console=self._console,
         )
-        self._task = self._live.add_task("starting", total=total)
+        self._task = self._bar.add_task("starting", total=total)
+        self._live = Live(console=self._console, transient=True, get_renderable=self._drawn)
 
     def __enter__(self) -> Self:
-        self._live.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
@@ -43,33 +51,55 @@ class Display:
     ) -> None:
         self._live.stop()
 
-    def begin(self, name: str) -> None:
+    def skip(self, count: int) -> None:
+        """Say how many are measured already."""
+        self._skipped = count
+        self._bar.update(self._task, completed=count)
+
+    def begin(self, task: Task) -> None:
         """Say which network is next."""
-        self._name, self._began = name, time.perf_counter()
-        self._live.update(self._task, description=name)
+        self._name, self._began = units.printable(task.spec.name), time.perf_counter()
+        self._bar.update(self._task, description=_escaped(self._name))
 
     def stage(self, stage: str) -> None:
         """Say which metric group is under way."""
-        self._live.update(self._task, description=f"{self._name}: {stage}")
+        self._bar.update(self._task, description=_escaped(f"{self._name}: {stage}"))
 
-    def done(self, result: Result) -> None:
+    def done(self, task: Task, result: Result) -> None:
         """Say what a network gave."""
-        self._count += 1
-        self._live.advance(self._task)
-        took = time.perf_counter() - self._began
-        line = units.printable(f"[{self._count}/{self._total}] {result.subject.name}: {_gist(result)} ({took:.1f} s)")
-        # `out` writes as it is: a name with square brackets is no markup.
-        self._live.console.out(line, highlight=False)
+        self._bar.advance(self._task)
+        row = _row(result, time.perf_counter() - self._began)
+        self._rows.append(row)
+        if not self._console.is_terminal:
+            named = zip(_HEADINGS[1:], row[1:], strict=True)
+            line = ", ".join(f"{heading}: {cell}" for heading, cell in named if cell)
+            # `out` writes as it is: a name with square brackets is no markup.
+            self._console.out(f"[{self._skipped + len(self._rows)}/{self._total}] {row[0]}: {line}", highlight=False)
+
+    def _drawn(self) -> Group:
+        table = Table(*_HEADINGS, title="Measured so far", title_justify="left")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for row in self._rows[-max(1, self._console.height - _BESIDE_ROWS) :]:
+            table.add_row(*map(Text, row))
+        return Group(table, self._bar) if self._rows else Group(self._bar)
 
 
-def _gist(result: Result) -> str:
+def _escaped(text: str) -> str:
+    """Make a text no markup."""
+    return text.replace("[", r"\[")
+
+
+def _row(result: Result, took_s: float) -> tuple[str, ...]:
+    macs, taken = result.value("macs"), stability.summary(result)
     failures = [m.failure for m in result.measurements if m.failure]
-    if failures:
-        return f"failed: {failures[0]}"
-    parts = []
-    macs, latency = result.value("macs"), result.measurement("latency_s")
-    if macs is not None:
-        parts.append(f"{units.scaled(macs)} MACs")
-    if latency is not None and latency.values:
-        parts.append(f"{units.milliseconds(median(latency.values))} ms, {len(latency.values)} runs")
-    return ", ".join(parts)
+    ends = taken.interval if taken is not None else None
+    cells = (
+        result.subject.name,
+        units.scaled(macs) if macs is not None else "",
+        units.milliseconds(taken.estimate_s) if taken is not None else "",
+        f"{units.milliseconds(ends.low)}-{units.milliseconds(ends.high)}" if ends is not None else "",
+        f"{taken.processes} x {taken.runs // taken.processes}" if taken is not None else "",
+        f"{took_s:.1f}" + (f" failed: {failures[0]}" if failures else ""),
+    )
+    return tuple(map(units.printable, cells))

@@ -35,20 +35,18 @@ def fer_benchmark(benchmark: Any) -> "Callable[..., Result]":
         from fer_bench import environment
         from fer_bench.building import DEFAULT_BUILD
         from fer_bench.records import Measurement, Result, Subject
-        from fer_bench.worker import Job, Network, check_device
+        from fer_bench.worker import Job, Network, setting
 
-        check_device(plan.device)
-        allocator = environment.keep_freed_memory()
         started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        network = Network(Job(name, DEFAULT_BUILD, plan, ("latency",), ""))
-        model, images = network.make()
+        with setting(plan) as allocator, torch.inference_mode():
+            network = Network(Job(name, DEFAULT_BUILD, plan, ("latency",)))
+            model, images = network.make()
 
-        def forward() -> None:
-            model(images)
-            if images.is_cuda:
-                torch.cuda.synchronize()
+            def forward() -> None:
+                model(images)
+                if images.is_cuda:
+                    torch.cuda.synchronize()
 
-        with torch.inference_mode():
             start = time.perf_counter()
             for _ in range(plan.warmup_runs):
                 forward()
@@ -56,6 +54,7 @@ def fer_benchmark(benchmark: Any) -> "Callable[..., Result]":
             affordable = plan.runs if plan.max_time_s is None else int(plan.max_time_s / a_pass)
             rounds = min(plan.runs, max(affordable, _LEAST_ROUNDS))
             benchmark.pedantic(forward, rounds=rounds, iterations=1)
+            described = environment.describe(plan.device, allocator)
         values = tuple(benchmark.stats.stats.data) if benchmark.stats else ()  # none under --benchmark-disable
         spec = network.spec
         result = Result(
@@ -69,8 +68,8 @@ def fer_benchmark(benchmark: Any) -> "Callable[..., Result]":
                 uncertain=spec.uncertain,
             ),
             plan=plan.to_dict(),
-            environment=environment.describe(plan.device, allocator),
-            measurements=(Measurement("latency_s", "s", values, {"clock": "pytest-benchmark"}),),
+            environment=described,
+            measurements=(Measurement("latency_s", "s", values, details={"clock": "pytest-benchmark"}),),
             started_at=started_at,
         )
         # As JSON has it, so that --benchmark-json can write it.

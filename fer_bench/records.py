@@ -2,17 +2,19 @@
 
 Schema history (``SCHEMA_VERSION``):
     1  2026-11: first form; one JSON object a line.
+    2  2026-11: measurements name their process; page faults and context switches are measurements of their own, a value
+       a pass; the plan and the environment say more; a subject may be exempt from the protocol's size.
 """
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from fer_bench.errors import StoreError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Json = Any  # what json.dumps takes: str, int, float, bool, None, and lists and dicts of them
 
@@ -22,9 +24,10 @@ class Measurement:
     """One quantity of one network: raw values in a base unit, or the reason why there is none.
 
     Attributes:
-        metric: what was measured: "macs", "latency_s", "peak_rss_bytes", ...
-        unit: "count", "bytes", "s".
+        metric: what was measured: "macs", "latency_s", "minor_faults", "peak_rss_bytes", ...
+        unit: "count", "bytes", "s", "J".
         values: as measured, in order; a count is one value.
+        process: which of the processes that measured this metric of this network, from 0.
         details: what is needed to understand the values, by name.
         warnings: what may mislead about the values.
         failure: why there are no values, or "".
@@ -33,6 +36,7 @@ class Measurement:
     metric: str
     unit: str
     values: tuple[float, ...] = ()
+    process: int = 0
     details: Mapping[str, Json] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     failure: str = ""
@@ -42,9 +46,26 @@ class Measurement:
         return cls(**{**data, "values": tuple(data["values"]), "warnings": tuple(data["warnings"])})
 
 
+# What a time depends on, in the order in which a difference is told.
+_MATTERS = """device device_name cpu cores memory_bytes threads allocator malloc_settings huge_pages frequency_policy
+packages blas python os gpu""".split()
+_LIBRARIES = ("torch", "torchvision", "timm")
+_GPU = ("name", "driver", "cuda", "memory_bytes", "tf32_convolutions", "tf32_matrix_products")
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where it was measured, told by the process that measured. Sizes in bytes, frequencies in Hz."""
+    """Where it was measured, told by the process that measured. Sizes in bytes, frequencies in Hz.
+
+    Attributes:
+        blas: what multiplies matrices and convolves on the CPU, with versions, and the instruction set in use.
+        affinity: the cores that the process may run on.
+        frequency_policy: the CPU's governor, or "" where the system tells none.
+        malloc_settings: environment variables that change the allocator.
+        huge_pages: the system's mode of transparent huge pages.
+        attainable: what this machine reaches with this device, precision and number of threads (see
+            ``profilers.roofline``); empty where it was not measured.
+    """
 
     cpu: str
     cores: int
@@ -60,13 +81,39 @@ class Environment:
     commit: str
     dirty: bool
     gpu: Mapping[str, Json] = field(default_factory=dict)
+    blas: str = ""
+    affinity: tuple[int, ...] = ()
+    frequency_policy: str = ""
+    malloc_settings: Mapping[str, str] = field(default_factory=dict)
+    huge_pages: str = ""
+    attainable: Mapping[str, Json] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Json]) -> Self:
+        return cls(**{**data, "affinity": tuple(data.get("affinity", ()))})
+
+    def comparable_with(self, other: Self) -> str:
+        """Name the first difference that makes times of the two not comparable, with both values; "" for none.
+
+        Load, clocks, temperatures and the commit of what is measured are no such difference: stability warnings tell
+        of the first three, and the last is what one compares.
+        """
+        for name in _MATTERS:
+            ours, theirs = getattr(self, name), getattr(other, name)
+            if name in ("packages", "gpu"):
+                kept = _LIBRARIES if name == "packages" else _GPU
+                ours, theirs = ({key: value.get(key) for key in kept} for value in (ours, theirs))
+            if ours != theirs:
+                return f"{name}: {ours!r} and {theirs!r}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """Which network was measured, and how it was built: enough to build it again.
 
-    ``input_shape`` is (C, H, W), or None where the network failed before its size was known.
+    ``input_shape`` is (C, H, W), or None where the network failed before its size was known. ``exempt`` is the reason
+    why it did not run at the protocol's size, but at its own.
     """
 
     name: str
@@ -78,6 +125,7 @@ class Subject:
     checkpoint: str = ""
     note: str = ""
     uncertain: tuple[str, ...] = ()
+    exempt: str = ""
 
     @classmethod
     def of(cls, data: Mapping[str, Json]) -> Self:
@@ -88,17 +136,29 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All that one run learned of one network."""
+    """All that one run learned of one network.
+
+    Attributes:
+        wall_s: how long it took in all.
+        passes_s: how long of that the network was at work: warm-up, timed passes, steps.
+    """
 
     subject: Subject
     plan: Mapping[str, Json]
     environment: Environment | None
     measurements: tuple[Measurement, ...]
     started_at: str
+    wall_s: float = 0.0
+    passes_s: float = 0.0
     schema_version: int = SCHEMA_VERSION
 
     def measurement(self, metric: str) -> Measurement | None:
+        """Give the first measurement of a metric, failed or not."""
         return next((m for m in self.measurements if m.metric == metric), None)
+
+    def samples(self, metric: str) -> list[tuple[float, ...]]:
+        """Give the values of a metric process by process; a process that failed has none and is left out."""
+        return [m.values for m in self.measurements if m.metric == metric and m.values]
 
     def value(self, metric: str) -> float | None:
         """Give the single value of a count, or None where it was not measured or failed."""
@@ -118,16 +178,54 @@ class Result:
         """
         try:
             data = json.loads(line)
+        except ValueError as error:
+            raise StoreError(f"not a result of fer_bench: {error}") from error
+        return cls.of(data)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Json]) -> Self:
+        """Read a result as JSON has it, of this schema or an earlier one, which is brought up to this.
+
+        Raises:
+            StoreError: it is no result, or one of a later schema.
+        """
+        try:
             version = data["schema_version"]
             if version > SCHEMA_VERSION:
                 raise StoreError(f"written by a later fer_bench (schema {version}, this one reads {SCHEMA_VERSION})")
+            for earlier in range(version, SCHEMA_VERSION):
+                data = _MIGRATIONS[earlier](data)
             return cls(
                 subject=Subject.of(data["subject"]),
                 plan=data["plan"],
-                environment=Environment(**data["environment"]) if data["environment"] else None,
+                environment=Environment.of(data["environment"]) if data["environment"] else None,
                 measurements=tuple(map(Measurement.of, data["measurements"])),
                 started_at=data["started_at"],
-                schema_version=version,
+                wall_s=data.get("wall_s", 0.0),
+                passes_s=data.get("passes_s", 0.0),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(f"not a result of fer_bench: {type(error).__name__}: {error}") from error
+
+
+def _from_1(data: Mapping[str, Json]) -> dict[str, Json]:
+    """Give page faults and context switches, which version 1 had as means over a process, a measurement each."""
+    measurements = []
+    for old in data["measurements"]:
+        new = {**old, "details": dict(old["details"])}
+        measurements.append(new)
+        for detail, metric in (
+            ("minor_faults_per_run", "minor_faults"),
+            ("involuntary_switches_per_run", "involuntary_switches"),
+        ):
+            if detail in new["details"]:
+                mean = new["details"].pop(detail)
+                about = {"details": {"told": "mean over the process's passes"}, "warnings": [], "failure": ""}
+                measurements.append({"metric": metric, "unit": "count", "values": [mean], **about})
+    environment = data["environment"]
+    kept = environment is not None and environment["allocator"] != "system"
+    plan = {"alloc": "keep" if kept else "system", "isolation": "fresh", **data["plan"]}
+    return {**data, "plan": plan, "measurements": measurements, "schema_version": 2}
+
+
+_MIGRATIONS: Mapping[int, Callable[[Mapping[str, Json]], dict[str, Json]]] = {1: _from_1}

@@ -1,260 +1,348 @@
-"""Carry out a plan: a fresh process for each network and metric group, and a Result for each network.
+"""Carry out plans: a process for each network, metric group and repetition, and a Result for each network and plan.
 
-A process that crashes, hangs or answers rubbish costs the group that it was at: that group becomes a failed measurement
-with its reason, and the groups after it go to a new process.
+A process that crashes, hangs or answers rubbish costs its own group: that becomes a failed measurement with its reason,
+and the groups after it go on in processes of their own.
 """
 
+import dataclasses
 import datetime
+import hashlib
 import json
-import os
-import queue
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
-from fer_bench import store
+from fer_bench import stats
 from fer_bench.errors import DeviceError, StoreError
 from fer_bench.plan import Plan
-from fer_bench.records import Environment, Measurement, Result, Subject
+from fer_bench.processes import Starter, ending, lines
+from fer_bench.records import Environment, Json, Measurement, Result, Subject
 from fer_bench.registry import DEFAULT_INPUT, ModelSpec
+from fer_bench.store import Store
 
-# Time and memory never share a process; counting disturbs neither once they are done.
-PROCESSES = (("latency",), ("memory", "static"))
+# Most metrics are one process a network; latency is several, and occupancy has two stages. Time and memory never share.
+_GROUPS: Mapping[str, tuple[str, ...]] = {"occupancy": ("testing_occupancy", "training_occupancy")}
 
 Progress = Callable[[str], None]
 
 
-def measure(
-    spec: ModelSpec,
-    plan: Plan,
-    *,
-    input_shape: tuple[int, int, int] | None = None,
-    settings: Sequence[str] = (),
-    checkpoint: str = "",
-    progress: Progress = lambda stage: None,
-    debug: bool = False,
-) -> Result:
-    """Measure one network by a plan, each metric group in a fresh process.
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One network to be measured by one plan.
 
-    Args:
+    Attributes:
         spec: the network.
         plan: how.
-        input_shape: (C, H, W); None for the plan's size, and without one the network's own.
+        input_shape: (C, H, W) that the user demands; None for the plan's size, and without one the network's own.
         settings: further arguments of its factory, each "key=value".
         checkpoint: weights to load, or "".
-        progress: told the group that is under way.
-        debug: pass on to stderr what the processes print there, tracebacks among it.
-
-    Returns:
-        A result with a measurement for each metric; one that failed carries its reason.
     """
-    started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    if input_shape is None and plan.input_size is not None:
-        channels = (spec.input_shape or DEFAULT_INPUT)[0]
-        input_shape = (channels, plan.input_size, plan.input_size)
-    measurements: list[Measurement] = []
-    environment: Environment | None = None
-    shape = input_shape or spec.input_shape
-    for groups in PROCESSES:
-        left: tuple[str, ...] = groups
-        while left:
-            job = {
-                "name": spec.name,
-                "num_classes": plan.num_classes,
-                "input_shape": input_shape,
-                "settings": list(settings),
-                "plan": plan.to_dict(),
-                "groups": left,
-                "checkpoint": checkpoint,
-            }
-            told = _run(json.dumps(job), left, plan.time_limit_s, progress, debug=debug)
-            environment = environment or told.environment
-            shape = told.input_shape or shape
-            measurements += told.measurements
-            left = told.left
-    subject = Subject(
-        name=spec.name,
-        title=spec.title,
-        status=spec.status,
-        input_shape=shape,
-        num_classes=plan.num_classes or spec.num_classes,
-        settings=tuple(settings),
-        checkpoint=checkpoint,
-        note=spec.note,
-        uncertain=spec.uncertain,
-    )
-    return Result(subject, plan.to_dict(), environment, tuple(measurements), started_at)
+
+    spec: ModelSpec
+    plan: Plan
+    input_shape: tuple[int, int, int] | None = None
+    settings: tuple[str, ...] = ()
+    checkpoint: str = ""
+
+    @property
+    def key(self) -> str:
+        """Tell this task from every other: running it again is to resume it."""
+        changed = Path(self.checkpoint).stat().st_mtime_ns if self.checkpoint else 0
+        about = [self.spec.name, self.plan.to_dict(), self.input_shape, self.settings, self.checkpoint, changed]
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+
+    def protocol_shape(self) -> tuple[int, int, int] | None:
+        """Give the size that the plan has for this network, or None where it leaves that to the network."""
+        if self.plan.input_size is None and self.plan.channels is None:
+            return None
+        channels, height, width = self.spec.input_shape or DEFAULT_INPUT
+        size = self.plan.input_size
+        return self.plan.channels or channels, size or height, size or width
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of measuring many networks: results in order, and what stopped it early, if anything did."""
-
-    results: list[Result]
-    stopped: BaseException | None = None
+def fingerprint(tasks: Sequence[Task]) -> str:
+    """Tell one list of tasks from another."""
+    return hashlib.sha256("".join(task.key for task in tasks).encode()).hexdigest()[:16]
 
 
 class Watcher(Protocol):
     """Who is told how it goes on."""
 
-    def begin(self, name: str) -> None: ...
+    def skip(self, count: int) -> None: ...
+    def begin(self, task: Task) -> None: ...
     def stage(self, stage: str) -> None: ...
-    def done(self, result: Result) -> None: ...
+    def done(self, task: Task, result: Result) -> None: ...
 
 
-def measure_all(
-    specs: Sequence[ModelSpec],
-    plan: Plan,
-    file: Path,
-    watcher: Watcher,
-    *,
-    input_shape: tuple[int, int, int] | None = None,
-    settings: Sequence[str] = (),
-    checkpoint: str = "",
-    debug: bool = False,
-) -> Outcome:
-    """Measure networks one after the other; each result is in the file before the next network begins.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of measuring: results in order, what stopped it early, if anything did, and the time that it took.
 
-    Ctrl-C and a full disk end it early; what was measured is returned either way.
+    ``harness_share`` is the share of the wall time in which no network was at work; 0 where nothing was measured.
+    """
+
+    results: list[Result]
+    stopped: BaseException | None
+    harness_share: float
+
+
+def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher, *, debug: bool = False) -> Outcome:
+    """Carry out tasks one after the other; each result is in the store before the next task begins.
+
+    What the run already has is not measured again. Ctrl-C and a full disk end it early; what was measured is returned
+    either way.
+
+    Args:
+        tasks: what to measure.
+        store: where results go.
+        run: which run of the store's they belong to.
+        watcher: told how it goes on.
+        debug: pass on to stderr what the processes print there, tracebacks among it.
 
     Raises:
         FerBenchError: the device is not there.
     """
-    results: list[Result] = []
+    start = time.perf_counter()
+    known = dict(store.done(run))
+    measured: list[Result] = []
+    found: dict[str, Result] = {}
+    stopped: BaseException | None = None
+    watcher.skip(len(known))
+    fresh = any(task.plan.isolation == "fresh" for task in tasks)
     try:
-        for spec in specs:
-            watcher.begin(spec.name)
-            result = measure(
-                spec,
-                plan,
-                input_shape=input_shape,
-                settings=settings,
-                checkpoint=checkpoint,
-                progress=watcher.stage,
-                debug=debug,
-            )
-            results.append(result)
-            store.append(file, result)
-            watcher.done(result)
+        with Starter([task.spec.name for task in tasks], fresh=fresh) as starter:
+            machine = Machine(starter, debug=debug)
+            for task in tasks:
+                if task.key in known:
+                    found[task.key] = known[task.key]
+                    continue
+                watcher.begin(task)
+                result = measure(task, starter, machine, progress=watcher.stage, debug=debug)
+                found[task.key] = result
+                measured.append(result)
+                store.save(run, task.key, result)
+                watcher.done(task, result)
+        store.finish(run)
     except (KeyboardInterrupt, StoreError) as stop:
-        return Outcome(results, stop)
-    return Outcome(results)
+        stopped = stop
+    wall_s = time.perf_counter() - start
+    share = 1 - sum(result.passes_s for result in measured) / wall_s if measured else 0.0
+    return Outcome([found[task.key] for task in tasks if task.key in found], stopped, share)
 
 
+def measure(
+    task: Task,
+    starter: Starter,
+    machine: "Machine | None" = None,
+    *,
+    progress: Progress = lambda stage: None,
+    debug: bool = False,
+) -> Result:
+    """Measure one network by a plan.
+
+    Args:
+        task: which and how.
+        starter: of processes.
+        machine: knows what the machine attains; without one that is not looked at.
+        progress: told the group that is under way.
+        debug: pass on what the processes print.
+
+    Returns:
+        A result with measurements for each metric; one that failed carries its reason.
+    """
+    began, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    attainable = machine.attainable(task.plan, progress) if machine and "latency" in task.plan.metrics else {}
+    session = _Session(task, starter, progress, debug=debug)
+    for metric in task.plan.metrics:
+        for group in _GROUPS.get(metric, (metric,)):
+            if session.refused:  # no process of this network even begins: another would do the same
+                session.measurements.append(Measurement(group, "", failure=session.refused))
+            elif group == "latency":
+                session.latency()
+            else:
+                session.process(group)
+    spec, environment = task.spec, session.environment
+    subject = Subject(
+        name=spec.name,
+        title=spec.title,
+        status=spec.status,
+        input_shape=session.shape or task.input_shape or task.protocol_shape() or spec.input_shape,
+        num_classes=task.plan.num_classes or spec.num_classes,
+        settings=task.settings,
+        checkpoint=task.checkpoint,
+        note=spec.note,
+        uncertain=spec.uncertain,
+        exempt=session.exempt,
+    )
+    return Result(
+        subject,
+        task.plan.to_dict(),
+        dataclasses.replace(environment, attainable=attainable) if environment else None,
+        tuple(session.measurements),
+        started_at,
+        wall_s=time.perf_counter() - began,
+        passes_s=session.passes_s,
+    )
+
+
+@dataclass(slots=True)
 class _Told:
-    """What one worker said before it ended, and the groups that a new one must do."""
+    """What one worker said before it ended."""
 
-    def __init__(self, groups: tuple[str, ...]) -> None:
-        self.environment: Environment | None = None
-        self.input_shape: tuple[int, int, int] | None = None
-        self.measurements: list[Measurement] = []
-        self.under_way = groups[0]
-        self.left = groups
-        self.finished = False
-        self.refused = ""
+    environment: Environment | None = None
+    shape: tuple[int, int, int] | None = None
+    exempt: str = ""
+    begun: bool = False
+    measurements: list[Measurement] = field(default_factory=list)
+    attainable: Mapping[str, Json] = field(default_factory=dict)
+    passes_s: float = 0.0
+    finished: bool = False
+    failure: str = ""
 
-    def hear(self, message: Mapping[str, Any], progress: Progress) -> None:
-        if "environment" in message:
-            self.environment = Environment(**message["environment"])
+    def hear(self, message: Mapping[str, Any]) -> None:
+        if "input_shape" in message:
+            if message["environment"]:
+                self.environment = Environment.of(message["environment"])
             channels, height, width = message["input_shape"]
-            self.input_shape = channels, height, width
+            self.shape, self.exempt = (channels, height, width), message["exempt"]
         elif "started" in message:
-            self.under_way = message["started"]
-            self.left = self.left[self.left.index(self.under_way) + 1 :]
-            progress(self.under_way)
+            self.begun = True
         elif "measurement" in message:
             self.measurements.append(Measurement.of(message["measurement"]))
+        elif "passes_s" in message:
+            self.passes_s = message["passes_s"]
+        elif "attainable" in message:
+            self.attainable = message["attainable"]
         elif "no_device" in message:
             raise DeviceError(message["no_device"])
         elif "error" in message:
-            self.refused = message["error"]
-        else:
+            self.failure = message["error"]
+        elif "alive" not in message:
             self.finished = bool(message["finished"])
 
 
-def _run(job: str, groups: tuple[str, ...], time_limit_s: float, progress: Progress, *, debug: bool) -> _Told:
-    told = _Told(groups)
-    # -P: the current folder, which may hold a `models/` of the user's, is not a place to import from.
-    command = [sys.executable, "-P", "-m", "fer_bench.worker"]
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        process = subprocess.Popen(  # noqa: S603  # our own module
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=_child_environment()
+class _Session:
+    """The processes of one task, one after the other, and what they told."""
+
+    def __init__(self, task: Task, starter: Starter, progress: Progress, *, debug: bool) -> None:
+        self.task, self._starter, self._progress, self._debug = task, starter, progress, debug
+        self.environment: Environment | None = None
+        self.shape = task.input_shape
+        self.exempt = ""
+        self.refused = ""
+        self.passes_s = 0.0
+        self.measurements: list[Measurement] = []
+
+    def latency(self) -> None:
+        """Measure the latency in as many processes as the plan has, or as its pilot processes show to be needed."""
+        plan = self.task.plan
+        medians: list[float] = []
+        wanted = plan.pilot_processes or plan.processes
+        spent_s = 0.0
+        while len(medians) < wanted:
+            number = len(medians)
+            told = self.process("latency", number, f"latency {number + 1}/{wanted}" if wanted > 1 else "latency")
+            found = [m.values for m in told.measurements if m.metric == "latency_s" and m.values]
+            if not found:
+                return  # what failed once would fail again
+            medians.append(stats.median(found[0]))
+            spent_s += told.passes_s
+            if len(medians) == plan.pilot_processes and plan.interval_share is not None:
+                left = plan.processes - len(medians)
+                if plan.budget_s is not None:
+                    left = min(left, int(len(medians) * (plan.budget_s / spent_s - 1)))
+                wanted += stats.further_processes(medians, plan.interval_share, plan.processes, left)
+
+    def process(self, group: str, number: int = 0, stage: str = "") -> _Told:
+        """Measure one group in a process."""
+        self._progress(stage or group)
+        task = self.task
+        shape = self.shape or task.protocol_shape()
+        job = _job(
+            task.plan,
+            name=task.spec.name,
+            input_shape=shape,
+            settings=task.settings,
+            groups=[group],
+            checkpoint=task.checkpoint,
+            fall_back=self.shape is None and shape is not None,
+            process=number,
+            describe=self.environment is None,
         )
-        assert process.stdin is not None  # noqa: S101  # both are pipes
-        assert process.stdout is not None  # noqa: S101
-        hung = False
+        told = _run(job, self._starter, task.plan.time_limit_s, debug=self._debug)
+        self.environment = self.environment or told.environment
+        if told.shape is not None:
+            self.shape, self.exempt = told.shape, self.exempt or told.exempt
+        self.passes_s += told.passes_s
+        self.measurements += told.measurements
+        if told.failure:
+            self.measurements.append(Measurement(group, "", process=number, failure=told.failure))
+            if not told.begun:
+                self.refused = told.failure
+        return told
+
+
+class Machine:
+    """What the machine attains, looked at once for each setting that changes it."""
+
+    def __init__(self, starter: Starter, *, debug: bool) -> None:
+        self._starter, self._debug = starter, debug
+        self._known: dict[tuple[Any, ...], Mapping[str, Json]] = {}
+
+    def attainable(self, plan: Plan, progress: Progress) -> Mapping[str, Json]:
+        """Give what ``profilers.roofline`` measures, or nothing where that failed."""
+        setting = (plan.device, plan.precision, plan.threads, plan.alloc, plan.pin)
+        if setting not in self._known:
+            progress("what the machine attains")
+            job = _job(plan)
+            self._known[setting] = _run(job, self._starter, plan.time_limit_s, debug=self._debug).attainable
+        return self._known[setting]
+
+
+def _job(plan: Plan, **given: Json) -> dict[str, Json]:
+    """Give a worker's job; without a name it is to look at the machine."""
+    job: dict[str, Json] = {
+        "name": "",
+        "input_shape": None,
+        "settings": (),
+        "groups": (),
+        "checkpoint": "",
+        "fall_back": False,
+        "process": 0,
+        "describe": False,
+    }
+    return job | given | {"plan": plan.to_dict(), "num_classes": plan.num_classes}
+
+
+def _run(job: Mapping[str, Any], starter: Starter, time_limit_s: float, *, debug: bool) -> _Told:
+    """Let a worker do a job; however it ends, it is gone when this returns."""
+    told = _Told()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        worker = starter.start(json.dumps(job), errors)
         try:
-            process.stdin.write(job)
-            process.stdin.close()
-            for line in _lines(process.stdout, time_limit_s):
+            for line in lines(worker.answers, time_limit_s):
                 if line is None:
-                    hung = True
+                    told.failure = f"gave no answer for {time_limit_s:g} s"
                     break
-                told.hear(json.loads(line), progress)
+                told.hear(json.loads(line))
                 if told.finished:
                     break
             else:
-                process.wait(time_limit_s)  # it said no more: how it ends is the reason
+                code = worker.wait(time_limit_s)  # it said no more: how it ends is the reason
+                told.failure = told.failure or ending(code, errors)
         except subprocess.TimeoutExpired:
-            hung = True
-        except BrokenPipeError:
-            process.wait()  # it ended before it had read its job
-        except (ValueError, KeyError, TypeError):
-            told.refused = "the process answered what is no measurement"
+            told.failure = told.failure or f"gave no answer for {time_limit_s:g} s"
+        except (ValueError, KeyError, TypeError, AttributeError):
+            told.failure = "the process answered what is no measurement"
         finally:
-            process.kill()
-            process.wait()
+            worker.kill()
+            worker.wait()
         if debug:
             errors.seek(0)
             sys.stderr.write(errors.read())
-        if not told.finished:
-            reason = f"gave no answer for {time_limit_s:g} s" if hung else _ending(process.returncode, errors)
-            reason = told.refused or reason
-            told.measurements.append(Measurement(told.under_way, "", failure=reason))
-            if told.left == groups:  # it ended before it began: a new process would do the same
-                told.measurements += [Measurement(group, "", failure=reason) for group in groups[1:]]
-                told.left = ()
     return told
-
-
-def _child_environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
-
-
-def _lines(stream: IO[str], time_limit_s: float) -> Iterator[str | None]:
-    """Yield a stream's lines; None when no line came within the limit."""
-    lines: queue.Queue[str | None] = queue.Queue()
-
-    def read() -> None:
-        for line in stream:
-            lines.put(line)
-        lines.put("")
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        try:
-            line = lines.get(timeout=time_limit_s)
-        except queue.Empty:
-            yield None
-            return
-        if not line:
-            return
-        yield line
-
-
-def _ending(returncode: int, errors: IO[str]) -> str:
-    """Say how a process ended that did not finish its job."""
-    errors.seek(0)
-    last = [line.strip() for line in errors.read().splitlines() if line.strip()][-1:]
-    said = f": {last[0]}" if last else ""
-    if returncode < 0:
-        name = signal.Signals(-returncode).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"the process was killed by {name}{hint}{said}"
-    return f"the process ended with exit code {returncode} before it was done{said}"

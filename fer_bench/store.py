@@ -1,70 +1,360 @@
-"""Keep results: a file of one JSON object a line, to which each result is added as soon as there is one."""
+"""Keep runs and their results in an SQLite file, or in PostgreSQL by URL.
 
+A result is on the disk when ``save`` returns, so that a run that was killed goes on where it was.
+"""
+
+import dataclasses
+import hashlib
+import json
 import os
+import socket
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fer_bench.errors import StoreError
-from fer_bench.records import Result
+from fer_bench.records import Json, Result
+
+if TYPE_CHECKING:  # SQLAlchemy takes long to import, and most commands open no store
+    from sqlalchemy.engine import Connection, Row
+
+    from fer_bench.store_tables import Database
+
+DEFAULT_STORE = "sqlite:///fer-bench-results/results.sqlite"
+
+State = Literal["finished", "under way", "interrupted", "elsewhere"]
+Keyed = tuple[str, Result]
+
+_OF_RESULT = ("started_at", "wall_s", "passes_s", "schema_version", "subject", "plan")  # fields with columns
+# Fields of a measurement whose columns have the same name; its values do not, since VALUES is a word of SQL.
+_AS_STORED = ("metric", "unit", "process", "details", "warnings", "failure")
 
 
-def check_writable(path: Path) -> None:
-    """Make a store's folder and see that the file can be added to, before anything is measured for it.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a store tells of one run. Times are ISO 8601 in UTC.
 
-    Raises:
-        StoreError: it cannot.
+    Attributes:
+        fingerprint: runs with the same one measure the same in the same way, so that one may go on for another.
+        state: "interrupted" may go on; "elsewhere" is not finished, and only the computer that it is on knows more.
+        results: how many there are.
+        networks: their names, in the order measured.
+    """
+
+    id: str
+    title: str
+    started_at: str
+    finished_at: str | None
+    state: State
+    results: int
+    networks: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """A run with its results and their keys, as it is exported."""
+
+    id: str
+    title: str
+    started_at: str
+    finished_at: str | None
+    fingerprint: str
+    results: tuple[Keyed, ...]
+
+
+class Store:
+    """Runs in a database. Any number of processes may use it at once; ``open`` makes one."""
+
+    def __init__(self, database: "Database") -> None:
+        self._db = database
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = True) -> Self:
+        """Open a store by its URL, or by the path of its SQLite file.
+
+        With ``create`` the folder and the tables are made where they are missing, and it is tried whether the store can
+        be written to: a run must not find out after hours.
+
+        Raises:
+            StoreError: the URL is wrong, the store is not there, cannot be reached or written to, or is a later one.
+        """
+        from fer_bench.store_tables import Database
+
+        return cls(Database(url, create=create))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._db.close()
+
+    @property
+    def shown(self) -> str:
+        """The URL or path as given, without its password."""
+        return self._db.shown
+
+    def begin(self, fingerprint: str, title: str) -> str:
+        """Begin a run, which this process holds, and give its id."""
+        run_id = uuid.uuid4().hex[:12]
+        row = {"id": run_id, "started_at": _now(), "fingerprint": fingerprint, "title": title}
+        with self._db.writing() as connection:
+            connection.execute(self._db.runs.insert().values({**row, "holder": _this_process()}))
+        return run_id
+
+    def resumable(self, fingerprint: str) -> Run | None:
+        """Give the latest interrupted run that measures the same, if there is one."""
+        interrupted = (run for run in self.runs() if run.state == "interrupted" and run.fingerprint == fingerprint)
+        return next(interrupted, None)
+
+    def resume(self, run_id: str) -> bool:
+        """Make this process the holder of an unfinished run; False where it is finished or a living process holds it.
+
+        Of several processes that try at once, one gets True. A run that is "elsewhere" is taken: whoever asks for that
+        by its id knows that nobody works on it.
+
+        Raises:
+            StoreError: there is no such run, or the database fails.
+        """
+        with self._db.writing() as connection:
+            run = self._run_row(connection, run_id)
+            if _state(run) in ("finished", "under way"):
+                return False
+            self._update(connection, run_id, holder=_this_process())
+        return True
+
+    def release(self, run_id: str) -> None:
+        """Let go of a run without having finished it, so that any process, this one too, may resume it."""
+        with self._db.writing() as connection:
+            self._update(connection, run_id, holder=None)
+
+    def done(self, run_id: str) -> list[Keyed]:
+        """Give the keys and results that a run has, in the order saved."""
+        return list(self.contents(run_id).results)
+
+    def results(self, run_id: str) -> list[Result]:
+        """Give the results of a run, in the order saved."""
+        return [result for _, result in self.done(run_id)]
+
+    def save(self, run_id: str, key: str, result: Result) -> None:
+        """Add a result to a run, in place of the one with this key, and return when it is on the disk.
+
+        Raises:
+            StoreError: there is no such run, or the database fails; then nothing has changed.
+        """
+        results = self._db.results
+        with self._db.writing() as connection:
+            self._run_row(connection, run_id)
+            replaced = results.delete().where(results.c.run_id == run_id, results.c.key == key)
+            if connection.execute(replaced).rowcount:
+                self._drop_unused_environments(connection)
+            self._insert(connection, run_id, key, result)
+
+    def finish(self, run_id: str) -> None:
+        """Note that a run has all its results."""
+        with self._db.writing() as connection:
+            self._update(connection, run_id, finished_at=_now())
+
+    def runs(self) -> list[Run]:
+        """Give all runs, the newest first."""
+        runs, results = self._db.runs, self._db.results
+        names = defaultdict(list)
+        with self._db.reading() as connection:
+            rows = connection.execute(runs.select().order_by(runs.c.started_at.desc(), runs.c.id)).all()
+            columns = results.select().with_only_columns(results.c.run_id, results.c.name).order_by(results.c.id)
+            for run_id, name in connection.execute(columns):
+                names[run_id].append(name)
+        return [
+            Run(
+                id=row.id,
+                title=row.title,
+                started_at=row.started_at,
+                finished_at=row.finished_at,
+                state=_state(row),
+                results=len(names[row.id]),
+                networks=tuple(dict.fromkeys(names[row.id])),
+                fingerprint=row.fingerprint,
+            )
+            for row in rows
+        ]
+
+    def find_run(self, text: str) -> Run:
+        """Find a run by its id, by the beginning of it, or the newest by "last".
+
+        Raises:
+            StoreError: no run or more than one goes by that; the message names those that there are.
+        """
+        runs = self.runs()
+        if not runs:
+            raise StoreError(f"there are no runs in {self.shown} yet; `fer-bench run` adds one")
+        if text == "last":
+            return runs[0]
+        found = [run for run in runs if text and run.id.startswith(text)]
+        if len(found) == 1:
+            return found[0]
+        named = "; ".join(f"{run.id} ({run.title}, {run.started_at[:16]})" for run in (found or runs)[:5])
+        if found:
+            raise StoreError(f"run {text!r} may be any of {len(found)}: {named}; give more of the id")
+        raise StoreError(f"there is no run {text!r} in {self.shown}; the latest are {named}; or say last")
+
+    def delete(self, run_id: str) -> None:
+        """Delete a run with its results.
+
+        Raises:
+            StoreError: there is no such run, or the database fails.
+        """
+        with self._db.writing() as connection:
+            self._run_row(connection, run_id)
+            connection.execute(self._db.runs.delete().where(self._db.runs.c.id == run_id))
+            self._drop_unused_environments(connection)
+
+    def contents(self, run_id: str) -> Contents:
+        """Give a run with all that is in it.
+
+        Raises:
+            StoreError: there is no such run, or the database fails, or a result is of a later schema.
+        """
+        with self._db.reading() as connection:
+            return self._contents(connection, run_id)
+
+    def add(self, runs: Sequence[Contents]) -> tuple[list[str], list[str]]:
+        """Add runs of another store, all or none; give the ids of those added, and of those that were there already.
+
+        Raises:
+            StoreError: a run is there already and differs, or the database fails.
+        """
+        added, skipped = [], []
+        with self._db.writing() as connection:
+            for run in runs:
+                if connection.execute(self._db.runs.select().where(self._db.runs.c.id == run.id)).first() is None:
+                    self._add(connection, run)
+                    added.append(run.id)
+                elif self._contents(connection, run.id) == run:
+                    skipped.append(run.id)
+                else:
+                    raise StoreError(
+                        f"run {run.id} is in {self.shown} already and differs; nothing was imported: delete that run "
+                        "first, or import into another store with --store"
+                    )
+        return added, skipped
+
+    def _add(self, connection: "Connection", run: Contents) -> None:
+        row = {field: getattr(run, field) for field in ("id", "title", "started_at", "finished_at", "fingerprint")}
+        # Nobody here knows whether an unfinished run still goes on where it comes from: its holder is of no host.
+        connection.execute(self._db.runs.insert().values({**row, "holder": {}}))
+        for key, result in run.results:
+            self._insert(connection, run.id, key, result)
+
+    def _run_row(self, connection: "Connection", run_id: str) -> "Row[Any]":
+        row = connection.execute(self._db.runs.select().where(self._db.runs.c.id == run_id)).first()
+        if row is None:
+            raise StoreError(f"there is no run {run_id} in {self.shown}; it may have been deleted")
+        return row
+
+    def _update(self, connection: "Connection", run_id: str, **values: Json) -> None:
+        self._run_row(connection, run_id)
+        connection.execute(self._db.runs.update().where(self._db.runs.c.id == run_id).values(values))
+
+    def _insert(self, connection: "Connection", run_id: str, key: str, result: Result) -> None:
+        data = dataclasses.asdict(result)
+        row = {name: data[name] for name in _OF_RESULT}
+        row |= {"run_id": run_id, "key": key, "name": result.subject.name}
+        if data["environment"] is not None:
+            row["environment_id"] = self._environment(connection, data["environment"])
+        results = self._db.results
+        result_id = connection.execute(results.insert().values(row).returning(results.c.id)).scalar_one()
+        rows = [
+            {**measurement, "samples": measurement.pop("values"), "result_id": result_id, "position": position}
+            for position, measurement in enumerate(data["measurements"])
+        ]
+        if rows:
+            connection.execute(self._db.measurements.insert(), rows)
+
+    def _environment(self, connection: "Connection", data: Json) -> str:
+        environments = self._db.environments
+        environment_id = hashlib.sha256(compact(data).encode()).hexdigest()
+        if connection.execute(environments.select().where(environments.c.id == environment_id)).first() is None:
+            connection.execute(environments.insert().values(id=environment_id, data=data))
+        return environment_id
+
+    def _drop_unused_environments(self, connection: "Connection") -> None:
+        environments, results = self._db.environments, self._db.results
+        used = results.select().with_only_columns(results.c.environment_id).where(results.c.environment_id.is_not(None))
+        connection.execute(environments.delete().where(environments.c.id.not_in(used)))
+
+    def _contents(self, connection: "Connection", run_id: str) -> Contents:
+        environments, results, measurements = self._db.environments, self._db.results, self._db.measurements
+        run = self._run_row(connection, run_id)
+        of_run = results.select().where(results.c.run_id == run_id)
+        used = environments.c.id.in_(of_run.with_only_columns(results.c.environment_id))
+        found = {row.id: row.data for row in connection.execute(environments.select().where(used))}
+        measured = defaultdict(list)
+        theirs = measurements.c.result_id.in_(of_run.with_only_columns(results.c.id))
+        for row in connection.execute(measurements.select().where(theirs).order_by(measurements.c.position)):
+            data = {name: getattr(row, name) for name in _AS_STORED}
+            measured[row.result_id].append({**data, "values": row.samples})
+        keyed = []
+        for row in connection.execute(of_run.order_by(results.c.id)):
+            data = {name: getattr(row, name) for name in _OF_RESULT}
+            data |= {"environment": found.get(row.environment_id), "measurements": measured[row.id]}
+            keyed.append((row.key, Result.of(data)))
+        return Contents(run.id, run.title, run.started_at, run.finished_at, run.fingerprint, tuple(keyed))
+
+
+def compact(data: Json) -> str:
+    """Write JSON that is equal where the data is: keys sorted, no spaces, ASCII."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _this_process() -> dict[str, Json]:
+    """Say who holds a run, so that another process can find out whether the holder lives."""
+    return {
+        "host": socket.gethostname(),
+        "machine": _system("/etc/machine-id"),  # many machines have the same host name
+        "boot": _system("/proc/sys/kernel/random/boot_id"),
+        "pid": os.getpid(),
+        "process_started": _process_started(os.getpid()),
+    }
+
+
+def _system(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _process_started(pid: int) -> int | None:
+    """When a living process started, in clock ticks since the system did; None where there is none.
+
+    psutil's ``create_time`` is of the wall clock: it moves when that is set, and a living holder would look dead.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8"):
-            pass
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; name a folder that you may write to with --out"
-        ) from error
+        # Fields from the third on (proc_pid_stat(5)); the second, the name in brackets, may hold spaces and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
-def append(path: Path, result: Result) -> None:
-    """Add a result, and return when it is on the disk. What a killed run left of a last line is cut off first.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    try:
-        with path.open("a+b") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-            file.write(result.to_json().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StoreError(
-            f"cannot write to {path}: {error.strerror or error}; free some space, or name another folder with --out"
-        ) from error
-
-
-def load(path: Path) -> list[Result]:
-    """Read all results of a file, or of the ``results.jsonl`` in a folder.
-
-    A last line without its end, which a run that was killed may leave, is no result and is passed over.
-
-    Raises:
-        StoreError: there is no such file, or a line in it is no result.
-    """
-    if path.is_dir():
-        path = path / "results.jsonl"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"cannot read {path}: {error.strerror or error}; expected a folder or file that `fer-bench run` wrote"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path} is no store of results: {error}") from error
-    *lines, _torn = text.split("\n")
-    results = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            results.append(Result.from_json(line))
-        except StoreError as error:
-            raise StoreError(f"{path}, line {number}: {error}") from error
-    return results
+def _state(run: "Row[Any]") -> State:
+    if run.finished_at is not None:
+        return "finished"
+    if run.holder is None:
+        return "interrupted"
+    here = _this_process()
+    if any(run.holder.get(name) != here[name] for name in ("host", "machine")):
+        return "elsewhere"
+    lives = run.holder["boot"] == here["boot"] and _process_started(run.holder["pid"]) == run.holder["process_started"]
+    return "under way" if lives else "interrupted"

@@ -1,76 +1,22 @@
-"""Choose what a table shows: rows of raw values in base units, and how each column writes them."""
+"""The tables of the sheets and of counts."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
 
 from fer_bench import units
-from fer_bench.records import Environment, Json, Result
-from fer_bench.registry import STATUSES, Figure, ModelSpec, paper_title, sheets
-from fer_bench.stats import median, quantile
+from fer_bench.records import Json
+from fer_bench.registry import STATUSES, Figure, ModelSpec, paper_title
+from fer_bench.table import Column, Table
 
 # How far a build can be trusted, as a mark beside its name; the footnote tells.
 _MARKED = ("inferred", "reconstruction", "stand-in")
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: the key of its raw value in a row, its heading with the unit, and how a value is written."""
-
-    key: str
-    heading: str
-    write: Callable[[Any], str] = str
-    align: Literal["left", "right"] = "right"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table that knows no format. A missing or None value is written as an en dash.
-
-    ``notes`` says what a reader must know of a row before trusting it: for each row its texts, or nothing at all.
-    """
-
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[Mapping[str, Json], ...]
-    caption: str = ""
-    notes: tuple[tuple[str, ...], ...] = ()
-
-    @property
-    def footnotes(self) -> list[str]:
-        """The texts of all rows, equal ones once, numbered in the order in which they are needed."""
-        return [f"[{number}] {text}" for number, text in enumerate(self._texts(), start=1)]
-
-    def cells(self) -> list[list[str]]:
-        """Give the written cells, row by row; the first has the numbers of the row's footnotes."""
-        texts = list(self._texts())
-        cells = []
-        for row, notes in zip(self.rows, self.notes or ((),) * len(self.rows), strict=True):
-            written = [
-                units.printable(MISSING if row.get(c.key) is None else c.write(row[c.key])) for c in self.columns
-            ]
-            if notes:
-                numbers = sorted({texts.index(units.printable(text)) + 1 for text in notes})
-                written[0] += f" [{','.join(map(str, numbers))}]"
-            cells.append(written)
-        return cells
-
-    def _texts(self) -> dict[str, None]:
-        return dict.fromkeys(units.printable(text) for notes in self.notes for text in notes)
-
-
-MISSING = "\N{EN DASH}"
-
-
-def _shape(value: Sequence[int]) -> str:
+def write_shape(value: Sequence[int]) -> str:
+    """Write (C, H, W), which JSON has as a list."""
     return units.size(tuple(value))
 
 
-def _macs(value: float) -> str:
-    return units.scaled(value)
-
-
-def _doubts(status: str, note: str, uncertain: Sequence[str]) -> list[str]:
+def doubts(status: str, note: str, uncertain: Sequence[str]) -> list[str]:
     """Say how far a build can be trusted, where that is not as far as an original."""
     texts = [note] if note else [f"{STATUSES[status]}."] if status in _MARKED else []
     if uncertain:
@@ -79,7 +25,8 @@ def _doubts(status: str, note: str, uncertain: Sequence[str]) -> list[str]:
     return [f"{status.capitalize()}: {said}" if status in _MARKED else said] if said else []
 
 
-def _built_with(settings: Iterable[str]) -> str:
+def built_with(settings: Iterable[str]) -> str:
+    """Say which arguments a network's factory was given."""
     return f"Built with {', '.join(settings)}; what else is said of it is said of the default."
 
 
@@ -100,7 +47,7 @@ def catalogue(specs: Iterable[ModelSpec]) -> Table:
     columns = (
         Column("name", "name", align="left"),
         Column("title", "network", align="left"),
-        Column("input", "input", _shape),
+        Column("input", "input", write_shape),
         Column("classes", "classes"),
         Column("parameters", "parameters", units.grouped),
         Column("status", "status", align="left"),
@@ -123,10 +70,10 @@ def counts(rows: Iterable[Mapping[str, Json]]) -> Table:
             notes.append((f"Failed: {row['error']}",))
             continue
         convention = row["convention"]
-        texts = _doubts(row["status"], row["note"], row["uncertain"])
+        texts = doubts(row["status"], row["note"], row["uncertain"])
         training = row.get("training", {})
         if row["settings"]:
-            texts.append(_built_with(row["settings"]))
+            texts.append(built_with(row["settings"]))
         for what, uncounted in (("MACs", row["uncounted"]), ("Training MACs", training.get("uncounted"))):
             if uncounted:
                 calls = ", ".join(f"{name} ({n})" for name, n in uncounted.items())
@@ -159,19 +106,19 @@ def counts(rows: Iterable[Mapping[str, Json]]) -> Table:
         tools |= {tool: other["unit"] for tool, other in row.get("counters", {}).items()}
     columns = [
         Column("name", "Network", align="left"),
-        Column("input", "Input", _shape),
+        Column("input", "Input", write_shape),
         Column("classes", "Classes"),
         Column("parameters", "Parameters", units.grouped),
         Column("keras", "Keras total", units.grouped),
-        Column("macs", "MACs", _macs),
-        Column("flops", "FLOPs", _macs),
+        Column("macs", "MACs", units.scaled),
+        Column("flops", "FLOPs", units.scaled),
         Column("activations", "Activations (MiB)", units.mebibytes),
         Column("conv", "Conv"),
         Column("pool", "Pool"),
         Column("fc", "FC"),
     ]
     if trained:
-        columns.append(Column("train_macs", "Training MACs", _macs))
+        columns.append(Column("train_macs", "Training MACs", units.scaled))
         columns.append(Column("train_activations", "Training activations (MiB)", units.mebibytes))
     columns += [Column(tool, f"{tool} ({unit})", units.grouped) for tool, unit in tools.items()]
     caption = (
@@ -204,180 +151,6 @@ def operators(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
     return Table(f"{name}: MACs an image by operator", columns, tuple(rows))
 
 
-def efficiency(results: Sequence[Result]) -> Table:
-    """Draw what a paper's efficiency table shows: ours as measured, accuracies as published."""
-    zoo = sheets()
-    rows, notes = [], []
-    for result in results:
-        subject = result.subject
-        built = [_built_with(subject.settings)] if subject.settings else []
-        notes.append(
-            (*_doubts(subject.status, subject.note, subject.uncertain), *built, *failures(result), *_warnings(result))
-        )
-        macs, latency = result.value("macs"), result.measurement("latency_s")
-        row: dict[str, Json] = {
-            "name": subject.name,
-            "input_shape": subject.input_shape,
-            "num_classes": subject.num_classes,
-            "parameters": result.value("parameters.trainable"),
-            "macs": macs,
-            "flops": None if macs is None else 2 * macs,
-            "state_dict_bytes": result.value("state_dict_bytes"),
-            "peak_memory_bytes": result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes"),
-            "accuracy": _accuracies(zoo[subject.name]) if subject.name in zoo else None,
-        }
-        if latency is not None and latency.values:
-            middle, batch = median(latency.values), result.plan["batch_size"]
-            row |= {
-                "latency_s": middle,
-                "latency_p5_p95_s": (quantile(latency.values, 0.05), quantile(latency.values, 0.95)),
-                "latency_per_image_s": middle / batch,
-                "images_per_s": batch / middle,
-                "runs": len(latency.values),
-            }
-        rows.append(row)
-    columns = (
-        Column("name", "Network", align="left"),
-        Column("input_shape", "Input", _shape),
-        Column("num_classes", "Classes"),
-        Column("parameters", "Parameters", lambda n: units.scaled(n, 4)),
-        Column("macs", "MACs", _macs),
-        Column("flops", "FLOPs", _macs),
-        Column("state_dict_bytes", "Size (MiB)", units.mebibytes),
-        Column("latency_s", "ms a batch", units.milliseconds),
-        Column("latency_p5_p95_s", "5-95 %", lambda ends: "-".join(map(units.milliseconds, ends))),
-        Column("latency_per_image_s", "ms an image", units.milliseconds),
-        Column("images_per_s", "Images/s", units.significant),
-        Column("runs", "Runs"),
-        Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes),
-        Column("accuracy", "Accuracy, as published", align="left"),
-    )
-    return Table("Efficiency", columns, tuple(rows), _conditions(results), tuple(notes))
-
-
-def failures(result: Result) -> list[str]:
-    """Say what could not be measured, a reason once."""
-    reasons: dict[str, list[str]] = {}
-    for measurement in result.measurements:
-        if measurement.failure:
-            reasons.setdefault(measurement.failure, []).append(measurement.metric)
-    return [f"Failed ({', '.join(metrics)}): {reason}" for reason, metrics in reasons.items()]
-
-
-def _warnings(result: Result) -> list[str]:
-    return [f"{m.metric}: {text}." for m in result.measurements for text in m.warnings]
-
-
-def _accuracies(spec: ModelSpec) -> str | None:
-    """Name the accuracies that papers print, each with its data set and place."""
-    texts = [
-        f"{_as_printed(figure)} {figure.dataset} ({figure.paper}, {figure.where})"
-        for figure in spec.figures("accuracy")
-    ]
-    return "; ".join(texts) or None
-
-
-def _as_printed(figure: Figure) -> str:
-    return f"{figure.printed} {figure.unit}".strip()
-
-
-def _conditions(results: Sequence[Result]) -> str:
-    """Say once what all rows share; a table of rows from several environments says each."""
-    lines = []
-    for result in results:
-        where, plan = result.environment, result.plan
-        if where is None:
-            continue
-        versions = ", ".join(f"{name} {version}" for name, version in where.packages.items())
-        line = (
-            f"Protocol {plan['protocol']}: batch {plan['batch_size']}, {_precision(where)}, {where.device} "
-            f"({where.device_name}), "
-            f"{where.threads} threads, allocator: {where.allocator}; {where.os}, Python {where.python}, {versions}."
-        )
-        if line not in lines:
-            lines.append(line)
-    lines.append(
-        "MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs. Latency: median of one "
-        "process, and the spread inside it; another process may differ by more. Memory: peak above the idle process, "
-        "or allocated on the GPU. Accuracies are the papers' (paper, place); we measured none."
-    )
-    return " ".join(lines)
-
-
-def _precision(where: Environment) -> str:
-    rounded = [what for what in ("convolutions", "matrix products") if where.gpu.get(f"tf32_{what.replace(' ', '_')}")]
-    return f"float32 (TF32 in {' and '.join(rounded)})" if rounded else "float32"
-
-
-def published(specs: Iterable[ModelSpec], results: Mapping[str, Result]) -> Table:
-    """Put the costs that papers print beside ours, a row for each network and paper.
-
-    Args:
-        specs: the networks, whose sheets hold the figures.
-        results: ours, by the network's name; without one, or where it failed, our cells stay empty.
-    """
-    rows, notes = [], []
-    for spec in specs:
-        ours = results.get(spec.name)
-        for paper in sorted({figure.paper for figure in spec.published}):
-            figures = {
-                "parameters": spec.figures("parameters", paper) or spec.figures("trainable_parameters", paper),
-                "flops": spec.figures("flops", paper),
-                "file_size": spec.figures("file_size", paper),
-                "latency": spec.figures("latency", paper),
-            }
-            printed = {quantity: found[0] for quantity, found in figures.items() if found}
-            if not printed:
-                continue
-            row: dict[str, Json] = {"name": spec.name, "paper": paper}
-            row |= {quantity: _as_printed(figure) for quantity, figure in printed.items()}
-            row["where"] = ", ".join(dict.fromkeys(figure.where for figure in printed.values()))
-            if ours is not None:
-                latency = ours.measurement("latency_s")
-                row["our_parameters"] = ours.value("parameters.trainable")
-                row["our_keras_total"] = ours.value("parameters.keras_total")
-                row["our_macs"] = ours.value("macs")
-                row["our_checkpoint_bytes"] = ours.value("checkpoint_bytes")
-                row["our_latency_s"] = median(latency.values) if latency is not None and latency.values else None
-            rows.append(row)
-            notes.append(tuple(_doubts(spec.status, spec.note, spec.uncertain)))
-    pairs = {
-        "parameters": (
-            Column("parameters", "Parameters, printed"),
-            Column("our_parameters", "Ours", units.grouped),
-            Column("our_keras_total", "Ours by Keras", units.grouped),
-        ),
-        "flops": (Column("flops", '"FLOPs", printed'), Column("our_macs", "Our MACs", _macs)),
-        "file_size": (
-            Column("file_size", "Size, printed"),
-            Column("our_checkpoint_bytes", "Ours (kB)", units.kilobytes),
-        ),
-        "latency": (Column("latency", "Time, printed"), Column("our_latency_s", "Our ms a batch", units.milliseconds)),
-    }
-    columns = [
-        Column("name", "Network", align="left"),
-        Column("paper", "Paper", align="left"),
-        Column("where", "Where", align="left"),
-    ]
-    for quantity, pair in pairs.items():
-        if any(quantity in row for row in rows):  # a quantity that no paper prints needs no columns
-            columns += pair
-    caption = (
-        "Printed: digits and units as the paper has them, right or wrong; measured on its own machine. Ours by Keras: "
-        "with the statistics of batch norm, as Keras prints a total. Sizes: a checkpoint with Adam's state."
-    )
-    return Table("Published figures beside ours", tuple(columns), tuple(rows), caption, tuple(notes))
-
-
-def report(results: Sequence[Result]) -> dict[str, Table]:
-    """Draw the tables of a run, by the stem of their files."""
-    zoo = sheets()
-    by_name = {result.subject.name: result for result in results}
-    specs = [zoo[name] for name in by_name if name in zoo]
-    drawn = {"efficiency": efficiency(results), "published": published(specs, by_name)}
-    return {stem: table for stem, table in drawn.items() if table.rows}
-
-
 def portrait(spec: ModelSpec) -> list[tuple[str, str]]:
     """Say what a sheet says of a network, its published figures left out: headings and texts."""
     lines = [
@@ -400,12 +173,17 @@ def portrait(spec: ModelSpec) -> list[tuple[str, str]]:
     return [(heading, text) for heading, text in lines if text]
 
 
+def as_printed(figure: Figure) -> str:
+    """Write a figure of a paper with the unit that it has there."""
+    return f"{figure.printed} {figure.unit}".strip()
+
+
 def figures(spec: ModelSpec) -> Table:
     """Draw the figures that papers print about a network; one that a paper repeats has all its places."""
     places: dict[tuple[str, ...], list[str]] = {}
     for figure in spec.published:
         quantity = " ".join(filter(None, (figure.quantity, figure.stage and f"({figure.stage})")))
-        key = (quantity, _as_printed(figure), figure.dataset, figure.paper, figure.convention, figure.note)
+        key = (quantity, as_printed(figure), figure.dataset, figure.paper, figure.convention, figure.note)
         places.setdefault(key, []).append(", ".join(filter(None, (figure.where, figure.row, figure.column))))
     rows, notes = [], []
     for (quantity, printed, dataset, paper, convention, note), where in places.items():

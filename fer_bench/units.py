@@ -78,6 +78,26 @@ def milliseconds(seconds: float, digits: int = 3) -> str:
     return significant(seconds * 1e3, digits)
 
 
+def microseconds(seconds: float, digits: int = 3) -> str:
+    """Write seconds as microseconds, without the suffix."""
+    return significant(seconds * 1e6, digits)
+
+
+def milli(value: float, digits: int = 3) -> str:
+    """Write a value in thousandths of its unit, without the suffix: joules as mJ."""
+    return significant(value * 1e3, digits)
+
+
+def percent(share: float, digits: int = 3) -> str:
+    """Write a share as a percentage, with the sign: 0.0123 is "1.23 %"."""
+    return f"{significant(100 * share, digits)} %"
+
+
+def hundredths(share: float) -> str:
+    """Write a share in per cent with two decimals and no sign, as paper 004 does: 1/6 is "16.67"."""
+    return f"{100 * share:.2f}"
+
+
 def mebibytes(count: float, digits: int = 3) -> str:
     """Write bytes as MiB (2**20), without the suffix."""
     return significant(count / 2**20, digits)

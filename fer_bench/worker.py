@@ -1,16 +1,25 @@
-"""The child process: a job comes in on stdin, measurements go out on stdout, a JSON line each as soon as known.
+"""The child process: a job comes in, measurements go out, a JSON line each as soon as known.
 
-Whatever else the network prints goes to stderr, so that it cannot pass for a measurement.
+Run as a program it does the one job on its stdin (a fresh process) and answers on stdout. With ``--serve FD`` it
+imports what networks need, does nothing else, and forks a worker for each job that comes over the socket FD: a process
+that costs milliseconds and has run as little as a fresh one. Whatever else the network prints goes to stderr, so that
+it cannot pass for a measurement.
 """
 
+import contextlib
 import ctypes
 import dataclasses
+import gc
 import json
 import os
+import random
 import signal
+import socket
 import sys
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TextIO
 
@@ -20,21 +29,38 @@ from torch import Tensor, nn
 from fer_bench import building, environment, registry
 from fer_bench.building import Build
 from fer_bench.checkpoints import load_checkpoint
-from fer_bench.errors import DeviceError, FerBenchError, brief
+from fer_bench.errors import BuildError, CountingError, DeviceError, FerBenchError, brief
 from fer_bench.plan import Plan, parse_settings
 from fer_bench.profilers import PROFILERS
+from fer_bench.profilers.roofline import measure_attainable
+from fer_bench.profilers.static import count
 from fer_bench.records import Json, Measurement
+
+Tell = Callable[[Mapping[str, Json]], None]
+
+_JOB_BYTES = 2**17  # more than a job ever takes, and less than what a socket carries as one message
+_HEAP_SHIFT_BYTES = 2**20  # forked processes begin with their parent's heap: a random shift of up to this parts them
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one worker does: metric groups (keys of ``PROFILERS``), in order, of one network."""
+    """What one worker does: metric groups (keys of ``PROFILERS``), in order, of one network.
+
+    Attributes:
+        name: of the network; "" to look at the machine instead.
+        fall_back: where the network cannot run at the build's input shape, run it at its own.
+        process: which of the network's processes this is.
+        describe: tell the environment, which takes a moment, so that one process of a network does.
+    """
 
     name: str
     build: Build
     plan: Plan
     groups: tuple[str, ...]
-    checkpoint: str
+    checkpoint: str = ""
+    fall_back: bool = False
+    process: int = 0
+    describe: bool = True
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -42,7 +68,8 @@ class Job:
         data = json.loads(text)
         shape = tuple(data["input_shape"]) if data["input_shape"] else None
         build = Build(data["num_classes"], shape, parse_settings(data["settings"]))
-        return cls(data["name"], build, Plan.of(data["plan"]), tuple(data["groups"]), data["checkpoint"])
+        rest = {key: data[key] for key in ("name", "checkpoint", "fall_back", "process", "describe")}
+        return cls(build=build, plan=Plan.of(data["plan"]), groups=tuple(data["groups"]), **rest)
 
 
 class Network:
@@ -51,23 +78,47 @@ class Network:
     Its libraries are imported at once: their memory is not the network's.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, alive: Callable[[], None] = lambda: None) -> None:
         self.job = job
+        self.alive = alive  # to be called now and then by what takes long, so that it does not pass for hung
         self.spec = registry.find(job.name)
-        self.input_shape = building.input_shape(self.spec, job.build)
+        self.build = job.build
+        self.exempt = ""
         building.find_factory(self.spec)
+        if job.fall_back:
+            self._fall_back()
+        self.input_shape = building.input_shape(self.spec, self.build)
+        self.made_at = 0.0
         self._made: tuple[nn.Module, Tensor] | None = None
+
+    def _fall_back(self) -> None:
+        """Take the network's own size where it cannot run at the protocol's."""
+        try:
+            count(self.spec, self.build)
+        except (BuildError, CountingError) as refusal:
+            own = dataclasses.replace(self.build, input_shape=None)
+            try:
+                count(self.spec, own)
+            except (BuildError, CountingError):
+                return  # then the size is not to blame
+            self.build, self.exempt = own, " ".join(str(refusal).split())
 
     def make(self) -> tuple[nn.Module, Tensor]:
         """Give the network in eval mode and a batch of images, both on the plan's device."""
         if self._made is None:
             plan = self.job.plan
             torch.manual_seed(plan.seed)
-            model = building.create(self.spec, self.job.build, plan.device)
+            model = building.create(self.spec, self.build, plan.device)
             if self.job.checkpoint:
                 load_checkpoint(model, self.job.checkpoint, self.spec)
             dtype = building.number_type(model)
-            self._made = model, building.example_inputs(self.input_shape, plan.batch_size, plan.device, dtype)
+            images = building.example_inputs(self.input_shape, plan.batch_size, plan.device, dtype)
+            if plan.layout == "nhwc":
+                model, images = building.channels_last(model, images)
+            if plan.mode == "compile":
+                model = building.compiled(model)
+            self._made = model, images
+            self.made_at = time.perf_counter()
         return self._made
 
 
@@ -83,19 +134,41 @@ def check_device(device: str) -> None:
         )
 
 
-def work(job: Job, tell: Callable[[Mapping[str, Json]], None]) -> None:
+@contextlib.contextmanager
+def setting(plan: Plan) -> Iterator[str]:
+    """Bring this process into the state that a plan demands, and name the allocator's; only the precision is put back.
+
+    Raises:
+        DeviceError: the plan's device is not there.
+    """
+    check_device(plan.device)
+    allocator = environment.keep_freed_memory() if plan.alloc == "keep" else environment.SYSTEM_ALLOCATOR
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)
+    if plan.pin:
+        environment.pin(torch.get_num_threads())
+    with building.precision(plan.precision, plan.device):
+        yield allocator
+
+
+def work(job: Job, tell: Tell) -> None:
     """Carry out a job and tell the environment, then each measurement."""
-    check_device(job.plan.device)
-    allocator = environment.keep_freed_memory()
-    if job.plan.threads is not None:
-        torch.set_num_threads(job.plan.threads)
-    network = Network(job)
-    described = dataclasses.asdict(environment.describe(job.plan.device, allocator))
-    tell({"environment": described, "input_shape": network.input_shape})
-    for group in job.groups:
-        tell({"started": group})
-        for measurement in _measure(group, network):
-            tell({"measurement": dataclasses.asdict(measurement)})
+    plan = job.plan
+    with setting(plan) as allocator:
+        if not job.name:
+            tell({"attainable": measure_attainable(plan.device, plan.precision)})
+            tell({"finished": True})
+            return
+        network = Network(job, lambda: tell({"alive": True}))
+        described = dataclasses.asdict(environment.describe(plan.device, allocator)) if job.describe else None
+        tell({"environment": described, "input_shape": network.input_shape, "exempt": network.exempt})
+        for group in job.groups:
+            tell({"started": group})
+            for measurement in _measure(group, network):
+                numbered = dataclasses.replace(measurement, process=job.process)
+                tell({"measurement": dataclasses.asdict(numbered)})
+            if network.made_at:
+                tell({"passes_s": time.perf_counter() - network.made_at})
     tell({"finished": True})
 
 
@@ -108,25 +181,16 @@ def _measure(group: str, network: Network) -> Iterator[Measurement]:
         yield Measurement(group, "", failure=told)
 
 
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when the runner is gone, killed itself perhaps, so that nothing runs on unseen."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1  # sys/prctl.h
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-
-
-def main() -> int:
-    """Read a job from stdin; answer on the original stdout."""
-    die_with_parent()
-    answers: TextIO = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # C code that prints, too
+def answer(text: str, answers: int) -> int:
+    """Do a job and write what it tells to a file descriptor; give the exit code."""
+    stream: TextIO = os.fdopen(answers, "w", encoding="utf-8")
 
     def tell(message: Mapping[str, Any]) -> None:
-        answers.write(json.dumps(message) + "\n")
-        answers.flush()
+        stream.write(json.dumps(message) + "\n")
+        stream.flush()
 
     try:
-        work(Job.from_json(sys.stdin.read()), tell)
+        work(Job.from_json(text), tell)
     except DeviceError as error:
         tell({"no_device": str(error)})
         return 1
@@ -136,5 +200,80 @@ def main() -> int:
     return 0
 
 
+def serve(connection: socket.socket, names: Sequence[str]) -> int:
+    """Fork a worker for each job that comes, and tell its process id, then how it ended.
+
+    Args:
+        connection: of messages; a job with two files: for answers and for what the network prints.
+        names: networks whose libraries are imported beforehand, users' own excepted, whose code runs in workers only.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which ends us by closing the connection
+    die_with_parent()
+    warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")  # of libraries' idle threads
+    for spec in map(registry.find, names):
+        if spec.source not in ("file", "module"):
+            building.find_factory(spec)
+    gc.collect()
+    gc.freeze()  # so that no worker's collector writes to, and thereby copies, what all share
+    connection.send(b"ready")
+    while True:
+        text, files, _, _ = socket.recv_fds(connection, _JOB_BYTES, 2)
+        if not text:
+            return 0
+        child = os.fork()
+        if child == 0:
+            connection.close()
+            os._exit(_forked(text.decode(), *files))
+        for file in files:
+            os.close(file)
+        connection.send(str(child).encode())
+        status = os.waitpid(child, 0)[1]
+        connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _forked(text: str, answers: int, errors: int) -> int:
+    """Be the worker that was just forked."""
+    os.dup2(errors, 2)
+    os.dup2(errors, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        die_with_parent()
+        _shift_heap()
+        return answer(text, answers)
+    except BaseException:  # the process ends here whatever it was: it must not go on as a second server
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stderr.flush()
+
+
+def _shift_heap() -> None:
+    """Take a random amount of heap for good, as a fresh process has it by address-space randomisation.
+
+    Where data lie in memory changes how long a pass takes (Mytkowicz et al. 2009, Curtsinger and Berger 2013).
+    """
+    malloc = ctypes.CDLL(None).malloc
+    malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+    malloc(random.SystemRandom().randrange(_HEAP_SHIFT_BYTES))
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent is gone, killed itself perhaps, so that nothing runs on unseen."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1  # sys/prctl.h
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Read a job from stdin and answer on the original stdout, or serve."""
+    if arguments[:1] == ["--serve"]:
+        return serve(socket.socket(fileno=int(arguments[1])), arguments[2:])
+    die_with_parent()
+    answers = os.dup(1)
+    os.dup2(2, 1)  # C code that prints, too
+    return answer(sys.stdin.read(), answers)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

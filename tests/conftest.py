@@ -37,6 +37,32 @@ class Dies(Net):
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().forward(x)
 
+class Killed(Net):
+    def forward(self, x):
+        if not x.is_meta:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x)
+
+class KillsServer(Net):
+    def forward(self, x):
+        if not x.is_meta:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(10)
+        return super().forward(x)
+
+class Babbles(Net):
+    def forward(self, x):
+        if not x.is_meta:
+            for number in range(3, 30):
+                try:
+                    os.write(number, b"3\\n[]\\n")
+                except OSError:
+                    pass
+        return super().forward(x)
+
+def killed(): return Killed()
+def kills_server(): return KillsServer()
+def babbles(): return Babbles()
 def good(num_classes=7, in_channels=3): return Net(num_classes, in_channels)
 def plain(): return Net()
 def talks(num_classes=7):
@@ -49,6 +75,9 @@ def exits(): raise SystemExit(0)
 def leaves(): os._exit(0)
 def crashes(): os.kill(os.getpid(), signal.SIGSEGV)
 def hangs(): time.sleep(1000)
+def hangs_once():
+    time.sleep(0 if os.path.exists("go_on") else 1000)
+    return Net()
 def three(): return 3
 def escapes(): raise ValueError("\\x1b[31m red")
 answer = 42

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from fer_bench import cli, registry, store
+from fer_bench import cli, registry
 
 CONTRACT = {
     "name",
@@ -30,9 +30,13 @@ CONTRACT = {
 }
 
 
+COMMANDS = "list show count run report check-weights runs show-run export import delete".split()
+
+
 @pytest.fixture
-def call(capsys):
-    """Run a command in this process: exit code, stdout, stderr."""
+def call(capsys, tmp_path, monkeypatch):
+    """Run a command in this process, in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
         code = cli.main([str(argument) for argument in arguments])
@@ -123,13 +127,22 @@ def test_one_network_s_failure_costs_no_other_its_row(call, users_file):
         (["count", "{users}:escapes"], "ValueError:  [31m red"),
         (["count", "{users}:three"], "returned int, expected a torch.nn.Module"),
         (["run", "--device", "tpu"], "--device 'tpu' is neither cpu nor cuda"),
-        (["run", "--protocol", "slow"], "--protocol 'slow' is unknown; known: quick, safavi2023"),
+        (["run", "--protocol", "slow"], "--protocol 'slow' is unknown; known: quick, edge, safavi2023"),
+        (["run", "--protocol", "missing.toml"], "cannot read the protocol missing.toml"),
+        (["run", "--metrics", "beauty"], "metrics beauty: unknown; known: static, latency"),
+        (["run", "--batch", "1,x"], "--batch x is no number from 1"),
+        (["run", "--precision", "fp8"], "precision is 'fp8'; known: fp32"),
+        (["run", "--alloc", "none"], "alloc is 'none'; known: keep, system"),
+        (["run", "--store", "mysql://host/db"], "mysql"),
+        (["runs", "--store", "missing/results.sqlite"], "there is no store at"),
+        (["show-run", "abc"], "there is no store at"),
+        (["import", "missing.json"], "cannot read missing.json"),
         (["run", "--models", "resnett50"], "did you mean resnet50"),
         (["run", "--checkpoint", "w.pt"], "--checkpoint is one network's"),
         (["run", "--models", "mini_xception", "--checkpoint", "missing.pt"], "there is no checkpoint missing.pt"),
         (["run", "--models", "mini_xception", "--set", "width"], "is not KEY=VALUE"),
-        (["run", "--models", "mini_xception", "--out", "{users}"], "name a folder that you may write to with --out"),
-        (["report", "missing"], "cannot read missing"),
+        (["run", "--models", "mini_xception", "--store", "{users}"], "{users}"),
+        (["report", "missing"], "there is no store at"),
         (["report", "{users}"], "not a result of fer_bench"),
         (["check-weights", "mini_xception", "missing.pt"], "there is no checkpoint missing.pt"),
     ],
@@ -139,17 +152,17 @@ def test_a_mistake_gets_one_line_that_says_what_was_expected(call, users_file, a
     assert code == 1
     assert out == ""
     assert err.count("\n") == 1
-    assert message in err
+    assert message.format(users=users_file) in err
 
 
-@pytest.mark.parametrize("arguments", [["count", "--classes", "0"], ["run", "--batch", "0"], ["count", "--by", "x"]])
+@pytest.mark.parametrize("arguments", [["count", "--classes", "0"], ["run", "--runs", "0"], ["count", "--by", "x"]])
 def test_a_wrong_option_is_the_command_line_s_own_error(call, arguments):
     code, out, err = call(*arguments)
     assert (code, out) == (2, "")
     assert arguments[1] in err
 
 
-@pytest.mark.parametrize("command", ["list", "show", "count", "run", "report", "check-weights"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_takes_debug(call, command):
     assert "--debug" in call(command, "--help")[1]
 
@@ -184,23 +197,98 @@ def test_weights_that_do_not_fit_are_told_key_by_key(call, tmp_path):
     assert err.count("\n") == 1
 
 
+RUN = ("run", "--device", "cpu", "--runs", 2, "--metrics", "static,latency,memory")
+
+
 def test_a_run_prints_the_table_and_its_report_is_the_same_bytes(fer_bench, tmp_path):
-    done = fer_bench("run", "--models", "mtcnn_pnet", "--runs", 2, "--device", "cpu", "--out", "out")
+    done = fer_bench(*RUN, "--models", "mtcnn_pnet", "--out", "out")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^mtcnn_pnet +3x12x12 +2 +6\.632 k +44\.8 k +89\.5 k ", done.stdout, re.MULTILINE)
-    assert done.stderr.startswith("[1/1] mtcnn_pnet: 44.8 k MACs, ")
-    (result,) = store.load(tmp_path / "out")
-    assert len(result.measurement("latency_s").values) == 2
-    again = fer_bench("report", "out", "--out", "again")
+    assert re.search(r"^mtcnn_pnet \[.*\] +3x12x12 +2 +6\.632 k +44\.8 k +89\.5 k ", done.stdout, re.MULTILINE)
+    assert "too few processes: one process tells nothing" in done.stdout
+    assert "% of the wall time went to starting" in done.stdout
+    assert done.stderr.startswith("[1/1] mtcnn_pnet: MACs: 44.8 k, ")
+    (run,) = json.loads(fer_bench("runs", "--format", "json").stdout)
+    assert (run["state"], run["results"], run["title"]) == ("finished", 1, "quick: mtcnn_pnet")
+    assert f"`fer-bench report {run['id']}` draws all its tables." in done.stdout
+    again = fer_bench("report", "--out", "again")
     assert (again.returncode, again.stdout) == (0, "")
+    assert {path.name for path in (tmp_path / "again").glob("*.md")} >= {"efficiency.md", "latency.md", "roofline.md"}
     for path in (tmp_path / "again").iterdir():
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
-    assert fer_bench("report", "out").stdout in done.stdout
+    assert fer_bench("report", "last", "--table", "efficiency").stdout in done.stdout
+    assert "--table beauty: there are efficiency, latency" in fer_bench("report", "--table", "beauty").stderr
 
 
-def test_ctrl_c_ends_a_run_at_once_with_what_was_measured(users_file, tmp_path):
-    command = [sys.executable, "-m", "fer_bench.cli", "run", "--runs", "2", "--device", "cpu", "--out", "out"]
-    command += ["--models", f"mtcnn_pnet,{users_file}:hangs"]
+def test_stored_runs_can_be_shown_exported_imported_and_deleted(fer_bench, tmp_path):
+    assert fer_bench(*RUN, "--models", "mtcnn_pnet", "--store", "one.sqlite").returncode == 0
+    shown = fer_bench("show-run", "--store", "one.sqlite").stdout
+    assert "protocol=quick" in shown
+    assert "torch" in shown
+    exported = fer_bench("export", "--store", "one.sqlite", "--to", "out.json")
+    assert (exported.returncode, exported.stdout) == (0, "")
+    assert (tmp_path / "out.json").read_text() == fer_bench("export", "last", "--store", "one.sqlite").stdout
+    ((run,),) = (json.loads((tmp_path / "out.json").read_text())["runs"],)
+    assert fer_bench("import", "out.json", "--store", "sqlite:///two.sqlite").stdout == f"imported: {run['id']}\n"
+    assert fer_bench("import", "out.json", "--store", "two.sqlite").stdout == f"there already: {run['id']}\n"
+    tables = [
+        fer_bench("report", *of).stdout for of in (["out.json"], ["--store", "one.sqlite"], ["--store", "two.sqlite"])
+    ]
+    assert tables[0] == tables[1] == tables[2] != ""
+    assert fer_bench("delete", run["id"][:6], "--store", "two.sqlite", "--yes").returncode == 0
+    assert json.loads(fer_bench("runs", "--store", "two.sqlite", "--format", "json").stdout) == []
+    gone = fer_bench("report", "--store", "two.sqlite")
+    assert gone.returncode == 1
+    assert "there are no runs in" in gone.stderr
+
+
+def test_nothing_is_deleted_without_a_yes(fer_bench):
+    fer_bench(*RUN, "--models", "mtcnn_pnet")
+    asked = fer_bench("delete", "last", input="n\n")
+    assert asked.returncode == 1
+    assert "nothing was deleted" in asked.stderr
+    assert len(json.loads(fer_bench("runs", "--format", "json").stdout)) == 1
+
+
+def test_a_sweep_is_a_row_for_each_setting_and_a_column_for_what_differs(fer_bench):
+    done = fer_bench(*RUN, "--models", "mtcnn_pnet", "--batch", "1,2", "--threads", "1,2", "--alloc", "both")
+    assert done.returncode == 0, done.stderr
+    (run,) = json.loads(fer_bench("runs", "--format", "json").stdout)
+    assert run["results"] == 8
+    results = json.loads(fer_bench("report", "--format", "json").stdout)
+    settings = {(r["plan"]["batch_size"], r["plan"]["threads"], r["plan"]["alloc"]) for r in results}
+    assert settings == {(b, t, a) for b in (1, 2) for t in (1, 2) for a in ("keep", "system")}
+    assert re.search(r"Network +Input +Classes +Batch +Threads +Allocator", done.stdout)
+    # Real time is judged at batch 1 only: every other row has a dash there.
+    rows = list(csv.DictReader(io.StringIO(fer_bench("report", "--table", "efficiency", "--format", "csv").stdout)))
+    assert {row["real_time"] != "" for row in rows if row["batch_size"] == "1"} == {True}
+    assert {row["real_time"] for row in rows if row["batch_size"] == "2"} == {""}
+
+
+@pytest.mark.parametrize("option", ["--precision bf16", "--layout nhwc", "--size 48", "--precision default"])
+def test_precision_layout_and_size_are_fields_of_the_plan(fer_bench, option):
+    done = fer_bench(*RUN, "--models", "tiny_xception", *option.split())
+    assert done.returncode == 0, done.stderr
+    name, value = option[2:].split()
+    (result,) = json.loads(fer_bench("report", "--format", "json").stdout)
+    assert str(result["plan"][{"size": "input_size"}.get(name, name)]) == value
+
+
+def test_a_protocol_of_one_s_own_comes_from_a_file(fer_bench, tmp_path):
+    (tmp_path / "lab.toml").write_text(
+        'base = "edge"\nruns = 2\nmin_time_s = 0\nmetrics = ["latency"]\nprocesses = 7\n'
+    )
+    done = fer_bench("run", "--protocol", "lab.toml", "--models", "mtcnn_pnet")
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(fer_bench("report", "--format", "json").stdout)
+    measured = [m for m in result["measurements"] if m["metric"] == "latency_s"]
+    assert [m["process"] for m in measured] == list(range(7))
+    assert (result["plan"]["protocol"], result["environment"]["threads"]) == ("lab", 1)
+
+
+def interrupted(tmp_path, users_file, stop):
+    """Start a run of two networks, and stop it while the second one hangs."""
+    command = [sys.executable, "-m", "fer_bench.cli", *map(str, RUN)]
+    command += ["--models", f"mtcnn_pnet,{users_file}:hangs_once"]
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -212,12 +300,34 @@ def test_ctrl_c_ends_a_run_at_once_with_what_was_measured(users_file, tmp_path):
     )
     assert process.stderr.readline().startswith("[1/2] mtcnn_pnet")
     time.sleep(0.5)  # the next one is under way; it hangs for good, so that no machine is too slow for this
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "fer-bench: interrupted\n"
+    return command, process.returncode, out, err
+
+
+def test_ctrl_c_ends_a_run_at_once_and_the_same_command_goes_on(users_file, tmp_path):
+    command, code, out, err = interrupted(tmp_path, users_file, signal.SIGINT)
+    assert code == 130
+    assert err == "1 of 2 are left; the same command again goes on with them.\nfer-bench: interrupted\n"
     assert "mtcnn_pnet" in out
-    assert [result.subject.name for result in store.load(tmp_path / "out")] == ["mtcnn_pnet"]
+    (tmp_path / "go_on").touch()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "goes on: 1 of 2 are measured" in again.stderr.splitlines()[0]
+    assert again.stderr.splitlines()[1].startswith("[2/2] ")
+    assert "mtcnn_pnet" in again.stdout
+
+
+def test_a_killed_run_goes_on_too_unless_one_begins_anew(users_file, tmp_path, fer_bench):
+    command, code, _, _ = interrupted(tmp_path, users_file, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    (tmp_path / "go_on").touch()
+    anew = subprocess.run([*command, "--fresh"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert anew.stderr.startswith("[1/2] mtcnn_pnet")
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "goes on: 1 of 2 are measured" in again.stderr
+    states = [run["state"] for run in json.loads(fer_bench("runs", "--format", "json").stdout)]
+    assert states == ["finished", "finished"]
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ def test_the_readme_names_every_network_of_the_zoo():
     assert [name for name in list_models() if name not in text and name not in variants] == []
 
 
-@pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"fer-bench (list|show|count|run|report|check-weights)", README)))
-)
+COMMANDS = "list|show-run|show|count|runs|run|report|check-weights|export|import|delete"
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(rf"fer-bench ({COMMANDS})", README))))
 def test_each_command_that_the_readme_names_has_a_help_text(command):
     shown = CliRunner().invoke(app, [command, "--help"])
     assert shown.exit_code == 0

@@ -1,6 +1,7 @@
 """Latency under a clock of our own: no test depends on how fast a machine is."""
 
 import dataclasses
+import types
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch import nn
 from fer_bench.plan import QUICK
 from fer_bench.profilers import latency
 from fer_bench.profilers.latency import measure_latency
+
+PLAN = dataclasses.replace(QUICK, warmup_runs=0, max_time_s=None)
 
 
 class Clock:
@@ -22,45 +25,81 @@ class Clock:
 
 
 class Slow(nn.Module):
-    """Takes as many milliseconds as told, pass by pass, by the clock."""
+    """Takes as many milliseconds as told, pass by pass, by the clock; then the last of them again and again."""
 
     def __init__(self, clock: Clock, *milliseconds: float) -> None:
         super().__init__()
-        self.clock, self.left, self.inference = clock, list(milliseconds), []
+        self.clock, self.left, self.passes, self.inference = clock, list(milliseconds), 0, set()
 
     def forward(self, x):
-        self.clock.ns += int(self.left.pop(0) * 1e6)
-        self.inference.append(torch.is_inference_mode_enabled())
+        took = self.left.pop(0) if len(self.left) > 1 else self.left[0]
+        self.clock.ns += int(took * 1e6)
+        self.passes += 1
+        self.inference.add(torch.is_inference_mode_enabled())
         return x
 
 
-def measure(plan, *milliseconds):
+def measure(plan, *milliseconds, **options):
     clock = Clock()
     network = Slow(clock, *milliseconds)
-    return measure_latency(network, torch.zeros(2, 1), plan, clock), network
+    found = measure_latency(network, torch.zeros(2, 1), plan, clock, **options)
+    return {m.metric: m for m in found}, network
 
 
 def test_the_warm_up_is_kept_apart_and_each_timed_pass_is_a_value():
-    plan = dataclasses.replace(QUICK, warmup_runs=2, runs=3, max_time_s=None)
-    found, network = measure(plan, 90, 50, 1, 2, 3)
-    assert found.values == pytest.approx((0.001, 0.002, 0.003))
-    assert found.details["warmup_s"] == pytest.approx([0.090, 0.050])
-    assert (found.metric, found.unit, found.details["stopped_by"]) == ("latency_s", "s", "runs")
-    assert network.left == []
-    assert all(network.inference)
+    found, network = measure(dataclasses.replace(PLAN, warmup_runs=2, runs=3), 90, 50, 1, 2, 3)
+    assert found["latency_s"].values == pytest.approx((0.001, 0.002, 0.003))
+    assert found["latency_s"].details["warmup_s"] == pytest.approx([0.090, 0.050])
+    assert found["latency_s"].details["stopped_by"] == "runs"
+    assert network.passes == 5
+    assert network.inference == {True}
+
+
+def test_a_longer_warm_up_than_planned_is_cut_and_made_up_for():
+    found, _ = measure(dataclasses.replace(PLAN, runs=20), 90, 60, 40, 20, *[10] * 100)
+    assert found["latency_s"].details["warmup_s"] == pytest.approx([0.090, 0.060, 0.040, 0.020])
+    assert found["latency_s"].values == pytest.approx((0.010,) * 20)
 
 
 def test_the_time_cap_stops_the_passes_and_says_so():
-    plan = dataclasses.replace(QUICK, warmup_runs=0, runs=10, max_time_s=1.0)
-    found, _ = measure(plan, *[400] * 10)
-    assert found.values == pytest.approx((0.4,) * 3)
-    assert found.details["stopped_by"] == "time cap"
-    assert found.warnings[0] == "stopped by the time cap of 1 s before the 10 runs wanted"
+    found, _ = measure(dataclasses.replace(PLAN, runs=10, max_time_s=1.0), 400)
+    assert found["latency_s"].values == pytest.approx((0.4,) * 3)
+    assert found["latency_s"].details["stopped_by"] == "time cap"
+
+
+def test_passes_go_on_for_the_least_time_beyond_the_runs():
+    found, _ = measure(dataclasses.replace(PLAN, runs=3, min_time_s=0.5, max_time_s=2.0), 100)
+    assert len(found["latency_s"].values) == 5
+    assert found["latency_s"].details["stopped_by"] == "runs"
 
 
 def test_the_slowest_network_is_timed_once_however_short_the_cap():
-    found, _ = measure(dataclasses.replace(QUICK, warmup_runs=0, runs=5, max_time_s=0.0), 9000)
-    assert found.values == pytest.approx((9.0,))
+    found, _ = measure(dataclasses.replace(PLAN, runs=5, max_time_s=0.0), 9000)
+    assert found["latency_s"].values == pytest.approx((9.0,))
+
+
+def test_page_faults_and_context_switches_are_told_pass_by_pass():
+    totals = iter([(100, 5, 1.0), (107, 5, 1.5), (107, 8, 1.5), (110, 8, 2.5)])  # before, and after each pass
+
+    def usage(_who):
+        faults, switches, system_s = next(totals)
+        return types.SimpleNamespace(ru_minflt=faults, ru_nivcsw=switches, ru_stime=system_s)
+
+    found, _ = measure(dataclasses.replace(PLAN, runs=3), 1, usage=usage)
+    assert found["minor_faults"].values == (7, 0, 3)
+    assert found["involuntary_switches"].values == (0, 3, 0)
+    assert found["latency_s"].details["kernel_s_per_run"] == pytest.approx(0.5)  # (2.5 - 1.0) / 3
+
+
+def test_long_measurements_say_that_they_are_alive():
+    beats = []
+    measure(dataclasses.replace(PLAN, runs=4), 3000, alive=lambda: beats.append(1))
+    assert len(beats) == 2  # after 6 s and after 12 s
+
+
+def test_what_else_went_on_is_told():
+    found, _ = measure(dataclasses.replace(PLAN, runs=2), 1)
+    assert found["latency_s"].details.keys() >= {"others_cores", "throttle_events", "cores", "clock"}
 
 
 def test_a_pass_on_cuda_is_the_time_between_two_events_on_the_device(monkeypatch):
@@ -81,15 +120,36 @@ def test_a_pass_on_cuda_is_the_time_between_two_events_on_the_device(monkeypatch
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("synchronize"))
-    seconds = latency._cuda_pass(lambda images: done.append("pass"), torch.zeros(1), Clock())
-    assert seconds == pytest.approx(0.0025)
+    assert latency._cuda_pass(lambda: done.append("pass")) == pytest.approx(0.0025)
     assert done == ["synchronize", "record", "pass", "record", "wait"]
+    flush = torch.ones(4)
+    latency._cuda_pass(lambda: done.append("pass"), flush)
+    assert flush.sum() == 0  # what lay in the cache before the pass has been written over
+    assert done[5:] == ["synchronize", "record", "pass", "record", "wait"]
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_passes_are_timed_by_events():
+def test_cuda_passes_are_timed_four_ways():
     network = nn.Linear(4, 4).cuda()
-    found = measure_latency(network, torch.zeros(2, 4, device="cuda"), dataclasses.replace(QUICK, runs=3))
-    assert found.details["clock"] == "CUDA events"
-    assert all(value > 0 for value in found.values)
+    plan = dataclasses.replace(QUICK, runs=3)
+    found = {m.metric: m for m in measure_latency(network, torch.zeros(2, 4, device="cuda"), plan)}
+    for metric in ("latency_s", "latency_cold_s", "graph_latency_s", "graph_latency_cold_s"):
+        assert found[metric].details["clock"] == "CUDA events"
+        assert all(value > 0 for value in found[metric].values)
+    assert found["latency_s"].details["gpu_after"]["sm_clock_hz"] > 0
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_network_that_no_graph_can_hold_says_why():
+    class Looks(nn.Module):
+        def forward(self, x):
+            return x * x.sum().item()
+
+    images = torch.zeros(2, 4, device="cuda")
+    found = {m.metric: m for m in measure_latency(Looks().cuda(), images, dataclasses.replace(QUICK, runs=3))}
+    assert found["latency_s"].values
+    assert found["graph_latency_s"].values == ()
+    assert found["graph_latency_s"].details["not_captured"]
+    assert not found["graph_latency_s"].failure

@@ -1,47 +1,95 @@
-"""The plan: its presets, its refusals, and the settings of a factory."""
+"""Plans: what they refuse, what a file of one's own may say, and that JSON gives them back."""
 
 import dataclasses
-import json
 
 import pytest
 
 from fer_bench.errors import FerBenchError
-from fer_bench.plan import PRESETS, QUICK, SAFAVI2023, Plan, parse_settings
+from fer_bench.plan import EDGE, OCCUPANCY, PRESETS, QUICK, SAFAVI2023, Plan, parse_settings, protocol
 
 
-def test_the_protocol_of_paper_001_is_as_section_iii_has_it():
-    assert (SAFAVI2023.input_size, SAFAVI2023.batch_size, SAFAVI2023.runs) == (224, 48, 300)
-    assert SAFAVI2023.max_time_s is None
+def test_a_setting_is_a_python_literal_or_a_string():
+    settings = ["width=0.5", "depth=3", "name=wide", "flag=True", "sizes=[1, 2]", "note=a=b"]
+    expected = {"width": 0.5, "depth": 3, "name": "wide", "flag": True, "sizes": [1, 2], "note": "a=b"}
+    assert parse_settings(settings) == expected
 
 
-def test_presets_are_found_under_their_own_names():
-    assert all(plan.protocol == name for name, plan in PRESETS.items())
-
-
-def test_a_plan_survives_json():
-    assert Plan.of(json.loads(json.dumps(QUICK.to_dict()))) == QUICK
-
-
-@pytest.mark.parametrize("name", ["batch_size", "runs", "num_classes", "input_size", "threads"])
-def test_a_plan_refuses_less_than_one(name):
-    with pytest.raises(FerBenchError, match=f"{name} is 0: it starts at 1"):
-        dataclasses.replace(QUICK, **{name: 0})
-
-
-def test_settings_are_literals_or_else_strings():
-    given = ["width=0.5", "depth=3", "stages=(1, 2)", "on=True", "act=relu", "empty=", "eq=a=b"]
-    assert parse_settings(given) == {
-        "width": 0.5,
-        "depth": 3,
-        "stages": (1, 2),
-        "on": True,
-        "act": "relu",
-        "empty": "",
-        "eq": "a=b",
-    }
-
-
-@pytest.mark.parametrize("setting", ["width", "=3", "a-b=3", ""])
-def test_a_setting_that_is_none_is_named(setting):
+@pytest.mark.parametrize("setting", ["width", "=3", "not a name=3"])
+def test_what_is_no_setting_is_refused(setting):
     with pytest.raises(FerBenchError, match="is not KEY=VALUE"):
         parse_settings([setting])
+
+
+@pytest.mark.parametrize("plan", PRESETS.values(), ids=PRESETS)
+def test_a_plan_is_the_same_after_json(plan):
+    assert Plan.of(plan.to_dict()) == plan
+
+
+def test_the_protocol_of_paper_001_is_as_printed():
+    assert (SAFAVI2023.input_size, SAFAVI2023.batch_size, SAFAVI2023.runs) == (224, 48, 300)
+    assert SAFAVI2023.max_time_s is None
+    assert SAFAVI2023.min_time_s == 0
+
+
+def test_the_protocols_are_what_their_users_are_told():
+    assert (EDGE.device, EDGE.batch_size, EDGE.threads, EDGE.interval_share) == ("cpu", 1, 1, 0.01)
+    assert (QUICK.processes, QUICK.interval_share, QUICK.runs) == (1, None, 300)
+    assert (OCCUPANCY.input_size, OCCUPANCY.channels) == (48, 1)
+    assert {plan.runs for plan in PRESETS.values() if "latency" in plan.metrics} == {300}
+
+
+def test_what_an_older_plan_does_not_say_is_the_default():
+    assert Plan.of({"protocol": "quick", "gone": 1}) == Plan("quick")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 0}, "batch_size is 0: it starts at 1"),
+        ({"threads": -1}, "threads is -1: it starts at 1"),
+        ({"warmup_runs": -1}, "warmup_runs is -1: it starts at 0"),
+        ({"interval_share": 0.0}, "interval_share is 0.0: it must be above 0"),
+        ({"precision": "fp8"}, "precision is 'fp8'; known: fp32, tf32"),
+        ({"layout": "chwn"}, "layout is 'chwn'; known: nchw, nhwc"),
+        ({"metrics": ("latency", "beauty")}, "metrics beauty: unknown; known: static, latency"),
+        ({"pilot_processes": 3, "processes": 2}, "pilot_processes"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(change, message):
+    with pytest.raises(FerBenchError) as told:
+        dataclasses.replace(QUICK, **change)
+    assert message in str(told.value)
+
+
+def test_a_file_of_one_s_own_changes_a_preset(tmp_path):
+    path = tmp_path / "my_lab.toml"
+    path.write_text('base = "edge"\nprocesses = 20\nmetrics = ["latency"]\n')
+    plan = protocol(str(path))
+    assert plan == dataclasses.replace(EDGE, protocol="my_lab", processes=20, metrics=("latency",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("procesess = 3", "a plan has no procesess; it has base, protocol"),
+        ('base = "slow"', "base 'slow' is unknown"),
+        ("batch_size = 0", "batch_size is 0"),
+        ('batch_size = "many"', "a value is of the wrong type"),
+        ("metrics = 3", "a value is of the wrong type"),
+        ("= 3", "is no TOML"),
+    ],
+)
+def test_a_bad_file_is_told_what_is_wrong_with_it(tmp_path, text, message):
+    path = tmp_path / "my_lab.toml"
+    path.write_text(text)
+    with pytest.raises(FerBenchError) as told:
+        protocol(str(path))
+    assert str(path) in str(told.value)
+    assert message in str(told.value)
+
+
+def test_a_protocol_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(FerBenchError, match="known: quick, edge, safavi2023, occupancy, training, or a file"):
+        protocol("slow")
+    with pytest.raises(FerBenchError, match="cannot read the protocol"):
+        protocol(str(tmp_path / "missing.toml"))

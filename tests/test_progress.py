@@ -1,17 +1,48 @@
 """Progress off a terminal: plain lines on stderr, a line a network."""
 
+import io
+
+from fer_bench import registry
+from fer_bench.plan import QUICK
 from fer_bench.progress import Display
 from fer_bench.records import Measurement
+from fer_bench.runner import Task
+
+
+def show(results):
+    with Display(len(results)) as display:
+        for result in results:
+            display.begin(Task(registry.find(result.subject.name), QUICK))
+            display.stage("latency")
+            display.done(Task(registry.find(result.subject.name), QUICK), result)
 
 
 def test_each_network_gets_one_plain_line_on_stderr(make_result, capsys):
-    with Display(2) as display:
-        for result in (make_result("a"), make_result("[red]b", Measurement("memory", "", failure="\x1b[1mboom"))):
-            display.begin(result.subject.name)
-            display.stage("latency")
-            display.done(result)
+    show([make_result(), make_result("a.b:[red]b", Measurement("memory", "", failure="\x1b[1mboom"))])
     out, err = capsys.readouterr()
     assert out == ""
     first, second = err.splitlines()
-    assert first.startswith("[1/2] a: 2.00 M MACs, 10.0 ms, 5 runs (")
-    assert second.startswith("[2/2] [red]b: failed:  [1mboom (")
+    assert first.startswith("[1/2] mini_xception: MACs: 2.00 M, Latency (ms): 10.0, Runs: 1 x 5, Took (s): ")
+    assert second.startswith("[2/2] a.b:[red]b: ")
+    assert second.endswith(" failed:  [1mboom")
+
+
+def test_a_terminal_sees_the_table_grow_and_the_bar(make_result, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = io.StringIO()
+    monkeypatch.setattr("sys.stderr", shown)
+    show([make_result(), make_result("a.b:[red]b")])
+    text = shown.getvalue()
+    assert "Measured so far" in text
+    assert "a.b:[red]b" in text
+    assert "2/2" in text
+
+
+def test_what_is_measured_already_is_not_waited_for(make_result, capsys):
+    with Display(3) as display:
+        display.skip(2)
+        display.begin(Task(registry.find("mini_xception"), QUICK))
+        display.done(Task(registry.find("mini_xception"), QUICK), make_result())
+    assert capsys.readouterr().err.startswith("[3/3] mini_xception")

@@ -17,7 +17,7 @@ from fer_bench.render import FORMATS, write_all
 from fer_bench.render.csv import rows_to_csv
 from fer_bench.render.latex import escape
 from fer_bench.render.text import definitions, to_text
-from fer_bench.tables import Column, Table
+from fer_bench.table import Column, Table
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = r"a_b\c{d}[e] 50% $x^2$ ~#&|<i>`*" + "'' -- \x1b[31m"

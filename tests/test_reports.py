@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench import store, tables
+from fer_bench import exports, report
 from fer_bench.render import write_all
 
 REPORTS = Path(__file__).parent.parent / "reports"
@@ -12,7 +12,7 @@ REPORTS = Path(__file__).parent.parent / "reports"
 
 @pytest.mark.parametrize("records", sorted(REPORTS.glob("*/results.jsonl")), ids=lambda path: path.parent.name)
 def test_redrawing_a_report_changes_no_byte(records, tmp_path):
-    write_all(tmp_path, tables.report(store.load(records)))
+    write_all(tmp_path, report.report(exports.read_file(records)))
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     kept = {path.name: path.read_bytes() for path in records.parent.iterdir() if path.name != records.name}
     assert drawn == kept

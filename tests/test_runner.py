@@ -4,86 +4,237 @@ import dataclasses
 
 import pytest
 
-from fer_bench import registry, runner, store
+from fer_bench import registry, runner
 from fer_bench.errors import StoreError
-from fer_bench.plan import QUICK
+from fer_bench.plan import EDGE, QUICK
+from fer_bench.processes import Starter
+from fer_bench.records import Measurement
+from fer_bench.runner import Task
+from fer_bench.store import Store
 
-PLAN = dataclasses.replace(QUICK, runs=2, warmup_runs=0, time_limit_s=60.0)
+PLAN = dataclasses.replace(
+    QUICK, metrics=("static", "latency", "memory"), runs=2, warmup_runs=0, time_limit_s=60.0, threads=1
+)
 
 
-def measure(users_file, factory, plan=PLAN, **options):
-    return runner.measure(registry.find(f"{users_file}:{factory}"), plan, **options)
+@pytest.fixture(scope="module")
+def starter():
+    with Starter([]) as one:
+        yield one
+
+
+@pytest.fixture
+def measure(users_file, starter):
+    def run(factory, plan=PLAN, **options):
+        task = Task(registry.find(f"{users_file}:{factory}"), plan, **options)
+        return runner.measure(task, starter)
+
+    return run
 
 
 def failures(result):
     return {m.metric: m.failure for m in result.measurements if m.failure}
 
 
-def test_a_network_gets_every_metric_from_fresh_processes():
+@pytest.mark.parametrize("fresh", [False, True], ids=["forked", "fresh"])
+def test_a_network_gets_every_metric_from_a_process_of_its_own(fresh):
     stages = []
-    result = runner.measure(registry.find("mtcnn_pnet"), PLAN, progress=stages.append)
+    task = Task(registry.find("mtcnn_pnet"), dataclasses.replace(PLAN, processes=2))
+    with Starter([], fresh=fresh) as starter:
+        result = runner.measure(task, starter, progress=stages.append)
     assert failures(result) == {}
-    assert stages == ["latency", "memory", "static"]
-    assert len(result.measurement("latency_s").values) == 2
+    assert stages == ["static", "latency 1/2", "latency 2/2", "memory"]
+    assert [len(values) for values in result.samples("latency_s")] == [2, 2]
+    assert [m.process for m in result.measurements if m.metric == "latency_s"] == [0, 1]
+    assert len(result.samples("minor_faults")) == len(result.samples("involuntary_switches")) == 2
     assert result.value("parameters.trainable") == 6632
     assert result.value("macs") == 44_760
+    assert sum(result.measurement("operator_macs").values) == 44_760
     assert result.value("peak_rss_bytes") > 0
     assert result.subject.input_shape == (3, 12, 12)
-    assert result.environment.device == "cpu"
+    assert (result.environment.device, result.environment.threads) == ("cpu", 1)
+    assert 0 < result.passes_s < result.wall_s
 
 
-def test_a_factory_that_raises_is_the_reason_of_every_metric(users_file):
-    found = failures(measure(users_file, "raises"))
-    assert found.keys() == {"latency", "memory", "static"}
+def test_every_metric_of_the_other_protocols_is_measured(starter):
+    metrics = ("static", "training", "training_memory", "occupancy", "energy")
+    plan = dataclasses.replace(
+        PLAN, metrics=metrics, batch_size=2, input_size=48, channels=1, sample_s=0.2, sample_every_s=0.1
+    )
+    result = runner.measure(Task(registry.find("tiny_xception"), plan), starter)
+    assert failures(result) == {}
+    for metric in ("training_forward_s", "training_backward_s", "training_optimizer_s", "training_step_s"):
+        assert result.samples(metric)
+    assert result.value("training_peak_rss_bytes") > 0
+    for stage in ("training", "testing"):
+        assert result.samples(f"{stage}.process_user_s")
+        assert result.samples(f"{stage}.machine_user_s")
+    assert result.measurement("energy_j").details["source"]
+
+
+def test_what_the_machine_attains_is_looked_at_once():
+    with Starter([]) as starter:
+        machine = runner.Machine(starter, debug=False)
+        stages = []
+        plan = dataclasses.replace(PLAN, metrics=("static", "latency"))
+        for name in ("mtcnn_pnet", "mtcnn_rnet"):
+            result = runner.measure(Task(registry.find(name), plan), starter, machine, progress=stages.append)
+            assert result.environment.attainable["macs_per_s"] > 0
+    assert stages == ["what the machine attains", "static", "latency", "static", "latency"]
+
+
+def test_a_size_that_a_network_cannot_take_makes_it_exempt(starter):
+    plan = dataclasses.replace(PLAN, metrics=("static",), input_size=48)
+    result = runner.measure(Task(registry.find("inception_v4"), plan), starter)
+    assert result.subject.input_shape == (3, 299, 299)
+    assert "it needs 75x75 pixels or more" in result.subject.exempt
+    fits = runner.measure(Task(registry.find("mini_xception"), dataclasses.replace(plan, channels=3)), starter)
+    assert (fits.subject.input_shape, fits.subject.exempt) == ((3, 48, 48), "")
+
+
+def test_a_size_that_the_user_demands_is_not_exchanged(starter):
+    task = Task(registry.find("inception_v4"), dataclasses.replace(PLAN, metrics=("static",)), input_shape=(3, 48, 48))
+    assert "it needs 75x75" in failures(runner.measure(task, starter))["static"]
+
+
+def test_a_factory_that_raises_is_the_reason_of_every_metric(measure):
+    found = failures(measure("raises"))
+    assert found.keys() == {"static", "latency", "memory"}
     assert all("RuntimeError: boom" in reason for reason in found.values())
 
 
-def test_a_network_that_crashes_costs_the_metrics_that_run_it_and_no_other(users_file):
-    result = measure(users_file, "dies")
+def test_a_network_that_crashes_costs_the_metrics_that_run_it_and_no_other(measure):
+    result = measure("dies")
     assert failures(result) == dict.fromkeys(("latency", "memory"), "the process was killed by SIGSEGV")
     assert result.value("parameters.trainable") == 4 * 3 * 9 + 4 + 4 * 7 + 7
 
 
-def test_a_factory_that_leaves_without_a_word_is_told(users_file):
-    found = failures(measure(users_file, "leaves"))
+def test_a_factory_that_leaves_without_a_word_is_told(measure):
+    found = failures(measure("leaves"))
     assert set(found.values()) == {"the process ended with exit code 0 before it was done"}
 
 
-def test_a_factory_that_hangs_is_given_up(users_file, monkeypatch):
-    monkeypatch.setattr(runner, "PROCESSES", (("latency",),))
-    plan = dataclasses.replace(PLAN, time_limit_s=2.0)
-    assert failures(measure(users_file, "hangs", plan)) == {"latency": "gave no answer for 2 s"}
+def test_a_process_killed_for_memory_is_told(measure):
+    found = failures(measure("killed"))
+    assert found["latency"] == "the process was killed by SIGKILL (out of memory?)"
 
 
-def test_settings_input_and_classes_reach_the_factory(users_file, monkeypatch):
-    monkeypatch.setattr(runner, "PROCESSES", (("static",),))
-    plan = dataclasses.replace(PLAN, num_classes=3, input_size=8)
-    result = measure(users_file, "good", plan, settings=["in_channels=1"], input_shape=(1, 9, 9))
+def test_a_factory_that_hangs_is_given_up_and_the_next_goes_on(measure):
+    plan = dataclasses.replace(PLAN, metrics=("latency",), time_limit_s=2.0)
+    assert failures(measure("hangs", plan)) == {"latency": "gave no answer for 2 s"}
+    assert failures(measure("good", dataclasses.replace(PLAN, metrics=("latency",)))) == {}
+
+
+def test_a_process_that_answers_rubbish_is_told(measure):
+    plan = dataclasses.replace(PLAN, metrics=("latency",))
+    assert failures(measure("babbles", plan)) == {"latency": "the process answered what is no measurement"}
+
+
+def test_settings_input_and_classes_reach_the_factory(measure):
+    plan = dataclasses.replace(PLAN, metrics=("static",), num_classes=3, input_size=8)
+    result = measure("good", plan, settings=("in_channels=1",), input_shape=(1, 9, 9))
     assert result.value("parameters.trainable") == 4 * 9 + 4 + 4 * 3 + 3
     assert (result.subject.input_shape, result.subject.num_classes) == ((1, 9, 9), 3)
 
 
+def test_a_server_that_was_killed_is_started_again(users_file):
+    task = Task(registry.find(f"{users_file}:kills_server"), dataclasses.replace(PLAN, metrics=("latency",)))
+    good = dataclasses.replace(task, spec=registry.find(f"{users_file}:good"))
+    with Starter([]) as starter:
+        assert "killed by SIGKILL" in failures(runner.measure(task, starter))["latency"]
+        assert failures(runner.measure(good, starter)) == {}
+
+
+class _Fake(runner._Session):
+    """A session whose processes have the medians that a test says."""
+
+    def __init__(self, plan, medians):
+        super().__init__(Task(registry.find("mini_xception"), plan), None, lambda stage: None, debug=False)
+        self.medians, self.stages = list(medians), []
+
+    def process(self, group, number=0, stage=""):
+        self.stages.append(stage)
+        told = runner._Told(passes_s=10.0)
+        if self.medians[number] is not None:
+            told.measurements.append(Measurement("latency_s", "s", (self.medians[number],), process=number))
+        return told
+
+
+def test_the_pilot_decides_how_many_processes_follow():
+    calm = _Fake(dataclasses.replace(EDGE, budget_s=None), [0.01] * 16)
+    calm.latency()
+    assert len(calm.stages) == 4 + 3  # without any spread the fewest that a variance can be taken from
+    wild = _Fake(dataclasses.replace(EDGE, budget_s=None), [0.010, 0.012] * 8)
+    wild.latency()
+    assert len(wild.stages) == 16  # +-1 % is out of reach: all there are
+
+
+def test_the_budget_ends_the_processes():
+    session = _Fake(dataclasses.replace(EDGE, budget_s=75.0), [0.010, 0.012] * 8)
+    session.latency()
+    assert len(session.stages) == 7  # ten seconds each
+
+
+def test_a_latency_that_fails_once_is_not_tried_again():
+    session = _Fake(EDGE, [0.01, None] + [0.01] * 14)
+    session.latency()
+    assert len(session.stages) == 2
+
+
 class Watcher:
-    def begin(self, name):
-        pass
+    def __init__(self):
+        self.begun, self.skipped = [], None
+
+    def skip(self, count):
+        self.skipped = count
+
+    def begin(self, task):
+        self.begun.append(task.spec.name)
 
     def stage(self, stage):
         pass
 
-    def done(self, result):
+    def done(self, task, result):
         pass
 
 
+TASKS = [Task(registry.find(name), PLAN) for name in ("mini_xception", "resnet50", "mtcnn_pnet")]
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), StoreError("full")])
-def test_what_was_measured_before_the_end_is_kept(tmp_path, make_result, monkeypatch, stop):
-    def fake(spec, plan, **_):
-        if spec.name == "resnet50":
-            raise stop
-        return make_result(spec.name)
+def test_what_was_measured_before_the_end_is_kept_and_the_same_run_goes_on(tmp_path, make_result, monkeypatch, stop):
+    stops = [stop]
+
+    def fake(task, *_, **__):
+        if task.spec.name == "resnet50" and stops:
+            raise stops.pop()
+        return make_result(task.spec.name)
 
     monkeypatch.setattr(runner, "measure", fake)
-    file = tmp_path / "results.jsonl"
-    specs = [registry.find(name) for name in ("mini_xception", "resnet50", "mtcnn_pnet")]
-    done = runner.measure_all(specs, PLAN, file, Watcher())
-    assert done.stopped is stop
-    assert done.results == store.load(file) == [make_result("mini_xception")]
+    with Store.open(f"sqlite:///{tmp_path}/results.sqlite") as store:
+        run = store.begin(runner.fingerprint(TASKS), "test")
+        done = runner.measure_all(TASKS, store, run, Watcher())
+        assert done.stopped is stop
+        assert done.results == store.results(run) == [make_result("mini_xception")]
+        watcher = Watcher()
+        rest = runner.measure_all(TASKS, store, run, watcher)
+        assert (watcher.skipped, watcher.begun) == (1, ["resnet50", "mtcnn_pnet"])
+        assert rest.stopped is None
+        assert [result.subject.name for result in rest.results] == [task.spec.name for task in TASKS]
+        assert store.find_run(run).state == "finished"
+
+
+def test_tasks_that_differ_in_anything_are_told_apart(tmp_path):
+    checkpoint = tmp_path / "weights.pt"
+    checkpoint.touch()
+    first = TASKS[0]
+    others = [
+        TASKS[1],
+        dataclasses.replace(first, plan=dataclasses.replace(PLAN, batch_size=2)),
+        dataclasses.replace(first, input_shape=(1, 64, 64)),
+        dataclasses.replace(first, settings=("width=2",)),
+        dataclasses.replace(first, checkpoint=str(checkpoint)),
+    ]
+    assert len({task.key for task in (first, *others)}) == 6
+    assert dataclasses.replace(first).key == first.key
+    assert runner.fingerprint(TASKS) != runner.fingerprint(TASKS[:2])

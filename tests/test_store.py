@@ -1,65 +1,723 @@
-"""Results on the disk: nothing that was added is lost."""
+"""A store keeps what was saved, through kills, full disks and many writers; in SQLite and PostgreSQL alike."""
 
-import resource
+import dataclasses
+import json
+import os
 import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from fer_bench import store
+from fer_bench import store_tables
 from fer_bench.errors import StoreError
+from fer_bench.exports import export, import_runs, read_file
+from fer_bench.records import Measurement, Result
+from fer_bench.store import Store
+from tests import postgres
+
+SCHEMA_1 = Path(__file__).parent / "data" / "schema1.jsonl"
 
 
-def test_results_come_back_in_order_from_a_file_or_its_folder(tmp_path, make_result):
-    file = tmp_path / "deep" / "results.jsonl"
-    store.check_writable(file)
-    for name in ("b", "a"):
-        store.append(file, make_result(name))
-    for place in (file, file.parent):
-        assert store.load(place) == [make_result("b"), make_result("a")]
+@pytest.fixture(scope="session")
+def postgres_server():
+    with postgres.server() as url:
+        yield url
 
 
-def test_a_torn_last_line_is_passed_over_and_the_next_result_takes_its_place(tmp_path, make_result):
-    file = tmp_path / "results.jsonl"
-    store.append(file, make_result("a"))
-    with file.open("a") as torn:
-        torn.write(make_result("b").to_json()[:50])
-    assert [r.subject.name for r in store.load(file)] == ["a"]
-    store.append(file, make_result("c"))
-    assert [r.subject.name for r in store.load(file)] == ["a", "c"]
+@pytest.fixture
+def postgres_url(postgres_server):
+    with postgres.database(postgres_server) as url:
+        yield url
 
 
-def test_a_line_that_is_no_result_is_told_by_its_number(tmp_path, make_result):
-    file = tmp_path / "results.jsonl"
-    file.write_text(make_result().to_json() + "\nnonsense\n")
-    with pytest.raises(StoreError, match="line 2: not a result"):
-        store.load(file)
+@pytest.fixture
+def sqlite_url(tmp_path):
+    return f"sqlite:///{tmp_path}/deep/results.sqlite"
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
-def test_a_file_that_is_missing_or_no_text_is_named(tmp_path, content):
-    file = tmp_path / "results.jsonl"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(StoreError, match=r"results\.jsonl"):
-        store.load(file)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request):
+    """An empty store's URL, of either kind."""
+    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
 
 
-def test_a_folder_that_cannot_be_made_is_told_before_anything_is_measured(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"cannot write .*--out"):
-        store.check_writable(tmp_path / "file" / "results.jsonl")
+@pytest.fixture
+def store(url):
+    with Store.open(url) as store:
+        yield store
 
 
-def test_a_full_disk_is_told_and_what_was_there_stays_readable(tmp_path, make_result):
-    file = tmp_path / "results.jsonl"
-    store.append(file, make_result("a"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+@pytest.fixture
+def other_url(tmp_path):
+    return f"sqlite:///{tmp_path}/other.sqlite"
+
+
+def execute(url, *statements):
+    """Do something to a store behind its back."""
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.NullPool)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        return [
+            result.all() if result.returns_rows else None
+            for result in (connection.exec_driver_sql(statement) for statement in statements)
+        ]
+
+
+def python(code, *arguments):
+    """Start a process that has opened the store in its first argument."""
+    opened = "import sys, json, os; from fer_bench.store import Store; from fer_bench.records import Result\n"
+    opened += "store = Store.open(sys.argv[1])\n"
+    command = [sys.executable, "-c", opened + code, *map(str, arguments)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+# What goes in comes out
+
+
+def test_results_come_back_as_they_were_in_the_order_saved(store, make_result):
+    awkward = Measurement(
+        "energy_j",
+        "J",
+        (0.1, 1 / 3, 5e-324, 1.7976931348623157e308, -0.0, 2**53 + 1, 123456789.12345679),
+        process=3,
+        details={"text": 'é × "\\ \x01 \u2028', "nested": {"b": [1, 2.5, None, True], "a": {}}},
+        warnings=("first", "second"),
+        failure="",
+    )
+    failed = Measurement("macs", "count", failure="uncounted: aten::odd")
+    given = [
+        make_result("b", awkward, failed, settings=("width=0.5",), uncertain=("macs",)),
+        dataclasses.replace(make_result("a", without=("macs",), input_shape=None), environment=None),
+        dataclasses.replace(make_result("c"), measurements=()),
+    ]
+    run_id = store.begin("print", "title")
+    for result in given:
+        store.save(run_id, f"key of {result.subject.name}", result)
+    assert store.results(run_id) == given
+    assert [key for key, _ in store.done(run_id)] == ["key of b", "key of a", "key of c"]
+    values = store.results(run_id)[0].samples("energy_j")[0]
+    assert list(map(repr, values)) == list(map(repr, awkward.values))
+
+
+def test_a_key_saved_again_replaces_its_result(store, make_result):
+    run_id = store.begin("print", "title")
+    for key, name in (("1", "a"), ("2", "b"), ("1", "c")):
+        store.save(run_id, key, make_result(name))
+    assert [(key, result.subject.name) for key, result in store.done(run_id)] == [("2", "b"), ("1", "c")]
+
+
+def test_results_in_the_same_environment_share_it_and_the_last_one_takes_it_along(store, url, make_result):
+    run_id, other = store.begin("print", "title"), store.begin("print", "title")
+    for holder, key in ((run_id, "1"), (run_id, "2"), (other, "1")):
+        store.save(holder, key, make_result())
+    count = "SELECT count(*) FROM environments", "SELECT count(*) FROM measurements"
+    assert execute(url, *count) == [[(1,)], [(3 * 7,)]]
+    store.delete(run_id)
+    assert execute(url, *count) == [[(1,)], [(7,)]]
+    store.delete(other)
+    assert execute(url, *count) == [[(0,)], [(0,)]]
+
+
+def test_runs_are_told_newest_first_and_found_by_the_beginning_of_their_id(store, make_result):
+    with pytest.raises(StoreError, match=r"no runs in .* yet; `fer-bench run`"):
+        store.find_run("last")
+    first, second = store.begin("print", "first"), store.begin("print", "second")
+    for key, name in (("1", "b"), ("2", "a"), ("3", "b")):
+        store.save(first, key, make_result(name))
+    store.finish(first)
+    newest, oldest = store.runs()
+    assert (newest.id, newest.title, newest.results, newest.networks) == (second, "second", 0, ())
+    assert (newest.state, newest.finished_at) == ("under way", None)
+    assert (oldest.id, oldest.state, oldest.results, oldest.networks) == (first, "finished", 3, ("b", "a"))
+    assert oldest.started_at < oldest.finished_at
+    assert store.find_run("last") == newest
+    assert store.find_run(first) == oldest
+    assert store.find_run(first[:11]) == oldest
+    for nonsense in ("nonsense", ""):
+        with pytest.raises(StoreError, match=rf"no run '{nonsense}' in .*{second} \(second.*{first} \(first"):
+            store.find_run(nonsense)
+
+
+def test_a_beginning_of_two_ids_names_both(store):
+    run = {"title": "t", "started_at": "2026", "finished_at": "2027", "fingerprint": "", "results": []}
+    runs = [{"id": "abc1", **run}, {"id": "abc2", **run}]
+    import_runs(store, json.dumps({"fer_bench_export": 1, "runs": runs}))
+    with pytest.raises(StoreError, match=r"'abc' may be any of 2: abc1 .*abc2 .*give more"):
+        store.find_run("abc")
+
+
+@pytest.mark.parametrize("act", ["save", "finish", "delete", "done", "resume", "release"])
+def test_a_run_that_is_not_there_is_told(store, make_result, act):
+    more = ("key", make_result()) if act == "save" else ()
+    with pytest.raises(StoreError, match="no run 0123456789ab in"):
+        getattr(store, act)("0123456789ab", *more)
+
+
+@pytest.mark.parametrize("text", ["results.sqlite", "folder/x.db", "sqlite:///relative.sqlite"])
+def test_a_path_is_sqlite_relative_to_the_working_folder(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    with Store.open(text) as store:
+        run_id = store.begin("print", "title")
+    assert (tmp_path / text.removeprefix("sqlite:///")).exists()
+    with Store.open(text, create=False) as store:
+        assert store.find_run("last").id == run_id
+
+
+def test_importing_the_store_does_not_load_sqlalchemy():
+    code = "import sys, fer_bench.store; print('sqlalchemy' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
+def test_sqlite_lets_readers_in_while_it_is_written_to(sqlite_url):
+    with Store.open(sqlite_url) as store:
+        assert execute(sqlite_url, "PRAGMA journal_mode") == [[("wal",)]]
+        engine = sa.create_engine(sqlite_url, poolclass=sa.NullPool)
+        with engine.connect() as writer:
+            writer.exec_driver_sql("BEGIN IMMEDIATE")
+            writer.exec_driver_sql("UPDATE schema_info SET version = 99")
+            assert store.runs() == []
+
+
+# Many writers, killed writers
+
+
+def test_writers_at_once_lose_nothing(url, make_result):
+    code = """
+run_id = store.begin("print", sys.argv[2])
+for number in range(20):
+    store.save(run_id, str(number), Result.from_json(sys.argv[3]))
+store.finish(run_id)
+"""
+    writers = [python(code, url, name, make_result(name).to_json()) for name in ("a", "b")]  # both make the tables
+    for writer in writers:
+        assert writer.communicate(timeout=100)[1] == ""
+    with Store.open(url, create=False) as store:
+        assert {run.title: (run.state, run.results) for run in store.runs()} == dict.fromkeys(
+            ("a", "b"), ("finished", 20)
+        )
+        for run in store.runs():
+            assert store.results(run.id) == [make_result(run.title)] * 20
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_what_a_writer_saved_before_it_was_stopped_is_there_and_its_run_goes_on(url, make_result, stop):
+    code = """
+import itertools, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_id = store.begin("print", "title")
+for number in itertools.count():
+    store.save(run_id, str(number), Result.from_json(sys.argv[2]))
+    print(number, flush=True)
+"""
+    writer = python(code, url, make_result().to_json())
+    for _ in range(15):
+        writer.stdout.readline()
+    writer.send_signal(stop)
+    said = 15 + len(writer.communicate(timeout=100)[0].splitlines())
+    with Store.open(url) as store:
+        run = store.resumable("print")
+        assert run.state == "interrupted"
+        assert said <= run.results <= said + 1
+        assert store.results(run.id) == [make_result()] * run.results
+        assert store.resume(run.id)
+        store.save(run.id, "more", make_result("more"))
+        assert [key for key, _ in store.done(run.id)] == [*map(str, range(run.results)), "more"]
+
+
+def test_an_interrupt_in_a_save_saves_all_or_nothing(store, make_result):
+    run_id = store.begin("print", "title")
+    store.save(run_id, "1", make_result("before"))
+    statements = 0
+    interrupted = 0
+
+    def interrupt(*_):
+        nonlocal statements
+        statements -= 1
+        if statements < 0:
+            raise KeyboardInterrupt
+
+    for event in ("before_cursor_execute", "commit"):
+        for allowed in range(20):
+            statements = allowed
+            sa.event.listen(sa.Engine, event, interrupt)
+            try:
+                store.save(run_id, "1", make_result("after"))
+                break
+            except KeyboardInterrupt:
+                interrupted += 1
+            finally:
+                sa.event.remove(sa.Engine, event, interrupt)
+            assert store.results(run_id) == [make_result("before")]
+        assert store.results(run_id) == [make_result("after")]
+        store.save(run_id, "1", make_result("before"))
+    assert interrupted > 5
+
+
+# Resuming
+
+
+def held(store, url, **changes):
+    """Begin a run and change its holder."""
+    run_id = store.begin("print", "title")
+    [[(holder,)]] = execute(url, f"SELECT CAST(holder AS TEXT) FROM runs WHERE id = '{run_id}'")
+    changed = json.dumps(json.loads(holder) | changes)
+    execute(url, f"UPDATE runs SET holder = '{changed}' WHERE id = '{run_id}'")
+    return run_id
+
+
+@pytest.fixture
+def dead_pid():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_a_run_is_interrupted_when_its_process_is_gone_even_if_another_has_its_number(store, url, dead_pid):
+    for change in ({"pid": dead_pid}, {"process_started": 1}, {"boot": "another boot"}):
+        run_id = held(store, url, **change)
+        assert store.find_run(run_id).state == "interrupted"
+        assert store.resumable("print").id == run_id
+        assert store.resumable("another print") is None
+        assert store.resume(run_id)
+        assert store.find_run(run_id).state == "under way"
+        assert store.resumable("print") is None
+        assert not store.resume(run_id)
+
+
+def test_the_latest_interrupted_run_is_resumed(store, url):
+    held(store, url, boot="another boot")
+    later = held(store, url, boot="another boot")
+    store.begin("print", "under way")
+    assert store.resumable("print").id == later
+
+
+def test_a_process_that_was_killed_and_not_yet_waited_for_is_gone(store, url):
+    zombie = subprocess.Popen(["sleep", "100"])
+    started = int(Path(f"/proc/{zombie.pid}/stat").read_text().rpartition(")")[2].split()[19])
+    run_id = held(store, url, pid=zombie.pid, process_started=started)
+    assert store.find_run(run_id).state == "under way"
+    zombie.kill()
+    os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+    assert store.find_run(run_id).state == "interrupted"
+    zombie.wait()
+
+
+@pytest.mark.parametrize("elsewhere", ["host", "machine"])
+def test_a_run_of_another_computer_is_taken_only_when_it_is_asked_for(store, url, elsewhere):
+    run_id = held(store, url, **{elsewhere: "another"})
+    assert store.find_run(run_id).state == "elsewhere"
+    assert store.resumable("print") is None
+    assert store.resume(run_id)
+    assert store.find_run(run_id).state == "under way"
+
+
+def test_a_run_that_was_let_go_may_be_resumed_by_the_same_process(store):
+    run_id = store.begin("print", "title")
+    assert store.resumable("print") is None
+    store.release(run_id)
+    assert store.resumable("print").id == run_id
+    assert store.resume(run_id)
+
+
+def test_a_finished_run_is_not_resumed(store):
+    run_id = store.begin("print", "title")
+    store.finish(run_id)
+    assert store.resumable("print") is None
+    assert not store.resume(run_id)
+
+
+def test_of_processes_that_resume_a_run_at_once_one_wins(url):
+    with Store.open(url) as store:
+        run_id = held(store, url, boot="another boot")
+    code = "print('ready', flush=True); input(); print(store.resume(sys.argv[2]), flush=True); input()"
+    rivals = [python(code, url, run_id) for _ in range(3)]
+    for rival in rivals:
+        assert rival.stdout.readline() == "ready\n"
+    for rival in rivals:
+        rival.stdin.write("\n")
+        rival.stdin.flush()
+    assert sorted(rival.stdout.readline() for rival in rivals) == ["False\n", "False\n", "True\n"]
+    for rival in rivals:
+        rival.communicate("\n")
+
+
+# Troubles of the database
+
+
+def no_more_pages(connection, _):
+    connection.execute("PRAGMA max_page_count = 1")  # SQLite makes it the number of pages that there are
+
+
+POSTGRESQL_FULL = (
+    "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION USING "
+    "ERRCODE = '53100', MESSAGE = 'could not extend file \"base/5/16384\": No space left on device'; END $$",
+    "CREATE TRIGGER full_disk BEFORE INSERT ON measurements EXECUTE FUNCTION full_disk()",
+)
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(store, url, make_result):
+    run_id = store.begin("print", "title")
+    store.save(run_id, "1", make_result("a"))
+    large = make_result("b", Measurement("latency_s", "s", tuple(number / 7 for number in range(10_000))))
+    if url.startswith("sqlite"):
+        sa.event.listen(sa.Engine, "connect", no_more_pages)
+    else:
+        execute(url, *POSTGRESQL_FULL)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 100, hard))
-        with pytest.raises(StoreError, match=r"cannot write to .*free some space"):
-            store.append(file, make_result("b"))
+        with pytest.raises(StoreError, match=r"^the store .* is full: .*; free some space.*--store$") as told:
+            store.save(run_id, "2", large)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
-    assert store.load(file) == [make_result("a")]
+        if url.startswith("sqlite"):
+            sa.event.remove(sa.Engine, "connect", no_more_pages)
+        else:
+            execute(url, "DROP TRIGGER full_disk ON measurements")
+    assert_plain(told)
+    assert store.results(run_id) == [make_result("a")]
+    store.save(run_id, "2", large)
+    assert store.results(run_id) == [make_result("a"), large]
+
+
+def assert_plain(told):
+    """A message is one line, without SQL and without SQLAlchemy's advertisement."""
+    message = str(told.value)
+    assert "\n" not in message
+    assert not [word for word in ("sqlalche", "INSERT INTO", "SELECT ", " SET ", "LINE 1") if word in message]
+
+
+def test_a_store_that_cannot_be_written_to_is_told_at_its_opening_and_can_be_read(url, make_result):
+    with Store.open(url) as store:
+        run_id = store.begin("print", "title")
+        store.save(run_id, "1", make_result())
+    read_only = url
+    if url.startswith("sqlite"):
+        read_only = url.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
+    else:
+        execute(url, f"ALTER DATABASE {sa.make_url(url).database} SET default_transaction_read_only = on")
+    with pytest.raises(StoreError, match=r"cannot be written to: .*read-?only") as told:
+        Store.open(read_only)
+    assert_plain(told)
+    with Store.open(read_only, create=False) as store:
+        assert store.results(run_id) == [make_result()]
+        with pytest.raises(StoreError, match="cannot be written to"):
+            store.finish(run_id)
+
+
+def test_a_store_that_another_process_keeps_locked_is_told(store, url, monkeypatch):
+    monkeypatch.setattr(store_tables, "WAIT_S", 0.05)
+    lock = "BEGIN IMMEDIATE" if url.startswith("sqlite") else "BEGIN; LOCK TABLE runs"
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.NullPool)
+    with Store.open(url) as impatient, engine.connect() as other:
+        other.exec_driver_sql(lock)
+        with pytest.raises(StoreError, match=r"is kept locked by another process: .*wait until") as told:
+            impatient.begin("print", "title")
+        other.rollback()
+        assert_plain(told)
+        impatient.begin("print", "title")
+
+
+def test_a_connection_that_is_lost_is_told_and_the_next_one_works(postgres_url, make_result):
+    cut = (
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+    def lose(_connection, _cursor, statement, *_):
+        if statement.startswith("INSERT INTO measurements"):
+            execute(postgres_url, cut)
+
+    with Store.open(postgres_url) as store:
+        run_id = store.begin("print", "title")
+        sa.event.listen(sa.Engine, "before_cursor_execute", lose)
+        try:
+            with pytest.raises(StoreError, match="cannot be reached: ") as told:
+                store.save(run_id, "1", make_result())
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", lose)
+        assert_plain(told)
+        assert store.results(run_id) == []
+        store.save(run_id, "1", make_result())
+        assert store.results(run_id) == [make_result()]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_json_has_not_is_refused_by_both(store, make_result, value):
+    run_id = store.begin("print", "title")
+    with pytest.raises(StoreError, match=r"a value that is no JSON or no text: "):
+        store.save(run_id, "1", make_result("a", Measurement("latency_s", "s", (value,))))
+    assert store.results(run_id) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"PNG nonsense" * 1000], ids=["empty", "another program's"])
+def test_a_file_that_is_no_store(tmp_path, content):
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match=r"is no SQLite database.*--store" if content else "there is no store at"):
+        Store.open(str(file), create=False)
+    assert file.read_bytes() == content
+
+
+def test_a_damaged_file_is_told(tmp_path, make_result):
+    file = tmp_path / "results.sqlite"
+    with Store.open(str(file)) as store:
+        run_id = store.begin("print", "title")
+        for number in range(20):
+            store.save(run_id, str(number), make_result())
+    content = file.read_bytes()
+    assert len(content) > 8 * 4096
+    file.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
+    with pytest.raises(StoreError, match=r"is damaged: .*malformed; .*import") as told, Store.open(str(file)) as store:
+        store.results(run_id)
+    assert_plain(told)
+
+
+def test_a_store_that_is_not_there_is_not_made_by_reading(url, tmp_path):
+    with pytest.raises(StoreError, match=r"no store at .*; `fer-bench run` makes one, or name another .*--store"):
+        Store.open(url, create=False)
+    assert list(tmp_path.iterdir()) == []
+    Store.open(url).close()
+    Store.open(url, create=False).close()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot make the folder of the store .*: .*--store"):
+        Store.open(f"sqlite:///{tmp_path}/file/results.sqlite")
+    with pytest.raises(StoreError, match=r"cannot be opened: "):
+        Store.open(str(tmp_path))
+
+
+def test_a_database_of_another_program_is_left_alone(url):
+    Path(url.removeprefix("sqlite:///")).parent.mkdir(exist_ok=True) if url.startswith("sqlite") else None
+    execute(url, "CREATE TABLE runs (run_uuid TEXT)")
+    with pytest.raises(StoreError, match=r"holds tables of another program \(runs\); name another store with --store"):
+        Store.open(url)
+    with pytest.raises(StoreError, match="no store at"):
+        Store.open(url, create=False)
+
+
+SECRET = "Geheim-7"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"mysql://me:{SECRET}@localhost/results",
+        f"nonsense://me:{SECRET}@",
+        f"postgresql://me:{SECRET}@host:port/results",
+        f"postgresql://me:x@{SECRET}@localhost/results",
+        f"postgresql//me:{SECRET}@localhost/results",
+        f"postgresql://me:x/{SECRET}@{SECRET}@localhost/results",
+        "://",
+        "",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite://two/slashes",
+        "sqlite:///x.sqlite?unknown=1",
+    ],
+)
+def test_what_names_no_store_is_told_without_its_password(given, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match=r"names no store; expected a file such as .*postgresql://USER") as told:
+        Store.open(given)
+    assert SECRET not in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_cannot_be_reached_is_told_without_the_password():
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"postgresql://me:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/results?sslpassword={SECRET}"
+        with pytest.raises(StoreError, match=r"//me:\*\*\*@127.*cannot be reached: .*server runs") as told:
+            Store.open(url)
+    assert SECRET not in str(told.value)
+    assert_plain(told)
+
+
+@pytest.mark.parametrize("change", [{"database": "not_there"}, {"username": "stranger", "password": SECRET}])
+def test_a_database_or_user_that_the_server_does_not_know_is_told(postgres_url, change):
+    with pytest.raises(StoreError, match=r"cannot be reached: .*(not_there|stranger).*database are right") as told:
+        Store.open(sa.make_url(postgres_url).set(**change).render_as_string(hide_password=False))
+    assert SECRET not in str(told.value)
+    assert_plain(told)
+
+
+def test_a_driver_that_is_not_installed_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match=r"needs psycopg 3.*pip install 'psycopg\[binary\]'"):
+        Store.open("postgresql://localhost/results")
+
+
+# Versions
+
+
+def test_a_later_database_is_told(url):
+    Store.open(url).close()
+    execute(url, "UPDATE schema_info SET version = 99")
+    for create in (True, False):
+        with pytest.raises(StoreError, match=r"later fer_bench \(version 99; .*pip install --upgrade"):
+            Store.open(url, create=create)
+
+
+def test_an_earlier_database_is_brought_up_once_and_all_or_nothing(url, monkeypatch):
+    with Store.open(url) as store:
+        store.begin("print", "title")
+
+    def to_2(connection):
+        connection.execute(sa.text("ALTER TABLE runs ADD COLUMN labels TEXT DEFAULT 'none'"))
+
+    def to_3(connection):
+        connection.execute(sa.text("UPDATE runs SET title = title || '!'"))
+        if failing:
+            raise StoreError("on purpose")
+
+    monkeypatch.setattr(store_tables, "DATABASE_VERSION", 3)
+    monkeypatch.setattr(store_tables, "_UPGRADES", {1: to_2, 2: to_3})
+    failing = True
+    with pytest.raises(StoreError, match="on purpose"):
+        Store.open(url)
+    assert execute(url, "SELECT version FROM schema_info", "SELECT title FROM runs") == [[(1,)], [("title",)]]
+    failing = False
+    for create in (False, True):
+        Store.open(url, create=create).close()
+    assert execute(url, "SELECT version FROM schema_info", "SELECT title, labels FROM runs") == [
+        [(3,)],
+        [("title!", "none")],
+    ]
+
+
+def test_a_result_saved_by_an_earlier_schema_is_read_by_this_one(store, url, make_result):
+    run_id = store.begin("print", "title")
+    store.save(run_id, "1", make_result("a", without=("macs",)))
+    details = '{"minor_faults_per_run": 0.25, "clock": "x"}'
+    execute(
+        url,
+        "UPDATE results SET schema_version = 1",
+        f"UPDATE measurements SET details = '{details}' WHERE metric = 'latency_s'",
+    )
+    [result] = store.results(run_id)
+    assert result.measurement("latency_s").details == {"clock": "x"}
+    assert result.value("minor_faults") == 0.25
+
+
+# Export and import
+
+
+@pytest.fixture
+def filled(store, url, make_result):
+    """A store with a finished run of two results and an unfinished one of none."""
+    run_id = store.begin("print", "first ×")
+    store.save(run_id, "key a", make_result("a", Measurement("energy_j", "J", (0.1, 1 / 3), details={"b": 1, "a": 2})))
+    store.save(run_id, "key b", dataclasses.replace(make_result("b"), environment=None))
+    store.finish(run_id)
+    store.begin("print 2", "second")
+    return store
+
+
+def test_an_export_is_imported_again_as_it_was(filled, other_url):
+    text = export(filled, filled.runs())
+    with Store.open(other_url) as other:
+        newest, oldest = filled.runs()
+        assert import_runs(other, text) == ([oldest.id, newest.id], [])
+        assert export(other, list(reversed(other.runs()))) == text
+        for run in filled.runs():
+            assert other.contents(run.id) == filled.contents(run.id)
+        assert import_runs(other, text) == ([], [oldest.id, newest.id])
+        assert [run.state for run in other.runs()] == ["elsewhere", "finished"]
+
+
+def test_each_result_stands_on_a_line_of_an_export(filled):
+    text = export(filled, filled.runs())
+    document = json.loads(text)
+    assert document["fer_bench_export"] == 1
+    first, second = document["runs"]
+    assert list(first) == ["id", "title", "started_at", "finished_at", "fingerprint", "results"]
+    assert (first["title"], first["fingerprint"], second["results"]) == ("first ×", "print", [])
+    assert [each["key"] for each in first["results"]] == ["key a", "key b"]
+    lines = [line.rstrip(",") for line in text.splitlines()]
+    for each in first["results"]:
+        assert each in [json.loads(line) for line in lines if line.startswith('{"key"')]
+
+
+def test_nothing_is_imported_when_a_run_is_there_already_and_differs(filled, make_result):
+    newest, oldest = filled.runs()
+    text = export(filled, filled.runs())
+    filled.delete(oldest.id)
+    filled.save(newest.id, "more", make_result())
+    with pytest.raises(StoreError, match=f"run {newest.id} is in .* and differs; nothing was imported: delete"):
+        import_runs(filled, text)
+    assert [run.id for run in filled.runs()] == [newest.id]
+
+
+def assert_brought_up(results: list[Result]) -> None:
+    """The two networks of schema1.jsonl; what version 1 said of page faults and switches was read off by eye."""
+    assert [result.subject.name for result in results] == ["mini_xception", "resmaskingnet"]
+    assert [len(result.measurements) for result in results] == [20, 20]
+    for result, faults, switches in zip(results, (0.12, 21.77777777777778), (0.08333333333333333, 8.0), strict=True):
+        assert (result.value("minor_faults"), result.value("involuntary_switches")) == (faults, switches)
+        assert not [name for name in result.measurement("latency_s").details if name.endswith("_per_run")]
+        assert (result.plan["alloc"], result.plan["isolation"]) == ("keep", "fresh")
+        assert (result.schema_version, result.environment.affinity) == (2, ())
+    assert [result.samples("latency_s")[0][0] for result in results] == [
+        json.loads(line)["measurements"][0]["values"][0] for line in SCHEMA_1.read_text().splitlines()
+    ]
+
+
+def test_lines_of_the_first_schema_become_a_finished_run(store):
+    text = SCHEMA_1.read_text()
+    [run_id], skipped = import_runs(store, text)
+    assert skipped == []
+    run = store.find_run(run_id)
+    assert (run.state, run.results) == ("finished", 2)
+    assert (run.started_at, run.finished_at) == ("2026-11-21T01:04:40+00:00", "2026-11-21T01:07:37+00:00")
+    assert_brought_up(store.results(run_id))
+    assert import_runs(store, text) == ([], [run_id])
+
+
+def test_a_file_or_folder_of_results_is_read(filled, tmp_path):
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "results.jsonl").write_bytes(SCHEMA_1.read_bytes())
+    for place in (folder, folder / "results.jsonl"):
+        assert_brought_up(read_file(place))
+    (folder / "results.json").write_text(export(filled, filled.runs()))
+    for place in (folder, folder / "results.json"):
+        assert read_file(place) == filled.results(filled.runs()[1].id)
+
+
+@pytest.mark.parametrize(("end", "read"), [("\n", 2), ("", 2), (None, 1)])
+def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path, make_result, end, read):
+    file = tmp_path / "results.jsonl"
+    line = make_result("b").to_json()
+    file.write_text(make_result("a").to_json() + "\n" + (line[:50] if end is None else line + end))
+    assert [result.subject.name for result in read_file(file)] == ["a", "b"][:read]
+
+
+LATER = '{"fer_bench_export": 2, "runs": []}'
+BAD_FILES = {
+    "a line": ('{"subject": 1}\n', r"line 1: not a result.*; mend or remove that line"),
+    "the last line": ("nonsense\n", r"line 1: not a result.*; mend or remove that line"),
+    "nothing": ("", "no result in it"),
+    "cut short": ('{"fer_bench_export": 1, "runs": [', "cut short or damaged.*; export it again"),
+    "no runs": ('{"fer_bench_export": 1}', "no export of fer_bench: KeyError: 'runs'; export it again"),
+    "a strange run": ('{"fer_bench_export": 1, "runs": [{"results": []}]}', "no export of fer_bench: .*title"),
+    "later": (LATER, "exported by a later fer_bench; upgrade"),
+    "no text": (b"\xff\xfe\x00", "utf-8"),
+    "missing": (None, "No such file or directory; expected a file that `fer-bench export` wrote"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_file_that_holds_something_else_is_named(tmp_path, content, told):
+    file = tmp_path / "file.json"
+    if content is not None:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(StoreError, match=rf"file\.json: .*{told}"):
+        read_file(file)
+    if isinstance(content, str):
+        with Store.open(str(tmp_path / "results.sqlite")) as store:
+            with pytest.raises(StoreError, match=told):
+                import_runs(store, content)
+            assert store.runs() == []

@@ -22,6 +22,9 @@ JOB = {
     "plan": dataclasses.replace(QUICK, runs=2, warmup_runs=0).to_dict(),
     "groups": ["latency"],
     "checkpoint": "",
+    "fall_back": False,
+    "process": 3,
+    "describe": True,
 }
 
 
@@ -38,9 +41,12 @@ def answers(**changes):
 
 def test_a_network_that_prints_does_not_disturb_the_answers(users_file):
     lines, done = answers(name=f"{users_file}:talks")
-    assert [next(iter(line)) for line in lines] == ["environment", "started", "measurement", "finished"]
+    kinds = ["environment", "started", "measurement", "measurement", "measurement", "passes_s", "finished"]
+    assert [next(iter(line)) for line in lines] == kinds
     assert lines[0]["input_shape"] == [3, 224, 224]
-    assert len(lines[2]["measurement"]["values"]) == 2
+    told = [line["measurement"] for line in lines[2:5]]
+    assert [m["metric"] for m in told] == ["latency_s", "minor_faults", "involuntary_switches"]
+    assert all(len(m["values"]) == 2 and m["process"] == 3 for m in told)
     assert "talk of the factory" in done.stderr
     assert "talk of the network" in done.stderr
 

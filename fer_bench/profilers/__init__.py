@@ -1,17 +1,20 @@
 """The profilers. ``PROFILERS`` is the one list: a metric group's name and what measures it.
 
-A profiler takes the network (``make()`` gives the module and its batch, ``spec`` and ``job.build`` what it is) and the
-plan, and gives measurements. To add a metric, write one file here and one line below. Groups that would disturb each
-other, as time and memory do, run in processes of their own: see ``runner.PROCESSES``.
+A profiler takes the network (``make()`` gives the module and its batch, ``spec`` and ``build`` what it is) and the
+plan, and gives measurements. To add a metric, write one file here and one line below, and name it in ``plan.METRICS``.
+Each group runs in a process of its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fer_bench.plan import Plan
+from fer_bench.profilers.energy import measure_energy
 from fer_bench.profilers.latency import measure_latency
 from fer_bench.profilers.memory import measure_memory
+from fer_bench.profilers.occupancy import measure_occupancy
 from fer_bench.profilers.static import count
+from fer_bench.profilers.training import measure_training, measure_training_memory
 from fer_bench.records import Measurement
 
 if TYPE_CHECKING:
@@ -20,16 +23,21 @@ if TYPE_CHECKING:
 Profiler = Callable[["Network", Plan], Iterable[Measurement]]
 
 
-def _latency(network: "Network", plan: Plan) -> list[Measurement]:
-    return [measure_latency(*network.make(), plan)]
-
-
-def _memory(network: "Network", plan: Plan) -> list[Measurement]:
-    return measure_memory(network.make, plan)
-
-
 def _static(network: "Network", plan: Plan) -> list[Measurement]:
-    return count(network.spec, network.job.build, batch=plan.batch_size).measurements()
+    return count(network.spec, network.build, batch=plan.batch_size).measurements()
 
 
-PROFILERS: Mapping[str, Profiler] = {"latency": _latency, "memory": _memory, "static": _static}
+def _latency(network: "Network", plan: Plan) -> list[Measurement]:
+    return measure_latency(*network.make(), plan, alive=network.alive)
+
+
+PROFILERS: Mapping[str, Profiler] = {
+    "static": _static,
+    "latency": _latency,
+    "memory": lambda network, plan: measure_memory(network.make, plan),
+    "training": lambda network, plan: measure_training(network.make, plan),
+    "training_memory": lambda network, plan: measure_training_memory(network.make, plan),
+    "testing_occupancy": lambda network, plan: measure_occupancy(network.make, plan, "testing"),
+    "training_occupancy": lambda network, plan: measure_occupancy(network.make, plan, "training"),
+    "energy": lambda network, plan: measure_energy(network.make, plan),
+}

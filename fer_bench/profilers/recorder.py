@@ -57,6 +57,8 @@ class Trace:
         linear_layers: the fully connected layers that ran, each once.
         poolings: calls of a pooling over space.
         outputs: the shapes of what the network returned.
+        operator_macs, operator_bytes: MACs, and bytes read and written, of each call in order; views, which move
+            nothing, left out.
     """
 
     batch: int
@@ -72,6 +74,8 @@ class Trace:
     linear_layers: set[str] = field(default_factory=set)
     poolings: int = 0
     outputs: list[tuple[int, ...]] = field(default_factory=list)
+    operator_macs: list[int] = field(default_factory=list)
+    operator_bytes: list[int] = field(default_factory=list)
 
     @property
     def macs(self) -> int:
@@ -210,9 +214,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if out is None:
             out = func(*args, **kwargs)
         operator.calls += 1
+        before = self.trace.macs
         if operator.kind == "counted":
             self._count(func, name, operator, args, kwargs, out)
         if not func.is_view:
+            self.trace.operator_macs.append(self.trace.macs - before)
+            self.trace.operator_bytes.append(sum(tensor.nbytes for tensor in flat_tensors((args, out))))
             self._note(name, operator, args, out)
         return out
 

@@ -135,6 +135,12 @@ class Count:
             *(Measurement(metric, "bytes", (value,)) for metric, value in sizes.items()),
             measure_macs(self.inference),
             measure_activations(self.inference),
+            Measurement(
+                "operator_macs", "count", tuple(self.inference.operator_macs), details={"batch": self.inference.batch}
+            ),
+            Measurement(
+                "operator_bytes", "bytes", tuple(self.inference.operator_bytes), details={"batch": self.inference.batch}
+            ),
         ]
 
 

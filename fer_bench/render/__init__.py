@@ -8,7 +8,7 @@ from fer_bench.render.csv import to_csv
 from fer_bench.render.latex import to_latex
 from fer_bench.render.markdown import to_markdown
 from fer_bench.render.text import to_text
-from fer_bench.tables import Table
+from fer_bench.table import Table
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {
     "table": to_text,

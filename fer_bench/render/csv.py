@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from fer_bench.records import Json
-from fer_bench.tables import Table
+from fer_bench.table import Table
 
 
 def to_csv(table: Table) -> str:

@@ -1,6 +1,6 @@
 """A Table as LaTeX, for the packages booktabs and graphicx."""
 
-from fer_bench.tables import Table
+from fer_bench.table import Table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -1,6 +1,6 @@
 """A Table as Markdown."""
 
-from fer_bench.tables import Table
+from fer_bench.table import Table
 
 _SPECIAL = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "<": "&lt;", "&": "&amp;", "\n": " "})
 

@@ -8,7 +8,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from fer_bench.tables import Table
+from fer_bench.table import Table
 
 _GAP = "  "
 _NARROWEST = 16  # columns that a text is folded to, to make a table fit

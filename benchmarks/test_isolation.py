@@ -1,0 +1,72 @@
+"""What isolation costs, and whether processes that are forked vary as fresh ones do.
+
+A forked process begins as a copy of its server: the same address layout, the same imports. If that made its latency
+more alike than fresh processes' latencies are, an interval over such processes would be too narrow. So both kinds are
+measured in turn, and their medians compared: the ratio of their means, and of their standard deviations.
+"""
+
+import dataclasses
+import math
+import random
+import statistics
+import time
+
+import pytest
+
+from fer_bench import find, list_models, runner, stats
+from fer_bench.plan import EDGE, QUICK
+from fer_bench.processes import Starter
+from fer_bench.runner import Task, measure_all
+from fer_bench.store import Store
+
+PAIRS = 20
+PLAN = dataclasses.replace(EDGE, metrics=("latency",), runs=50, min_time_s=0.5, max_time_s=1.0)
+
+
+def process_median(task, starter):
+    session = runner._Session(task, starter, lambda stage: None, debug=False)
+    start = time.perf_counter()
+    told = session.process("latency")
+    wall_s = time.perf_counter() - start
+    return stats.median(told.measurements[0].values), wall_s - told.passes_s
+
+
+@pytest.mark.parametrize("name", ["mini_xception", "mobilenetv3_large"])
+def test_forked_processes_vary_as_fresh_ones(benchmark, isolation_rows, name):
+    task = Task(find(name), PLAN)
+    logs, costs = {"forked": [], "fresh": []}, {"forked": [], "fresh": []}
+    with Starter([name]) as forked, Starter([name], fresh=True) as fresh:
+        kinds = {"forked": forked, "fresh": fresh}
+        process_median(task, forked)  # starts the server
+        for _ in range(PAIRS):
+            for kind in random.sample(list(kinds), 2):
+                median_s, cost_s = process_median(task, kinds[kind])
+                logs[kind].append(math.log(median_s))
+                costs[kind].append(cost_s)
+        benchmark.pedantic(lambda: process_median(task, forked), rounds=1)
+    row = {
+        "forked_over_fresh": math.exp(statistics.mean(logs["forked"]) - statistics.mean(logs["fresh"])),
+        **{f"sd_{kind}": statistics.stdev(values) for kind, values in logs.items()},
+        **{f"start_{kind}_s": statistics.median(values) for kind, values in costs.items()},
+    }
+    benchmark.extra_info |= row
+    isolation_rows[name] = row
+
+
+@pytest.mark.parametrize("plan", [QUICK, EDGE], ids=lambda plan: plan.protocol)
+def test_the_harness_s_share_of_a_run(benchmark, isolation_rows, plan, tmp_path):
+    """All that is not warm-up or measured passes: of every fourth network for `quick`, of two for `edge`."""
+    names = list_models()[::4] if plan is QUICK else ["mini_xception", "mobilenetv3_large"]
+    tasks = [Task(find(name), plan) for name in names]
+    with Store.open(f"sqlite:///{tmp_path}/results.sqlite") as store:
+
+        class Silent:
+            def __getattr__(self, name):
+                return lambda *_: None
+
+        run = store.begin(runner.fingerprint(tasks), "benchmark")
+        done = benchmark.pedantic(lambda: measure_all(tasks, store, run, Silent()), rounds=1)
+    assert done.stopped is None
+    isolation_rows[f"{plan.protocol}, {len(names)} networks"] = {"harness_share": done.harness_share}
+    benchmark.extra_info["harness_share"] = done.harness_share
+    assert done.harness_share < (0.5 if plan is QUICK else 0.25)

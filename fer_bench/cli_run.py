@@ -1,0 +1,352 @@
+"""Commands that measure, and those on what was measured."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fer_bench import registry
+from fer_bench import report as reports
+from fer_bench.cli_common import (
+    Classes,
+    Debug,
+    Format,
+    FormatOption,
+    Input,
+    Settings,
+    StoreOption,
+    fail_if,
+    find_specs,
+    named,
+    parse_list,
+    parse_settings,
+    parse_shape,
+    print_json,
+    print_tables,
+)
+from fer_bench.errors import FerBenchError, StoreError
+from fer_bench.store import DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from fer_bench.plan import Plan
+    from fer_bench.records import Result
+    from fer_bench.runner import Outcome, Task
+    from fer_bench.store import Store
+
+# What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
+_HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing", "energy")
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="The beginning of a run's id, or last.")]
+
+
+def run(
+    models: Annotated[
+        str, typer.Option("--models", metavar="NAMES", help="Comma-separated names; by default all built-ins.")
+    ] = "",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="quick, edge, safavi2023, occupancy, training, or a TOML file; by default quick on a CPU, safavi2023 "
+            "on a GPU."
+        ),
+    ] = "",
+    metrics: Annotated[
+        str,
+        typer.Option(
+            help="static, latency, memory, training, training_memory, occupancy, energy: comma-separated; by default "
+            "the protocol's."
+        ),
+    ] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda; by default the protocol's.")] = "",
+    batch: Annotated[str, typer.Option(metavar="LIST", help="Images a pass; several, as 1,2,4,8, are a sweep.")] = "",
+    threads: Annotated[str, typer.Option(metavar="LIST", help="CPU threads; by default one a core.")] = "",
+    size: Annotated[str, typer.Option(metavar="LIST", help="Height and width; by default each network's.")] = "",
+    precision: Annotated[str, typer.Option(metavar="LIST", help="fp32, tf32, default, bf16, fp16.")] = "",
+    layout: Annotated[str, typer.Option(metavar="LIST", help="nchw or nhwc (channels_last).")] = "",
+    mode: Annotated[str, typer.Option(metavar="LIST", help="eager or compile.")] = "",
+    alloc: Annotated[str, typer.Option(help="keep freed memory, leave that to the system, or both.")] = "",
+    classes: Classes = None,
+    input_: Input = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="Timed passes a process; by default 300.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Processes for the latency, at most.")] = None,
+    max_time: Annotated[
+        float | None,
+        typer.Option("--max-time", min=0.0, metavar="SECONDS", help="Time cap of a process's timed passes."),
+    ] = None,
+    settings: Settings = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights to load; with --models naming one network.")] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0, metavar="SECONDS", help="Give a process up that says nothing for so long; by default 600."
+        ),
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where an unfinished run could go on.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write all tables into this folder, too.")] = None,
+    debug: Debug = False,
+) -> None:
+    """Measure networks, each in processes of its own, and print the table that a paper would.
+
+    Results are stored as they come. Running an interrupted command again goes on where it stopped.
+    """
+    from fer_bench.progress import Display
+    from fer_bench.runner import Task, measure_all
+
+    specs = find_specs(parse_list(models))
+    if checkpoint is not None and len(specs) != 1:
+        raise FerBenchError("--checkpoint is one network's: name it with --models")
+    if checkpoint is not None and not checkpoint.is_file():
+        raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
+    parse_settings(settings)
+    plan = _plan(
+        protocol,
+        device,
+        metrics=tuple(parse_list(metrics)) or None,
+        num_classes=classes,
+        runs=runs,
+        processes=processes,
+        max_time_s=max_time,
+        time_limit_s=time_limit,
+    )
+    swept: dict[str, Sequence[Any]] = {
+        "batch_size": _numbers("--batch", batch),
+        "threads": _numbers("--threads", threads),
+        "input_size": _numbers("--size", size),
+        "precision": parse_list(precision),
+        "layout": parse_list(layout),
+        "mode": parse_list(mode),
+        "alloc": ["keep", "system"] if alloc == "both" else parse_list(alloc),
+    }
+    given = str(checkpoint.resolve()) if checkpoint else ""
+    tasks = [
+        Task(spec, one, parse_shape(input_), tuple(settings or ()), given)
+        for spec in specs
+        for one in _sweep(plan, swept)
+    ]
+    with _store(store, create=True) as opened:
+        under_way = _begin(opened, tasks, fresh=fresh)
+        with Display(len(tasks)) as display:
+            done = measure_all(tasks, opened, under_way, display, debug=debug)
+        _conclude(done, tasks, out)
+        where = f" --store {store}" if store != DEFAULT_STORE else ""
+        typer.echo(f"\nRun {under_way} is in {store}; `fer-bench report {under_way}{where}` draws all its tables.")
+    fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
+
+
+def report(
+    source: Annotated[
+        str, typer.Argument(metavar="RUN|FILE", help="A run's id, last, or a file that `fer-bench export` wrote.")
+    ] = "last",
+    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the tables here in every format, instead of printing.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    fmt: FormatOption = Format.table,
+    debug: Debug = False,
+) -> None:
+    """Draw the tables of stored results; the same results give the same bytes."""
+    from fer_bench.render import write_all
+
+    found = _results(source, store)
+    if not found:
+        raise FerBenchError(f"{source} holds no results yet")
+    drawn = reports.report(found)
+    if unknown := [name for name in table or () if name not in drawn]:
+        raise FerBenchError(f"--table {', '.join(unknown)}: there are {', '.join(drawn)}")
+    drawn = {name: drawn[name] for name in table or drawn}
+    if out is not None:
+        write_all(out, drawn)
+    elif fmt is Format.json:
+        print_json([json.loads(result.to_json()) for result in found])
+    else:
+        print_tables(drawn.values(), fmt)
+
+
+def runs(store: StoreOption = DEFAULT_STORE, fmt: FormatOption = Format.table, debug: Debug = False) -> None:
+    """List the runs of a store, the latest first."""
+    with _store(store) as opened:
+        found = opened.runs()
+    if fmt is Format.json:
+        print_json([dataclasses.asdict(one) for one in found])
+    else:
+        print_tables([reports.runs(found)], fmt)
+
+
+def show_run(name: RunName = "last", store: StoreOption = DEFAULT_STORE, debug: Debug = False) -> None:
+    """Tell all about a run: when, where and how it was measured, and what may mislead about it."""
+    from fer_bench.render.text import definitions
+
+    with _store(store) as opened:
+        found = opened.find_run(name)
+        results = opened.results(found.id)
+    typer.echo(definitions(reports.portrait(found, results)), nl=False)
+    if results:
+        typer.echo()
+        print_tables([reports.latency(results)], Format.table)
+
+
+def export(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="By default the last run.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The file to write; by default the standard output.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    debug: Debug = False,
+) -> None:
+    """Write runs as JSON: every raw value, with plan and environment."""
+    from fer_bench.exports import export as write
+
+    with _store(store) as opened:
+        text = write(opened, [opened.find_run(name) for name in names or ["last"]])
+    if to is None:
+        typer.echo(text, nl=False)
+    else:
+        try:
+            to.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StoreError(f"cannot write {to}: {error.strerror or error}") from error
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="What `fer-bench export` wrote.")],
+    store: StoreOption = DEFAULT_STORE,
+    debug: Debug = False,
+) -> None:
+    """Add the runs of a JSON file to a store; one that is there already stays as it is."""
+    from fer_bench.exports import import_runs
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"cannot read {file}: {error}") from error
+    with _store(store, create=True) as opened:
+        added, there = import_runs(opened, text)
+    for verb, ids in (("imported", added), ("there already", there)):
+        if ids:
+            typer.echo(f"{verb}: {' '.join(ids)}")
+
+
+def delete(
+    name: RunName,
+    store: StoreOption = DEFAULT_STORE,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Delete a run and its results."""
+    with _store(store) as opened:
+        found = opened.find_run(name)
+        if not yes and not typer.confirm(f"Delete run {found.id} ({found.title}) with {found.results} results?"):
+            raise FerBenchError("nothing was deleted")
+        opened.delete(found.id)
+    typer.echo(f"deleted {found.id}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for name, command in (
+        ("run", run),
+        ("report", report),
+        ("runs", runs),
+        ("show-run", show_run),
+        ("export", export),
+        ("import", import_),
+        ("delete", delete),
+    ):
+        app.command(name)(command)
+
+
+def _plan(protocol: str, device: str, **given: Any) -> "Plan":
+    """Choose the preset and put in what the command line says; None leaves the preset's."""
+    from fer_bench import plan as plans
+    from fer_bench.environment import has_gpu
+
+    if device not in ("", "cpu", "cuda"):
+        raise FerBenchError(f"--device {device!r} is neither cpu nor cuda")
+    if protocol:
+        chosen = plans.protocol(protocol)
+    else:
+        chosen = plans.SAFAVI2023 if (device or ("cuda" if has_gpu() else "cpu")) == "cuda" else plans.QUICK
+    device = device or chosen.device
+    if device == "cuda" and not has_gpu():
+        raise FerBenchError("--device cuda: there is no NVIDIA GPU that the driver shows; check nvidia-smi, or use cpu")
+    changes = {key: value for key, value in given.items() if value is not None}
+    if changes.get("processes", chosen.processes) <= chosen.pilot_processes:
+        changes["pilot_processes"] = 0  # so few that there is nothing to decide
+    return dataclasses.replace(chosen, device=device, **changes)
+
+
+def _sweep(plan: "Plan", swept: Mapping[str, Sequence[Any]]) -> "list[Plan]":
+    """Give a plan for each combination of the values that were given."""
+    several = {name: values for name, values in swept.items() if values}
+    return [
+        dataclasses.replace(plan, **dict(zip(several, values, strict=True))) for values in product(*several.values())
+    ]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    parts = parse_list(text)
+    if wrong := [part for part in parts if not part.isdecimal() or int(part) < 1]:
+        raise FerBenchError(f"{option} {', '.join(wrong)} is no number from 1; several have commas between, as 1,2,4")
+    return [int(part) for part in parts]
+
+
+def _store(url: str, *, create: bool = False) -> "Store":
+    from fer_bench.store import Store
+
+    return Store.open(url, create=create)
+
+
+def _begin(store: "Store", tasks: "Sequence[Task]", *, fresh: bool) -> str:
+    """Take up the run that these tasks left unfinished, or begin one."""
+    from fer_bench.runner import fingerprint
+
+    mark = fingerprint(tasks)
+    earlier = None if fresh else store.resumable(mark)
+    if earlier is not None and store.resume(earlier.id):
+        typer.echo(
+            f"Run {earlier.id} of {earlier.started_at} goes on: {earlier.results} of {len(tasks)} are measured "
+            "(--fresh begins anew).",
+            err=True,
+        )
+        return earlier.id
+    names = list(dict.fromkeys(task.spec.name for task in tasks))
+    whole = names == registry.list_models()
+    return store.begin(mark, f"{tasks[0].plan.protocol}: {'all built-ins' if whole else ', '.join(names)}")
+
+
+def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> None:
+    """Print what was measured, however it ended, and pass on what stopped it."""
+    from fer_bench.render import write_all
+
+    stopped = done.stopped
+    drawn = reports.report(done.results)
+    try:  # first the files: whoever reads our output may leave early
+        if out is not None and drawn:
+            write_all(out, drawn)
+    except StoreError as error:
+        stopped = stopped or error
+    print_tables([table for name, table in drawn.items() if name in _HEADLINES], Format.table)
+    if done.harness_share:
+        typer.echo(
+            f"\n{100 * done.harness_share:.0f} % of the wall time went to starting, building and storing, the rest to "
+            "warm-up and measured passes."
+        )
+    if isinstance(stopped, KeyboardInterrupt):
+        left = len(tasks) - len(done.results)
+        typer.echo(f"{left} of {len(tasks)} are left; the same command again goes on with them.", err=True)
+    if stopped is not None:
+        raise stopped
+
+
+def _results(source: str, store: str) -> "list[Result]":
+    """Read a run of the store, or a file of results."""
+    from fer_bench.exports import read_file
+
+    if Path(source).exists():
+        return read_file(Path(source))
+    with _store(store) as opened:
+        return opened.results(opened.find_run(source).id)

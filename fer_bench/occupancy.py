@@ -1,0 +1,63 @@
+"""What a stage took of the machine, from what ``profilers.occupancy`` sampled: pure functions on numbers.
+
+Paper 004 (tables 4 and 5) gives CPU use as a share of the whole machine: its 16.67 % is one of six cores. Tools such as
+``top`` say 100 % for the same, so that both are worked out here: the share of all cores, and the cores.
+"""
+
+from fer_bench.records import Result
+
+# What the kernel accounts for as work or as taken away by other virtual machines: not idle.
+_BUSY = ("machine_user_s", "machine_system_s", "machine_steal_s")
+
+
+def cores_used(cpu_s: float, interval_s: float) -> float:
+    """Give how many cores were kept busy: 1.0 is one of them all the time, in 100 % as ``top`` has it."""
+    return cpu_s / interval_s
+
+
+def machine_share(cpu_s: float, interval_s: float, cores: int) -> float:
+    """Give the share of the whole machine's CPU time: one busy core of six is 1/6."""
+    return cpu_s / (interval_s * cores)
+
+
+def summary(result: Result, stage: str) -> dict[str, float] | None:
+    """Sum up a stage over all of its sampled time; None where it was not sampled or failed.
+
+    Args:
+        result: of a plan with occupancy.
+        stage: "training" or "testing".
+
+    Returns:
+        ``cpu_share``, ``process_user_share``, ``process_system_share`` (the process), ``machine_user_share``,
+        ``machine_system_share`` (everything that runs, the process included): shares of the whole machine, from 0 to 1;
+        ``cores_used`` by the process and ``others_cores``, kept busy or taken away by others; ``rss_bytes``, the most
+        that was held when a sample was taken, and ``memory_share``, its share of the machine's memory;
+        ``images_per_s``; ``sampled_s``.
+    """
+    taken = result.measurement(f"{stage}.interval_s")
+    if taken is None or not taken.values:
+        return None
+    totals = {name: _total(result, f"{stage}.{name}") for name in ("interval_s", "process_user_s", "process_system_s")}
+    busy = {name: _total(result, f"{stage}.{name}") for name in _BUSY}
+    seconds, cores = totals["interval_s"], int(taken.details["cores"])
+    own = totals["process_user_s"] + totals["process_system_s"]
+    rss = max(value for values in result.samples(f"{stage}.rss_bytes") for value in values)
+    images = sum(m.details["images"] for m in result.measurements if m.metric == f"{stage}.interval_s" and m.values)
+    return {
+        "cpu_share": machine_share(own, seconds, cores),
+        "process_user_share": machine_share(totals["process_user_s"], seconds, cores),
+        "process_system_share": machine_share(totals["process_system_s"], seconds, cores),
+        "machine_user_share": machine_share(busy["machine_user_s"], seconds, cores),
+        "machine_system_share": machine_share(busy["machine_system_s"], seconds, cores),
+        "cores_used": cores_used(own, seconds),
+        # The kernel counts the machine's time in ticks of 10 ms and the process's exactly: a hair below 0 is none.
+        "others_cores": max(0.0, cores_used(sum(busy.values()) - own, seconds)),
+        "rss_bytes": rss,
+        "memory_share": rss / taken.details["memory_bytes"],
+        "images_per_s": images / seconds,
+        "sampled_s": seconds,
+    }
+
+
+def _total(result: Result, metric: str) -> float:
+    return sum(sum(values) for values in result.samples(metric))

@@ -1,0 +1,182 @@
+"""Energy: joules of inference passes, from a hardware counter and from nothing else.
+
+Nothing is modelled: where no counter can be read, there is no value but the reason. A counter is of the whole GPU or
+CPU package, so that what others do there counts too.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fer_bench import environment
+from fer_bench.plan import Plan
+from fer_bench.records import Measurement
+
+Clock = Callable[[], int]  # nanoseconds, monotonic
+Sleep = Callable[[float], None]
+Alive = Callable[[], None]  # tells the runner that this process is not hung
+
+# The counters are renewed about every millisecond (RAPL) to every 100 ms (NVML): over 2 s that is an error of some
+# percent at most, where a window below 1 s would be wrong by a tenth and more.
+_WINDOW_S = 2.0
+
+POWERCAP = Path("/sys/class/powercap")
+
+
+class Counter(Protocol):
+    """Counts joules since some moment in the past; ``source`` names it."""
+
+    source: str
+
+    def joules(self) -> float: ...
+
+
+@dataclass(slots=True)
+class _Nvml:
+    """The counter that the GPU itself keeps, since Volta."""
+
+    handle: Any
+    source: str
+
+    def joules(self) -> float:
+        import pynvml
+
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) * 1e-3  # NVML counts millijoules
+
+
+@dataclass(slots=True)
+class _Rapl:
+    """The counters of all CPU packages: directories of Linux's power capping framework, with the range of each."""
+
+    ranges: Mapping[Path, int]
+    source: str
+    _last: dict[Path, int] = field(default_factory=dict)
+    _total: int = 0
+
+    def joules(self) -> float:
+        for zone, wraps_at in self.ranges.items():
+            now = _number(zone / "energy_uj")
+            last = self._last.get(zone, now)
+            # At its range the counter begins at 0 again, after a quarter of an hour on a busy server.
+            self._total += now - last if now >= last else now - last + wraps_at
+            self._last[zone] = now
+        return self._total * 1e-6  # the kernel counts microjoules
+
+
+def find_counter(device: str, powercap: Path = POWERCAP) -> Counter | str:
+    """Find the hardware counter of a device's energy, or say why there is none.
+
+    Args:
+        device: "cuda": NVML's counter of PyTorch's current GPU. "cpu": the packages' counters, RAPL, which Intel's and
+            AMD's processors have.
+        powercap: where Linux shows RAPL.
+    """
+    return _find_nvml() if device == "cuda" else _find_rapl(powercap)
+
+
+def measure_energy(
+    make: Callable[[], tuple[nn.Module, Tensor]],
+    plan: Plan,
+    counter: Counter | str | None = None,
+    clock: Clock = time.perf_counter_ns,
+    sleep: Sleep = time.sleep,
+    alive: Alive = lambda: None,
+) -> list[Measurement]:
+    """Count the joules of two seconds of inference passes, and before them the watts of the device when idle.
+
+    Idle is with the network in place: on a GPU the context is there, whose power is not a pass's.
+
+    Args:
+        make: builds the network and its batch, (N, C, H, W), on the plan's device; not called without a counter.
+        plan: the device and the warm-up.
+        counter: by default what ``find_counter`` finds; a string is the reason why there is none.
+        clock: nanoseconds; tests pass their own.
+        sleep: waits for so many seconds, likewise.
+        alive: called now and then, between passes.
+
+    Returns:
+        ``energy_j``: the joules of the whole window, with what ``energy.joules_per_image`` needs in the details; or
+        without a value, the source "none" and the reason.
+    """
+    if counter is None:
+        counter = find_counter(plan.device)
+    if isinstance(counter, str):
+        return [Measurement("energy_j", "J", details={"source": "none", "reason": counter})]
+    model, images = make()
+    idle_w = _idle_watts(counter, clock, sleep)
+    passes = 0
+    with torch.inference_mode():
+        for _ in range(plan.warmup_runs):
+            _pass(model, images)
+        alive()
+        joules, start = counter.joules(), clock()
+        while passes == 0 or (clock() - start) * 1e-9 < _WINDOW_S:
+            _pass(model, images)
+            passes += 1
+        window_s = (clock() - start) * 1e-9
+        joules = counter.joules() - joules
+    details = {
+        "source": counter.source,
+        "window_s": window_s,
+        "passes": passes,
+        "images": passes * len(images),
+        "idle_w": idle_w,
+        "idle_joules": idle_w * window_s,
+    }
+    return [Measurement("energy_j", "J", (joules,), details=details)]
+
+
+def _pass(model: nn.Module, images: Tensor) -> None:
+    model(images)
+    if images.is_cuda:
+        torch.cuda.synchronize()  # or the window would end with passes still to come
+
+
+def _idle_watts(counter: Counter, clock: Clock, sleep: Sleep) -> float:
+    joules, start = counter.joules(), clock()
+    sleep(_WINDOW_S)
+    return (counter.joules() - joules) / ((clock() - start) * 1e-9)
+
+
+def _find_nvml() -> Counter | str:
+    import pynvml
+
+    try:
+        handle = environment.nvml_handle()
+        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+        return _Nvml(handle, f"NVML total energy counter of {pynvml.nvmlDeviceGetName(handle)}")
+    except pynvml.NVMLError as error:
+        return f"NVML gives no total energy of this GPU: {error}"
+
+
+def _find_rapl(powercap: Path) -> Counter | str:
+    # Zones on top only: those with a second number are part of a package. Of the others "psys" is the whole platform,
+    # packages included, and intel-rapl-mmio shows the packages a second time.
+    names = {zone: _line(zone / "name") for zone in sorted(powercap.glob("intel-rapl:*")) if zone.name.count(":") == 1}
+    packages = {zone: name for zone, name in names.items() if name.startswith("package")}
+    if not packages:
+        return f"{powercap} has no counter of a CPU package (RAPL); virtual machines have none as a rule"
+    ranges = {}
+    for zone in packages:
+        try:
+            _number(zone / "energy_uj")
+            ranges[zone] = _number(zone / "max_energy_range_uj")
+        except OSError as error:
+            return (
+                f"{error.filename} cannot be read ({error.strerror}): since 2020 Linux lets only root do so; "
+                f"`sudo chmod a+r {powercap}/intel-rapl:*/energy_uj` opens it until the next start"
+            )
+    return _Rapl(ranges, f"RAPL {', '.join(packages.values())}")
+
+
+def _line(path: Path) -> str:
+    return path.read_text(encoding="ascii").strip()
+
+
+def _number(path: Path) -> int:
+    return int(_line(path))

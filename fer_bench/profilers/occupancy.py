@@ -1,0 +1,210 @@
+"""Occupancy: what testing or training takes of the machine, sampled while it goes on.
+
+As in paper 004's tables 4 and 5: processor time of the process and of the whole machine in user and kernel mode, and
+resident memory. Between two samples lie whole passes, so that intervals are a little longer than asked for; each is
+written down as it was.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from fer_bench.plan import Plan
+from fer_bench.profilers.training import Trainer
+from fer_bench.records import Json, Measurement
+
+Clock = Callable[[], int]  # nanoseconds, monotonic
+Sleep = Callable[[float], None]
+Alive = Callable[[], None]  # tells the runner that this process is not hung
+
+_BESIDE_S = 1.0  # for how long the machine is looked at before the stage
+_BUSIEST = 3
+_LEAST_CORES = 0.01  # below it another process is not worth a name
+
+# The machine's seconds as the kernel counts them, in the groups that are told; guests are in user and nice already.
+_MACHINE: Mapping[str, tuple[str, ...]] = {
+    "machine_user_s": ("user", "nice"),
+    "machine_system_s": ("system", "irq", "softirq"),
+    "machine_idle_s": ("idle", "iowait"),
+    "machine_steal_s": ("steal",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Seconds of processor time so far, by metric, and the resident set now."""
+
+    seconds: Mapping[str, float]
+    rss_bytes: int
+
+
+Others = Mapping[tuple[int, float], tuple[str, float]]  # by process id and start, since ids are used again
+
+
+class Sampler(Protocol):
+    """Tells what this process and the machine have done so far."""
+
+    def sample(self) -> Sample: ...
+
+    def others(self) -> Others:
+        """Give the name and the processor seconds of every other process."""
+        ...
+
+
+@dataclass(slots=True)
+class System:
+    """The sampler of the system that we run on."""
+
+    process: psutil.Process = field(default_factory=psutil.Process)
+
+    def sample(self) -> Sample:
+        with self.process.oneshot():
+            own, memory = self.process.cpu_times(), self.process.memory_info()
+        machine = psutil.cpu_times()
+        seconds = {"process_user_s": own.user, "process_system_s": own.system}
+        for metric, names in _MACHINE.items():
+            seconds[metric] = sum(getattr(machine, name, 0.0) for name in names)
+        return Sample(seconds, memory.rss)
+
+    def others(self) -> Others:
+        found = {}
+        for process in psutil.process_iter(["pid", "create_time", "name", "cpu_times"]):
+            about, used = process.info, process.info["cpu_times"]
+            if about["pid"] != os.getpid() and used is not None:  # None: not ours to look at
+                found[about["pid"], about["create_time"]] = about["name"], used.user + used.system
+        return found
+
+
+def measure_occupancy(
+    make: Callable[[], tuple[nn.Module, Tensor]],
+    plan: Plan,
+    stage: str,
+    clock: Clock = time.perf_counter_ns,
+    sampler: Sampler | None = None,
+    sleep: Sleep = time.sleep,
+    alive: Alive = lambda: None,
+) -> list[Measurement]:
+    """Sample a stage for ``plan.sample_s`` seconds, about every ``plan.sample_every_s``, after its warm-up.
+
+    Args:
+        make: builds the network and its batch, (N, C, H, W), on the plan's device.
+        plan: the device, how long and how often, the warm-up and the optimiser.
+        stage: "testing": inference passes; "training": training steps.
+        clock: nanoseconds; tests pass their own.
+        sampler: tells what was used; likewise.
+        sleep: waits for so many seconds; likewise.
+        alive: called at each sample.
+
+    Returns:
+        One value an interval: ``<stage>.interval_s``, with what else is known in its details; the process's
+        ``process_user_s`` and ``process_system_s``; the machine's ``machine_user_s`` (nice included),
+        ``machine_system_s`` (interrupts included), ``machine_idle_s`` (waiting for disks included) and
+        ``machine_steal_s``; ``rss_bytes`` at the interval's end.
+    """
+    sampler = sampler if sampler is not None else System()
+    beside = _beside(clock, sampler, sleep)
+    model, images = make()
+    one, batch = _pass_of(stage, model, images, plan)
+    for _ in range(plan.warmup_runs):
+        one()
+    others = sampler.others()
+    sampling = _Sampling(clock, sampler, alive)
+    sampling.run(one, plan.sample_s, plan.sample_every_s)
+    details: dict[str, Json] = {
+        "cores": psutil.cpu_count(logical=True),
+        "memory_bytes": psutil.virtual_memory().total,
+        "device": plan.device,
+        "batch_size": batch,
+        "passes": sampling.passes,
+        "images": sampling.passes * batch,
+        "beside": beside,
+        "busiest_others": _busiest(others, sampler.others(), sum(sampling.intervals)),
+    }
+    return [
+        Measurement(f"{stage}.interval_s", "s", tuple(sampling.intervals), details=details),
+        *(
+            Measurement(f"{stage}.{metric}", "s", tuple(seconds[metric] for seconds in sampling.seconds))
+            for metric in ("process_user_s", "process_system_s", *_MACHINE)
+        ),
+        Measurement(f"{stage}.rss_bytes", "bytes", tuple(sampling.rss)),
+    ]
+
+
+def _pass_of(stage: str, model: nn.Module, images: Tensor, plan: Plan) -> tuple[Callable[[], None], int]:
+    """Give what a pass of a stage does, and how many images it takes."""
+    # What is launched on a GPU is waited for, as by a program that reads its result or its loss.
+    wait: Callable[[], None] = torch.cuda.synchronize if images.is_cuda else lambda: None
+    if stage == "training":
+        trainer = Trainer(model, images, plan)
+
+        def step() -> None:
+            trainer.step()
+            wait()
+
+        return step, len(trainer.images)
+
+    def test() -> None:
+        with torch.inference_mode():
+            model(images)
+        wait()
+
+    return test, len(images)
+
+
+@dataclass(slots=True)
+class _Sampling:
+    """Passes, and what was used between samples."""
+
+    clock: Clock
+    sampler: Sampler
+    alive: Alive
+    passes: int = 0
+    intervals: list[float] = field(default_factory=list)
+    seconds: list[Mapping[str, float]] = field(default_factory=list)
+    rss: list[int] = field(default_factory=list)
+
+    def run(self, one: Callable[[], None], for_s: float, every_s: float) -> None:
+        last = start = self.clock()
+        before = self.sampler.sample()
+        while (last - start) * 1e-9 < for_s:
+            one()
+            self.passes += 1
+            now = self.clock()
+            if (now - last) * 1e-9 >= every_s or (now - start) * 1e-9 >= for_s:
+                after = self.sampler.sample()
+                self.intervals.append((now - last) * 1e-9)
+                self.seconds.append(_difference(before.seconds, after.seconds))
+                self.rss.append(after.rss_bytes)
+                before, last = after, now
+                self.alive()
+
+
+def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    return {name: after[name] - before[name] for name in after}
+
+
+def _beside(clock: Clock, sampler: Sampler, sleep: Sleep) -> dict[str, float]:
+    """Give which share of the machine others keep busy while this process sleeps."""
+    before, start = sampler.sample(), clock()
+    sleep(_BESIDE_S)
+    used = _difference(before.seconds, sampler.sample().seconds)
+    all_s = sum(used[metric] for metric in _MACHINE)
+    elapsed = (clock() - start) * 1e-9
+    return {
+        "user_share": used["machine_user_s"] / all_s if all_s else 0.0,
+        "system_share": used["machine_system_s"] / all_s if all_s else 0.0,
+        "seconds": elapsed,
+    }
+
+
+def _busiest(before: Others, after: Others, elapsed: float) -> list[Json]:
+    """Name the other processes that took most, with the cores that each kept busy; one that ended is not known."""
+    cores = [(name, (used - before.get(key, ("", 0.0))[1]) / elapsed) for key, (name, used) in after.items()]
+    busy = sorted((process for process in cores if process[1] > _LEAST_CORES), key=lambda process: -process[1])
+    return [list(process) for process in busy[:_BUSIEST]]

@@ -1,0 +1,250 @@
+"""Training: seconds of a step and of its parts, and the peak of memory of some steps.
+
+A step is zero_grad, forward pass with loss, backward pass and the optimiser's update. On the CPU the clock is read
+between the parts; on CUDA events are recorded there, so that the parts are times of the device, and the host waits once
+after each step.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fer_bench.errors import FerBenchError
+from fer_bench.plan import Plan
+from fer_bench.profilers.memory import measure_peaks
+from fer_bench.records import Json, Measurement
+
+Clock = Callable[[], int]  # nanoseconds, monotonic
+Alive = Callable[[], None]  # tells the runner that this process is not hung
+Make = Callable[[], tuple[nn.Module, Tensor]]
+
+_LEAST_BATCH = 2  # batch norm on a map of 1x1 has no variance over one image
+_MEMORY_STEPS = 3  # the first makes the optimiser's state, the second has gradients beside it, the third shows no more
+_ALIVE_EVERY_S = 5.0  # of steps; a time limit is at least a few times that
+
+_PARTS = ("forward", "backward", "optimizer")
+
+# The settings that most tutorials train these networks with; they do not change the time of a step.
+_OPTIMIZERS: Mapping[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=1e-3),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9),
+}
+
+
+class Trainer:
+    """A network in training, step by step, always on the same batch.
+
+    Args:
+        model: the network; it is put into training mode.
+        images: the batch, (N, C, H, W); a single image is taken twice.
+        plan: the optimiser, the precision and the seed of the labels.
+
+    Raises:
+        FerBenchError: the network has no parameter to train.
+    """
+
+    def __init__(self, model: nn.Module, images: Tensor, plan: Plan) -> None:
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not parameters:
+            raise FerBenchError("the network has no parameter that requires a gradient: there is nothing to train")
+        self.model = model.train()
+        self.images = images if len(images) >= _LEAST_BATCH else torch.cat([images] * _LEAST_BATCH)
+        self.optimizer = _OPTIMIZERS[plan.optimizer](parameters)
+        self.loss_kind = ""
+        self.loss = torch.tensor(0.0)
+        self._seed = plan.seed
+        self._labels: Tensor | None = None
+        # Gradients in float16 vanish unless the loss is scaled up; the CPU's autocast has no such step.
+        self._scaler = torch.amp.GradScaler("cuda", enabled=plan.precision == "fp16" and images.is_cuda)
+
+    def step(self, mark: Callable[[], None] = lambda: None) -> None:
+        """Make a step; ``mark`` is called before it and after zero_grad, forward, backward and update."""
+        mark()
+        self.optimizer.zero_grad(set_to_none=True)
+        # An autocast around many steps, such as the worker's, would go on using the weights that it has cast once.
+        torch.clear_autocast_cache()
+        mark()
+        loss = self._loss_of(self.model(self.images))
+        mark()
+        with torch.autocast(self.images.device.type, enabled=False):  # backward follows the types that forward had
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            mark()
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+        mark()
+        self.loss = loss.detach()
+
+    def told(self) -> dict[str, Json]:
+        """Tell what was trained, and by what."""
+        return {
+            "batch_size": len(self.images),
+            "optimizer": type(self.optimizer).__name__,
+            "loss": self.loss_kind,
+            "loss_scaled": self._scaler.is_enabled(),
+        }
+
+    def _loss_of(self, outputs: object) -> Tensor:
+        """Give cross entropy with random labels for class scores, or the sum of the outputs' mean squares."""
+        if isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.dim() == 2 and outputs.shape[1] > 1:
+            self.loss_kind = "cross entropy"
+            return F.cross_entropy(outputs, self._labels_for(outputs))
+        squares = [output.float().square().mean() for output in _floating(outputs)]
+        if not squares:
+            raise FerBenchError("the network gives no output of floating-point numbers: there is nothing to train by")
+        self.loss_kind = "mean square of the outputs"
+        return torch.stack(squares).sum()
+
+    def _labels_for(self, scores: Tensor) -> Tensor:
+        if self._labels is None:
+            drawn = torch.Generator().manual_seed(self._seed)
+            self._labels = torch.randint(scores.shape[1], (len(scores),), generator=drawn).to(scores.device)
+        return self._labels
+
+
+def measure_training(
+    make: Make, plan: Plan, clock: Clock = time.perf_counter_ns, alive: Alive = lambda: None
+) -> list[Measurement]:
+    """Time training steps, ``plan.warmup_runs`` of them apart as warm-up.
+
+    Then come ``plan.runs`` steps and ``plan.min_time_s`` seconds, or ``plan.max_time_s`` if that is over first.
+
+    Args:
+        make: builds the network and its batch, (N, C, H, W), on the plan's device.
+        plan: how often and how long, the optimiser, the precision.
+        clock: nanoseconds; tests pass their own.
+        alive: called every few seconds, between steps.
+
+    Returns:
+        ``training_step_s`` and, of the same steps, ``training_forward_s``, ``training_backward_s`` and
+        ``training_optimizer_s``. The step's time has zero_grad in it, which is in none of the parts.
+    """
+    model, images = make()
+    trainer = Trainer(model, images, plan)
+    watch = _DeviceWatch() if images.is_cuda else _HostWatch(clock)
+    warmup = [_timed_step(trainer, watch) for _ in range(plan.warmup_runs)]
+    steps, stopped_by = _until_enough(plan, lambda: _timed_step(trainer, watch), alive)
+    told = trainer.told() | {"clock": watch.name, "stopped_by": stopped_by}
+    warnings = _doubts(trainer.loss, plan.warmup_runs + len(steps))
+    return [
+        Measurement(
+            f"training_{part}_s",
+            "s",
+            tuple(step[part] for step in steps),
+            details={**told, "warmup_s": [step[part] for step in warmup]},
+            warnings=warnings if part == "step" else (),
+        )
+        for part in ("step", *_PARTS)
+    ]
+
+
+def measure_training_memory(make: Make, plan: Plan) -> list[Measurement]:
+    """Measure the peak above the idle process of building a network and training it for three steps.
+
+    Weights, gradients, the optimiser's state, what forward keeps for backward, and what the libraries load to run them.
+
+    Args:
+        make: builds the network and its batch, (N, C, H, W), on the plan's device.
+        plan: the device, the optimiser, the precision.
+
+    Returns:
+        What ``measure_memory`` gives, with ``training_`` before the names.
+    """
+    told: dict[str, Json] = {"steps": _MEMORY_STEPS}
+
+    def steps() -> object:
+        trainer = Trainer(*make(), plan)
+        for _ in range(_MEMORY_STEPS):
+            trainer.step()
+        told.update(trainer.told())
+        return trainer
+
+    return measure_peaks(steps, plan.device, "training_", told)
+
+
+class _Watch(Protocol):
+    """Is asked to mark moments, then for the seconds from each to the next."""
+
+    name: str
+
+    def mark(self) -> None: ...
+    def seconds(self) -> list[float]: ...
+
+
+class _HostWatch:
+    def __init__(self, clock: Clock) -> None:
+        self.name = "perf_counter_ns"
+        self._clock, self._marks = clock, list[int]()
+
+    def mark(self) -> None:
+        self._marks.append(self._clock())
+
+    def seconds(self) -> list[float]:
+        marks, self._marks = self._marks, []
+        return [(after - before) * 1e-9 for before, after in itertools.pairwise(marks)]
+
+
+class _DeviceWatch:
+    def __init__(self) -> None:
+        self.name = "CUDA events"
+        self._marks: list[torch.cuda.Event] = []
+
+    def mark(self) -> None:
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        self._marks.append(event)
+
+    def seconds(self) -> list[float]:
+        marks, self._marks = self._marks, []
+        marks[-1].synchronize()
+        pairs = itertools.pairwise(marks)
+        return [float(before.elapsed_time(after)) * 1e-3 for before, after in pairs]  # PyTorch gives milliseconds
+
+
+def _timed_step(trainer: Trainer, watch: _Watch) -> dict[str, float]:
+    """Make a step and give the seconds of it and of its parts."""
+    trainer.step(watch.mark)
+    zero_grad, *parts = watch.seconds()
+    return {"step": zero_grad + sum(parts), **dict(zip(_PARTS, parts, strict=True))}
+
+
+def _until_enough(plan: Plan, step: Callable[[], dict[str, float]], alive: Alive) -> tuple[list[dict[str, float]], str]:
+    """Make steps until there are enough, at least one; tell what ended them."""
+    steps: list[dict[str, float]] = []
+    elapsed = told_at = 0.0
+    while True:
+        steps.append(step())
+        elapsed += steps[-1]["step"]
+        if len(steps) >= plan.runs and elapsed >= plan.min_time_s:
+            return steps, "runs"
+        if plan.max_time_s is not None and elapsed >= plan.max_time_s:
+            return steps, "time cap" if len(steps) < plan.runs else "runs"
+        if elapsed - told_at > _ALIVE_EVERY_S:
+            alive()
+            told_at = elapsed
+
+
+def _floating(outputs: object) -> Iterator[Tensor]:
+    """Give the floating-point tensors among what a network returns, however nested."""
+    if isinstance(outputs, Tensor):
+        if outputs.is_floating_point():
+            yield outputs
+    elif isinstance(outputs, Mapping):
+        for output in outputs.values():
+            yield from _floating(output)
+    elif isinstance(outputs, tuple | list):
+        for output in outputs:
+            yield from _floating(output)
+
+
+def _doubts(loss: Tensor, steps: int) -> tuple[str, ...]:
+    if bool(loss.isfinite()):
+        return ()
+    return (
+        f"the loss was not finite after {steps} steps: arithmetic on NaN and infinity may take another time; "
+        "try another seed or precision",
+    )

@@ -1,0 +1,136 @@
+"""What the tables of a run share: columns, rows' heads, conditions, notes."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from fer_bench import stability, units
+from fer_bench.records import Environment, Json, Result
+from fer_bench.table import Column, Table
+from fer_bench.tables import write_shape
+
+Row = dict[str, Json]
+
+# Settings of a plan that stand in the caption where all rows share them, and in a column of their own where not.
+_SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "protocol": ("Protocol", str),
+    "device": ("Device", str),
+    "batch_size": ("Batch", str),
+    "threads": ("Threads", str),
+    "precision": ("Precision", str),
+    "layout": ("Layout", str),
+    "mode": ("Mode", str),
+    "alloc": ("Allocator", str),
+}
+
+NETWORK = Column("name", "Network", align="left")
+INPUT = Column("input_shape", "Input", write_shape)
+PARAMETERS = Column("parameters", "Parameters", lambda n: units.scaled(n, 4))
+LATENCY = Column("latency_s", "Latency (ms)", units.milliseconds)
+
+
+def write_interval(ends: Sequence[float]) -> str:
+    """Write the ends of an interval of seconds, in milliseconds."""
+    return "-".join(units.milliseconds(end) for end in ends)
+
+
+INTERVAL = Column("interval_s", "95 % interval (ms)", write_interval)
+
+
+def failures(result: Result) -> list[str]:
+    """Say what could not be measured, a reason once."""
+    reasons: dict[str, list[str]] = {}
+    for measurement in result.measurements:
+        if measurement.failure:
+            reasons.setdefault(measurement.failure, []).append(measurement.metric)
+    return [f"Failed ({', '.join(dict.fromkeys(metrics))}): {reason}" for reason, metrics in reasons.items()]
+
+
+def make_table(
+    title: str,
+    columns: Iterable[Column],
+    rows: Sequence[Row],
+    caption: str,
+    notes: Sequence[tuple[str, ...]] = (),
+) -> Table:
+    """Make a table without the columns that no row has a value for, the first two aside."""
+    kept = [c for place, c in enumerate(columns) if place < 2 or any(row.get(c.key) is not None for row in rows)]
+    return Table(title, tuple(kept), tuple(rows), caption, tuple(notes))
+
+
+def head(result: Result) -> Row:
+    """Give what every row begins with: which network, and the plan's settings."""
+    plan = result.plan
+    row: Row = {key: plan.get(key) for key in _SETTINGS}
+    if result.environment is not None:
+        row["threads"] = result.environment.threads
+    return row | {
+        "name": result.subject.name,
+        "input_shape": result.subject.input_shape,
+        "parameters": result.value("parameters.trainable"),
+    }
+
+
+def varying(results: Sequence[Result]) -> list[Column]:
+    """Give a column for each setting in which the rows differ."""
+    rows = [head(result) for result in results]
+    return [
+        Column(key, heading, write)
+        for key, (heading, write) in _SETTINGS.items()
+        if len({row[key] for row in rows if row[key] is not None}) > 1
+    ]
+
+
+def ends(taken: stability.Latency) -> tuple[float, float] | None:
+    """Give the ends of the interval, or None where there is none. No time is below 0, whatever Student says."""
+    return (max(0.0, taken.interval.low), taken.interval.high) if taken.interval is not None else None
+
+
+def mean(result: Result, metric: str) -> float | None:
+    """Give the mean of a metric over all passes of all processes."""
+    values = [value for sample in result.samples(metric) for value in sample]
+    return sum(values) / len(values) if values else None
+
+
+def exempt(result: Result) -> list[str]:
+    """Say why a network was measured at another size than the protocol's."""
+    why = result.subject.exempt
+    return [f"Exempt from the protocol's size, measured at its own: {why}."] if why else []
+
+
+def warnings_of(result: Result, prefix: str = "") -> list[str]:
+    """Give what the profilers warned of, of metrics whose name begins so."""
+    found = (m for m in result.measurements if m.metric.startswith(prefix))
+    return list(dict.fromkeys(f"{m.metric}: {text}." for m in found for text in m.warnings))
+
+
+def asked(results: Sequence[Result], *metrics: str) -> list[Result]:
+    """Give the results whose plan asks for one of the metrics; a plan of schema 1 asked for latency and memory."""
+    return [result for result in results if set(metrics) & set(result.plan.get("metrics", ("latency", "memory")))]
+
+
+def conditions(results: Sequence[Result]) -> str:
+    """Say once what rows share; a table of rows from several environments or plans says each."""
+    lines: dict[str, None] = {}
+    for result in results:
+        where, plan = result.environment, result.plan
+        if where is None:
+            continue
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
+        settings = [
+            f"Protocol {plan['protocol']}: batch {plan['batch_size']}",
+            _precision(plan, where),
+            *(plan[key] for key in ("layout", "mode") if plan.get(key, "") not in ("", "nchw", "eager")),
+            f"{where.device} ({where.device_name})",
+            f"{where.threads} thread{'s' if where.threads > 1 else ''}{' pinned' if plan.get('pin') else ''}",
+            f"allocator: {where.allocator}",
+        ]
+        lines[f"{', '.join(settings)}; {where.os}, Python {where.python}, {versions}."] = None
+    return " ".join(lines)
+
+
+def _precision(plan: Mapping[str, Json], where: Environment) -> str:
+    name = plan.get("precision", "default")
+    if name in ("bf16", "fp16"):
+        return f"autocast to {name}"
+    rounded = [what for what in ("convolutions", "matrix products") if where.gpu.get(f"tf32_{what.replace(' ', '_')}")]
+    return f"float32 (TF32 in {' and '.join(rounded)})" if rounded else "float32"

@@ -1,0 +1,96 @@
+"""What holds a network up: arithmetic, memory traffic, or the overhead of starting its operators. Pure functions.
+
+The roofline model (Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore
+architectures", CACM 52(4), 2009) with one roof of memory for each size of data, since a small network lives in the
+caches (Ilic, Pratas and Sousa, "Cache-aware Roofline model: Upgrading the loft", IEEE Computer Architecture Letters
+13(1), 2014), applied operator by operator. The roofs are measured by ``profilers.roofline``.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fer_bench.records import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """Where the time of a pass goes by the model, and which share of the attainable it reaches.
+
+    Attributes:
+        bound: "arithmetic", "memory" or "overhead": the largest of the three times.
+        arithmetic_s: of the operators whose arithmetic takes longer than their traffic, at the attainable rate.
+        memory_s: of the other operators: their traffic at the rate of a copy of the same size.
+        overhead_s: what the latency has beyond both. It is 0 where the two are longer than the latency: then the
+            network is faster than the model knows, by Winograd's convolution or fused operators perhaps.
+        share_of_peak: multiply-accumulates a second over the attainable ones; may exceed 1 for the same reason.
+        bytes_per_s: inputs, outputs and weights of all operators over the latency.
+        share_of_copy: ``bytes_per_s`` over the rate of the largest copy; above 1 where the caches serve.
+        modelled_share: arithmetic and memory time over the latency; above 1 the model is too pessimistic.
+    """
+
+    bound: str
+    arithmetic_s: float
+    memory_s: float
+    overhead_s: float
+    share_of_peak: float
+    bytes_per_s: float
+    share_of_copy: float
+    modelled_share: float
+
+
+def classify(
+    latency_s: float,
+    operator_macs: Sequence[float],
+    operator_bytes: Sequence[float],
+    attainable: Mapping[str, Json],
+) -> Roofline:
+    """Tell where the time of a pass goes.
+
+    Args:
+        latency_s: of a pass of the whole batch.
+        operator_macs: multiply-accumulates of each operator that is dispatched, for the whole batch.
+        operator_bytes: what each moves, in the same order: inputs, outputs and weights.
+        attainable: what ``profilers.roofline.measure_attainable`` measured.
+    """
+    peak, curve = attainable["macs_per_s"], attainable["copy_bytes_per_s"]
+    arithmetic_s = memory_s = 0.0
+    for macs, moved in zip(operator_macs, operator_bytes, strict=True):
+        computing, moving = macs / peak, moved / rate(curve, moved)
+        if computing > moving:
+            arithmetic_s += computing
+        else:
+            memory_s += moving
+    times = {
+        "arithmetic": arithmetic_s,
+        "memory": memory_s,
+        "overhead": max(0.0, latency_s - arithmetic_s - memory_s),
+    }
+    bytes_per_s = sum(operator_bytes) / latency_s
+    return Roofline(
+        bound=max(times, key=lambda kind: times[kind]),
+        arithmetic_s=arithmetic_s,
+        memory_s=memory_s,
+        overhead_s=times["overhead"],
+        share_of_peak=sum(operator_macs) / latency_s / peak,
+        bytes_per_s=bytes_per_s,
+        share_of_copy=bytes_per_s / curve[-1][1],
+        modelled_share=(arithmetic_s + memory_s) / latency_s,
+    )
+
+
+def rate(curve: Sequence[Sequence[float]], size: float) -> float:
+    """Give the bytes a second of a copy that moves so many bytes.
+
+    Between two measured sizes it is interpolated linearly over the size's logarithm; beyond the ends it is theirs.
+
+    Args:
+        curve: (bytes, bytes a second), by ascending bytes.
+        size: bytes moved, read and written.
+    """
+    for (low, slow), (high, fast) in itertools.pairwise(curve):
+        if size < high:
+            place = max(0.0, math.log(size / low) / math.log(high / low)) if size > low else 0.0
+            return slow + place * (fast - slow)
+    return curve[-1][1]

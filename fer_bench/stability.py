@@ -1,0 +1,282 @@
+"""How far a latency can be trusted: what tables print of it, and a closed list of warnings, each with its cure.
+
+All of it follows from a result as stored; records of earlier versions say less, and nothing is concluded from silence.
+"""
+
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from fer_bench import stats, units
+from fer_bench.records import Json, Measurement, Result
+
+LATENCY = "latency_s"
+
+# Below this an image is processed in real time: a frame of 24 a second, cut to whole milliseconds (paper 001, III.D).
+REAL_TIME_S = 0.041
+
+# Cores that other programs kept busy on average. A quiet machine's own housekeeping takes some hundredths; a tenth on
+# the core of the passes is 10 % of the time.
+OTHERS_CORES = 0.1
+# Involuntary context switches a run. Undisturbed processes had at most 0.8, disturbed ones 3.5 and their times doubled.
+SWITCHES_PER_RUN = 1.0
+# And a second: housekeeping takes a core some times a second, which adds up over a long pass; undisturbed processes had
+# at most 60 a second, disturbed ones 270.
+SWITCHES_PER_S = 100.0
+# Page faults a run. An allocator that keeps its memory has none to a few; one that gives it back has 1,500 and more.
+FAULTS_PER_RUN = 100.0
+# What a page fault takes, in seconds: the kernel's part, zeroing the page included, was 1.9 to 3.0 us.
+FAULT_S = 2e-6
+# Share of the latency that page faults may take.
+FAULTS_SHARE = 0.01
+# Relative change of a GPU's clock from before the passes to after them; one step of the clock is about 1 %.
+CLOCK_CHANGE = 0.05
+
+
+class Trouble(Enum):
+    """What may mislead about a latency; the value is the cure."""
+
+    OTHER_LOAD = "stop other programs, or measure when the machine is idle"
+    WAITING_FOR_CORES = "stop other programs, or ask for no more --threads than there are idle cores"
+    CPU_THROTTLED = "better cooling, a pause before measuring, or a lower fixed clock"
+    GPU_THROTTLED = "better cooling or a higher power limit, or a lower fixed clock (nvidia-smi --lock-gpu-clocks)"
+    FEW_PROCESSES = "--processes 5 or --protocol edge"
+    FAULTS = "--alloc keep, or MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_MAX_=0 in the environment"
+    FAULTS_OF_JEMALLOC = "MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1 in the environment"
+    FAULTS_THOUGH_KEPT = "an allocator that can keep its memory, such as glibc's own (with no LD_PRELOAD)"
+    TWO_MODES = "look for page faults and other load above all; else report both modes, since a median is one by chance"
+    DRIFT = "measure when the machine is warm and idle, or fix its clock (governor, nvidia-smi --lock-gpu-clocks)"
+    CLOCK_CHANGED = "fix the GPU's clock (nvidia-smi --lock-gpu-clocks), or more warmup_runs in the protocol"
+    NOT_CONVERGED = "more --processes and budget_s in the protocol, or a quieter machine"
+    TIME_CAP = "a longer --max-time, or fewer --runs"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """What tables print of a time per pass; seconds.
+
+    Attributes:
+        estimate_s: of the whole batch: the mean of the processes' medians.
+        interval: around it, over processes in this session; None for one process.
+        p90_s: below which 90 % of all runs of all processes lie.
+        p99_s: likewise 99 %.
+        spread: standard deviation between processes, as a share; None for one process.
+        processes: that were measured and did not fail.
+        runs: of all processes together.
+        per_image_s: the estimate by images.
+        images_per_s: images by the estimate.
+        mean_s: mean of the first process's runs, as paper 001 has it.
+        real_time: an image takes less than ``REAL_TIME_S``; None for other batches than 1, whose images wait for each
+            other.
+        converged: the interval is as narrow as the plan wants; None where it wants nothing.
+    """
+
+    estimate_s: float
+    interval: stats.Interval | None
+    p90_s: float
+    p99_s: float
+    spread: float | None
+    processes: int
+    runs: int
+    per_image_s: float
+    images_per_s: float
+    mean_s: float
+    real_time: bool | None
+    converged: bool | None
+
+
+def summary(result: Result, metric: str = LATENCY) -> Latency | None:
+    """Give what tables print of a metric in seconds, or None where it was not measured or failed."""
+    samples = result.samples(metric)
+    medians = [stats.median(sample) for sample in samples]
+    if not medians or stats.estimate(medians) <= 0:  # 0: a clock that did not move has measured nothing
+        return None
+    pooled = [value for sample in samples for value in sample]
+    estimate, batch = stats.estimate(medians), result.plan.get("batch_size", 1)
+    found = stats.interval(medians, result.plan.get("pilot_processes", 0))
+    share = result.plan.get("interval_share")
+    return Latency(
+        estimate_s=estimate,
+        interval=found,
+        p90_s=stats.quantile(pooled, 0.90),
+        p99_s=stats.quantile(pooled, 0.99),
+        spread=stats.spread(medians),
+        processes=len(samples),
+        runs=len(pooled),
+        per_image_s=estimate / batch,
+        images_per_s=batch / estimate,
+        mean_s=statistics.fmean(samples[0]),
+        real_time=estimate < REAL_TIME_S if batch == 1 else None,
+        converged=None if share is None else stats.converged(found, share),
+    )
+
+
+def median_of(result: Result, metric: str) -> float | None:
+    """Give the mean of the processes' medians of any metric, or None where it was not measured or failed."""
+    samples = result.samples(metric)
+    return stats.estimate([stats.median(sample) for sample in samples]) if samples else None
+
+
+def warnings(result: Result) -> list[str]:
+    """Say what may mislead about the latency, with its numbers and its cure; nothing where none was measured."""
+    return [f"{seen}; cure: {trouble.value}" for trouble, seen in troubles(result)]
+
+
+def troubles(result: Result) -> list[tuple[Trouble, str]]:
+    """Give what may mislead about the latency, each with what was seen, in the order of ``Trouble``."""
+    taken = summary(result)
+    if taken is None:
+        return []
+    processes = tuple(m for m in result.measurements if m.metric == LATENCY and m.values)
+    seen = _Seen(result, taken, processes)
+    return [found for check in _CHECKS for found in check(seen)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A result, what tables print of its latency, and the latency of each process."""
+
+    result: Result
+    taken: Latency
+    processes: tuple[Measurement, ...]
+
+    def numbers(self, detail: str) -> list[float]:
+        """Give a detail of each process; one that does not tell it counts as 0."""
+        return [measurement.details.get(detail) or 0 for measurement in self.processes]
+
+    def among(self, hits: int) -> str:
+        """Say in how many of the processes: nothing where there is one only."""
+        return f" in {hits} of {len(self.processes)} processes" if len(self.processes) > 1 else ""
+
+
+_Found = Iterator[tuple[Trouble, str]]
+
+
+def _other_load(seen: _Seen) -> _Found:
+    busy = seen.numbers("others_cores")
+    if hits := _above(OTHERS_CORES, busy):
+        text = f"other load: other programs kept up to {units.significant(max(busy), 2)} cores busy during the passes"
+        yield Trouble.OTHER_LOAD, text + seen.among(hits)
+    switches = [statistics.fmean(sample) for sample in seen.result.samples("involuntary_switches")]
+    if hits := _above(max(SWITCHES_PER_RUN, SWITCHES_PER_S * seen.taken.estimate_s), switches):
+        text = f"other load: a pass had to give up its core up to {units.significant(max(switches), 2)} times a run"
+        yield Trouble.WAITING_FOR_CORES, text + seen.among(hits)
+
+
+def _throttling(seen: _Seen) -> _Found:
+    events = seen.numbers("throttle_events")
+    if hits := _above(0, events):
+        text = f"throttling: the CPU lowered its clock for its temperature {sum(events):.0f} times"
+        yield Trouble.CPU_THROTTLED, text + seen.among(hits)
+    reasons = [_reasons(measurement) for measurement in seen.processes]
+    if hits := sum(map(bool, reasons)):
+        named = ", ".join(dict.fromkeys(reason for of_one in reasons for reason in of_one))
+        yield Trouble.GPU_THROTTLED, f"throttling: the GPU's clock was held down ({named})" + seen.among(hits)
+
+
+def _reasons(measurement: Measurement) -> list[str]:
+    return [
+        str(reason)
+        for detail in ("gpu_before", "gpu_after")
+        for reason in _state(measurement, detail).get("throttle_reasons") or ()
+    ]
+
+
+def _few_processes(seen: _Seen) -> _Found:
+    if seen.taken.processes == 1:
+        text = "too few processes: one process tells nothing about the next, which differs by several percent"
+        yield Trouble.FEW_PROCESSES, text
+
+
+def _faults(seen: _Seen) -> _Found:
+    if seen.result.plan.get("device") == "cuda":
+        return  # the host's page faults lie outside what events on the device measure
+    per_run = [statistics.fmean(sample) for sample in seen.result.samples("minor_faults")]
+    enough = min(FAULTS_PER_RUN, FAULTS_SHARE * seen.taken.estimate_s / FAULT_S)
+    if not (hits := _above(enough, per_run)):
+        return
+    cost_s = max(per_run) * FAULT_S
+    text = (
+        f"page faults: up to {units.significant(max(per_run), 3)} a run, about {units.milliseconds(cost_s, 2)} ms of "
+        f"{units.milliseconds(seen.taken.estimate_s)} ms{seen.among(hits)}; the allocator gives memory back to the "
+        "kernel on every pass, and how much differs between processes"
+    )
+    where = seen.result.environment
+    if where is not None and "jemalloc" in str(where.malloc_settings.get("LD_PRELOAD", "")):
+        yield Trouble.FAULTS_OF_JEMALLOC, text
+    elif seen.result.plan.get("alloc") == "keep":
+        yield Trouble.FAULTS_THOUGH_KEPT, text
+    else:
+        yield Trouble.FAULTS, text
+
+
+def _two_modes(seen: _Seen) -> _Found:
+    found = [modes for measurement in seen.processes if (modes := stats.modes(measurement.values)) is not None]
+    if found:
+        yield Trouble.TWO_MODES, f"two modes: runs take {_both(found[0])}{seen.among(len(found))}"
+    if between := stats.modes([stats.median(measurement.values) for measurement in seen.processes]):
+        yield Trouble.TWO_MODES, f"two modes: processes take {_both(between)}"
+
+
+def _both(modes: tuple[float, float]) -> str:
+    return " or ".join(f"{units.milliseconds(mode)} ms" for mode in modes)
+
+
+def _drift(seen: _Seen) -> _Found:
+    drifts = [stats.drift(measurement.values) for measurement in seen.processes]
+    if hits := _above(stats.DRIFT, map(abs, drifts)):
+        text = f"drift: from the first third of the runs to the last the time changed by {max(drifts, key=abs):+.0%}"
+        yield Trouble.DRIFT, text.replace("%", " %") + seen.among(hits)
+    clocks = [change for measurement in seen.processes if (change := _clock_change(measurement)) is not None]
+    if hits := _above(CLOCK_CHANGE, map(abs, clocks)):
+        text = f"drift: the GPU's clock changed by {max(clocks, key=abs):+.0%} during the passes"
+        yield Trouble.CLOCK_CHANGED, text.replace("%", " %") + seen.among(hits)
+
+
+def _clock_change(measurement: Measurement) -> float | None:
+    before, after = (_state(measurement, detail).get("sm_clock_hz") for detail in ("gpu_before", "gpu_after"))
+    return after / before - 1 if before and after else None
+
+
+def _not_converged(seen: _Seen) -> _Found:
+    taken, share = seen.taken, seen.result.plan.get("interval_share")
+    if share is None or taken.interval is None or taken.converged:
+        return
+    reached = (taken.interval.high - taken.interval.low) / 2 / taken.estimate_s
+    yield (
+        Trouble.NOT_CONVERGED,
+        f"not converged: the 95 % interval is +-{units.percent(reached, 2)} after {taken.processes} processes, and "
+        f"+-{units.percent(share, 2)} was wanted, which takes about {taken.processes * (reached / share) ** 2:.0f}",
+    )
+
+
+def _time_cap(seen: _Seen) -> _Found:
+    capped = [len(m.values) for m in seen.processes if m.details.get("stopped_by") == "time cap"]
+    if capped:
+        few, cap = min(capped), seen.result.plan.get("max_time_s")
+        after = f" of {cap:g} s" if cap is not None else ""
+        wanted = f" of the {seen.result.plan['runs']} runs wanted" if "runs" in seen.result.plan else " runs"
+        yield Trouble.TIME_CAP, f"few runs: the time cap{after} came after {few}{wanted}{seen.among(len(capped))}"
+
+
+_CHECKS: Sequence[Callable[[_Seen], _Found]] = (
+    _other_load,
+    _throttling,
+    _few_processes,
+    _faults,
+    _two_modes,
+    _drift,
+    _not_converged,
+    _time_cap,
+)
+
+
+def _above(threshold: float, values: Iterable[float]) -> int:
+    """Count the values above a threshold."""
+    return sum(value > threshold for value in values)
+
+
+def _state(measurement: Measurement, detail: str) -> Mapping[str, Json]:
+    """Give what is known of the GPU before or after the passes."""
+    return measurement.details.get(detail) or {}

@@ -1,0 +1,302 @@
+"""The tables of a store, and its database: opened, brought up to date, written to by one process at a time.
+
+Only ``store`` imports this, and only where it opens a store: importing SQLAlchemy takes long.
+
+Database history (``DATABASE_VERSION``):
+    1  2026-11: first form.
+"""
+
+import json
+import os.path
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from fer_bench.errors import StoreError, brief
+
+DATABASE_VERSION = 1
+WAIT_S = 30.0  # for another process's transaction, which takes milliseconds, and for a server's answer to a connection
+# PostgreSQL's lock of whoever writes to a store: any number that other programs will hardly use.
+_WRITERS_LOCK = 0x0FE2_BE7C
+_UPGRADES: Mapping[int, Callable[[Connection], None]] = {}  # from each version to the next
+
+
+class Database:
+    """An open database. Its tables are attributes, so that ``store`` need not import SQLAlchemy to name them.
+
+    A connection lives as long as its transaction: none is idle while networks are measured for hours, where a firewall
+    may cut it, and none is inherited by a forked process, which SQLite forbids.
+
+    Attributes:
+        shown: the URL or path as it was given, without its password.
+    """
+
+    metadata = sa.MetaData()
+    schema_info = sa.Table("schema_info", metadata, sa.Column("version", sa.Integer, nullable=False))
+    runs = sa.Table(
+        "runs",
+        metadata,
+        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("started_at", sa.Text, nullable=False),
+        sa.Column("finished_at", sa.Text),
+        sa.Column("fingerprint", sa.Text, nullable=False),
+        sa.Column("title", sa.Text, nullable=False),
+        sa.Column("holder", sa.JSON(none_as_null=True)),
+    )
+    environments = sa.Table(
+        "environments", metadata, sa.Column("id", sa.Text, primary_key=True), sa.Column("data", sa.JSON, nullable=False)
+    )
+    results = sa.Table(
+        "results",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("run_id", sa.ForeignKey(runs.c.id, ondelete="CASCADE"), nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("started_at", sa.Text, nullable=False),
+        sa.Column("wall_s", sa.Double, nullable=False),
+        sa.Column("passes_s", sa.Double, nullable=False),
+        sa.Column("schema_version", sa.Integer, nullable=False),  # of records: what ``Result.of`` brings up to date
+        sa.Column("subject", sa.JSON, nullable=False),
+        sa.Column("plan", sa.JSON, nullable=False),
+        sa.Column("environment_id", sa.ForeignKey(environments.c.id), index=True),
+        sa.UniqueConstraint("run_id", "key"),
+    )
+    measurements = sa.Table(
+        "measurements",
+        metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("result_id", sa.ForeignKey(results.c.id, ondelete="CASCADE"), nullable=False, index=True),
+        sa.Column("position", sa.Integer, nullable=False),
+        sa.Column("metric", sa.Text, nullable=False),
+        sa.Column("unit", sa.Text, nullable=False),
+        sa.Column("process", sa.Integer, nullable=False),
+        sa.Column("samples", sa.JSON, nullable=False),
+        sa.Column("details", sa.JSON, nullable=False),
+        sa.Column("warnings", sa.JSON, nullable=False),
+        sa.Column("failure", sa.Text, nullable=False),
+    )
+
+    def __init__(self, text: str, *, create: bool) -> None:
+        """Open the database at a URL or path; with ``create`` make what is missing and see that it can be written to.
+
+        Raises:
+            StoreError: the URL is none, or the database is not there, cannot be reached, written to or understood.
+        """
+        url = _url(text)
+        self.shown = without_password(text)
+        if url.drivername == "sqlite" and "uri" not in url.query:
+            self._find_file(Path(str(url.database)), create)
+        self._engine = self._make_engine(url)
+        if create or self._version_found() < DATABASE_VERSION:
+            with self.writing() as connection:
+                self._bring_up(connection)
+            self._let_readers_in()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a transaction in which all queries see the same moment.
+
+        Raises:
+            StoreError: the database fails.
+        """
+        with self._failures_told(), self._engine.begin() as connection:
+            if self._engine.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a transaction of the only writer; at its end all of it is on the disk, or with an exception nothing.
+
+        Raises:
+            StoreError: the database fails, or another process has been writing for longer than ``WAIT_S``.
+        """
+        opening: tuple[str, ...] = ("PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON", "BEGIN IMMEDIATE")
+        if self._engine.name != "sqlite":
+            wait_ms = round(WAIT_S * 1000)
+            opening = (f"SET LOCAL lock_timeout = {wait_ms}", f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})")
+        with self._failures_told(), self._engine.begin() as connection:
+            for statement in opening:
+                connection.exec_driver_sql(statement).close()
+            yield connection
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _let_readers_in(self) -> None:
+        """Switch SQLite to its write-ahead log, for good, with which writers do not keep readers out.
+
+        SQLite does not wait for this. Where another process is at the file in this moment, it stays as it is, which is
+        as safe, until the next opening.
+        """
+        if self._engine.name == "sqlite":
+            with suppress(StoreError), self._failures_told(), self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL").close()
+
+    def _find_file(self, file: Path, create: bool) -> None:
+        if not create and not file.exists():
+            raise self._missing()
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot make the folder of the store {self.shown}: {error.strerror or error}; name a file in a folder "
+                "that you may write to with --store"
+            ) from error
+
+    def _make_engine(self, url: URL) -> Engine:
+        arguments: dict[str, Any] = {}
+        if url.drivername == "sqlite":
+            # Without an isolation level sqlite3 begins no transactions of its own; ``writing`` and ``reading`` do.
+            arguments = {"timeout": WAIT_S, "isolation_level": None}
+        elif "connect_timeout" not in url.query:
+            arguments = {"connect_timeout": round(WAIT_S)}
+        # PostgreSQL's JSON has no NaN, so SQLite's may not have one either.
+        serializer = partial(json.dumps, allow_nan=False)
+        try:
+            return sa.create_engine(url, poolclass=NullPool, connect_args=arguments, json_serializer=serializer)
+        except ImportError as error:
+            raise StoreError(
+                f"the store {self.shown} needs psycopg 3, which cannot be imported ({brief(error)}); "
+                "install it with: pip install 'psycopg[binary]'"
+            ) from error
+
+    def _missing(self) -> StoreError:
+        return StoreError(
+            f"there is no store at {self.shown}; `fer-bench run` makes one, or name another one with --store"
+        )
+
+    def _version_found(self) -> int:
+        with self.reading() as connection:
+            version = self._version(connection)
+        if version is None:
+            raise self._missing()
+        return version
+
+    def _version(self, connection: Connection) -> int | None:
+        """Read the version; None where there are no tables of ours.
+
+        Raises:
+            StoreError: it is a later one.
+        """
+        if not sa.inspect(connection).has_table("schema_info"):
+            return None
+        version: int = connection.execute(self.schema_info.select()).scalar_one()
+        if version > DATABASE_VERSION:
+            raise StoreError(
+                f"the store {self.shown} was made by a later fer_bench (version {version}; this one knows "
+                f"{DATABASE_VERSION}): upgrade it with `pip install --upgrade fer-bench`, or name another store with "
+                "--store"
+            )
+        return version
+
+    def _bring_up(self, connection: Connection) -> None:
+        """Make the tables, or bring those of an earlier version up to this one. Writes something in any case."""
+        version = self._version(connection)
+        if version is None:
+            if others := sorted(set(sa.inspect(connection).get_table_names()) & set(self.metadata.tables)):
+                raise StoreError(
+                    f"{self.shown} holds tables of another program ({', '.join(others)}); name another store with "
+                    "--store"
+                )
+            self.metadata.create_all(connection)
+            connection.execute(self.schema_info.insert().values(version=DATABASE_VERSION))
+            return
+        for earlier in range(version, DATABASE_VERSION):
+            _UPGRADES[earlier](connection)
+        connection.execute(self.schema_info.update().values(version=DATABASE_VERSION))
+
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, ValueError) as error:  # ValueError: see the trouble of that name
+            raise StoreError(f"the store {self.shown} {_trouble(getattr(error, 'orig', None) or error)}") from error
+
+
+# By SQLite's names of errors and by PostgreSQL's codes, either by their beginning: what it means, and the cure.
+_ANOTHER = "or name another store with --store"
+_TROUBLES = {
+    "SQLITE_FULL": ("is full", f"free some space, {_ANOTHER}"),
+    "SQLITE_READONLY": (
+        "cannot be written to",
+        f"get the right to write to the file and its folder, which SQLite needs even to read, {_ANOTHER}",
+    ),
+    "SQLITE_CANTOPEN": ("cannot be opened", f"see that you may read and write the file and its folder, {_ANOTHER}"),
+    "SQLITE_BUSY": ("is kept locked by another process", f"wait until that one is done, {_ANOTHER}"),
+    "SQLITE_NOTADB": ("is no SQLite database", "name another file with --store"),
+    "SQLITE_CORRUPT": (
+        "is damaged",
+        "move it away and `fer-bench import` your last export, or try `sqlite3 FILE .recover`",
+    ),
+    "SQLITE_IOERR": ("cannot be read or written", f"see that the disk is sound and has space, {_ANOTHER}"),
+    "53100": ("is full", f"free some space on the server, {_ANOTHER}"),
+    "25006": ("cannot be written to", f"ask for a database that is not read-only, {_ANOTHER}"),
+    "42501": ("refuses this user", f"ask its owner for the right to read and write, {_ANOTHER}"),
+    "55P03": ("is kept locked by another process", f"wait until that one is done, {_ANOTHER}"),
+    "connection": (
+        "cannot be reached",
+        f"see that the server runs and that host, user, password and database are right, {_ANOTHER}",
+    ),
+    "value": ("was given or holds a value that is no JSON or no text", f"leave its network out, {_ANOTHER}"),
+    "": ("fails", f"see that it is a store of fer_bench and that its URL is right, {_ANOTHER}"),
+}
+
+
+def _trouble(error: BaseException) -> str:
+    """Say in one line what a driver's error is about, and the cure. It says nothing of SQL."""
+    code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or ""
+    diagnosis = getattr(error, "diag", None)
+    reason = getattr(diagnosis, "message_primary", None) or " ".join(str(error).split())
+    lost = type(error).__name__ == "OperationalError" and not isinstance(error, sqlite3.Error) and not code
+    if lost or code.startswith(("08", "28", "3D", "57P")):
+        code = "connection"
+    if isinstance(error, ValueError):
+        code = "value"
+    meaning, cure = next(told for prefix, told in _TROUBLES.items() if code.startswith(prefix))
+    return f"{meaning}: {reason}; {cure}"
+
+
+def without_password(text: str) -> str:
+    """Give a URL as it was written, right or wrong, with *** for its password."""
+    text = re.sub(r"(//[^:/@]*:).*@", r"\1***@", text)
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", text)
+
+
+def _url(text: str) -> URL:
+    """Read what --store names.
+
+    Raises:
+        StoreError: it is neither a path nor a URL of SQLite or PostgreSQL.
+    """
+    wrong = StoreError(
+        f"{without_password(text)!r} names no store; expected a file such as results.sqlite, sqlite:///FILE or "
+        "postgresql://USER:PASSWORD@HOST/DATABASE (an @ or / in the password is written %40 or %2F)"
+    )
+    if "://" not in text:
+        if not text or ":" in text:  # rather a URL with a slip in it than a file
+            raise wrong
+        return URL.create("sqlite", database=os.path.expanduser(text))
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise wrong from None  # their text may quote the password
+    kind = url.drivername.partition("+")[0]
+    if kind == "sqlite" and url.database not in (None, "", ":memory:") and not url.host:
+        if not url.query or "uri" in url.query:
+            return url.set(drivername="sqlite", database=os.path.expanduser(str(url.database)))
+    elif kind in ("postgresql", "postgres") and "@" not in f"{url.host}{url.database}":
+        return url.set(drivername="postgresql+psycopg")
+    raise wrong

@@ -1,0 +1,229 @@
+"""What tables print of a latency, and each warning of the closed list, on results made by hand."""
+
+import dataclasses
+import re
+
+import pytest
+
+from fer_bench.plan import EDGE, QUICK, SAFAVI2023
+from fer_bench.records import Measurement
+from fer_bench.stability import Trouble, median_of, summary, troubles, warnings
+
+QUIET = [0.0100, 0.0102, 0.0098, 0.0101, 0.0099, 0.0100, 0.0103, 0.0097, 0.0100]  # 10 ms, 2 %
+
+
+@pytest.fixture
+def make(make_result):
+    """Make a result with a latency of these processes; details are those of each."""
+
+    def make(*processes, plan=None, environment=None, more=(), **details):
+        latencies = [
+            Measurement("latency_s", "s", tuple(values), number, details) for number, values in enumerate(processes)
+        ]
+        result = make_result("mini_xception", *latencies, *more, without=("latency_s",))
+        changed = dataclasses.replace(QUICK, **plan or {}).to_dict()
+        where = dataclasses.replace(result.environment, **environment or {})
+        return dataclasses.replace(result, plan=changed, environment=where)
+
+    return make
+
+
+def per_pass(metric, *processes):
+    return [Measurement(metric, "count", tuple(values), number) for number, values in enumerate(processes)]
+
+
+def seen(result):
+    return [trouble for trouble, _ in troubles(result)]
+
+
+def test_a_summary_of_three_processes(make):
+    taken = summary(make([0.010, 0.011, 0.012], [0.020, 0.021, 0.022], [0.016], plan={"batch_size": 4}))
+    assert taken.estimate_s == pytest.approx(0.016)  # of medians 11, 21 and 16 ms
+    half = 4.302653 * 0.005 / 3**0.5
+    assert (taken.interval.low, taken.interval.high) == pytest.approx((0.016 - half, 0.016 + half))
+    assert (taken.processes, taken.runs) == (3, 7)
+    assert taken.spread == pytest.approx(5 / 16)
+    assert taken.mean_s == pytest.approx(0.011)
+    assert taken.p90_s == pytest.approx(0.0214)  # 40 % of the way from the sixth to the seventh
+    assert taken.p99_s == pytest.approx(0.02194)
+    assert taken.per_image_s == pytest.approx(0.004)
+    assert taken.images_per_s == pytest.approx(250)
+
+
+def test_a_summary_of_one_process_has_neither_interval_nor_spread(make):
+    taken = summary(make(QUIET))
+    assert (taken.interval, taken.spread, taken.converged) == (None, None, None)
+
+
+def test_the_pilot_of_the_plan_counts(make):
+    medians = [[0.011]] * 4 + [[0.008], [0.010], [0.012]]
+    taken = summary(make(*medians, plan={"pilot_processes": 4, "processes": 16, "interval_share": 0.01}))
+    half = 4.302653 * 0.002 / 7**0.5
+    assert taken.interval.high - taken.interval.low == pytest.approx(2 * half)
+    assert taken.converged is False
+
+
+@pytest.mark.parametrize(("seconds", "batch", "real_time"), [(0.040, 1, True), (0.041, 1, False), (0.040, 48, None)])
+def test_real_time_is_below_41_ms_an_image_and_judged_at_batch_1_only(make, seconds, batch, real_time):
+    assert summary(make([seconds], plan={"batch_size": batch})).real_time is real_time
+
+
+def test_what_was_not_measured_or_failed_has_no_summary_and_no_warnings(make_result):
+    failed = make_result("net", Measurement("latency", "", failure="boom"), without=("latency_s",))
+    assert summary(failed) is None
+    assert warnings(failed) == []
+    assert summary(make_result(), "graph_latency_s") is None
+    assert median_of(failed, "latency_s") is None
+
+
+def test_a_clock_that_stood_still_has_measured_nothing(make):
+    assert summary(make([0.0, 0.0])) is None
+
+
+def test_another_metric_is_summed_up_alike(make):
+    result = make(QUIET, more=[Measurement("graph_latency_s", "s", (0.004, 0.005, 0.006))])
+    assert summary(result, "graph_latency_s").estimate_s == pytest.approx(0.005)
+    assert median_of(result, "graph_latency_s") == pytest.approx(0.005)
+
+
+def test_an_older_result_that_says_little_is_read(make):
+    result = dataclasses.replace(make(QUIET, QUIET), plan={"protocol": "quick"}, environment=None)
+    assert summary(result).per_image_s == pytest.approx(0.01)
+    assert warnings(result) == []
+
+
+def test_a_quiet_result_has_no_warnings(make):
+    more = per_pass("minor_faults", [0.0] * 9, [1.0, 0.0]) + per_pass("involuntary_switches", [1.0, 0.0], [0.0])
+    state = {"sm_clock_hz": 1_980_000_000, "throttle_reasons": []}
+    told = {"others_cores": 0.09, "throttle_events": 0, "gpu_before": state, "gpu_after": state, "stopped_by": "runs"}
+    assert warnings(make(QUIET, QUIET, more=more, **told)) == []
+
+
+def test_every_warning_has_its_numbers_and_its_cure(make):
+    assert warnings(make(QUIET, QUIET, others_cores=0.4)) == [
+        "other load: other programs kept up to 0.40 cores busy during the passes in 2 of 2 processes; cure: stop other "
+        "programs, or measure when the machine is idle"
+    ]
+    assert warnings(make(QUIET)) == [
+        "too few processes: one process tells nothing about the next, which differs by several percent; cure: "
+        "--processes 5 or --protocol edge"
+    ]
+
+
+def test_processes_that_wait_for_a_core_are_told(make):
+    more = per_pass("involuntary_switches", [1.0, 2.0, 1.5], [0.0, 0.0])
+    ((trouble, text),) = troubles(make(QUIET, QUIET, more=more))
+    assert trouble is Trouble.WAITING_FOR_CORES
+    assert text == "other load: a pass had to give up its core up to 1.5 times a run in 1 of 2 processes"
+
+
+def test_a_throttled_cpu_is_told(make):
+    ((trouble, text),) = troubles(make(QUIET, QUIET, throttle_events=3))
+    assert trouble is Trouble.CPU_THROTTLED
+    assert "6 times" in text
+
+
+def test_a_throttled_gpu_is_told_with_its_reasons(make):
+    states = {"gpu_before": {"throttle_reasons": []}, "gpu_after": {"throttle_reasons": ["power cap"]}}
+    ((trouble, text),) = troubles(make(QUIET, QUIET, **states))
+    assert trouble is Trouble.GPU_THROTTLED
+    assert "(power cap) in 2 of 2 processes" in text
+
+
+@pytest.mark.parametrize("state", [None, {}, {"nvml": "not available: Not Supported"}])
+def test_a_gpu_that_does_not_answer_is_not_judged(make, state):
+    assert seen(make(QUIET, QUIET, gpu_before=state, gpu_after=state)) == []
+
+
+JEMALLOC = {"malloc_settings": {"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}}
+
+
+@pytest.mark.parametrize(
+    ("alloc", "environment", "trouble"),
+    [
+        ("system", {}, Trouble.FAULTS),
+        ("keep", {}, Trouble.FAULTS_THOUGH_KEPT),
+        ("system", JEMALLOC, Trouble.FAULTS_OF_JEMALLOC),
+        ("keep", JEMALLOC, Trouble.FAULTS_OF_JEMALLOC),
+    ],
+)
+def test_page_faults_are_told_with_the_cure_that_the_allocator_needs(make, alloc, environment, trouble):
+    more = per_pass("minor_faults", [1500.0, 1600.0], [1400.0])
+    ((found, text),) = troubles(make(QUIET, QUIET, plan={"alloc": alloc}, environment=environment, more=more))
+    assert found is trouble
+    assert "up to 1550 a run, about 3.1 ms of 10.0 ms in 2 of 2 processes" in text
+
+
+def test_few_page_faults_are_many_for_a_fast_network(make):
+    more = per_pass("minor_faults", [10.0] * 9, [10.0] * 9)
+    fast = [value / 10 for value in QUIET]  # 1 ms: 10 faults are 20 us
+    assert seen(make(QUIET, QUIET, more=more)) == []
+    assert seen(make(fast, fast, plan={"alloc": "system"}, more=more)) == [Trouble.FAULTS]
+    assert seen(make(fast, fast, plan={"device": "cuda"}, more=more)) == []  # events do not see the host
+
+
+def test_a_hundred_page_faults_are_many_for_a_slow_network(make):
+    slow = [value * 100 for value in QUIET]  # 1 s: 1 % would be 5,000 faults
+    more = per_pass("minor_faults", [101.0] * 9, [101.0] * 9)
+    assert seen(make(slow, slow, plan={"alloc": "system"}, more=more)) == [Trouble.FAULTS]
+
+
+def test_two_modes_within_a_process_are_told(make):
+    two = [0.0129, 0.0186, 0.0130, 0.0185, 0.0128] * 10
+    ((trouble, text),) = troubles(make(two, QUIET))
+    assert trouble is Trouble.TWO_MODES
+    assert text == "two modes: runs take 12.9 ms or 18.5 ms in 1 of 2 processes"
+
+
+def test_two_modes_between_processes_are_told_of_six_and_more(make):
+    fast, slow = [[seconds] * 5 for seconds in (0.0129, 0.0186)]
+    assert seen(make(fast, fast, slow, slow, fast)) == []
+    ((trouble, text),) = troubles(make(fast, fast, slow, slow, fast, fast))
+    assert trouble is Trouble.TWO_MODES
+    assert text == "two modes: processes take 12.9 ms or 18.6 ms"
+
+
+def test_drift_within_a_process_is_told(make):
+    rising = [0.010 + 0.00008 * step for step in range(30)]
+    ((trouble, text),) = troubles(make(rising, QUIET))
+    assert trouble is Trouble.DRIFT
+    assert text.endswith("the time changed by +15 % in 1 of 2 processes")
+
+
+def test_a_changed_clock_of_the_gpu_is_told(make):
+    states = {"gpu_before": {"sm_clock_hz": 2_000_000_000}, "gpu_after": {"sm_clock_hz": 1_800_000_000}}
+    ((trouble, text),) = troubles(make(QUIET, QUIET, **states))
+    assert trouble is Trouble.CLOCK_CHANGED
+    assert text == "drift: the GPU's clock changed by -10 % during the passes in 2 of 2 processes"
+
+
+def test_an_interval_wider_than_wanted_is_told_with_how_many_processes_it_takes(make):
+    medians = [[0.0098], [0.0100], [0.0102], [0.0100], [0.0100]]
+    ((trouble, text),) = troubles(make(*medians, plan={"interval_share": 0.01, "processes": 5}))
+    assert trouble is Trouble.NOT_CONVERGED
+    # 2.776 x 1.414 % / sqrt(5) = 1.756 %
+    assert "+-1.8 % after 5 processes, and +-1.0 % was wanted, which takes about 15" in text
+    assert seen(make(*medians, plan={"interval_share": 0.02, "processes": 5})) == []
+
+
+def test_a_time_cap_before_all_runs_is_told(make):
+    ((trouble, text),) = troubles(make(QUIET, QUIET[:5], stopped_by="time cap"))
+    assert trouble is Trouble.TIME_CAP
+    assert text == "few runs: the time cap of 8 s came after 5 of the 300 runs wanted in 2 of 2 processes"
+
+
+def test_troubles_come_in_the_order_of_the_list(make):
+    more = per_pass("minor_faults", [5000.0]) + per_pass("involuntary_switches", [9.0])
+    rising = [0.010 + 0.001 * step for step in range(30)]
+    told = {"others_cores": 1.0, "throttle_events": 1, "stopped_by": "time cap"}
+    found = seen(make(rising, more=more, plan={"alloc": "system"}, **told))
+    assert len(found) == 7
+    assert found == sorted(found, key=list(Trouble).index)
+
+
+def test_cures_name_options_and_fields_that_there_are(fer_bench):
+    cures = " ".join(trouble.value for trouble in Trouble).replace("nvidia-smi --lock-gpu-clocks", "nvidia-smi")
+    known = fer_bench("run", "--help").stdout
+    assert {option for option in re.findall(r"--[a-z-]+", cures) if option not in known} == set()
+    assert set(re.findall(r"\b[a-z]+_[a-z]+\b", cures)) - {"dirty_decay", "muzzy_decay"} <= EDGE.to_dict().keys()
+    assert (SAFAVI2023.processes, EDGE.protocol, EDGE.alloc) == (5, "edge", "keep")
