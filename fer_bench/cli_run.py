@@ -12,6 +12,7 @@ import typer
 from fer_bench import registry
 from fer_bench import report as reports
 from fer_bench.cli_common import (
+    OK,
     Classes,
     Debug,
     Format,
@@ -19,6 +20,7 @@ from fer_bench.cli_common import (
     Input,
     Settings,
     StoreOption,
+    complain,
     fail_if,
     find_specs,
     named,
@@ -335,6 +337,8 @@ def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> Non
             f"\n{100 * done.harness_share:.0f} % of the wall time went to starting, building and storing, the rest to "
             "warm-up and measured passes."
         )
+    if done.difference:
+        complain(f"the run went on in another environment, not comparable: {done.difference}; --fresh begins anew", OK)
     if isinstance(stopped, KeyboardInterrupt):
         left = len(tasks) - len(done.results)
         typer.echo(f"{left} of {len(tasks)} are left; the same command again goes on with them.", err=True)

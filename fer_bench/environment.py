@@ -23,6 +23,7 @@ _KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 256 * 2**20))
 
 _MALLOC = re.compile(r"(MALLOC_|GLIBC_TUNABLES$|LD_PRELOAD$|THP_MEM_ALLOC_ENABLE$|PYTORCH_.*ALLOC_CONF$)")  # variables
 
+_LEAST_S = 0.5  # of time, before a few ticks too many are less than a tenth of a core
 _LOOK_S = 0.05  # for how long the cores are looked at before one is chosen
 _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # of /proc/stat; "user" includes guests
 _LIBRARIES = ("Math Kernel Library", "MKL-DNN", "OpenBLAS", "Accelerate")
@@ -104,11 +105,14 @@ class Beside:
         self._gpu = gpu_state()
 
     def told(self) -> dict[str, Json]:
-        """Give the cores that others kept busy, and what throttled the CPU or the GPU."""
+        """Give the cores that others kept busy, and what throttled the CPU or the GPU.
+
+        The kernel counts in ticks of 10 ms, so that a moment tells nothing of others: then there is None.
+        """
         elapsed = time.perf_counter() - self._clock
         others = (_busy_s() - self._busy) - (sum(os.times()[:2]) - self._own)
         told: dict[str, Json] = {
-            "others_cores": max(0.0, others / elapsed),
+            "others_cores": max(0.0, others / elapsed) if elapsed >= _LEAST_S else None,
             "throttle_events": _throttle_events() - self._throttled,
             "cores": list(_affinity()),
         }

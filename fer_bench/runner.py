@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,12 +83,15 @@ class Watcher(Protocol):
 class Outcome:
     """What came of measuring: results in order, what stopped it early, if anything did, and the time that it took.
 
-    ``harness_share`` is the share of the wall time in which no network was at work; 0 where nothing was measured.
+    Attributes:
+        harness_share: the share of the wall time in which no network was at work; 0 where nothing was measured.
+        difference: what is not as it was when the run began, so that times are not comparable; "" for nothing.
     """
 
     results: list[Result]
     stopped: BaseException | None
     harness_share: float
+    difference: str = ""
 
 
 def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher, *, debug: bool = False) -> Outcome:
@@ -132,7 +135,18 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
         stopped = stop
     wall_s = time.perf_counter() - start
     share = 1 - sum(result.passes_s for result in measured) / wall_s if measured else 0.0
-    return Outcome([found[task.key] for task in tasks if task.key in found], stopped, share)
+    return Outcome(
+        [found[task.key] for task in tasks if task.key in found], stopped, share, _difference(known.values(), measured)
+    )
+
+
+def _difference(known: Iterable[Result], measured: Iterable[Result]) -> str:
+    """Compare where a run began with where it went on."""
+    before, now = (
+        next((result.environment for result in results if result.environment is not None), None)
+        for results in (known, measured)
+    )
+    return before.comparable_with(now) if before is not None and now is not None else ""
 
 
 def measure(

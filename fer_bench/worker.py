@@ -80,7 +80,9 @@ class Network:
 
     def __init__(self, job: Job, alive: Callable[[], None] = lambda: None) -> None:
         self.job = job
-        self.alive = alive  # to be called now and then by what takes long, so that it does not pass for hung
+        self.alive: Callable[[], None] = (
+            alive  # to be called now and then by what takes long, so that it does not pass for hung
+        )
         self.spec = registry.find(job.name)
         self.build = job.build
         self.exempt = ""

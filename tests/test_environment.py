@@ -2,7 +2,13 @@
 
 import dataclasses
 import json
+import os
 import platform
+
+import psutil
+import pynvml
+import pytest
+import torch
 
 from fer_bench import environment
 
@@ -25,3 +31,64 @@ def test_another_allocator_is_left_alone(monkeypatch):
 def test_elsewhere_than_on_glibc_nothing_is_changed(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert environment.keep_freed_memory() == environment.SYSTEM_ALLOCATOR
+
+
+def test_libraries_instruction_set_and_settings_of_the_allocator_are_told(monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    monkeypatch.setenv("MALLOCULE", "2")
+    found = environment.describe("cpu", "system")
+    assert found.malloc_settings == {"MALLOC_ARENA_MAX": "1"}
+    assert found.blas
+    assert set(found.affinity) == os.sched_getaffinity(0)
+    assert found.threads == torch.get_num_threads()
+
+
+def test_a_process_is_pinned_to_the_idlest_cores_it_may_use(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 3, 4})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: chosen.append((pid, cores)))
+    monkeypatch.setattr(psutil, "cpu_percent", lambda seconds, percpu: [0.0, 90.0, 0.0, 5.0, 50.0])
+    environment.pin(2)
+    environment.pin(3)  # nothing to choose
+    assert chosen == [(0, [3, 4])]
+
+
+def test_what_others_take_of_the_machine_is_told(monkeypatch):
+    busy = iter([100.0, 103.0])  # seconds of all cores
+    own = iter([(10.0, 1.0, 0, 0, 0), (10.5, 1.5, 0, 0, 0)])
+    clock = iter([50.0, 54.0])
+    monkeypatch.setattr(environment, "_busy_s", lambda: next(busy))
+    monkeypatch.setattr(os, "times", lambda: next(own))
+    monkeypatch.setattr(environment.time, "perf_counter", lambda: next(clock))
+    events = iter([7, 9])
+    monkeypatch.setattr(environment, "_throttle_events", lambda: next(events))
+    told = environment.Beside().told()
+    assert told["others_cores"] == pytest.approx((3.0 - 1.0) / 4.0)
+    assert told["throttle_events"] == 2
+    assert "gpu_before" not in told
+
+
+def test_a_gpu_in_use_tells_clock_temperature_and_what_holds_it_down(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(environment, "nvml_handle", lambda: "handle")
+    reasons = pynvml.nvmlClocksThrottleReasonHwSlowdown | pynvml.nvmlClocksEventReasonGpuIdle
+    answers = {
+        "nvmlDeviceGetCurrentClocksEventReasons": reasons,
+        "nvmlDeviceGetClockInfo": 1980,
+        "nvmlDeviceGetTemperature": 61,
+        "nvmlDeviceGetPowerUsage": 123_456,
+    }
+    for name, value in answers.items():
+        monkeypatch.setattr(pynvml, name, lambda *_, value=value: value)
+    assert environment.gpu_state() == {
+        "sm_clock_hz": 1_980_000_000,
+        "memory_clock_hz": 1_980_000_000,
+        "temperature_c": 61,
+        "power_w": 123.456,
+        "throttle_reasons": ["hardware slowdown"],
+    }
+
+
+def test_without_a_gpu_in_use_nothing_is_told_of_one():
+    if not torch.cuda.is_initialized():
+        assert environment.gpu_state() == {}

@@ -1,5 +1,6 @@
 """Records go to JSON and come back the same; what is no record is refused."""
 
+import dataclasses
 import json
 
 import pytest
@@ -36,3 +37,52 @@ def test_a_later_schema_is_refused_by_its_number(make_result):
     data = json.loads(make_result().to_json()) | {"schema_version": SCHEMA_VERSION + 1}
     with pytest.raises(StoreError, match=f"schema {SCHEMA_VERSION + 1}"):
         Result.from_json(json.dumps(data))
+
+
+def test_the_first_schema_is_brought_up(make_result):
+    data = json.loads(make_result().to_json())
+    data["schema_version"] = 1
+    for new in ("wall_s", "passes_s"):
+        del data[new]
+    data["plan"] = {"protocol": "quick", "device": "cpu", "batch_size": 1, "threads": None}
+    data["environment"] = {
+        key: value
+        for key, value in data["environment"].items()
+        if key not in ("blas", "affinity", "frequency_policy", "malloc_settings", "huge_pages", "attainable")
+    } | {"allocator": "glibc, memory kept"}
+    data["measurements"] = [
+        {
+            "metric": "latency_s",
+            "unit": "s",
+            "values": [0.25, 0.5],
+            "details": {"clock": "x", "minor_faults_per_run": 3.5, "involuntary_switches_per_run": 0.5},
+            "warnings": [],
+            "failure": "",
+        }
+    ]
+    del data["subject"]["exempt"]
+    result = Result.of(data)
+    assert result.schema_version == SCHEMA_VERSION
+    assert result.samples("latency_s") == [(0.25, 0.5)]
+    assert result.samples("minor_faults") == [(3.5,)]
+    assert result.samples("involuntary_switches") == [(0.5,)]
+    assert result.measurement("latency_s").details == {"clock": "x"}
+    assert (result.plan["alloc"], result.plan["isolation"]) == ("keep", "fresh")
+    assert result.environment.blas == result.subject.exempt == ""
+
+
+def test_environments_that_differ_in_what_times_depend_on_are_not_comparable(make_result):
+    here = make_result().environment
+    same = dataclasses.replace(here, load_1min=3.0, commit="1" * 40, dirty=True, attainable={"macs_per_s": 1.0})
+    assert here.comparable_with(same) == ""
+    assert here.comparable_with(dataclasses.replace(here, cpu="Another CPU", threads=1)) == (
+        "cpu: 'Some CPU' and 'Another CPU'"
+    )
+    assert here.comparable_with(dataclasses.replace(here, allocator="glibc, memory kept")).startswith("allocator: ")
+    newer = dataclasses.replace(here, packages={"torch": "2.10.0"})
+    assert "2.10.0" in here.comparable_with(newer)
+    other_tool = dataclasses.replace(here, packages={**here.packages, "fer-bench": "9"})
+    assert here.comparable_with(other_tool) == ""
+    hotter = dataclasses.replace(here, gpu={"name": "A", "temperature_c": 80})
+    assert hotter.comparable_with(dataclasses.replace(here, gpu={"name": "A", "temperature_c": 30})) == ""
+    assert hotter.comparable_with(dataclasses.replace(here, gpu={"name": "B"})).startswith("gpu: ")

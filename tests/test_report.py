@@ -140,7 +140,7 @@ def test_the_latency_table_tells_all_of_it(make_result):
         "Input": "1x48x48",
         "Latency (ms)": "11.0",
         "95 % interval (ms)": "0-23.7",  # 11 -+ 12.706 x 1.414 / sqrt(2), and no time is below 0
-        "Mean of 300 (ms)": "10.2",  # of the first process, as the paper has it: (99 x 10 + 30) / 100
+        "Mean of one process (ms)": "10.2",  # of the first process, as the paper has it: (99 x 10 + 30) / 100
         "p90 (ms)": "12.0",
         "p99 (ms)": "12.0",
         "Between processes": "12.9 %",  # 1.414 / 11

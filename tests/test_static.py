@@ -140,7 +140,10 @@ def test_measurements_hold_every_count_once():
     assert by_name["macs"].values == (5_520_448,)
     assert by_name["macs"].details["convention"] == "conv+matmul-v1"
     assert {m.unit for m in measured} == {"count", "bytes"}
-    assert all(len(m.values) == 1 for m in measured)
+    calls = by_name.pop("operator_macs"), by_name.pop("operator_bytes")
+    assert sum(calls[0].values) == 5_520_448
+    assert len(calls[0].values) == len(calls[1].values)
+    assert all(len(m.values) == 1 for m in by_name.values())
 
 
 def test_a_total_that_the_batch_does_not_divide_stays_a_fraction():

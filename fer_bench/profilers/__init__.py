@@ -35,9 +35,9 @@ PROFILERS: Mapping[str, Profiler] = {
     "static": _static,
     "latency": _latency,
     "memory": lambda network, plan: measure_memory(network.make, plan),
-    "training": lambda network, plan: measure_training(network.make, plan),
+    "training": lambda network, plan: measure_training(network.make, plan, alive=network.alive),
     "training_memory": lambda network, plan: measure_training_memory(network.make, plan),
-    "testing_occupancy": lambda network, plan: measure_occupancy(network.make, plan, "testing"),
-    "training_occupancy": lambda network, plan: measure_occupancy(network.make, plan, "training"),
-    "energy": lambda network, plan: measure_energy(network.make, plan),
+    "testing_occupancy": lambda network, plan: measure_occupancy(network.make, plan, "testing", alive=network.alive),
+    "training_occupancy": lambda network, plan: measure_occupancy(network.make, plan, "training", alive=network.alive),
+    "energy": lambda network, plan: measure_energy(network.make, plan, alive=network.alive),
 }

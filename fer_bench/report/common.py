@@ -33,6 +33,7 @@ def write_interval(ends: Sequence[float]) -> str:
     return "-".join(units.milliseconds(end) for end in ends)
 
 
+MEAN = Column("mean_s", "Mean of one process (ms)", units.milliseconds)  # what paper 001 prints
 INTERVAL = Column("interval_s", "95 % interval (ms)", write_interval)
 
 
@@ -125,7 +126,20 @@ def conditions(results: Sequence[Result]) -> str:
             f"allocator: {where.allocator}",
         ]
         lines[f"{', '.join(settings)}; {where.os}, Python {where.python}, {versions}."] = None
-    return " ".join(lines)
+    return " ".join([*lines, *_not_comparable(results)])
+
+
+def _not_comparable(results: Sequence[Result]) -> list[str]:
+    """Say what else than the plan's own settings differs between rows, the first such difference."""
+    first: dict[tuple[str, ...], Environment] = {}
+    for result in results:
+        where = result.environment
+        if where is None:
+            continue
+        asked = tuple(str(result.plan.get(key)) for key in _SETTINGS)
+        if difference := first.setdefault(asked, where).comparable_with(where):
+            return [f"Times of different rows are not comparable: {difference}."]
+    return []
 
 
 def _precision(plan: Mapping[str, Json], where: Environment) -> str:
