@@ -320,20 +320,26 @@ def compiled(model: nn.Module) -> nn.Module:
     return result
 
 
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-@contextlib.contextmanager
-def precision(name: str, device: str) -> Iterator[None]:
-    """Run what is inside with a plan's precision: see ``Plan.precision``."""
-    if name in ("fp32", "tf32"):
-        torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
-        torch.backends.cudnn.allow_tf32 = name == "tf32"
-    if name in _AUTOCAST:
-        with torch.autocast(device, _AUTOCAST[name]):
-            yield
-    else:
-        yield
+class Autocast(nn.Module):
+    """Runs a network under autocast, entered and left in each pass as programs do, so that each casts the weights."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = network, dtype
+
+    def forward(self, images: Tensor) -> Any:
+        with torch.autocast(images.device.type, self.dtype):
+            return self.network(images)
+
+
+def round_products(precision: str) -> None:
+    """Allow or forbid a GPU to round the inputs of float32 products to TF32, as a plan's precision has it."""
+    if precision in ("fp32", "tf32"):
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 @contextlib.contextmanager

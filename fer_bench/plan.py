@@ -162,7 +162,14 @@ OCCUPANCY = Plan(
     "occupancy", metrics=("static", "memory", "training_memory", "occupancy"), batch_size=32, input_size=48, channels=1
 )
 # A training step in its parts.
-TRAINING = Plan("training", metrics=("static", "training", "training_memory"), batch_size=32, runs=30, max_time_s=8.0)
+TRAINING = Plan(
+    "training",
+    metrics=("static", "training", "training_memory"),
+    batch_size=16,
+    warmup_runs=2,
+    runs=30,
+    max_time_s=8.0,
+)
 
 PRESETS = {plan.protocol: plan for plan in (QUICK, EDGE, SAFAVI2023, OCCUPANCY, TRAINING)}
 

@@ -35,10 +35,11 @@ def fer_benchmark(benchmark: Any) -> "Callable[..., Result]":
         from fer_bench import environment
         from fer_bench.building import DEFAULT_BUILD
         from fer_bench.records import Measurement, Result, Subject
-        from fer_bench.worker import Job, Network, setting
+        from fer_bench.worker import Job, Network, take_up
 
         started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with setting(plan) as allocator, torch.inference_mode():
+        allocator = take_up(plan)
+        with torch.inference_mode():
             network = Network(Job(name, DEFAULT_BUILD, plan, ("latency",)))
             model, images = network.make()
 

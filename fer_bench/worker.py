@@ -6,7 +6,6 @@ that costs milliseconds and has run as little as a fresh one. Whatever else the 
 it cannot pass for a measurement.
 """
 
-import contextlib
 import ctypes
 import dataclasses
 import gc
@@ -117,6 +116,8 @@ class Network:
             images = building.example_inputs(self.input_shape, plan.batch_size, plan.device, dtype)
             if plan.layout == "nhwc":
                 model, images = building.channels_last(model, images)
+            if plan.precision in building.AUTOCAST:
+                model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()
             if plan.mode == "compile":
                 model = building.compiled(model)
             self._made = model, images
@@ -136,9 +137,8 @@ def check_device(device: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def setting(plan: Plan) -> Iterator[str]:
-    """Bring this process into the state that a plan demands, and name the allocator's; only the precision is put back.
+def take_up(plan: Plan) -> str:
+    """Bring this process into the state that a plan demands, and name the allocator's setting.
 
     Raises:
         DeviceError: the plan's device is not there.
@@ -149,28 +149,28 @@ def setting(plan: Plan) -> Iterator[str]:
         torch.set_num_threads(plan.threads)
     if plan.pin:
         environment.pin(torch.get_num_threads())
-    with building.precision(plan.precision, plan.device):
-        yield allocator
+    building.round_products(plan.precision)
+    return allocator
 
 
 def work(job: Job, tell: Tell) -> None:
     """Carry out a job and tell the environment, then each measurement."""
     plan = job.plan
-    with setting(plan) as allocator:
-        if not job.name:
-            tell({"attainable": measure_attainable(plan.device, plan.precision)})
-            tell({"finished": True})
-            return
-        network = Network(job, lambda: tell({"alive": True}))
-        described = dataclasses.asdict(environment.describe(plan.device, allocator)) if job.describe else None
-        tell({"environment": described, "input_shape": network.input_shape, "exempt": network.exempt})
-        for group in job.groups:
-            tell({"started": group})
-            for measurement in _measure(group, network):
-                numbered = dataclasses.replace(measurement, process=job.process)
-                tell({"measurement": dataclasses.asdict(numbered)})
-            if network.made_at:
-                tell({"passes_s": time.perf_counter() - network.made_at})
+    allocator = take_up(plan)
+    if not job.name:
+        tell({"attainable": measure_attainable(plan.device, plan.precision)})
+        tell({"finished": True})
+        return
+    network = Network(job, lambda: tell({"alive": True}))
+    described = dataclasses.asdict(environment.describe(plan.device, allocator)) if job.describe else None
+    tell({"environment": described, "input_shape": network.input_shape, "exempt": network.exempt})
+    for group in job.groups:
+        tell({"started": group})
+        for measurement in _measure(group, network):
+            numbered = dataclasses.replace(measurement, process=job.process)
+            tell({"measurement": dataclasses.asdict(numbered)})
+        if network.made_at:
+            tell({"passes_s": time.perf_counter() - network.made_at})
     tell({"finished": True})
 
 

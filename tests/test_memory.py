@@ -54,20 +54,6 @@ def test_what_is_free_in_the_heap_beforehand_hides_nothing():
     assert found.values[0] > 60 * MIB
 
 
-@linux
-def test_freed_blocks_count_once_even_where_a_heap_would_have_holes():
-    def work():
-        kept = []
-        for mib in (64, 65, 66, 67):  # each just too large for the hole of the one before
-            block = torch.ones(mib * MIB // 4)
-            kept.append(torch.ones(100))
-            del block
-        return kept
-
-    (found,) = measure_peaks(work, "cpu")
-    assert 60 * MIB < found.values[0] < 100 * MIB
-
-
 def test_where_the_peak_cannot_be_reset_the_earlier_peak_is_the_baseline(monkeypatch):
     peaks = iter([500 * MIB, 720 * MIB])
     monkeypatch.setattr(memory, "_reset_peak", lambda: False)

@@ -1,6 +1,7 @@
 """Training steps under a clock of our own: no test depends on how fast a machine is."""
 
 import dataclasses
+import subprocess
 import sys
 from collections import OrderedDict
 
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fer_bench.building import Autocast
 from fer_bench.errors import FerBenchError
 from fer_bench.plan import TRAINING
 from fer_bench.profilers import training
@@ -16,6 +18,8 @@ from fer_bench.profilers.training import Trainer, measure_training, measure_trai
 
 PLAN = dataclasses.replace(TRAINING, warmup_runs=0, runs=1, max_time_s=None)
 MIB = 2**20
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can forget a process's peak")
 
 
 class Clock:
@@ -202,14 +206,13 @@ def test_a_loss_that_is_not_finite_is_a_warning():
     assert not any(part.warnings for part in parts)
 
 
-def test_a_step_under_the_workers_autocast_sees_the_weights_of_the_step_before():
-    network = nn.Linear(4, 3)
-    with torch.autocast("cpu", torch.bfloat16):
-        trainer = Trainer(network, torch.ones(2, 4), dataclasses.replace(PLAN, precision="bf16", optimizer="sgd"))
-        losses = []
-        for _ in range(3):
-            trainer.step()
-            losses.append(trainer.loss.item())
+def test_a_step_under_autocast_sees_the_weights_of_the_step_before():
+    network = Autocast(nn.Linear(4, 3), torch.bfloat16)
+    trainer = Trainer(network, torch.ones(2, 4), dataclasses.replace(PLAN, precision="bf16", optimizer="sgd"))
+    losses = []
+    for _ in range(3):
+        trainer.step()
+        losses.append(trainer.loss.item())
     assert losses[0] > losses[1] > losses[2]
 
 
@@ -238,7 +241,7 @@ def test_on_cuda_events_mark_the_parts_and_the_host_waits_once_a_step(monkeypatc
     assert done == ["record"] * 5 + ["wait"]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can forget a process's peak")
+@linux
 def test_the_peak_of_training_covers_weights_gradients_and_adam_s_state():
     def make():
         return nn.Linear(2048, 2048, bias=False), torch.ones(1, 2048)  # 16 MiB of weights
@@ -249,14 +252,32 @@ def test_the_peak_of_training_covers_weights_gradients_and_adam_s_state():
     assert 4 * 16 * MIB < found.values[0] < 300 * MIB
 
 
+@linux
+def test_the_compiler_that_an_optimiser_imports_is_none_of_the_network_s_memory():
+    code = """
+import sys, torch
+from fer_bench.plan import TRAINING
+from fer_bench.profilers.training import measure_training_memory
+assert "torch._dynamo" not in sys.modules
+(found,) = measure_training_memory(lambda: (torch.nn.Linear(4, 3), torch.ones(2, 4)), TRAINING)
+print(round(found.values[0] / 2**20), "torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    peak_mib, imported = done.stdout.split()
+    assert imported == "True"
+    assert int(peak_mib) < 80
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_cuda_steps_are_timed_by_events(precision):
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 3)).cuda()
     plan = dataclasses.replace(PLAN, device="cuda", precision=precision, warmup_runs=2, runs=3)
-    with torch.autocast("cuda", torch.float16, enabled=precision == "fp16"):
-        found = measure_training(lambda: (network, torch.randn(4, 1, 8, 8, device="cuda")), plan)
+    if precision == "fp16":
+        network = Autocast(network, torch.float16)
+    found = measure_training(lambda: (network, torch.randn(4, 1, 8, 8, device="cuda")), plan)
     assert [m.details["clock"] for m in found] == ["CUDA events"] * 4
     assert found[0].details["loss_scaled"] == (precision == "fp16")
     assert all(value > 0 for m in found for value in m.values)

@@ -10,6 +10,7 @@ import psutil
 import pytest
 import torch
 
+from fer_bench.building import round_products
 from fer_bench.errors import DeviceError
 from fer_bench.plan import QUICK
 from fer_bench.worker import Job, Network, check_device
@@ -101,3 +102,37 @@ def test_a_worker_ends_with_its_parent(users_file):
     )
     done = subprocess.run([sys.executable, "-c", code, job], capture_output=True, text=True, check=True)
     assert gone(int(done.stdout))
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_each_pass_casts_the_weights_as_a_program_s_does(precision, dtype):
+    plan = dataclasses.replace(QUICK, precision=precision).to_dict()
+    model, images = Network(Job.from_json(json.dumps(JOB | {"name": "mtcnn_pnet", "plan": plan}))).make()
+    with torch.inference_mode():
+        before = next(iter(model(images)))
+        for parameter in model.parameters():
+            parameter.zero_()
+        after = next(iter(model(images)))  # were the weights kept that the first pass cast, nothing would change
+    assert before.dtype == dtype
+    assert not torch.equal(before, after)
+
+
+def test_a_plan_s_layout_is_that_of_weights_and_images():
+    plan = dataclasses.replace(QUICK, layout="nhwc", batch_size=2).to_dict()
+    model, images = Network(Job.from_json(json.dumps(JOB | {"name": "mtcnn_pnet", "plan": plan}))).make()
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    kernels = [p for p in model.parameters() if p.dim() == 4]
+    assert kernels
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def test_tf32_is_allowed_where_the_plan_allows_it_and_nowhere_else():
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [switch.allow_tf32 for switch in switches]
+    try:
+        for precision, allowed in (("tf32", [True, True]), ("fp32", [False, False]), ("default", [False, False])):
+            round_products(precision)  # the last leaves them as they are
+            assert [switch.allow_tf32 for switch in switches] == allowed
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.allow_tf32 = value

@@ -66,16 +66,13 @@ class Trainer:
         """Make a step; ``mark`` is called before it and after zero_grad, forward, backward and update."""
         mark()
         self.optimizer.zero_grad(set_to_none=True)
-        # An autocast around many steps, such as the worker's, would go on using the weights that it has cast once.
-        torch.clear_autocast_cache()
         mark()
         loss = self._loss_of(self.model(self.images))
         mark()
-        with torch.autocast(self.images.device.type, enabled=False):  # backward follows the types that forward had
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            mark()
-            self._scaler.step(self.optimizer)
-            self._scaler.update()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        mark()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
         mark()
         self.loss = loss.detach()
 
@@ -92,7 +89,7 @@ class Trainer:
         """Give cross entropy with random labels for class scores, or the sum of the outputs' mean squares."""
         if isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.dim() == 2 and outputs.shape[1] > 1:
             self.loss_kind = "cross entropy"
-            return F.cross_entropy(outputs, self._labels_for(outputs))
+            return F.cross_entropy(outputs.float(), self._labels_for(outputs))
         squares = [output.float().square().mean() for output in _floating(outputs)]
         if not squares:
             raise FerBenchError("the network gives no output of floating-point numbers: there is nothing to train by")
@@ -154,6 +151,9 @@ def measure_training_memory(make: Make, plan: Plan) -> list[Measurement]:
     Returns:
         What ``measure_memory`` gives, with ``training_`` before the names.
     """
+    # PyTorch imports its compiler for the first optimiser, 150 MiB that are none of the network's and that a library
+    # of networks may have imported already.
+    _OPTIMIZERS[plan.optimizer]([nn.Parameter(torch.zeros(1))]).zero_grad()
     told: dict[str, Json] = {"steps": _MEMORY_STEPS}
 
     def steps() -> object:
