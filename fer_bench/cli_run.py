@@ -88,6 +88,9 @@ def run(
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
+    resume: Annotated[
+        str, typer.Option("--resume", metavar="RUN", help="Go on with this run, even one that another machine began.")
+    ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where an unfinished run could go on.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write all tables into this folder, too.")] = None,
     debug: Debug = False,
@@ -125,18 +128,16 @@ def run(
         "alloc": ["keep", "system"] if alloc == "both" else parse_list(alloc),
     }
     given = str(checkpoint.resolve()) if checkpoint else ""
-    tasks = [
-        Task(spec, one, parse_shape(input_), tuple(settings or ()), given)
-        for spec in specs
-        for one in _sweep(plan, swept)
-    ]
+    shape, plans = parse_shape(input_), _sweep(plan, swept)
+    tasks = [Task(spec, one, shape, tuple(settings or ()), given) for spec in specs for one in plans]
+    tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
     with _store(store, create=True) as opened:
-        under_way = _begin(opened, tasks, fresh=fresh)
+        under_way = _begin(opened, tasks, resume=resume, fresh=fresh)
         with Display(len(tasks)) as display:
             done = measure_all(tasks, opened, under_way, display, debug=debug)
         _conclude(done, tasks, out)
-        where = f" --store {store}" if store != DEFAULT_STORE else ""
-        typer.echo(f"\nRun {under_way} is in {store}; `fer-bench report {under_way}{where}` draws all its tables.")
+        where = f" --store {opened.shown}" if store != DEFAULT_STORE else ""
+        typer.echo(f"\nRun {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}")
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
 
 
@@ -302,12 +303,20 @@ def _store(url: str, *, create: bool = False) -> "Store":
     return Store.open(url, create=create)
 
 
-def _begin(store: "Store", tasks: "Sequence[Task]", *, fresh: bool) -> str:
+def _begin(store: "Store", tasks: "Sequence[Task]", *, resume: str, fresh: bool) -> str:
     """Take up the run that these tasks left unfinished, or begin one."""
     from fer_bench.runner import fingerprint
 
     mark = fingerprint(tasks)
-    earlier = None if fresh else store.resumable(mark)
+    earlier: "Run | None"
+    if resume:
+        earlier = store.find_run(resume)
+        if earlier.fingerprint != mark:
+            raise FerBenchError(f"run {earlier.id} ({earlier.title}) is not of this command: give it the same options")
+        if earlier.state in ("finished", "under way"):
+            raise FerBenchError(f"run {earlier.id} is {earlier.state}: nothing to go on with")
+    else:
+        earlier = None if fresh else store.resumable(mark)
     if earlier is not None and store.resume(earlier.id):
         typer.echo(
             f"Run {earlier.id} of {earlier.started_at} goes on: {earlier.results} of {len(tasks)} are measured "
@@ -340,8 +349,10 @@ def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> Non
     if done.difference:
         complain(f"the run went on in another environment, not comparable: {done.difference}; --fresh begins anew", OK)
     if isinstance(stopped, KeyboardInterrupt):
-        left = len(tasks) - len(done.results)
-        typer.echo(f"{left} of {len(tasks)} are left; the same command again goes on with them.", err=True)
+        typer.echo(
+            f"{done.left} of {len(tasks)} are left; the same command again, without --fresh, goes on with them.",
+            err=True,
+        )
     if stopped is not None:
         raise stopped
 

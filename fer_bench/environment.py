@@ -79,6 +79,7 @@ def describe(device: str, allocator: str) -> Environment:
         commit=commit,
         dirty=dirty,
         gpu=gpu,
+        cpu_clock_hz=getattr(psutil.cpu_freq(), "current", 0.0) * 1e6,
         blas=_blas(),
         affinity=_affinity(),
         frequency_policy=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -92,8 +93,8 @@ def pin(threads: int) -> None:
     allowed = _affinity()
     if threads >= len(allowed):
         return
-    busy = psutil.cpu_percent(_LOOK_S, percpu=True)
-    os.sched_setaffinity(0, sorted(allowed, key=lambda core: busy[core])[:threads])
+    busy = dict(enumerate(psutil.cpu_percent(_LOOK_S, percpu=True)))
+    os.sched_setaffinity(0, sorted(allowed, key=lambda core: busy.get(core, 0.0))[:threads])
 
 
 class Beside:

@@ -17,12 +17,13 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import IO, Protocol, Self
 
+from fer_bench import units
 from fer_bench.errors import FerBenchError
 
 # -P: the current folder, which may hold a `models/` of the user's, is not a place to import from.
 _COMMAND = (sys.executable, "-P", "-m", "fer_bench.worker")
 _START_LIMIT_S = 300.0  # a cold disk may take a minute to import PyTorch from
-_END_LIMIT_S = 30.0
+END_LIMIT_S = 30.0  # for a process that was killed to be gone
 
 
 class Worker(Protocol):
@@ -39,7 +40,13 @@ class _Fresh:
 
     def __init__(self, job: str, errors: IO[str]) -> None:
         self._process = subprocess.Popen(  # noqa: S603  # our own module
-            _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, env=_environment()
+            (*_COMMAND, str(os.getpid())),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
+            errors="replace",
+            env=_environment(),
         )
         assert self._process.stdin is not None  # noqa: S101  # both are pipes
         assert self._process.stdout is not None  # noqa: S101
@@ -63,7 +70,7 @@ class _Server:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # ours till end
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own module
-                (*_COMMAND, "--serve", str(theirs.fileno()), *names),
+                (*_COMMAND, str(os.getpid()), "--serve", str(theirs.fileno()), *names),
                 stdin=subprocess.DEVNULL,
                 stdout=self._errors,
                 stderr=self._errors,
@@ -110,7 +117,7 @@ class _Forked:
         self.answers: IO[str] = os.fdopen(ours, encoding="utf-8", errors="replace")
         try:
             server.send(job, [theirs, errors.fileno()])
-            told = server.hear(_END_LIMIT_S)
+            told = server.hear(END_LIMIT_S)
         except ConnectionError:
             told = ""
         finally:
@@ -139,7 +146,7 @@ class Starter:
 
     def __init__(self, names: Sequence[str], *, fresh: bool = False) -> None:
         self._names = list(dict.fromkeys(names))
-        self._fresh = fresh or not (hasattr(socket, "SOCK_SEQPACKET") and sys.platform == "linux")
+        self.fresh = fresh or not (hasattr(socket, "SOCK_SEQPACKET") and sys.platform == "linux")
         self._server: _Server | None = None
 
     def __enter__(self) -> Self:
@@ -148,12 +155,17 @@ class Starter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server; the next worker gets another."""
         if self._server is not None:
             self._server.close()
+            self._server = None
 
     def start(self, job: str, errors: IO[str]) -> Worker:
         """Start a worker on a job; what it prints goes to a file of the caller's."""
-        if self._fresh:
+        if self.fresh:
             return _Fresh(job, errors)
         if self._server is None or not self._server.alive:
             self._server = _Server(self._names)
@@ -165,9 +177,11 @@ def lines(stream: IO[str], limit_s: float) -> Iterator[str | None]:
     found: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:
-        for line in stream:
-            found.put(line)
-        found.put("")
+        try:
+            for line in stream:
+                found.put(line)
+        finally:
+            found.put("")
 
     threading.Thread(target=read, daemon=True).start()
     while True:
@@ -185,7 +199,7 @@ def ending(returncode: int, errors: IO[str]) -> str:
     """Say how a process ended that did not finish its job."""
     errors.seek(0)
     last = [line.strip() for line in errors.read().splitlines() if line.strip()][-1:]
-    said = f": {last[0]}" if last else ""
+    said = f": {units.printable(last[0])}" if last else ""
     if returncode < 0:
         name = signal.Signals(-returncode).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""

@@ -58,6 +58,7 @@ class Environment:
     """Where it was measured, told by the process that measured. Sizes in bytes, frequencies in Hz.
 
     Attributes:
+        cpu_clock_hz: the clock when the network was about to be measured; 0 where the system tells none.
         blas: what multiplies matrices and convolves on the CPU, with versions, and the instruction set in use.
         affinity: the cores that the process may run on.
         frequency_policy: the CPU's governor, or "" where the system tells none.
@@ -81,6 +82,7 @@ class Environment:
     commit: str
     dirty: bool
     gpu: Mapping[str, Json] = field(default_factory=dict)
+    cpu_clock_hz: float = 0.0
     blas: str = ""
     affinity: tuple[int, ...] = ()
     frequency_policy: str = ""

@@ -4,6 +4,7 @@ A process that crashes, hangs or answers rubbish costs its own group: that becom
 and the groups after it go on in processes of their own.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -17,16 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from fer_bench import stats
-from fer_bench.errors import DeviceError, StoreError
+from fer_bench import stats, units
+from fer_bench.errors import DeviceError, FerBenchError, StoreError
 from fer_bench.plan import Plan
-from fer_bench.processes import Starter, ending, lines
+from fer_bench.processes import END_LIMIT_S, Starter, ending, lines
 from fer_bench.records import Environment, Json, Measurement, Result, Subject
 from fer_bench.registry import DEFAULT_INPUT, ModelSpec
 from fer_bench.store import Store
 
 # Most metrics are one process a network; latency is several, and occupancy has two stages. Time and memory never share.
 _GROUPS: Mapping[str, tuple[str, ...]] = {"occupancy": ("testing_occupancy", "training_occupancy")}
+
+# These start from a process that has done nothing, and describing one that uses a GPU loads CUDA.
+_NOTHING_BEFORE = ("memory", "training_memory")
 
 Progress = Callable[[str], None]
 
@@ -52,8 +56,10 @@ class Task:
     @property
     def key(self) -> str:
         """Tell this task from every other: running it again is to resume it."""
+        file = Path(self.spec.target.rpartition(":")[0]) if self.spec.source == "file" else None
+        code = [str(file.resolve()), file.read_text(errors="replace")] if file is not None and file.is_file() else []
         changed = Path(self.checkpoint).stat().st_mtime_ns if self.checkpoint else 0
-        about = [self.spec.name, self.plan.to_dict(), self.input_shape, self.settings, self.checkpoint, changed]
+        about = [self.spec.name, code, self.plan.to_dict(), self.input_shape, self.settings, self.checkpoint, changed]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     def protocol_shape(self) -> tuple[int, int, int] | None:
@@ -84,12 +90,14 @@ class Outcome:
     """What came of measuring: results in order, what stopped it early, if anything did, and the time that it took.
 
     Attributes:
+        left: how many tasks have no result in the store.
         harness_share: the share of the wall time in which no network was at work; 0 where nothing was measured.
         difference: what is not as it was when the run began, so that times are not comparable; "" for nothing.
     """
 
     results: list[Result]
     stopped: BaseException | None
+    left: int
     harness_share: float
     difference: str = ""
 
@@ -97,8 +105,8 @@ class Outcome:
 def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher, *, debug: bool = False) -> Outcome:
     """Carry out tasks one after the other; each result is in the store before the next task begins.
 
-    What the run already has is not measured again. Ctrl-C and a full disk end it early; what was measured is returned
-    either way.
+    What the run already has is not measured again. Ctrl-C, a device that is not there and a full disk end it early;
+    what was measured is returned either way.
 
     Args:
         tasks: what to measure.
@@ -107,15 +115,14 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
         watcher: told how it goes on.
         debug: pass on to stderr what the processes print there, tracebacks among it.
 
-    Raises:
-        FerBenchError: the device is not there.
     """
     start = time.perf_counter()
     known = dict(store.done(run))
     measured: list[Result] = []
     found: dict[str, Result] = {}
     stopped: BaseException | None = None
-    watcher.skip(len(known))
+    left = sum(task.key not in known for task in tasks)
+    watcher.skip(sum(task.key in known for task in tasks))
     fresh = any(task.plan.isolation == "fresh" for task in tasks)
     try:
         with Starter([task.spec.name for task in tasks], fresh=fresh) as starter:
@@ -129,14 +136,21 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
                 found[task.key] = result
                 measured.append(result)
                 store.save(run, task.key, result)
+                left -= 1
                 watcher.done(task, result)
         store.finish(run)
-    except (KeyboardInterrupt, StoreError) as stop:
+    except (KeyboardInterrupt, FerBenchError, OSError) as stop:
         stopped = stop
+        with contextlib.suppress(StoreError):  # which may be why we stop
+            store.release(run)
     wall_s = time.perf_counter() - start
     share = 1 - sum(result.passes_s for result in measured) / wall_s if measured else 0.0
     return Outcome(
-        [found[task.key] for task in tasks if task.key in found], stopped, share, _difference(known.values(), measured)
+        [found[task.key] for task in tasks if task.key in found],
+        stopped,
+        left,
+        share,
+        _difference(known.values(), measured),
     )
 
 
@@ -146,7 +160,10 @@ def _difference(known: Iterable[Result], measured: Iterable[Result]) -> str:
         next((result.environment for result in results if result.environment is not None), None)
         for results in (known, measured)
     )
-    return before.comparable_with(now) if before is not None and now is not None else ""
+    if before is None or now is None:
+        return ""
+    committed = [f"{where.commit}{' and changes' if where.dirty else ''}" for where in (before, now)]
+    return before.comparable_with(now) or (f"commit: {' and '.join(committed)}" if committed[0] != committed[1] else "")
 
 
 def measure(
@@ -172,6 +189,8 @@ def measure(
     began, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     attainable = machine.attainable(task.plan, progress) if machine and "latency" in task.plan.metrics else {}
     session = _Session(task, starter, progress, debug=debug)
+    if task.plan.metrics[0] in _NOTHING_BEFORE:
+        session.process("")
     for metric in task.plan.metrics:
         for group in _GROUPS.get(metric, (metric,)):
             if session.refused:  # no process of this network even begins: another would do the same
@@ -195,7 +214,7 @@ def measure(
     )
     return Result(
         subject,
-        task.plan.to_dict(),
+        task.plan.to_dict() | ({"isolation": "fresh"} if starter.fresh else {}),
         dataclasses.replace(environment, attainable=attainable) if environment else None,
         tuple(session.measurements),
         started_at,
@@ -211,12 +230,12 @@ class _Told:
     environment: Environment | None = None
     shape: tuple[int, int, int] | None = None
     exempt: str = ""
-    begun: bool = False
     measurements: list[Measurement] = field(default_factory=list)
     attainable: Mapping[str, Json] = field(default_factory=dict)
     passes_s: float = 0.0
     finished: bool = False
     failure: str = ""
+    refused: bool = False
 
     def hear(self, message: Mapping[str, Any]) -> None:
         if "input_shape" in message:
@@ -224,10 +243,9 @@ class _Told:
                 self.environment = Environment.of(message["environment"])
             channels, height, width = message["input_shape"]
             self.shape, self.exempt = (channels, height, width), message["exempt"]
-        elif "started" in message:
-            self.begun = True
         elif "measurement" in message:
-            self.measurements.append(Measurement.of(message["measurement"]))
+            told = Measurement.of(message["measurement"])
+            self.measurements.append(dataclasses.replace(told, failure=units.printable(told.failure)))
         elif "passes_s" in message:
             self.passes_s = message["passes_s"]
         elif "attainable" in message:
@@ -235,8 +253,8 @@ class _Told:
         elif "no_device" in message:
             raise DeviceError(message["no_device"])
         elif "error" in message:
-            self.failure = message["error"]
-        elif "alive" not in message:
+            self.failure, self.refused = units.printable(message["error"]), True
+        elif not message.keys() & {"alive", "started"}:
             self.finished = bool(message["finished"])
 
 
@@ -273,7 +291,7 @@ class _Session:
                 wanted += stats.further_processes(medians, plan.interval_share, plan.processes, left)
 
     def process(self, group: str, number: int = 0, stage: str = "") -> _Told:
-        """Measure one group in a process."""
+        """Measure one group in a process; with "" it only describes where it is."""
         self._progress(stage or group)
         task = self.task
         shape = self.shape or task.protocol_shape()
@@ -282,7 +300,7 @@ class _Session:
             name=task.spec.name,
             input_shape=shape,
             settings=task.settings,
-            groups=[group],
+            groups=[group] if group else [],
             checkpoint=task.checkpoint,
             fall_back=self.shape is None and shape is not None,
             process=number,
@@ -296,7 +314,7 @@ class _Session:
         self.measurements += told.measurements
         if told.failure:
             self.measurements.append(Measurement(group, "", process=number, failure=told.failure))
-            if not told.begun:
+            if told.refused:
                 self.refused = told.failure
         return told
 
@@ -309,12 +327,13 @@ class Machine:
         self._known: dict[tuple[Any, ...], Mapping[str, Json]] = {}
 
     def attainable(self, plan: Plan, progress: Progress) -> Mapping[str, Json]:
-        """Give what ``profilers.roofline`` measures, or nothing where that failed."""
+        """Give what ``profilers.roofline`` measures, or why it could not."""
         setting = (plan.device, plan.precision, plan.threads, plan.alloc, plan.pin)
         if setting not in self._known:
             progress("what the machine attains")
             job = _job(plan)
-            self._known[setting] = _run(job, self._starter, plan.time_limit_s, debug=self._debug).attainable
+            told = _run(job, self._starter, plan.time_limit_s, debug=self._debug)
+            self._known[setting] = told.attainable or {"failure": told.failure}
         return self._known[setting]
 
 
@@ -355,7 +374,10 @@ def _run(job: Mapping[str, Any], starter: Starter, time_limit_s: float, *, debug
             told.failure = "the process answered what is no measurement"
         finally:
             worker.kill()
-            worker.wait()
+            try:
+                worker.wait(END_LIMIT_S)
+            except subprocess.TimeoutExpired:  # it hangs in the kernel, on a GPU perhaps
+                starter.close()
         if debug:
             errors.seek(0)
             sys.stderr.write(errors.read())

@@ -267,11 +267,6 @@ def modes(values: Sequence[float]) -> tuple[float, float] | None:
     return (low, high) if high - low > least else None
 
 
-def bimodal(values: Sequence[float]) -> bool:
-    """Tell whether values scatter around two values instead of one, see ``modes``; never of fewer than six."""
-    return modes(values) is not None
-
-
 def drift(values: Sequence[float]) -> float:
     """Give the relative change from the median of the first third to that of the last; 0 for fewer than nine values."""
     third = len(values) // 3

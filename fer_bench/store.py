@@ -338,8 +338,15 @@ def _system(file: str) -> str:
 def _process_started(pid: int) -> int | None:
     """When a living process started, in clock ticks since the system did; None where there is none.
 
-    psutil's ``create_time`` is of the wall clock: it moves when that is set, and a living holder would look dead.
+    Elsewhere than on Linux it is seconds of the wall clock, which move when that is set.
     """
+    if not Path("/proc/self/stat").exists():
+        import psutil
+
+        try:
+            return int(psutil.Process(pid).create_time())
+        except psutil.NoSuchProcess:
+            return None
     try:
         # Fields from the third on (proc_pid_stat(5)); the second, the name in brackets, may hold spaces and brackets.
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()

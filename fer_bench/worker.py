@@ -166,11 +166,13 @@ def work(job: Job, tell: Tell) -> None:
     tell({"environment": described, "input_shape": network.input_shape, "exempt": network.exempt})
     for group in job.groups:
         tell({"started": group})
+        idle_s = 0.0
         for measurement in _measure(group, network):
             numbered = dataclasses.replace(measurement, process=job.process)
+            idle_s += measurement.details.get("idle_s", 0.0)
             tell({"measurement": dataclasses.asdict(numbered)})
         if network.made_at:
-            tell({"passes_s": time.perf_counter() - network.made_at})
+            tell({"passes_s": time.perf_counter() - network.made_at - idle_s})
     tell({"finished": True})
 
 
@@ -210,7 +212,6 @@ def serve(connection: socket.socket, names: Sequence[str]) -> int:
         names: networks whose libraries are imported beforehand, users' own excepted, whose code runs in workers only.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which ends us by closing the connection
-    die_with_parent()
     warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")  # of libraries' idle threads
     for spec in map(registry.find, names):
         if spec.source not in ("file", "module"):
@@ -222,10 +223,11 @@ def serve(connection: socket.socket, names: Sequence[str]) -> int:
         text, files, _, _ = socket.recv_fds(connection, _JOB_BYTES, 2)
         if not text:
             return 0
+        server = os.getpid()
         child = os.fork()
         if child == 0:
             connection.close()
-            os._exit(_forked(text.decode(), *files))
+            os._exit(_forked(server, text.decode(), *files))
         for file in files:
             os.close(file)
         connection.send(str(child).encode())
@@ -233,14 +235,14 @@ def serve(connection: socket.socket, names: Sequence[str]) -> int:
         connection.send(str(os.waitstatus_to_exitcode(status)).encode())
 
 
-def _forked(text: str, answers: int, errors: int) -> int:
-    """Be the worker that was just forked."""
+def _forked(server: int, text: str, answers: int, errors: int) -> int:
+    """Be the worker that a server has just forked."""
     os.dup2(errors, 2)
     os.dup2(errors, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        die_with_parent()
+        die_with_parent(server)
         _shift_heap()
         return answer(text, answers)
     except BaseException:  # the process ends here whatever it was: it must not go on as a second server
@@ -260,18 +262,24 @@ def _shift_heap() -> None:
     malloc(random.SystemRandom().randrange(_HEAP_SHIFT_BYTES))
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int) -> None:
     """Ask Linux to kill this process when its parent is gone, killed itself perhaps, so that nothing runs on unseen."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1  # sys/prctl.h
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        if os.getppid() != parent:  # it was gone before we asked
+            os._exit(1)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Read a job from stdin and answer on the original stdout, or serve."""
-    if arguments[:1] == ["--serve"]:
-        return serve(socket.socket(fileno=int(arguments[1])), arguments[2:])
-    die_with_parent()
+    """Read a job from stdin and answer on the original stdout, or serve.
+
+    Args:
+        arguments: the parent's process id; then, to serve, ``--serve``, the socket's descriptor and networks' names.
+    """
+    die_with_parent(int(arguments[0]))
+    if arguments[1:2] == ["--serve"]:
+        return serve(socket.socket(fileno=int(arguments[2])), arguments[3:])
     answers = os.dup(1)
     os.dup2(2, 1)  # C code that prints, too
     return answer(sys.stdin.read(), answers)

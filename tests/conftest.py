@@ -101,7 +101,7 @@ def fer_bench(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
             [sys.executable, "-m", "fer_bench.cli", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=600,  # for what hangs; nothing is slow enough for it
             cwd=tmp_path,
             check=False,
             **options,

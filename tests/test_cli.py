@@ -209,7 +209,7 @@ def test_a_run_prints_the_table_and_its_report_is_the_same_bytes(fer_bench, tmp_
     assert done.stderr.startswith("[1/1] mtcnn_pnet: MACs: 44.8 k, ")
     (run,) = json.loads(fer_bench("runs", "--format", "json").stdout)
     assert (run["state"], run["results"], run["title"]) == ("finished", 1, "quick: mtcnn_pnet")
-    assert f"`fer-bench report {run['id']}` draws all its tables." in done.stdout
+    assert f"all tables: fer-bench report {run['id']}" in done.stdout
     again = fer_bench("report", "--out", "again")
     assert (again.returncode, again.stdout) == (0, "")
     assert {path.name for path in (tmp_path / "again").glob("*.md")} >= {"efficiency.md", "latency.md", "roofline.md"}
@@ -308,7 +308,7 @@ def interrupted(tmp_path, users_file, stop):
 def test_ctrl_c_ends_a_run_at_once_and_the_same_command_goes_on(users_file, tmp_path):
     command, code, out, err = interrupted(tmp_path, users_file, signal.SIGINT)
     assert code == 130
-    assert err == "1 of 2 are left; the same command again goes on with them.\nfer-bench: interrupted\n"
+    assert err == "1 of 2 are left; the same command, without --fresh, goes on.\nfer-bench: interrupted\n"
     assert "mtcnn_pnet" in out
     (tmp_path / "go_on").touch()
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -63,6 +63,7 @@ def test_the_joules_of_two_seconds_of_passes_are_written_down_with_the_idle_powe
             "passes": 8,
             "images": 32,
             "idle_w": 10.0,
+            "idle_s": 2.0,
             "idle_joules": 20.0,
         }
     )

@@ -28,7 +28,8 @@ from fer_bench.store import Store
 
 KILLS = int(os.environ.get("FER_BENCH_KILLS", "5"))
 SEED = int(os.environ.get("FER_BENCH_SEED", "1"))
-PATIENCE_S = 300  # until a run counts as hung, and a process as left behind: no machine is so slow
+PATIENCE_S = 300  # until a run counts as hung: no machine is so slow
+GONE_S = 60  # until a process counts as left behind
 NETWORKS = "mtcnn_pnet,mtcnn_rnet,mtcnn_onet,mini_xception,tiny_xception,simple_cnn"
 NAMES = NETWORKS.split(",")
 QUICKLY = "--device cpu --threads 1 --runs 2".split()
@@ -72,17 +73,23 @@ class Run:
         return found
 
     def server(self):
-        with contextlib.suppress(psutil.Error):
-            for process in psutil.Process(self.process.pid).children():
-                with contextlib.suppress(psutil.Error):
-                    if "--serve" in process.cmdline():
-                        return process
+        for process in self.children():
+            with contextlib.suppress(psutil.Error):
+                if "--serve" in process.cmdline():
+                    return process
         return None
 
     def workers(self):
+        """Those that the server forked."""
         with contextlib.suppress(psutil.Error):
             server = self.server()
             return server.children() if server else []
+        return []
+
+    def children(self):
+        """The server, or a worker that is no server's."""
+        with contextlib.suppress(psutil.Error):
+            return psutil.Process(self.process.pid).children()
         return []
 
     def wait_for(self, condition):
@@ -99,7 +106,7 @@ class Run:
     def end(self):
         """Wait for its end: exit code, stdout, stderr; none of its processes may be left then."""
         out, err = self.process.communicate(timeout=PATIENCE_S)
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + GONE_S
         while left := self.processes():
             assert time.monotonic() < until, f"left behind: {left}"
             time.sleep(0.05)
@@ -255,10 +262,11 @@ def test_a_server_and_a_worker_killed_at_any_moment_cost_a_metric_each(start, wh
             with contextlib.suppress(subprocess.TimeoutExpired):
                 run.process.wait(max(0, began + after - time.monotonic()))
             workers = run.wait_for(run.workers)  # so that a server is not hit while it starts: see below
-            if workers:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    (workers[0] if victim == "worker" else workers[0].parent()).kill()
-            tell(f"seed {SEED}, store {number}: killed a {victim} {after:.3f} s after the first worker: {workers}")
+            doomed = workers[0] if workers and victim == "worker" else run.server()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if doomed:
+                    doomed.kill()
+            tell(f"seed {SEED}, store {number}: killed a {victim} {after:.3f} s after the first worker: {doomed}")
         code, out, err = run.end()
         tell(err)
         ((seen, results),) = stored(tmp_path / f"{number}.sqlite")
@@ -268,8 +276,8 @@ def test_a_server_and_a_worker_killed_at_any_moment_cost_a_metric_each(start, wh
         assert (len(failed) <= 2, code) == (True, 1 if failed else 0)
         for name, group, reason in failed:
             assert group in ("static", "latency", "memory")
-            assert reason == KILLED
-            assert re.search(rf"^fer-bench: {name}: Failed \({group}\): {re.escape(reason)}$", err, re.MULTILINE)
+            assert reason.startswith(KILLED)
+            assert re.search(rf"^fer-bench: {name}: Failed \(.*{group}.*\): {re.escape(reason)}$", err, re.MULTILINE)
         for result in results:
             name = result.subject.name
             assert re.search(rf"^{name}\b", out, re.MULTILINE)
@@ -288,6 +296,26 @@ def test_a_server_killed_in_a_pass_is_a_row_with_the_reason_and_another_goes_on(
     assert metrics(first) == metrics(last)
     assert f"fer-bench: {users_file}:kills_server: Failed (memory): {KILLED}\n" in err
     assert re.search(r"^mtcnn_rnet\b", out, re.MULTILINE)
+
+
+@pytest.mark.faults
+def test_a_server_killed_while_it_starts_costs_nothing(start, tmp_path):
+    run = start("--metrics", "static", "--models", "mtcnn_pnet,mtcnn_rnet", "--store", "results.sqlite")
+    run.wait_for(run.server).kill()
+    code, _, err = run.end()
+    assert code == 0, err
+    assert announced(err) == ["mtcnn_pnet: MACs: 44.8 k", "mtcnn_rnet: MACs: 1.53 M"]
+
+
+@pytest.mark.faults
+def test_a_worker_whose_run_is_killed_while_it_imports_does_not_go_on(start, tmp_path):
+    (tmp_path / "fresh.toml").write_text('base = "quick"\nisolation = "fresh"\nmetrics = ["static"]\n')
+    (tmp_path / "users.py").write_text("import time\ntime.sleep(1000)")
+    run = start("--protocol", "fresh.toml", "--models", "users.py:net", "--store", "results.sqlite")
+    assert run.wait_for(run.children)
+    time.sleep(0.2)  # it has its job now
+    run.process.kill()
+    assert run.end() == (-signal.SIGKILL, "", "")
 
 
 @pytest.mark.faults

@@ -113,7 +113,7 @@ def test_a_stage_is_sampled_between_passes_and_each_interval_is_a_value(stage):
     assert found[f"{stage}.machine_idle_s"].values == pytest.approx((1.23, 1.23, 1.23, 0.41))
     assert found[f"{stage}.rss_bytes"].values == tuple(n * MIB for n in (105, 108, 111, 112))
     assert {m.unit for name, m in found.items() if not name.endswith("bytes")} == {"s"}
-    assert fake.alive == 4
+    assert fake.alive == 2 + 4  # in the warm-up, and at each sample
 
 
 def test_testing_runs_inference_passes_and_training_runs_training_steps():

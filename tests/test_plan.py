@@ -52,7 +52,8 @@ def test_what_an_older_plan_does_not_say_is_the_default():
         ({"precision": "fp8"}, "precision is 'fp8'; known: fp32, tf32"),
         ({"layout": "chwn"}, "layout is 'chwn'; known: nchw, nhwc"),
         ({"metrics": ("latency", "beauty")}, "metrics beauty: unknown; known: static, latency"),
-        ({"pilot_processes": 3, "processes": 2}, "pilot_processes"),
+        ({"pilot_processes": 3, "processes": 2}, "pilot_processes is 3: there are 2 in all"),
+        ({"pilot_processes": 1}, "nothing to decide without an interval_share"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused(change, message):

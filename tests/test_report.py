@@ -198,6 +198,7 @@ def test_the_roofline_tells_shares_and_the_bound(make_result):
         "Arithmetic": "80.0 %",
         "Memory": "10.0 %",  # 2 MB at 2 GB/s are 1 ms
         "Overhead": "10.0 %",
+        "Starting operators": "0.0400 %",  # two of 2 us
     }
     assert report.bounds([result]).rows == ()
 
@@ -244,7 +245,7 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
         {
             "Model": "x [1]",
             "Input": "1x48x48",
-            "Parameters": "1.000 k",
+            "Parameters": "1,000",
             "CPU (%)": "16.67",  # 2 s of 2 s x 6 cores
             "us (%)": "16.67",
             "sy (%)": "5.00",
@@ -259,10 +260,11 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
         }
     ]
     assert table.footnotes == ["[1] Beside it ran browser (0.25 cores)."]
+    assert "Cores: 6. CPU: the process's" in table.caption
     assert cells(report.occupation([result], "training"))[0] == {
         "Model": "x",
         "Input": "1x48x48",
-        "Parameters": "1.000 k",
+        "Parameters": "1,000",
     }
 
 

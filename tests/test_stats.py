@@ -11,7 +11,6 @@ from fer_bench.stats import (
     DRIFT,
     MIN_SECOND,
     Interval,
-    bimodal,
     converged,
     drift,
     estimate,
@@ -292,19 +291,19 @@ def test_one_mode_with_the_noise_of_passes_is_not_taken_for_two(runs):
     ar_1 = 1 + RUN_SD * ar1(rng, 0.77, (600, runs))
     skewed = np.exp(10 * (passes(rng, 600, runs) - 1))  # lognormal, 0.3
     for series in (ar_1, passes(rng, 600, runs), skewed):
-        assert np.mean([bimodal(one) for one in series.tolist()]) <= 0.01
+        assert np.mean([modes(one) is not None for one in series.tolist()]) <= 0.01
 
 
 @pytest.mark.parametrize("processes", range(6, 17))
 def test_processes_that_differ_by_chance_are_not_taken_for_two_modes(processes):
     series = np.random.default_rng(processes).normal(1, 0.044, (1500, processes))
-    assert np.mean([bimodal(one) for one in series.tolist()]) <= 0.01
+    assert np.mean([modes(one) is not None for one in series.tolist()]) <= 0.01
 
 
 @pytest.mark.parametrize(("runs", "slow"), [(100, 0.3), (100, 0.5), (100, 0.7), (300, 0.25), (20, 0.5)])
 def test_two_modes_are_seen(runs, slow):
     series = mixture(np.random.default_rng(runs), 300, runs, slow)
-    assert np.mean([bimodal(one) for one in series.tolist()]) >= 0.95
+    assert np.mean([modes(one) is not None for one in series.tolist()]) >= 0.95
 
 
 def test_two_modes_are_told_and_a_few_spikes_do_not_hide_them():
@@ -325,7 +324,7 @@ def test_two_modes_are_told_and_a_few_spikes_do_not_hide_them():
     ids=["nothing", "five", "equal", "two ticks", "drift", "spikes"],
 )
 def test_what_is_not_two_modes(values):
-    assert not bimodal(values)
+    assert modes(values) is None
 
 
 def test_drift_is_the_change_from_the_first_third_to_the_last():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ JOB = {
 
 def answers(**changes):
     done = subprocess.run(
-        [sys.executable, "-m", "fer_bench.worker"],
+        [sys.executable, "-m", "fer_bench.worker", str(os.getpid())],
         input=json.dumps(JOB | changes),
         capture_output=True,
         text=True,
@@ -94,7 +95,8 @@ def test_a_worker_ends_with_its_parent(users_file):
     job = json.dumps(JOB | {"name": f"{users_file}:hangs"})
     code = (
         "import subprocess, sys\n"
-        "p = subprocess.Popen([sys.executable, '-m', 'fer_bench.worker'], stdin=subprocess.PIPE, text=True,"
+        "import os; command = [sys.executable, '-m', 'fer_bench.worker', str(os.getpid())]\n"
+        "p = subprocess.Popen(command, stdin=subprocess.PIPE, text=True,"
         " stdout=subprocess.PIPE)\n"
         "p.stdin.write(sys.argv[1]); p.stdin.close()\n"
         "[p.stdout.readline() for _ in range(2)]\n"  # it is at work

@@ -5,7 +5,7 @@ CPU package, so that what others do there counts too.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +15,8 @@ from torch import Tensor, nn
 
 from fer_bench import environment
 from fer_bench.plan import Plan
+from fer_bench.profilers.kinds import Alive, Clock, Make, Sleep
 from fer_bench.records import Measurement
-
-Clock = Callable[[], int]  # nanoseconds, monotonic
-Sleep = Callable[[float], None]
-Alive = Callable[[], None]  # tells the runner that this process is not hung
 
 # The counters are renewed about every millisecond (RAPL) to every 100 ms (NVML): over 2 s that is an error of some
 # percent at most, where a window below 1 s would be wrong by a tenth and more.
@@ -80,7 +77,7 @@ def find_counter(device: str, powercap: Path = POWERCAP) -> Counter | str:
 
 
 def measure_energy(
-    make: Callable[[], tuple[nn.Module, Tensor]],
+    make: Make,
     plan: Plan,
     counter: Counter | str | None = None,
     clock: Clock = time.perf_counter_ns,
@@ -113,7 +110,7 @@ def measure_energy(
     with torch.inference_mode():
         for _ in range(plan.warmup_runs):
             _pass(model, images)
-        alive()
+            alive()
         joules, start = counter.joules(), clock()
         while passes == 0 or (clock() - start) * 1e-9 < _WINDOW_S:
             _pass(model, images)
@@ -126,6 +123,7 @@ def measure_energy(
         "passes": passes,
         "images": passes * len(images),
         "idle_w": idle_w,
+        "idle_s": _WINDOW_S,
         "idle_joules": idle_w * window_s,
     }
     return [Measurement("energy_j", "J", (joules,), details=details)]

@@ -10,6 +10,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,12 @@ from torch import Tensor, nn
 from fer_bench import environment
 from fer_bench.errors import brief
 from fer_bench.plan import Plan
+from fer_bench.profilers.kinds import Alive, Clock
 from fer_bench.records import Json, Measurement
 from fer_bench.stats import warmup_cut
 
-Clock = Callable[[], int]  # nanoseconds, monotonic
 Usage = Callable[[int], resource.struct_rusage]
 Pass = Callable[[], float]  # makes a pass and gives its seconds
-Alive = Callable[[], None]  # tells the runner that this process is not hung
 
 # Larger than any L2 cache so far (H100: 50 MB, B200: 126 MB): writing it leaves nothing of a network there.
 _FLUSH_BYTES = 256 * 2**20
@@ -40,7 +40,8 @@ class _Series:
     seconds: list[float] = field(default_factory=list)
     minor_faults: list[int] = field(default_factory=list)
     involuntary_switches: list[int] = field(default_factory=list)
-    system_s: float = 0.0
+    system_s: list[float] = field(default_factory=list)
+    silent_s: float = 0.0  # since the runner last heard of us
 
 
 def measure_latency(
@@ -136,14 +137,21 @@ class _Taking:
 
     def timed(self, metric: str, one: Pass, told: Mapping[str, Json]) -> list[Measurement]:
         """Take a series and write it down: the times, then the page faults and context switches of the same passes."""
-        beside = environment.Beside()
-        series = self._take(one)
-        cut, timed = series.warmup, len(series.seconds) - series.warmup
+        series = _Series(self.plan.warmup_runs)
+        for _ in range(self.plan.warmup_runs):
+            self._one(series, one)
+        beside = environment.Beside()  # from here: a GPU that has idled raises its clock in the warm-up
+        self._until_enough(series, one)
+        longer = warmup_cut(series.seconds, self.plan.warmup_runs)
+        if longer > series.warmup:  # than planned: so many passes more
+            series.warmup = longer
+            self._until_enough(series, one)
+        cut = series.warmup
         details = {
             **told,
             "warmup_s": series.seconds[:cut],
             "stopped_by": series.stopped_by,
-            "kernel_s_per_run": series.system_s / timed,
+            "kernel_s_per_run": fmean(series.system_s[cut:]),
             **beside.told(),
         }
         return [
@@ -152,39 +160,29 @@ class _Taking:
             Measurement("involuntary_switches", "count", tuple(series.involuntary_switches[cut:])),
         ]
 
-    def _take(self, one: Pass) -> _Series:
-        """Make passes until enough are timed; where the series shows a longer warm-up, so many more."""
-        series = _Series(self.plan.warmup_runs)
-        self._until_enough(series, one)
-        longer = warmup_cut(series.seconds, self.plan.warmup_runs)
-        if longer > series.warmup:
-            series.warmup = longer
-            self._until_enough(series, one)
-        return series
-
     def _until_enough(self, series: _Series, one: Pass) -> None:
         plan = self.plan
         elapsed = sum(series.seconds[series.warmup :])
-        told_at = elapsed
-        before = self.usage(resource.RUSAGE_SELF)
-        system_s = before.ru_stime
         while True:
             count = len(series.seconds) - series.warmup
             if count >= plan.runs and elapsed >= plan.min_time_s:
                 series.stopped_by = "runs"
-                break
+                return
             if count > 0 and plan.max_time_s is not None and elapsed >= plan.max_time_s:
                 series.stopped_by = "time cap" if count < plan.runs else "runs"
-                break
-            seconds = one()
-            after = self.usage(resource.RUSAGE_SELF)
-            series.seconds.append(seconds)
-            series.minor_faults.append(after.ru_minflt - before.ru_minflt)
-            series.involuntary_switches.append(after.ru_nivcsw - before.ru_nivcsw)
-            if count >= 0:
-                elapsed += seconds
-                if elapsed - told_at > _ALIVE_EVERY_S:
-                    self.alive()
-                    told_at = elapsed
-            before = after
-        series.system_s += before.ru_stime - system_s
+                return
+            elapsed += self._one(series, one)
+
+    def _one(self, series: _Series, one: Pass) -> float:
+        before = self.usage(resource.RUSAGE_SELF)
+        seconds = one()
+        after = self.usage(resource.RUSAGE_SELF)
+        series.seconds.append(seconds)
+        series.minor_faults.append(after.ru_minflt - before.ru_minflt)
+        series.involuntary_switches.append(after.ru_nivcsw - before.ru_nivcsw)
+        series.system_s.append(after.ru_stime - before.ru_stime)
+        series.silent_s += seconds
+        if series.silent_s > _ALIVE_EVERY_S:
+            self.alive()
+            series.silent_s = 0.0
+        return seconds

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from fer_bench import environment
 from fer_bench.plan import Plan
+from fer_bench.profilers.kinds import Make
 from fer_bench.records import Json, Measurement
 
 _PASSES = 3  # the second reuses what the first left; the third shows that it stays so
@@ -24,7 +24,7 @@ _BLOCK_BYTES = 128 * 2**10
 _ALONE = ((_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, _BLOCK_BYTES), (_M_TRIM_THRESHOLD, _BLOCK_BYTES), (_M_TOP_PAD, 0))
 
 
-def measure_memory(make: Callable[[], tuple[nn.Module, Tensor]], plan: Plan) -> list[Measurement]:
+def measure_memory(make: Make, plan: Plan) -> list[Measurement]:
     """Measure the peak above the idle process: weights, activations and what the libraries load to run them.
 
     Args:
@@ -43,11 +43,11 @@ def measure_memory(make: Callable[[], tuple[nn.Module, Tensor]], plan: Plan) -> 
                 model(images)
         return model
 
-    return measure_peaks(passes, plan.device, details={"passes": _PASSES})
+    return measure_peaks(passes, plan, details={"passes": _PASSES})
 
 
 def measure_peaks(
-    work: Callable[[], object], device: str, prefix: str = "", details: dict[str, Json] | None = None
+    work: Callable[[], object], plan: Plan, prefix: str = "", details: dict[str, Json] | None = None
 ) -> list[Measurement]:
     """Measure the peaks of memory while something is done.
 
@@ -57,7 +57,7 @@ def measure_peaks(
 
     Args:
         work: does it all, from building on; what it returns is kept until the peaks are read.
-        device: "cpu" or "cuda".
+        plan: the device, and whether a compiler is at work, too.
         prefix: of the metrics' names.
         details: of the first measurement, beside those of the measuring.
     """
@@ -71,7 +71,7 @@ def measure_peaks(
     baseline = _status("VmRSS") if resettable else _peak()
     file_backed = _status("RssFile")
     kept = work()
-    if device == "cuda":
+    if plan.device == "cuda":
         torch.cuda.synchronize()
     told = {
         "baseline_bytes": baseline,
@@ -80,8 +80,10 @@ def measure_peaks(
         "allocator": allocator,
     }
     value = max(0, _peak() - baseline)
-    found = [Measurement(f"{prefix}peak_rss_bytes", "bytes", (value,), details={**(details or {}), **told})]
-    if device == "cuda":
+    warnings = ("the peak is that of torch.compile's own work",) if plan.mode == "compile" else ()
+    details = {**(details or {}), **told}
+    found = [Measurement(f"{prefix}peak_rss_bytes", "bytes", (value,), details=details, warnings=warnings)]
+    if plan.device == "cuda":
         found += _cuda_peaks(prefix)
     del kept
     return found

@@ -16,12 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench.plan import Plan
+from fer_bench.profilers.kinds import Alive, Clock, Make, Sleep
 from fer_bench.profilers.training import Trainer
 from fer_bench.records import Json, Measurement
-
-Clock = Callable[[], int]  # nanoseconds, monotonic
-Sleep = Callable[[float], None]
-Alive = Callable[[], None]  # tells the runner that this process is not hung
 
 _BESIDE_S = 1.0  # for how long the machine is looked at before the stage
 _BUSIEST = 3
@@ -82,7 +79,7 @@ class System:
 
 
 def measure_occupancy(
-    make: Callable[[], tuple[nn.Module, Tensor]],
+    make: Make,
     plan: Plan,
     stage: str,
     clock: Clock = time.perf_counter_ns,
@@ -113,6 +110,7 @@ def measure_occupancy(
     one, batch = _pass_of(stage, model, images, plan)
     for _ in range(plan.warmup_runs):
         one()
+        alive()
     others = sampler.others()
     sampling = _Sampling(clock, sampler, alive)
     sampling.run(one, plan.sample_s, plan.sample_every_s)

@@ -16,12 +16,9 @@ from torch.nn import functional as F
 
 from fer_bench.errors import FerBenchError
 from fer_bench.plan import Plan
+from fer_bench.profilers.kinds import Alive, Clock, Make
 from fer_bench.profilers.memory import measure_peaks
 from fer_bench.records import Json, Measurement
-
-Clock = Callable[[], int]  # nanoseconds, monotonic
-Alive = Callable[[], None]  # tells the runner that this process is not hung
-Make = Callable[[], tuple[nn.Module, Tensor]]
 
 _LEAST_BATCH = 2  # batch norm on a map of 1x1 has no variance over one image
 _MEMORY_STEPS = 3  # the first makes the optimiser's state, the second has gradients beside it, the third shows no more
@@ -123,7 +120,10 @@ def measure_training(
     model, images = make()
     trainer = Trainer(model, images, plan)
     watch = _DeviceWatch() if images.is_cuda else _HostWatch(clock)
-    warmup = [_timed_step(trainer, watch) for _ in range(plan.warmup_runs)]
+    warmup = []
+    for _ in range(plan.warmup_runs):
+        warmup.append(_timed_step(trainer, watch))
+        alive()
     steps, stopped_by = _until_enough(plan, lambda: _timed_step(trainer, watch), alive)
     told = trainer.told() | {"clock": watch.name, "stopped_by": stopped_by}
     warnings = _doubts(trainer.loss, plan.warmup_runs + len(steps))
@@ -163,7 +163,7 @@ def measure_training_memory(make: Make, plan: Plan) -> list[Measurement]:
         told.update(trainer.told())
         return trainer
 
-    return measure_peaks(steps, plan.device, "training_", told)
+    return measure_peaks(steps, plan, "training_", told)
 
 
 class _Watch(Protocol):

@@ -117,12 +117,13 @@ def conditions(results: Sequence[Result]) -> str:
         if where is None:
             continue
         versions = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
+        pinned = " pinned" if len(where.affinity) == where.threads < where.cores else ""
         settings = [
             f"Protocol {plan['protocol']}: batch {plan['batch_size']}",
             _precision(plan, where),
             *(plan[key] for key in ("layout", "mode") if plan.get(key, "") not in ("", "nchw", "eager")),
             f"{where.device} ({where.device_name})",
-            f"{where.threads} thread{'s' if where.threads > 1 else ''}{' pinned' if plan.get('pin') else ''}",
+            f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}",
             f"allocator: {where.allocator}",
         ]
         lines[f"{', '.join(settings)}; {where.os}, Python {where.python}, {versions}."] = None

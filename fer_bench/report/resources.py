@@ -80,8 +80,8 @@ def training(results: Sequence[Result]) -> Table:
         Column("steps", "Steps"),
     )
     caption = (
-        f"{conditions(measured)} Medians of one process's steps, after a warm-up; the parts are timed apart, so that "
-        "their sum falls short of the step by what lies between them. Memory: peak of another process."
+        f"{conditions(measured)} Medians of one process's steps, after a warm-up; a step has zero_grad beside its "
+        "parts. Memory: peak of another process."
     )
     notes = [(*failures(result), *warnings_of(result, "training")) for result in measured]
     return make_table("Training step", columns, rows, caption, notes)
@@ -95,7 +95,7 @@ def occupation(results: Sequence[Result], stage: str) -> Table:
         Column("name", "Model", align="left"),
         INPUT,
         *varying(measured),
-        PARAMETERS,
+        Column("parameters", "Parameters", units.grouped),
         Column("cpu_share", "CPU (%)", units.hundredths),
         Column("machine_user_share", "us (%)", units.hundredths),
         Column("machine_system_share", "sy (%)", units.hundredths),
@@ -109,10 +109,10 @@ def occupation(results: Sequence[Result], stage: str) -> Table:
         Column("sampled_s", "Sampled (s)", units.significant),
     )
     caption = (
-        f"{conditions(measured)} CPU: the process's user and system time as a share of all cores' together, so that "
-        "one busy core of six is 16.67 %. us, sy: the whole machine's user and system time, as in top's header; own "
-        "us and sy the process's. MEM: resident set as a share of physical memory. Others' cores: kept busy by other "
-        "processes."
+        f"{conditions(measured)} {_cores(measured, stage)}CPU: the process's user and system time as a share of all "
+        "cores' together, so that one busy core of six is 16.67 %. us, sy: the whole machine's user and system time, "
+        "as in top's header; own us and sy the process's. MEM: resident set as a share of physical memory. Others' "
+        "cores: kept busy by other processes."
     )
     notes = [(*failures(result), *exempt(result), *_beside(result, stage)) for result in measured]
     return make_table(f"Occupancy in the {stage} stage", columns, rows, caption, notes)
@@ -149,6 +149,13 @@ def joules(results: Sequence[Result]) -> Table:
         Column("source", "Counter", align="left"),
     )
     return make_table("Energy", columns, rows, f"{conditions(results)} Hardware counters only; nothing is modelled.")
+
+
+def _cores(results: Sequence[Result], stage: str) -> str:
+    """Say of how many cores a share is one."""
+    sampled = (result.measurement(f"{stage}.interval_s") for result in results)
+    cores = sorted({m.details["cores"] for m in sampled if m is not None and m.values})
+    return f"Cores: {', '.join(map(str, cores))}. " if cores else ""
 
 
 def _beside(result: Result, stage: str) -> list[str]:

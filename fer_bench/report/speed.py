@@ -46,7 +46,7 @@ def latency(results: Sequence[Result]) -> Table:
             series = stability.summary(result, metric)
             row[metric] = series.estimate_s if series is not None else None
         rows.append(row)
-        notes.append((*failures(result), *stability.warnings(result), *_not_captured(result)))
+        notes.append((*failures(result), *stability.warnings(result), *_not_captured(result), *_no_roof(result)))
     columns = (
         NETWORK,
         INPUT,
@@ -81,7 +81,7 @@ def bounds(results: Sequence[Result]) -> Table:
     for result in results:
         taken, where = stability.summary(result), result.environment
         macs, moved = result.measurement("operator_macs"), result.measurement("operator_bytes")
-        if taken is None or where is None or not where.attainable or macs is None or moved is None:
+        if taken is None or where is None or "macs_per_s" not in where.attainable or macs is None or moved is None:
             continue
         found = roofline.classify(taken.estimate_s, macs.values, moved.values, where.attainable)
         rows.append(
@@ -96,6 +96,7 @@ def bounds(results: Sequence[Result]) -> Table:
                 "arithmetic": found.arithmetic_s / taken.estimate_s,
                 "memory": found.memory_s / taken.estimate_s,
                 "overhead": found.overhead_s / taken.estimate_s,
+                "starting": found.starting_s / taken.estimate_s,
             }
         )
     columns = (
@@ -111,19 +112,20 @@ def bounds(results: Sequence[Result]) -> Table:
         Column("arithmetic", "Arithmetic", units.percent),
         Column("memory", "Memory", units.percent),
         Column("overhead", "Overhead", units.percent),
+        Column("starting", "Starting operators", units.percent),
     )
     attained = dict.fromkeys(
         f"{units.scaled(where.attainable['macs_per_s'])} MAC/s, "
         f"{units.scaled(where.attainable['copy_bytes_per_s'][-1][1])} B/s copied from memory, "
         f"{units.microseconds(where.attainable['operator_s'])} µs an operator"
         for where in (result.environment for result in results)
-        if where is not None and where.attainable
+        if where is not None and "macs_per_s" in where.attainable
     )
     caption = (
         f"Attainable on this machine, as measured: {'; '.join(attained)}. Each operator is given the time of its "
         "arithmetic or of its traffic, whichever is longer, at the attainable rates; what the latency has beyond their "
-        "sum is overhead. A sum above 100 % means that the network does better than the plain model, by fusion or "
-        "cheaper convolutions."
+        "sum is overhead: starting operators, and work that reaches neither rate, as that of depthwise convolutions. A "
+        "sum above 100 % means that the network does better than the plain model, by fusion or cheaper convolutions."
     )
     return make_table("Roofline", columns, rows, caption)
 
@@ -132,3 +134,8 @@ def _not_captured(result: Result) -> list[str]:
     captured = result.measurement("graph_latency_s")
     reason = captured.details.get("not_captured") if captured is not None else None
     return [f"Cannot be captured as a CUDA graph: {reason}."] if reason else []
+
+
+def _no_roof(result: Result) -> list[str]:
+    reason = result.environment.attainable.get("failure") if result.environment is not None else None
+    return [f"What the machine attains could not be measured: {reason}."] if reason else []
