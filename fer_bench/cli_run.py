@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fer_bench.plan import Plan
     from fer_bench.records import Result
     from fer_bench.runner import Outcome, Task
-    from fer_bench.store import Store
+    from fer_bench.store import Run, Store
 
 # What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
 _HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing", "energy")
@@ -308,15 +308,7 @@ def _begin(store: "Store", tasks: "Sequence[Task]", *, resume: str, fresh: bool)
     from fer_bench.runner import fingerprint
 
     mark = fingerprint(tasks)
-    earlier: "Run | None"
-    if resume:
-        earlier = store.find_run(resume)
-        if earlier.fingerprint != mark:
-            raise FerBenchError(f"run {earlier.id} ({earlier.title}) is not of this command: give it the same options")
-        if earlier.state in ("finished", "under way"):
-            raise FerBenchError(f"run {earlier.id} is {earlier.state}: nothing to go on with")
-    else:
-        earlier = None if fresh else store.resumable(mark)
+    earlier = _asked_for(store, resume, mark) if resume else None if fresh else store.resumable(mark)
     if earlier is not None and store.resume(earlier.id):
         typer.echo(
             f"Run {earlier.id} of {earlier.started_at} goes on: {earlier.results} of {len(tasks)} are measured "
@@ -327,6 +319,16 @@ def _begin(store: "Store", tasks: "Sequence[Task]", *, resume: str, fresh: bool)
     names = list(dict.fromkeys(task.spec.name for task in tasks))
     whole = names == registry.list_models()
     return store.begin(mark, f"{tasks[0].plan.protocol}: {'all built-ins' if whole else ', '.join(names)}")
+
+
+def _asked_for(store: "Store", name: str, fingerprint: str) -> "Run":
+    """Find the run that is to go on."""
+    found = store.find_run(name)
+    if found.fingerprint != fingerprint:
+        raise FerBenchError(f"run {found.id} ({found.title}) is not of this command: give it the same options")
+    if found.state in ("finished", "under way"):
+        raise FerBenchError(f"run {found.id} is {found.state}: there is nothing to go on with")
+    return found
 
 
 def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> None:
@@ -349,10 +351,7 @@ def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> Non
     if done.difference:
         complain(f"the run went on in another environment, not comparable: {done.difference}; --fresh begins anew", OK)
     if isinstance(stopped, KeyboardInterrupt):
-        typer.echo(
-            f"{done.left} of {len(tasks)} are left; the same command again, without --fresh, goes on with them.",
-            err=True,
-        )
+        typer.echo(f"{done.left} of {len(tasks)} are left; the same command, without --fresh, goes on.", err=True)
     if stopped is not None:
         raise stopped
 

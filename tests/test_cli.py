@@ -318,6 +318,18 @@ def test_ctrl_c_ends_a_run_at_once_and_the_same_command_goes_on(users_file, tmp_
     assert "mtcnn_pnet" in again.stdout
 
 
+def test_a_run_goes_on_by_its_name_too_but_only_with_its_own_command(users_file, tmp_path, fer_bench):
+    command, _, _, _ = interrupted(tmp_path, users_file, signal.SIGINT)
+    (tmp_path / "go_on").touch()
+    other = fer_bench(*RUN, "--models", "mtcnn_pnet", "--resume", "last")
+    assert "is not of this command: give it the same options" in other.stderr
+    again = subprocess.run([*command, "--resume", "last"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "goes on: 1 of 2 are measured" in again.stderr
+    done = subprocess.run([*command, "--resume", "last"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is finished: there is nothing to go on with" in done.stderr
+
+
 def test_a_killed_run_goes_on_too_unless_one_begins_anew(users_file, tmp_path, fer_bench):
     command, code, _, _ = interrupted(tmp_path, users_file, signal.SIGKILL)
     assert code == -signal.SIGKILL

@@ -299,11 +299,15 @@ def test_a_server_killed_in_a_pass_is_a_row_with_the_reason_and_another_goes_on(
 
 
 @pytest.mark.faults
-def test_a_server_killed_while_it_starts_costs_nothing(start, tmp_path):
-    run = start("--metrics", "static", "--models", "mtcnn_pnet,mtcnn_rnet", "--store", "results.sqlite")
+def test_a_server_killed_while_it_starts_is_told_and_the_same_command_goes_on(start, tmp_path):
+    command = ("--metrics", "static", "--models", "mtcnn_pnet,mtcnn_rnet", "--store", "results.sqlite")
+    run = start(*command)
     run.wait_for(run.server).kill()
-    code, _, err = run.end()
+    told = f"fer-bench: the process that forks workers did not start: {KILLED}\n"
+    assert run.end() == (1, "", told)
+    code, _, err = start(*command).end()
     assert code == 0, err
+    assert "goes on: 0 of 2 are measured" in err
     assert announced(err) == ["mtcnn_pnet: MACs: 44.8 k", "mtcnn_rnet: MACs: 1.53 M"]
 
 

@@ -83,6 +83,23 @@ def test_what_the_machine_attains_is_looked_at_once():
     assert stages == ["what the machine attains", "static", "latency", "static", "latency"]
 
 
+def test_the_order_of_networks_moves_no_peak_of_memory(starter):
+    names = ["mobilenetv3_large", "mini_xception", "densenet1_ler", "rasn"]
+    plan = dataclasses.replace(PLAN, metrics=("memory",))
+
+    def peaks(order):
+        return {n: runner.measure(Task(registry.find(n), plan), starter).value("peak_rss_bytes") for n in order}
+
+    first, second = peaks(names), peaks(names[::-1])
+    assert second == pytest.approx(first, rel=0.02)
+
+
+def test_changed_code_of_a_user_s_network_is_another_task(users_file):
+    before = Task(registry.find(f"{users_file}:good"), PLAN).key
+    users_file.write_text(users_file.read_text() + "\n# changed\n")
+    assert Task(registry.find(f"{users_file}:good"), PLAN).key != before
+
+
 def test_a_size_that_a_network_cannot_take_makes_it_exempt(starter):
     plan = dataclasses.replace(PLAN, metrics=("static",), input_size=48)
     result = runner.measure(Task(registry.find("inception_v4"), plan), starter)
