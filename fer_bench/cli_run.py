@@ -99,9 +99,12 @@ def run(
 
     Results are stored as they come. Running an interrupted command again goes on where it stopped.
     """
+    import signal
+
     from fer_bench.progress import Display
     from fer_bench.runner import Task, measure_all
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job of CI's ends as by Ctrl-C
     specs = find_specs(parse_list(models))
     if checkpoint is not None and len(specs) != 1:
         raise FerBenchError("--checkpoint is one network's: name it with --models")

@@ -97,9 +97,13 @@ class _Server:
         """
         self._connection.settimeout(limit_s)
         try:
-            return self._connection.recv(64).decode()
+            told = self._connection.recv(64).decode()
         except ConnectionError:
-            return ""
+            told = ""
+        if not told:  # its end of the connection is closed: it is ending, and has not ended yet perhaps
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_LIMIT_S)
+        return told
 
     def close(self) -> None:
         self._connection.close()
@@ -168,8 +172,14 @@ class Starter:
         if self.fresh:
             return _Fresh(job, errors)
         if self._server is None or not self._server.alive:
-            self._server = _Server(self._names)
+            self._server = self._served()
         return _Forked(self._server, job, errors)
+
+    def _served(self) -> _Server:
+        try:
+            return _Server(self._names)
+        except FerBenchError:  # killed for memory in its first moments, perhaps
+            return _Server(self._names)
 
 
 def lines(stream: IO[str], limit_s: float) -> Iterator[str | None]:
