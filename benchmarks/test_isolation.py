@@ -20,6 +20,7 @@ from fer_bench.runner import Task, measure_all
 from fer_bench.store import Store
 
 PAIRS = 20
+LARGEST_F, LARGEST_T = 5.0, 3.6
 PLAN = dataclasses.replace(EDGE, metrics=("latency",), runs=50, min_time_s=0.5, max_time_s=1.0)
 
 
@@ -51,6 +52,10 @@ def test_forked_processes_vary_as_fresh_ones(benchmark, isolation_rows, name):
     }
     benchmark.extra_info |= row
     isolation_rows[name] = row
+    # By chance alone one in a thousand is beyond these: of F, and of Student's t, with 19 and 38 degrees of freedom.
+    assert 1 / LARGEST_F < (row["sd_forked"] / row["sd_fresh"]) ** 2 < LARGEST_F, row
+    error = math.hypot(row["sd_forked"], row["sd_fresh"]) / math.sqrt(PAIRS)
+    assert abs(math.log(row["forked_over_fresh"])) < LARGEST_T * error, row
 
 
 @pytest.mark.parametrize("plan", [QUICK, EDGE], ids=lambda plan: plan.protocol)

@@ -10,7 +10,7 @@ from fer_bench.render import write_all
 REPORTS = Path(__file__).parent.parent / "reports"
 
 
-@pytest.mark.parametrize("records", sorted(REPORTS.glob("*/results.jsonl")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("records", sorted(REPORTS.glob("*/results.json")), ids=lambda path: path.parent.name)
 def test_redrawing_a_report_changes_no_byte(records, tmp_path):
     write_all(tmp_path, report.report(exports.read_file(records)))
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -19,4 +19,4 @@ def test_redrawing_a_report_changes_no_byte(records, tmp_path):
 
 
 def test_there_are_records():
-    assert list(REPORTS.glob("*/results.jsonl"))
+    assert list(REPORTS.glob("*/results.json"))
