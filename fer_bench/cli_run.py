@@ -363,7 +363,7 @@ def _results(source: str, store: str) -> "list[Result]":
     """Read a run of the store, or a file of results."""
     from fer_bench.exports import read_file
 
-    if Path(source).exists():
+    if Path(source).exists() or source.endswith((".json", ".jsonl")):
         return read_file(Path(source))
     with _store(store) as opened:
         return opened.results(opened.find_run(source).id)

@@ -108,6 +108,8 @@ class Plan:
             raise FerBenchError(f"pilot_processes is {self.pilot_processes}: there are {self.processes} in all")
         if self.pilot_processes and self.interval_share is None:
             raise FerBenchError("pilot_processes has nothing to decide without an interval_share")
+        if not self.metrics:
+            raise FerBenchError(f"metrics are none; known: {', '.join(METRICS)}")
         if unknown := [metric for metric in self.metrics if metric not in METRICS]:
             raise FerBenchError(f"metrics {', '.join(unknown)}: unknown; known: {', '.join(METRICS)}")
 

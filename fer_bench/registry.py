@@ -224,6 +224,8 @@ def find(name: str) -> ModelSpec:
         if path.endswith(".py"):
             return ModelSpec(name, "file", name, factory)
         return ModelSpec(name, "module", name, factory)
+    if name.endswith(".py"):
+        raise UnknownModelError(f"{name} is a file: name the function in it that makes the network, {name}:FACTORY")
     raise UnknownModelError(
         f"no network is called {name!r}{nearest(name, zoo)}; `fer-bench list` shows the {len(zoo)} there are, "
         "and timm:NAME, torchvision:NAME, file.py:factory or package.module:factory name any other"

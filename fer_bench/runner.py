@@ -114,7 +114,6 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
         run: which run of the store's they belong to.
         watcher: told how it goes on.
         debug: pass on to stderr what the processes print there, tracebacks among it.
-
     """
     start = time.perf_counter()
     known = dict(store.done(run))

@@ -6,6 +6,7 @@ that costs milliseconds and has run as little as a fresh one. Whatever else the 
 it cannot pass for a measurement.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import gc
@@ -215,7 +216,8 @@ def serve(connection: socket.socket, names: Sequence[str]) -> int:
     warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")  # of libraries' idle threads
     for spec in map(registry.find, names):
         if spec.source not in ("file", "module"):
-            building.find_factory(spec)
+            with contextlib.suppress(BuildError):  # its own worker tells why
+                building.find_factory(spec)
     gc.collect()
     gc.freeze()  # so that no worker's collector writes to, and thereby copies, what all share
     connection.send(b"ready")

@@ -143,6 +143,8 @@ def test_one_network_s_failure_costs_no_other_its_row(call, users_file):
         (["run", "--models", "mini_xception", "--set", "width"], "is not KEY=VALUE"),
         (["run", "--models", "mini_xception", "--store", "{users}"], "{users}"),
         (["report", "missing"], "there is no store at"),
+        (["report", "missing.json"], "cannot read missing.json"),
+        (["count", "my_net.py"], "my_net.py:FACTORY"),
         (["report", "{users}"], "not a result of fer_bench"),
         (["check-weights", "mini_xception", "missing.pt"], "there is no checkpoint missing.pt"),
     ],

@@ -126,6 +126,17 @@ def test_a_network_that_crashes_costs_the_metrics_that_run_it_and_no_other(measu
     assert result.value("parameters.trainable") == 4 * 3 * 9 + 4 + 4 * 7 + 7
 
 
+def test_a_library_s_network_that_is_not_there_costs_no_other_its_row():
+    tasks = [
+        Task(registry.find(name), dataclasses.replace(PLAN, metrics=("static",)))
+        for name in ("timm:resnett18", "mtcnn_pnet")
+    ]
+    with Starter([task.spec.name for task in tasks]) as starter:
+        bad, good = (runner.measure(task, starter) for task in tasks)
+    assert "timm has no model 'resnett18'" in failures(bad)["static"]
+    assert failures(good) == {}
+
+
 def test_a_factory_that_leaves_without_a_word_is_told(measure):
     found = failures(measure("leaves"))
     assert set(found.values()) == {"the process ended with exit code 0 before it was done"}

@@ -26,6 +26,10 @@ from fer_bench.report.common import (
 from fer_bench.table import Column, Table
 from fer_bench.tables import as_printed, built_with, doubts
 
+_LATENCY_MEANS = (
+    "Latency of a batch: mean of the processes' medians, and Student's interval over processes, in this session. "
+    "Real time: below 41 ms an image, judged at batch 1 (paper 001). "
+)
 _ALLOC_DIFFERS = 0.02  # of the latency: below it the allocators' difference is not worth a note
 
 
@@ -77,8 +81,7 @@ def efficiency(results: Sequence[Result]) -> Table:
     )
     caption = (
         f"{conditions(results)} MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs. "
-        "Latency of a batch: mean of the processes' medians, and Student's interval over processes, in this session. "
-        "Real time: below 41 ms an image, judged at batch 1 (paper 001). Memory: peak above the idle process, or "
+        f"{_LATENCY_MEANS if any('latency_s' in row for row in rows) else ''}Memory: peak above the idle process, or "
         "allocated on the GPU. Accuracies are the papers' (paper, place); we measured none."
     )
     return make_table("Efficiency", columns, rows, caption, notes)
