@@ -22,10 +22,10 @@ class Roofline:
         bound: "arithmetic", "memory" or "overhead": the largest of the three times.
         arithmetic_s: of the operators whose arithmetic takes longer than their traffic, at the attainable rate.
         memory_s: of the other operators: their traffic at the rate of a copy of the same size.
-        overhead_s: what the latency has beyond both: starting operators, and work on data that reaches neither rate, as
-            that of depthwise convolutions and of small maps. It is 0 where the two are longer than the latency: then
-            the network is faster than the model knows, by Winograd's convolution or fused operators perhaps.
-        starting_s: of the overhead what starting the operators takes at least.
+        overhead_s: starting the operators, each in the time of the cheapest.
+        rest_s: what the latency has beyond the three: work that reaches neither rate, as that of depthwise convolutions
+            and of small maps. It is 0 where the three are longer than the latency: then the network is faster than the
+            model knows, by Winograd's convolution or fused operators perhaps.
         share_of_peak: multiply-accumulates a second over the attainable ones; may exceed 1 for the same reason.
         bytes_per_s: inputs, outputs and weights of all operators over the latency.
         share_of_copy: ``bytes_per_s`` over the rate of the largest copy; above 1 where the caches serve.
@@ -35,7 +35,7 @@ class Roofline:
     arithmetic_s: float
     memory_s: float
     overhead_s: float
-    starting_s: float
+    rest_s: float
     share_of_peak: float
     bytes_per_s: float
     share_of_copy: float
@@ -66,7 +66,7 @@ def classify(
     times = {
         "arithmetic": arithmetic_s,
         "memory": memory_s,
-        "overhead": max(0.0, latency_s - arithmetic_s - memory_s),
+        "overhead": len(operator_macs) * attainable["operator_s"],
     }
     bytes_per_s = sum(operator_bytes) / latency_s
     return Roofline(
@@ -74,7 +74,7 @@ def classify(
         arithmetic_s=arithmetic_s,
         memory_s=memory_s,
         overhead_s=times["overhead"],
-        starting_s=len(operator_macs) * attainable["operator_s"],
+        rest_s=max(0.0, latency_s - sum(times.values())),
         share_of_peak=sum(operator_macs) / latency_s / peak,
         bytes_per_s=bytes_per_s,
         share_of_copy=bytes_per_s / curve[-1][1],

@@ -197,8 +197,8 @@ def test_the_roofline_tells_shares_and_the_bound(make_result):
         "Bound by": "arithmetic",
         "Arithmetic": "80.0 %",
         "Memory": "10.0 %",  # 2 MB at 2 GB/s are 1 ms
-        "Overhead": "10.0 %",
-        "Starting operators": "0.0400 %",  # two of 2 us
+        "Overhead": "0.0400 %",  # two operators of 2 us
+        "Rest": "9.96 %",
     }
     assert report.bounds([result]).rows == ()
 

@@ -96,7 +96,7 @@ def bounds(results: Sequence[Result]) -> Table:
                 "arithmetic": found.arithmetic_s / taken.estimate_s,
                 "memory": found.memory_s / taken.estimate_s,
                 "overhead": found.overhead_s / taken.estimate_s,
-                "starting": found.starting_s / taken.estimate_s,
+                "rest": found.rest_s / taken.estimate_s,
             }
         )
     columns = (
@@ -112,7 +112,7 @@ def bounds(results: Sequence[Result]) -> Table:
         Column("arithmetic", "Arithmetic", units.percent),
         Column("memory", "Memory", units.percent),
         Column("overhead", "Overhead", units.percent),
-        Column("starting", "Starting operators", units.percent),
+        Column("rest", "Rest", units.percent),
     )
     attained = dict.fromkeys(
         f"{units.scaled(where.attainable['macs_per_s'])} MAC/s, "
@@ -123,9 +123,10 @@ def bounds(results: Sequence[Result]) -> Table:
     )
     caption = (
         f"Attainable on this machine, as measured: {'; '.join(attained)}. Each operator is given the time of its "
-        "arithmetic or of its traffic, whichever is longer, at the attainable rates; what the latency has beyond their "
-        "sum is overhead: starting operators, and work that reaches neither rate, as that of depthwise convolutions. A "
-        "sum above 100 % means that the network does better than the plain model, by fusion or cheaper convolutions."
+        "arithmetic or of its traffic, whichever is longer, at the attainable rates, and that of starting it as "
+        "overhead; the largest of the three binds. Rest: work that reaches neither rate, as that of depthwise "
+        "convolutions and small maps. A sum above 100 % means that the network does better than the plain model, by fusion or cheaper "
+        "convolutions."
     )
     return make_table("Roofline", columns, rows, caption)
 
