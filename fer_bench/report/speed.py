@@ -125,8 +125,8 @@ def bounds(results: Sequence[Result]) -> Table:
         f"Attainable on this machine, as measured: {'; '.join(attained)}. Each operator is given the time of its "
         "arithmetic or of its traffic, whichever is longer, at the attainable rates, and that of starting it as "
         "overhead; the largest of the three binds. Rest: work that reaches neither rate, as that of depthwise "
-        "convolutions and small maps. A sum above 100 % means that the network does better than the plain model, by fusion or cheaper "
-        "convolutions."
+        "convolutions and small maps. A sum above 100 % means that the network does better than the plain model, by "
+        "fusion or cheaper convolutions."
     )
     return make_table("Roofline", columns, rows, caption)
 
