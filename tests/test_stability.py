@@ -209,7 +209,10 @@ def test_an_interval_wider_than_wanted_is_told_with_how_many_processes_it_takes(
 def test_a_time_cap_before_all_runs_is_told(make):
     ((trouble, text),) = troubles(make(QUIET, QUIET[:5], stopped_by="time cap"))
     assert trouble is Trouble.TIME_CAP
-    assert text == "few runs: the time cap of 8 s came after 5 of the 300 runs wanted in 2 of 2 processes"
+    assert (
+        text
+        == f"few runs: the time cap of {QUICK.max_time_s:g} s came after 5 of the 300 runs wanted in 2 of 2 processes"
+    )
 
 
 def test_troubles_come_in_the_order_of_the_list(make):
