@@ -110,24 +110,36 @@ def asked(results: Sequence[Result], *metrics: str) -> list[Result]:
 
 
 def conditions(results: Sequence[Result]) -> str:
-    """Say once what rows share; a table of rows from several environments or plans says each."""
-    lines: dict[str, None] = {}
-    for result in results:
-        where, plan = result.environment, result.plan
-        if where is None:
-            continue
-        versions = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
-        pinned = " pinned" if len(where.affinity) == where.threads < where.cores else ""
-        settings = [
-            f"Protocol {plan['protocol']}: batch {plan['batch_size']}",
-            _precision(plan, where),
-            *(plan[key] for key in ("layout", "mode") if plan.get(key, "") not in ("", "nchw", "eager")),
-            f"{where.device} ({where.device_name})",
-            f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}",
-            f"allocator: {where.allocator}",
-        ]
-        lines[f"{', '.join(settings)}; {where.os}, Python {where.python}, {versions}."] = None
-    return " ".join([*lines, *_not_comparable(results)])
+    """Say once what rows share. A setting in which they differ has a column instead; of all else each value is said."""
+    told = [_told(result.plan, result.environment) for result in results if result.environment is not None]
+    if not told:
+        return ""
+    columns = {column.key for column in varying(results)}
+    said = {
+        key: " or ".join(dict.fromkeys(one[key] for one in told if one[key])) for key in told[0] if key not in columns
+    }
+    protocol, platform = said.pop("protocol", ""), said.pop("platform")
+    opening = f"Protocol {protocol}: " if protocol else ""
+    texts = [f"{opening}{', '.join(filter(None, said.values()))}; {platform}.", *_not_comparable(results)]
+    return " ".join(texts)
+
+
+def _told(plan: Mapping[str, Json], where: Environment) -> dict[str, str]:
+    """Say under which conditions a row was measured, piece by piece, by the key of the setting that it is of."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
+    pinned = " pinned" if len(where.affinity) == where.threads < where.cores else ""
+    layout, mode = plan.get("layout", "nchw"), plan.get("mode", "eager")
+    return {
+        "protocol": plan["protocol"],
+        "batch_size": f"batch {plan['batch_size']}",
+        "precision": _precision(plan, where),
+        "layout": layout if layout != "nchw" else "",
+        "mode": mode if mode != "eager" else "",
+        "device": f"{where.device} ({where.device_name})",
+        "threads": f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}",
+        "alloc": f"allocator: {where.allocator}",
+        "platform": f"{where.os}, Python {where.python}, {versions}",
+    }
 
 
 def _not_comparable(results: Sequence[Result]) -> list[str]:

@@ -16,7 +16,7 @@ def runs(found: "Sequence[Run]") -> Table:
     """List runs of a store."""
     columns = (
         Column("id", "run", align="left"),
-        Column("started_at", "started", align="left"),
+        Column("started_at", "started (UTC)", lambda time: time[:19].replace("T", " "), "left"),
         Column("state", "state", align="left"),
         Column("results", "results"),
         Column("title", "protocol: networks", align="left"),
