@@ -62,6 +62,12 @@ def test_real_time_is_judged_at_batch_1_and_never_by_division(make_result):
     assert [row["Batch"] for row in rows] == ["2", "1"]
 
 
+def test_code_of_libraries_in_the_peak_is_told_apart(make_result):
+    peak = Measurement("peak_rss_bytes", "bytes", (33 * MIB,), details={"file_bytes": 29 * MIB})
+    (row,) = cells(report.memory([make_result("x", peak, without=("peak_rss_bytes",))]))
+    assert (row["Process (MiB)"], row["of it libraries (MiB)"]) == ("33.0", "29.0")
+
+
 def test_memory_of_a_gpu_stands_for_that_of_its_host(make_result):
     result = make_result("x", Measurement("peak_cuda_allocated_bytes", "bytes", (5 * MIB,)))
     assert cells(report.efficiency([result]))[0]["Memory (MiB)"] == "5.00"

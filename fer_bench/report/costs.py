@@ -81,8 +81,9 @@ def efficiency(results: Sequence[Result]) -> Table:
     )
     caption = (
         f"{conditions(results)} MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs. "
-        f"{_LATENCY_MEANS if any('latency_s' in row for row in rows) else ''}Memory: peak above the idle process, or "
-        "allocated on the GPU. Accuracies are the papers' (paper, place); we measured none."
+        f"{_LATENCY_MEANS if any('latency_s' in row for row in rows) else ''}"
+        "Memory: peak above the idle process, code of libraries included, or allocated on the GPU. Accuracies are the "
+        "papers' (paper, place); we measured none."
     )
     return make_table("Efficiency", columns, rows, caption, notes)
 

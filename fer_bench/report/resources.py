@@ -24,24 +24,38 @@ def memory(results: Sequence[Result]) -> Table:
     """Draw peaks of memory, in inference and in training."""
     metrics = {
         "peak_rss_bytes": "Process (MiB)",
+        "library_bytes": "of it libraries (MiB)",
         "peak_cuda_allocated_bytes": "GPU allocated (MiB)",
         "peak_cuda_reserved_bytes": "GPU reserved (MiB)",
         "peak_cuda_process_bytes": "GPU process (MiB)",
         "peak_activation_bytes": "Activations (MiB)",
         "training_peak_rss_bytes": "Training: process (MiB)",
+        "training_library_bytes": "of it libraries (MiB)",
         "training_peak_cuda_allocated_bytes": "Training: GPU allocated (MiB)",
         "training_peak_cuda_reserved_bytes": "Training: GPU reserved (MiB)",
         "training_peak_cuda_process_bytes": "Training: GPU process (MiB)",
     }
     measured = asked(results, "memory", "training_memory")
-    rows = [head(result) | {metric: result.value(metric) for metric in metrics} for result in measured]
+    rows = [
+        head(result)
+        | {metric: result.value(metric) for metric in metrics}
+        | {f"{stage}library_bytes": _library_bytes(result, f"{stage}peak_rss_bytes") for stage in ("", "training_")}
+        for result in measured
+    ]
     columns = [Column(metric, heading, units.mebibytes) for metric, heading in metrics.items()]
     caption = (
-        f"{conditions(measured)} Process: peak resident set above the idle process. Activations: worked out and not "
-        "measured, peak bytes beside the weights in inference."
+        f"{conditions(measured)} Process: peak resident set above the idle process. Of it libraries: code that the "
+        "network is the first to run; how much of a file the system maps at once differs between installations of the "
+        "same libraries, so that the rest is what compares between machines. Activations: worked out and not measured, "
+        "peak bytes beside the weights in inference."
     )
     notes = [tuple(failures(result)) for result in measured]
     return make_table("Memory", (NETWORK, INPUT, *varying(measured), PARAMETERS, *columns), rows, caption, notes)
+
+
+def _library_bytes(result: Result, metric: str) -> float | None:
+    measured = result.measurement(metric)
+    return measured.details.get("file_bytes") if measured is not None else None
 
 
 def training(results: Sequence[Result]) -> Table:
