@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from fer_bench.records import Environment, Json
 
 _PACKAGES = ("fer-bench", "torch", "torchvision", "timm", "numpy")
 
-# glibc's mallopt parameters (malloc.h) and the setting that keeps freed memory in the process.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+# glibc's mallopt parameters (malloc.h), the setting that keeps freed memory in the process, and the one that maps each
+# block of 128 KiB or more, glibc's initial threshold, by itself and gives it back when it is freed.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
+_BLOCK_BYTES = 128 * 2**10
 _KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 256 * 2**20))
+_ALONE = ((_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, _BLOCK_BYTES), (_M_TRIM_THRESHOLD, _BLOCK_BYTES), (_M_TOP_PAD, 0))
 
 _MALLOC = re.compile(r"(MALLOC_|GLIBC_TUNABLES$|LD_PRELOAD$|THP_MEM_ALLOC_ENABLE$|PYTORCH_.*ALLOC_CONF$)")  # variables
 
@@ -47,10 +51,20 @@ def keep_freed_memory() -> str:
     By default glibc gives large freed blocks back to the kernel and faults them in again on each pass, which costs a
     small network a fifth of its time and differs between processes. Elsewhere than on glibc nothing is changed.
     """
+    return KEPT_ALLOCATOR if _mallopt(_KEEP) else SYSTEM_ALLOCATOR
+
+
+def map_blocks_alone() -> str:
+    """Ask glibc to map large blocks one by one; name the allocator setting that is in force."""
+    return "glibc, blocks of 128 KiB mapped alone" if _mallopt(_ALONE) else SYSTEM_ALLOCATOR
+
+
+def _mallopt(settings: Sequence[tuple[int, int]]) -> bool:
+    """Set glibc's parameters; False where another allocator is at work."""
     if platform.libc_ver()[0] != "glibc" or os.environ.get("LD_PRELOAD"):
-        return SYSTEM_ALLOCATOR
+        return False
     mallopt = ctypes.CDLL(None).mallopt
-    return KEPT_ALLOCATOR if all(mallopt(name, value) == 1 for name, value in _KEEP) else SYSTEM_ALLOCATOR
+    return all(mallopt(name, value) == 1 for name, value in settings)
 
 
 def describe(device: str, allocator: str) -> Environment:

@@ -16,13 +16,6 @@ from fer_bench.records import Json, Measurement
 
 _PASSES = 3  # the second reuses what the first left; the third shows that it stays so
 
-# glibc's mallopt parameters (malloc.h). A block of 128 KiB or more, glibc's initial threshold, is mapped by itself and
-# given back when it is freed. By default the threshold moves with what is freed, and a block below it is cut from a
-# heap with holes: where the holes lie is chance, and moved the peak of MobileNetV3 between 88 and 142 MiB.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
-_BLOCK_BYTES = 128 * 2**10
-_ALONE = ((_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, _BLOCK_BYTES), (_M_TRIM_THRESHOLD, _BLOCK_BYTES), (_M_TOP_PAD, 0))
-
 
 def measure_memory(make: Make, plan: Plan) -> list[Measurement]:
     """Measure the peak above the idle process: weights, activations and what the libraries load to run them.
@@ -61,7 +54,9 @@ def measure_peaks(
         prefix: of the metrics' names.
         details: of the first measurement, beside those of the measuring.
     """
-    allocator = _map_blocks_alone()
+    # By default glibc's threshold for that moves with what is freed, and a block below it is cut from a heap with
+    # holes: where they lie is chance, and moved the peak of MobileNetV3 between 88 and 142 MiB.
+    allocator = environment.map_blocks_alone()
     gc.collect()
     _give_back_free_memory()
     # A fresh process has no earlier peak to forget, and must not load CUDA before the baseline.
@@ -114,16 +109,6 @@ def _process_bytes() -> int | None:
     except pynvml.NVMLError:
         return None
     return next((process.usedGpuMemory for process in running if process.pid == os.getpid()), None)
-
-
-def _map_blocks_alone() -> str:
-    """Have glibc map large blocks one by one; name the allocator and its setting."""
-    if platform.libc_ver()[0] != "glibc" or os.environ.get("LD_PRELOAD"):
-        return environment.SYSTEM_ALLOCATOR
-    mallopt = ctypes.CDLL(None).mallopt
-    if all(mallopt(name, value) == 1 for name, value in _ALONE):
-        return "glibc, blocks of 128 KiB mapped alone"
-    return environment.SYSTEM_ALLOCATOR
 
 
 def _give_back_free_memory() -> None:

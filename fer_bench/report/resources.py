@@ -44,7 +44,8 @@ def memory(results: Sequence[Result]) -> Table:
     ]
     columns = [Column(metric, heading, units.mebibytes) for metric, heading in metrics.items()]
     caption = (
-        f"{conditions(measured)} Process: peak resident set above the idle process. Of it libraries: code that the "
+        f"{conditions(measured)} Process: peak resident set above the idle process, large blocks mapped "
+        "one by one whatever the allocator's setting. Of it libraries: code that the "
         "network is the first to run; how much of a file the system maps at once differs between installations of the "
         "same libraries, so that the rest is what compares between machines. Activations: worked out and not measured, "
         "peak bytes beside the weights in inference."
