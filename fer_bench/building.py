@@ -188,6 +188,8 @@ def find_factory(spec: ModelSpec) -> tuple[Factory, str]:
     Raises:
         BuildError: it is not there, or its module cannot be imported.
     """
+    if spec.source == "published":
+        raise BuildError(f"{spec.name}: its sheet holds published figures only; there is no code to build it from")
     if spec.source == "timm":
         import timm
 
@@ -222,7 +224,7 @@ def find_factory(spec: ModelSpec) -> tuple[Factory, str]:
         return from_torchvision, ""
     if spec.source == "zoo":
         module = importlib.import_module(f"fer_bench.models.{spec.target}")
-        name = spec.name
+        name = spec.built_as or spec.name
     else:
         module, name = _user_module(spec)
     factory = getattr(module, name, None)
@@ -231,8 +233,17 @@ def find_factory(spec: ModelSpec) -> tuple[Factory, str]:
     return factory, "in_channels"
 
 
+def library_names() -> list[str]:
+    """Name the classifiers of torchvision and timm, as ``registry.find`` takes them; torchvision's first."""
+    import timm
+    import torchvision
+
+    ours = torchvision.models.list_models(module=torchvision.models)
+    return [*(f"torchvision:{name}" for name in ours), *(f"timm:{name}" for name in timm.list_models())]
+
+
 def _user_module(spec: ModelSpec) -> tuple[ModuleType, str]:
-    place, _, name = spec.target.rpartition(":") if spec.source == "file" else spec.name.rpartition(":")
+    place, _, name = spec.target.rpartition(":")
     path = Path(place).resolve()
     if spec.source == "file" and not path.is_file():
         raise BuildError(f"there is no file {place}; a path starts at the current folder")

@@ -1,12 +1,19 @@
 """Read the sheets and find networks, without importing any of them.
 
 A sheet is ``models/<family>.toml``; its table ``[name]`` registers the function ``name`` of ``models/<family>.py``, and
-holds the facts: input, classes, paper, expected counts, and every figure that the papers print. What a network costs is
-left to the profilers; making it, to ``building``.
+holds the facts: input, classes, paper, expected counts, and every figure that the papers print. What a paper prints
+about none of the networks stands in ``models/papers/<id>.toml``. What a network costs is left to the profilers; making
+it, to ``building``.
+
+A user's folders of sheets, named by the environment variable ``FER_BENCH_SHEETS`` (``--sheets`` sets it), are read
+beside ours. A table there may have code beside it, as ours; or name a known network under ``network``; or have neither,
+and then it only holds what others published.
 """
 
+import dataclasses
 import difflib
 import functools
+import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +29,7 @@ STATUSES: dict[str, str] = {
     "inferred": "the paper does not say which network; arithmetic identifies it",
     "reconstruction": "the original is not public; built to fit the published figures",
     "stand-in": "the paper names no architecture; a plausible substitute",
-    "unregistered": "the user's own, or a library's; no sheet",
+    "unregistered": "the user's own, or a library's",
 }
 QUANTITIES = frozenset(
     """parameters trainable_parameters flops latency file_size conv_layers pooling_layers fc_layers accuracy
@@ -33,6 +40,7 @@ QUANTITIES = frozenset(
 )
 
 _SHEETS = Path(__file__).parent / "models"
+_USERS_SHEETS = "FER_BENCH_SHEETS"  # folders; an environment variable, so that workers read the same sheets
 DEFAULT_INPUT = (3, 224, 224)
 _DEFAULT_CLASSES = 7  # the basic expressions of FER2013
 
@@ -42,6 +50,13 @@ class Figure:
     """A published figure: the digits as printed, the unit as printed, and where.
 
     ``units.printed_value`` gives the number in base units.
+
+    Attributes:
+        subject: what it is about, where that is no network of the sheets.
+        arithmetic: the figure worked out from others that the paper prints, such as "142.9 / 3.45".
+        of: of how many things the figure is a share, as the paper prints that.
+        networks: networks that can be built and that a paper's own figure is about, the first above all.
+        rows, columns: headings of a confusion matrix, whose ``printed`` is a list of rows.
     """
 
     quantity: str
@@ -49,13 +64,38 @@ class Figure:
     unit: str
     paper: str
     where: str
+    subject: str = ""
     row: str = ""
     column: str = ""
     stage: str = ""
     dataset: str = ""
     convention: str = ""
     arithmetic: str = ""
+    of: str = ""
+    networks: tuple[str, ...] = ()
     note: str = ""
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A paper: what it is, and the figures that are about none of the networks of the sheets."""
+
+    id: str
+    title: str
+    authors: str = ""
+    venue: str = ""
+    year: int | None = None
+    link: str = ""
+    protocol: str = ""
+    file_note: str = ""
+    figures: tuple[Figure, ...] = ()
+
+    @property
+    def cited(self) -> str:
+        """Give its title, venue and year."""
+        return " ".join(filter(None, (f"{self.title}.", self.venue, str(self.year or ""))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +104,8 @@ class ModelSpec:
 
     Attributes:
         name: as users type it.
-        source: "zoo", "timm", "torchvision", "file" or "module".
+        built_as: the network that a user's sheet names as the one to build, or "".
+        source: "zoo", "timm", "torchvision", "file" or "module"; "published" where nothing can be built.
         target: what to import: the family, the library's name, or ``path.py:factory`` / ``package.module:factory``.
         input_shape: (C, H, W); None for a timm network, which knows its own.
         num_classes: the sheet's.
@@ -78,7 +119,7 @@ class ModelSpec:
     """
 
     name: str
-    source: Literal["zoo", "timm", "torchvision", "file", "module"]
+    source: Literal["zoo", "timm", "torchvision", "file", "module", "published"]
     target: str
     title: str
     input_shape: tuple[int, int, int] | None = DEFAULT_INPUT
@@ -93,6 +134,7 @@ class ModelSpec:
     uncertain: tuple[str, ...] = ()
     expected: Mapping[str, int] = field(default_factory=dict)
     published: tuple[Figure, ...] = ()
+    built_as: str = ""
 
     def figures(self, quantity: str, paper: str | None = None) -> list[Figure]:
         """Give the published figure of a quantity, of any paper or of one; of accuracy, one for each data set.
@@ -112,19 +154,34 @@ def _weight(figure: Figure) -> tuple[bool, int]:
     return figure.where.startswith(("Table", "Fig")), sum(character.isdigit() for character in figure.printed)
 
 
-_KEYS = frozenset(ModelSpec.__dataclass_fields__) - {"name", "source", "target"}
+_KEYS = frozenset(ModelSpec.__dataclass_fields__) - {"name", "source", "target", "built_as"} | {"network"}
+_LISTS = ("printed", "networks", "rows", "columns")  # of a figure; ``printed`` for a confusion matrix alone
 _FIGURE_KEYS = frozenset(Figure.__dataclass_fields__)
+# Of a paper's own figures: what no network has.
+_PAPER_QUANTITIES = frozenset("citation claim class_labels count definition layer_detail name protocol share".split())
+_PAPER_QUANTITIES |= {"variant_index"}
 
 
-def _figures(place: str, entries: list[dict[str, Any]]) -> Iterator[Figure]:
+def _figures(place: str, entries: list[dict[str, Any]], known: frozenset[str] = QUANTITIES) -> Iterator[Figure]:
     for entry in entries:
         unknown = entry.keys() - _FIGURE_KEYS
         missing = {"quantity", "printed", "unit", "paper", "where"} - entry.keys()
         if unknown or missing:
             raise SheetError(f"{place}: a published figure {_complaint(missing, unknown)}: {entry}")
-        if entry["quantity"] not in QUANTITIES:
-            raise SheetError(f"{place}: unknown quantity {entry['quantity']!r}; known: {', '.join(sorted(QUANTITIES))}")
-        yield Figure(**entry)
+        wrong = [
+            (key, value)
+            for key, value in entry.items()
+            if not isinstance(value, str) and not (key in _LISTS and isinstance(value, list))
+        ]
+        if wrong:
+            raise SheetError(f"{place}: {wrong[0][0]} is {wrong[0][1]!r}, expected text in quotes, as it is printed")
+        if entry["quantity"] not in known:
+            raise SheetError(f"{place}: unknown quantity {entry['quantity']!r}; known: {', '.join(sorted(known))}")
+        yield Figure(**{key: _frozen(value) for key, value in entry.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _complaint(missing: set[str], unknown: set[str]) -> str:
@@ -133,72 +190,141 @@ def _complaint(missing: set[str], unknown: set[str]) -> str:
     return " and ".join(parts)
 
 
-def _spec(path: Path, name: str, table: dict[str, Any]) -> ModelSpec:
+def _spec(path: Path, name: str, table: dict[str, Any], *, users: bool) -> ModelSpec:
     place = f"{path.name} [{name}]"
-    missing, unknown = {"title", "input_shape", "num_classes", "status"} - table.keys(), table.keys() - _KEYS
+    if not isinstance(table, dict):
+        raise SheetError(f"{place} is no table: a sheet has one for each network, headed [name]")
+    needed = {"title"} if users else {"title", "input_shape", "num_classes", "status"}
+    missing, unknown = needed - table.keys(), table.keys() - _KEYS
     if missing or unknown:
         raise SheetError(f"{place} {_complaint(missing, unknown)}")
-    shape = table["input_shape"]
+    shape = table.get("input_shape", list(DEFAULT_INPUT))
     if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
         raise SheetError(f"{place}: input_shape is {shape!r}, expected [channels, height, width]")
-    if table["status"] not in STATUSES:
+    if table.get("status", "unregistered") not in STATUSES:
         raise SheetError(f"{place}: status {table['status']!r} is none of {', '.join(STATUSES)}")
+    classes = table.get("num_classes", _DEFAULT_CLASSES)
+    if not isinstance(classes, int) or classes < 1:
+        raise SheetError(f"{place}: num_classes is {classes!r}, expected a number from 1")
     published = tuple(_figures(place, table.get("published", [])))
-    rest: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in table.items() if key != "published"
-    }
-    return ModelSpec(name=name, source="zoo", target=path.stem, published=published, **rest)
+    rest: dict[str, Any] = {key: _frozen(value) for key, value in table.items() if key not in ("published", "network")}
+    spec = ModelSpec(name=name, source="zoo", target=path.stem, published=published, **rest)
+    return _users(path, spec, table.get("network", "")) if users else spec
 
 
-def read_sheet(path: Path) -> dict[str, ModelSpec]:
-    """Read one sheet.
+def _users(path: Path, spec: ModelSpec, network: str) -> ModelSpec:
+    """Say what a user's table is built from: the network that it names, the file beside it, or nothing."""
+    if network:
+        known = _elsewhere(network) if ":" in network else _read((_SHEETS,)).get(network)
+        if known is None:
+            raise SheetError(f"{path.name} [{spec.name}]: network {network!r} is unknown; `fer-bench list` shows ours")
+        return dataclasses.replace(spec, source=known.source, target=known.target, built_as=known.name)
+    code = path.with_suffix(".py")
+    if code.is_file():
+        return dataclasses.replace(spec, source="file", target=f"{code}:{spec.name}")
+    return dataclasses.replace(spec, source="published", target="")
+
+
+def read_sheet(path: Path, *, users: bool = False) -> dict[str, ModelSpec]:
+    """Read one sheet, ours or a user's.
 
     Raises:
         SheetError: the file is no TOML, or a table lacks a key or has one that no sheet has.
     """
+    return {name: _spec(path, name, table, users=users) for name, table in _toml(path).items()}
+
+
+def _toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            tables = tomllib.load(file)
-    except tomllib.TOMLDecodeError as error:
-        raise SheetError(f"{path}: {error}") from error
-    return {name: _spec(path, name, table) for name, table in tables.items()}
+            return tomllib.load(file)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SheetError(f"cannot read the sheet {path}: {error}") from error
 
 
-@functools.cache
+def use_sheets(folders: Iterable[Path]) -> None:
+    """Read a user's folders of sheets beside ours from now on, here and in workers.
+
+    Raises:
+        SheetError: one is no folder.
+    """
+    given = [folder.resolve() for folder in folders]
+    for folder in given:
+        if not folder.is_dir():
+            raise SheetError(f"--sheets {folder}: there is no such folder; it holds sheets such as my_family.toml")
+    if given:  # else what the environment says stays
+        os.environ[_USERS_SHEETS] = os.pathsep.join(map(str, given))
+
+
+def _folders() -> tuple[Path, ...]:
+    return (_SHEETS, *(Path(part).resolve() for part in os.environ.get(_USERS_SHEETS, "").split(os.pathsep) if part))
+
+
 def sheets() -> Mapping[str, ModelSpec]:
-    """Read all sheets of the zoo, once; networks by name, in alphabetical order.
+    """Read all sheets, once; networks by name, in alphabetical order.
 
     Raises:
         SheetError: a sheet is wrong, or two register one name.
     """
-    found: dict[str, ModelSpec] = {}
-    for path in sorted(_SHEETS.glob("*.toml")):
-        for name, spec in read_sheet(path).items():
-            if name in found:
-                raise SheetError(f"{name} is registered twice: in {found[name].target}.toml and in {path.name}")
-            found[name] = spec
-    return dict(sorted(found.items()))
+    return _read(_folders())
 
 
 @functools.cache
+def _read(folders: tuple[Path, ...]) -> Mapping[str, ModelSpec]:
+    found: dict[str, ModelSpec] = {}
+    places: dict[str, str] = {}
+    for path in (path for folder in folders for path in sorted(folder.glob("*.toml"))):
+        for name, spec in read_sheet(path, users=path.parent != _SHEETS).items():
+            if name in found:
+                raise SheetError(f"{name} is registered twice: in {places[name]} and in {path.name}")
+            found[name], places[name] = spec, path.name
+    return dict(sorted(found.items()))
+
+
+def papers() -> Mapping[str, Paper]:
+    """Read the sheets of papers, once, by their ids.
+
+    Raises:
+        SheetError: a sheet is wrong, or two are of one paper.
+    """
+    return _read_papers(_folders())
+
+
+@functools.cache
+def _read_papers(folders: tuple[Path, ...]) -> Mapping[str, Paper]:
+    found: dict[str, Paper] = {}
+    for path in (path for folder in folders for path in sorted((folder / "papers").glob("*.toml"))):
+        paper = _paper(path)
+        if paper.id in found:
+            raise SheetError(f"{path}: there is a sheet of paper {paper.id} already")
+        found[paper.id] = paper
+    return found
+
+
+def _paper(path: Path) -> Paper:
+    data = _toml(path)
+    about = data.get("paper", {})
+    unknown = about.keys() - Paper.__dataclass_fields__.keys() | data.keys() - {"paper", "figures"}
+    missing = {"id", "title"} - about.keys()
+    if missing or unknown:
+        raise SheetError(f"{path.name} [paper] {_complaint(missing, unknown)}")
+    return Paper(**about, figures=tuple(_figures(path.name, data.get("figures", []), QUANTITIES | _PAPER_QUANTITIES)))
+
+
 def paper_title(paper: str) -> str:
-    """Name one of the papers: "001" is its title and venue, from ``models/papers/001.toml``.
+    """Name one of the papers: "001" is its title, venue and year.
 
     Raises:
         SheetError: there is no such paper.
     """
-    path = _SHEETS / "papers" / f"{paper}.toml"
-    try:
-        with path.open("rb") as file:
-            about = tomllib.load(file)["paper"]
-    except FileNotFoundError as error:
-        raise SheetError(f"there is no paper {paper!r}: {path} is missing") from error
-    return " ".join(filter(None, (f"{about['title']}.", str(about.get("venue", "")), str(about.get("year", "")))))
+    if paper not in papers():
+        raise SheetError(f"there is no paper {paper!r}; there are sheets of {', '.join(papers())}")
+    return papers()[paper].cited
 
 
 def list_models() -> list[str]:
-    """Name the networks of the zoo, alphabetically."""
-    return list(sheets())
+    """Name the networks of the sheets that can be built, alphabetically."""
+    return [name for name, spec in sheets().items() if spec.source != "published"]
 
 
 def find(name: str) -> ModelSpec:
@@ -214,22 +340,28 @@ def find(name: str) -> ModelSpec:
     zoo = sheets()
     if name in zoo:
         return zoo[name]
-    source, colon, target = name.partition(":")
-    if colon and source and target:
-        if source == "timm":
-            return ModelSpec(name, "timm", target, target, input_shape=None)
-        if source == "torchvision":
-            return ModelSpec(name, "torchvision", target, target)
-        path, _, factory = name.rpartition(":")
-        if path.endswith(".py"):
-            return ModelSpec(name, "file", name, factory)
-        return ModelSpec(name, "module", name, factory)
+    found = _elsewhere(name)
+    if found is not None:
+        return found
     if name.endswith(".py"):
         raise UnknownModelError(f"{name} is a file: name the function in it that makes the network, {name}:FACTORY")
     raise UnknownModelError(
         f"no network is called {name!r}{nearest(name, zoo)}; `fer-bench list` shows the {len(zoo)} there are, "
         "and timm:NAME, torchvision:NAME, file.py:factory or package.module:factory name any other"
     )
+
+
+def _elsewhere(name: str) -> ModelSpec | None:
+    """Take apart a name that is none of the sheets': timm's, torchvision's, a file's or a module's."""
+    source, colon, target = name.partition(":")
+    if not (colon and source and target):
+        return None
+    if source == "timm":
+        return ModelSpec(name, "timm", target, target, input_shape=None)
+    if source == "torchvision":
+        return ModelSpec(name, "torchvision", target, target)
+    path, _, factory = name.rpartition(":")
+    return ModelSpec(name, "file" if path.endswith(".py") else "module", name, factory)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

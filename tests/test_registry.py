@@ -114,3 +114,68 @@ def test_the_sheets_are_read_without_pytorch():
         "import sys; sys.modules['torch'] = None; import fer_bench; assert 'mini_xception' in fer_bench.list_models()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+SHEET = """
+[baseline]
+title = "A baseline of others"
+published = [ { quantity = "parameters", printed = "2.54", unit = "M", paper = "theirs", where = "Table 1" } ]
+
+[planted]
+title = "Named after a library's network"
+network = "torchvision:mobilenet_v3_small"
+num_classes = 10
+
+[twin]
+title = "One of ours under another name"
+network = "mini_xception"
+"""
+
+
+@pytest.fixture
+def users_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("FER_BENCH_SHEETS", "")
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "theirs.toml").write_text(SHEET)
+    (tmp_path / "papers" / "theirs.toml").write_text('[paper]\nid = "theirs"\ntitle = "A paper"\nyear = 2024\n')
+    return tmp_path
+
+
+def test_a_user_s_sheets_join_ours(users_folder):
+    registry.use_sheets([users_folder])
+    assert set(registry.sheets()) > {"baseline", "planted", "mini_xception"}
+    assert "baseline" not in registry.list_models()
+    assert registry.find("baseline").source == "published"
+    assert registry.find("planted").built_as == "torchvision:mobilenet_v3_small"
+    assert registry.paper_title("theirs") == "A paper. 2024"
+
+
+def test_a_user_s_sheet_with_code_beside_it_builds_that_code(users_folder):
+    (users_folder / "mine.toml").write_text('[mine]\ntitle = "Mine"\ninput_shape = [1, 8, 8]\nnum_classes = 3\n')
+    (users_folder / "mine.py").write_text("")
+    registry.use_sheets([users_folder])
+    assert registry.find("mine").target == f"{users_folder.resolve() / 'mine.py'}:mine"
+
+
+@pytest.mark.parametrize(
+    ("sheet", "complaint"),
+    [
+        ('[mini_xception]\ntitle = "x"\n', "mini_xception is registered twice: in mini_xception.toml and in wrong.toml"),
+        ('[x]\ntitle = "x"\nnetwork = "resnet51"\n', "network 'resnet51' is unknown"),
+        ("[x]\n", "lacks title"),
+        ('[x]\ntitle = "x"\nnum_classes = 0\n', "num_classes is 0"),
+        ('x = 1\n', "is no table"),
+        ('[x]\ntitle = "x"\npublished = [ { quantity = "parameters", printed = 5, unit = "", paper = "p", where = "w" } ]\n',
+         "printed is 5, expected text"),
+    ],
+)  # fmt: skip
+def test_a_user_s_sheet_that_is_wrong_is_told(users_folder, sheet, complaint):
+    (users_folder / "wrong.toml").write_text(sheet)
+    registry.use_sheets([users_folder])
+    with pytest.raises(SheetError, match=complaint):
+        registry.sheets()
+
+
+def test_a_folder_of_sheets_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(SheetError, match="there is no such folder"):
+        registry.use_sheets([tmp_path / "missing"])
