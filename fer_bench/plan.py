@@ -11,7 +11,7 @@ from typing import Any, Self
 from fer_bench.errors import FerBenchError
 
 # What can be measured: metric groups, in the order in which they are. Each is a process of its own.
-METRICS = ("static", "latency", "memory", "training", "training_memory", "occupancy", "energy")
+METRICS = ("static", "recount", "latency", "memory", "training", "training_memory", "occupancy", "energy")
 
 _CHOICES = {
     "device": ("cpu", "cuda"),
@@ -174,6 +174,9 @@ TRAINING = Plan(
     runs=30,
     max_time_s=8.0,
 )
+
+# What `fer-bench audit` holds printed figures against.
+RECOUNT = Plan("recount", metrics=("recount",))
 
 PRESETS = {plan.protocol: plan for plan in (QUICK, EDGE, SAFAVI2023, OCCUPANCY, TRAINING)}
 

@@ -51,7 +51,7 @@ def test_what_an_older_plan_does_not_say_is_the_default():
         ({"interval_share": 0.0}, "interval_share is 0.0: it must be above 0"),
         ({"precision": "fp8"}, "precision is 'fp8'; known: fp32, tf32"),
         ({"layout": "chwn"}, "layout is 'chwn'; known: nchw, nhwc"),
-        ({"metrics": ("latency", "beauty")}, "metrics beauty: unknown; known: static, latency"),
+        ({"metrics": ("latency", "beauty")}, "metrics beauty: unknown; known: static, recount"),
         ({"pilot_processes": 3, "processes": 2}, "pilot_processes is 3: there are 2 in all"),
         ({"metrics": ()}, "metrics are none; known: static"),
         ({"pilot_processes": 1}, "nothing to decide without an interval_share"),

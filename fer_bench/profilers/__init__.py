@@ -14,6 +14,7 @@ from fer_bench.profilers.energy import measure_energy
 from fer_bench.profilers.latency import measure_latency
 from fer_bench.profilers.memory import measure_memory
 from fer_bench.profilers.occupancy import measure_occupancy
+from fer_bench.profilers.recount import measure_recounts
 from fer_bench.profilers.static import count
 from fer_bench.profilers.training import measure_training, measure_training_memory
 from fer_bench.records import Measurement
@@ -33,12 +34,17 @@ def _static(network: "Network", plan: Plan) -> list[Measurement]:
     return [m for m in counted if plan.precision not in AUTOCAST or m.metric not in _OF_FLOAT32]
 
 
+def _recount(network: "Network", plan: Plan) -> Iterable[Measurement]:
+    return measure_recounts(network.spec, network.build)
+
+
 def _latency(network: "Network", plan: Plan) -> list[Measurement]:
     return measure_latency(*network.make(), plan, alive=network.alive)
 
 
 PROFILERS: Mapping[str, Profiler] = {
     "static": _static,
+    "recount": _recount,
     "latency": _latency,
     "memory": lambda network, plan: measure_memory(network.make, plan),
     "training": lambda network, plan: measure_training(network.make, plan, alive=network.alive),

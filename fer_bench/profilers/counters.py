@@ -11,10 +11,12 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fer_bench.errors import CountingError, brief
 from fer_bench.profilers.recorder import Trace
 
 
@@ -86,6 +88,34 @@ def _thop(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
         macs, parameters = thop.profile(model, inputs=(inputs,), verbose=False)
     return OtherCount(f"thop {version('thop')}", int(macs), "MACs", int(parameters), missed)
+
+
+def thop_by_module(model: nn.Module, inputs: Tensor) -> dict[str, tuple[int, int]]:
+    """Ask thop for the MACs and parameters of each module, by its path; "" is the network.
+
+    Args:
+        model: the network, on the meta device if you like; thop leaves buffers in it.
+        inputs: images on the same device, (N, C, H, W).
+
+    Raises:
+        CountingError: thop cannot take this network.
+    """
+    import thop
+
+    found: dict[str, tuple[int, int]] = {}
+
+    def take(path: str, macs: float, parameters: float, inside: Mapping[str, Any]) -> None:
+        found[path] = int(macs), int(parameters)
+        for name, (child_macs, child_parameters, deeper) in inside.items():
+            take(f"{path}.{name}" if path else name, child_macs, child_parameters, deeper)
+
+    try:
+        with warnings.catch_warnings(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            take("", *thop.profile(model, inputs=(inputs,), verbose=False, ret_layer_info=True))
+    except Exception as error:  # thop runs hooks over whatever a user's network does
+        raise CountingError(f"thop cannot count this network: {brief(error)}") from error
+    return found
 
 
 COUNTERS: dict[str, Callable[[nn.Module, Tensor, Trace], OtherCount]] = {

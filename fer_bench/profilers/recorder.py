@@ -57,6 +57,7 @@ class Trace:
         linear_layers: the fully connected layers that ran, each once.
         poolings: calls of a pooling over space.
         outputs: the shapes of what the network returned.
+        shapes: what each module gave in the forward half, call by call, by its path: the shape of its first tensor.
         operator_macs, operator_bytes: MACs, and bytes read and written, of each call in order; views, which move
             nothing, left out.
     """
@@ -74,6 +75,7 @@ class Trace:
     linear_layers: set[str] = field(default_factory=set)
     poolings: int = 0
     outputs: list[tuple[int, ...]] = field(default_factory=list)
+    shapes: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     operator_macs: list[int] = field(default_factory=list)
     operator_bytes: list[int] = field(default_factory=list)
 
@@ -174,7 +176,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.path.append(self._names.get(id(module), self.path[-1]))
         self.layers.append(module)
 
-    def leave(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
+    def leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        first = next(flat_tensors(output), None)
+        if first is not None and id(module) in self._names and not self.backward:
+            self.trace.shapes.setdefault(self._names[id(module)], []).append(tuple(first.shape))
         self.path.pop()
         self.layers.pop()
 

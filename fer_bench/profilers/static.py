@@ -13,6 +13,7 @@ from fer_bench import building
 from fer_bench.building import DEFAULT_BUILD, Build
 from fer_bench.errors import BuildError, CountingError
 from fer_bench.profilers.activations import measure_activations
+from fer_bench.profilers.anatomy import measure_modules
 from fer_bench.profilers.counters import OtherCount, count_with
 from fer_bench.profilers.layers import LayerCounts, count_layers
 from fer_bench.profilers.macs import measure_macs, per_sample
@@ -43,6 +44,7 @@ class Count:
     inference: Trace
     training: Trace | str | None = None
     others: tuple[OtherCount, ...] = ()
+    modules: Measurement | None = None
 
     def row(self) -> dict[str, Json]:
         """Give the count as the JSON object that ``fer-bench count --format json`` promises."""
@@ -135,6 +137,7 @@ class Count:
             *(Measurement(metric, "bytes", (value,)) for metric, value in sizes.items()),
             measure_macs(self.inference),
             measure_activations(self.inference),
+            *([self.modules] if self.modules is not None else []),
             Measurement(
                 "operator_macs", "count", tuple(self.inference.operator_macs), details={"batch": self.inference.batch}
             ),
@@ -201,6 +204,7 @@ def count(
         inference=inference,
         training=training,
         others=tuple(others),
+        modules=measure_modules(model, inference),
     )
 
 

@@ -1,0 +1,143 @@
+"""A network's parts: what each module costs and gives, and what the modules of one role have in common."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from fer_bench.profilers.macs import per_sample
+from fer_bench.profilers.recorder import Trace
+from fer_bench.records import Json, Measurement
+
+_DEEPEST = 2  # levels of modules in a record: enough for stages and their blocks; all would be most of a record
+_NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One module with all inside it.
+
+    Attributes:
+        path: its name in the network.
+        kind: the class's name.
+        parameters: distinct elements.
+        macs: of the batch.
+        shape: what it gave when it first ran, (N, ...); None if it did not run as a module.
+    """
+
+    path: str
+    kind: str
+    parameters: int
+    macs: int
+    shape: tuple[int, ...] | None
+
+
+def parts(model: nn.Module, trace: Trace, deepest: int) -> Iterator[Part]:
+    """Give a network's modules in the order in which they are registered, each module once, the network left out.
+
+    A list or mapping of modules, which does not run, is no part and no level: its members are.
+
+    Args:
+        model: the network.
+        trace: of a pass of it.
+        deepest: how many levels.
+    """
+    holders = {path for path, module in model.named_modules() if isinstance(module, nn.ModuleList | nn.ModuleDict)}
+    for path, module in model.named_modules():
+        names = path.split(".")
+        level = sum(".".join(names[:n]) not in holders for n in range(1, len(names) + 1))
+        if path and path not in holders and level <= deepest:
+            shapes = trace.shapes.get(path)
+            yield Part(
+                path, type(module).__name__, elements(module), _inside(trace, path), shapes[0] if shapes else None
+            )
+
+
+def elements(module: nn.Module) -> int:
+    """Count the distinct parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _inside(trace: Trace, path: str) -> int:
+    return sum(macs for other, macs in trace.modules.items() if other == path or other.startswith(f"{path}."))
+
+
+def measure_modules(model: nn.Module, trace: Trace) -> Measurement:
+    """Give MACs a sample by module, each with all inside it, and what the module is."""
+    found = list(parts(model, trace, _DEEPEST))
+    described: list[Json] = [
+        {
+            "path": part.path,
+            "type": part.kind,
+            "parameters": part.parameters,
+            "output_shape": list(part.shape[1:]) if part.shape else None,
+        }
+        for part in found
+    ]
+    return Measurement(
+        "module_macs",
+        "count",
+        tuple(per_sample(part.macs, trace.batch) for part in found),
+        details={"batch": trace.batch, "modules": described},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What other conventions count beside MACs, of one pass, and parameters by what they do.
+
+    Attributes:
+        norm_elements: values that normalisations give.
+        bias_elements: values to which a convolution or linear layer adds a bias.
+        norm_parameters, bias_parameters: scales and shifts of normalisations; biases of convolutions and linear layers.
+        weight_macs: MACs of layers with weights of their own: what is left out are products of two activations.
+    """
+
+    norm_elements: int
+    bias_elements: int
+    norm_parameters: int
+    bias_parameters: int
+    weight_macs: int
+
+
+def extras(model: nn.Module, trace: Trace) -> Extras:
+    """Count what stands beside the MACs."""
+    norm_elements = bias_elements = norm_parameters = bias_parameters = weight_macs = 0
+    for path, module in model.named_modules():
+        given = sum(_elements(shape) for shape in trace.shapes.get(path, ()))
+        if isinstance(module, _NORMALISATIONS):
+            norm_elements += given
+            norm_parameters += elements(module)
+        elif isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+            weight_macs += trace.modules.get(path, 0)
+            if module.bias is not None:
+                bias_elements += given
+                bias_parameters += module.bias.numel()
+    return Extras(norm_elements, bias_elements, norm_parameters, bias_parameters, weight_macs)
+
+
+def roles(model: nn.Module) -> dict[str, list[str]]:
+    """Group modules by their role, the name that they have in the module around them: "downsample", "conv1".
+
+    Numbers are places in a sequence and no roles. Of nested modules of one role the outermost stands for all. A role
+    that occurs in several kinds of the network's own parts is also given for each kind: "downsample in Mask".
+
+    Returns:
+        The paths of each role that at least two modules have.
+    """
+    found: dict[str, list[str]] = {}
+    for path, _ in model.named_modules():
+        *around, role = path.split(".")
+        if role and not role.isdecimal() and role not in around:
+            found.setdefault(role, []).append(path)
+            kind = type(model.get_submodule(path.split(".")[0])).__name__
+            if around:
+                found.setdefault(f"{role} in {kind}", []).append(path)
+    return {role: paths for role, paths in found.items() if len(paths) > 1}
+
+
+def _elements(shape: Iterable[int]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product

@@ -1,0 +1,74 @@
+"""What a network's modules cost and give, and which of them have a role in common."""
+
+import torch
+from torch import nn
+
+from fer_bench.profilers.anatomy import extras, measure_modules, roles
+from fer_bench.profilers.trace import trace
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(4, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.downsample = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x):
+        return self.norm(self.conv1(x)) + self.downsample(x)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 1)
+        self.stages = nn.ModuleList([Block(), nn.Sequential(Block(), Block())])
+        self.fc = nn.Linear(4, 7)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        x = x.mean((2, 3))
+        return self.fc(x) + (x @ x.T).sum()
+
+
+def traced(batch=2):
+    model = Net().eval()
+    return model, trace(model, (torch.empty(batch, 3, 8, 8, device="meta"),))
+
+
+def test_modules_have_macs_with_all_inside_parameters_and_shapes():
+    found = measure_modules(*traced())
+    by_path = {part["path"]: (macs, part) for macs, part in zip(found.values, found.details["modules"], strict=True)}
+    block_macs = 64 * 4 * 4 * 9 + 64 * 4 * 4  # an 8x8 map, a 3x3 and a 1x1 convolution of 4 to 4 channels
+    assert by_path["stem"][0] == 64 * 3 * 4
+    assert by_path["stages.0"][0] == block_macs
+    assert by_path["stages.1"][0] == 2 * block_macs
+    assert by_path["stages.0"][1]["parameters"] == 4 * 4 * 9 + 2 * 4 + 4 * 4 + 4
+    assert by_path["stages.1"][1]["output_shape"] == [4, 8, 8]
+    assert by_path["fc"][1]["output_shape"] == [7]
+
+
+def test_a_list_of_modules_is_no_part_and_no_level():
+    found = [part["path"] for part in measure_modules(*traced()).details["modules"]]
+    assert "stages" not in found
+    assert {"stages.0.conv1", "stages.1.0"} <= set(found)
+    assert "stages.1.0.conv1" not in found
+
+
+def test_what_other_conventions_count_beside():
+    found = extras(*traced())
+    assert found.norm_elements == 2 * 3 * 4 * 64  # two images, three blocks, 4 channels of 8x8
+    assert found.bias_elements == 2 * (4 * 64 + 3 * 4 * 64 + 7)  # stem, three projections, the classifier
+    assert found.norm_parameters == 3 * 2 * 4
+    assert found.bias_parameters == 4 + 3 * 4 + 7
+    assert found.weight_macs == 2 * (64 * 3 * 4 + 3 * (64 * 16 * 9 + 64 * 16) + 4 * 7)  # without x @ x.T
+
+
+def test_modules_of_one_name_have_a_role_in_common_in_the_whole_and_in_each_kind_of_part():
+    found = roles(traced()[0])
+    assert len(found["downsample"]) == 3
+    assert found["conv1"] == ["stages.0.conv1", "stages.1.0.conv1", "stages.1.1.conv1"]
+    assert "stem" not in found  # a role of one module is none
+    assert all(len(paths) > 1 for paths in found.values())
