@@ -1,0 +1,145 @@
+"""Judge figures that no recount reaches: facts of data sets, shapes, and what a machine can have been busy with."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from fer_bench import units
+from fer_bench.audit import facts
+from fer_bench.audit.evidence import Evidence
+from fer_bench.audit.printed import Printed, read
+from fer_bench.audit.verdicts import Claim, Kind, Verdict
+
+_BYTES_A_GB = 10**9
+_SMALL = 100  # things: a number below may count anything of a data set
+
+
+def by_facts(claim: Claim) -> Verdict | None:
+    """Compare with what the data set's own publication says; None where it says nothing of the kind."""
+    found = facts.told(claim.figure)
+    about = facts.dataset(claim.figure.dataset)
+    if found is None or about is None:
+        return None
+    name, number = found
+    if name:
+        return Verdict(claim, Kind.confirmed, f"{number:,} ({name})", f"{number:,}", about["source"])
+    known = about.get(
+        {"image_count": "images", "count": "counts", "share": "shares"}.get(claim.figure.quantity, ""), {}
+    )
+    listed = ", ".join(f"{value:,} {what}" for what, value in list(known.items())[:3]) or f"{number:,}"
+    whole = claim.figure.subject.strip() == claim.figure.dataset or claim.figure.quantity == "class_count"
+    printed = read(claim.figure.printed, "") if isinstance(claim.figure.printed, str) else None
+    if not whole and (printed is None or printed.value < _SMALL):
+        return None
+    if not whole:  # a part that the authors may have chosen themselves
+        line = f"none of the data set's own numbers ({listed}, ...); the authors' own part, perhaps"
+        return Verdict(claim, Kind.irreproducible, line, "", about["source"])
+    return Verdict(claim, Kind.refuted, f"the data set has {listed}", f"{number:,}", about["source"])
+
+
+def by_shape(claim: Claim, evidence: Sequence[Evidence]) -> Verdict | None:
+    """Ask whether the network anywhere gives a map of the printed shape; None where no shape is printed."""
+    printed = claim.figure.printed
+    if not isinstance(printed, str) or not evidence:
+        return None
+    sizes = [int(number) for number in re.findall(r"\d+", printed)]
+    if not sizes or not re.fullmatch(r"[\d\s,×x{}]+", printed):
+        return None
+    own = evidence[0]
+    shapes = {shape for one in own.own.shapes for shape in (one, one[-2:] if len(one) == 3 else one)}
+    text = units.size(tuple(sizes))
+    source = f"shapes of {own.name} ({own.own.told})"
+    if "," in printed:  # several stages' widths or sides in one figure
+        if fits := [one.name for one in evidence if _pyramid(sizes, one.own.shapes)]:
+            line = f"maps of {fits[0]} have these {_pyramid(sizes, evidence[0].own.shapes) or 'widths'}, stage by stage"
+            if fits[0] == own.name:
+                return Verdict(claim, Kind.confirmed, line, "", source)
+            line = f"no stages of {own.name} have these widths or sides"
+            return Verdict(claim, Kind.refuted, line, "", source).remarked(f"those of {', '.join(fits)} have")
+        return Verdict(claim, Kind.refuted, f"no stages of {own.name} have these widths or sides", "", source)
+    if tuple(sizes) in shapes:
+        return Verdict(claim, Kind.confirmed, f"{own.name} gives maps of {text}", text, source)
+    near = sorted(shape for shape in own.own.shapes if len(shape) == len(sizes) and shape[1:] == tuple(sizes[1:]))
+    others = [other.name for other in evidence[1:] if tuple(sizes) in other.own.shapes]
+    line = f"no map of {own.name} is {text}"
+    if near:
+        line += f"; of this height and width are {', '.join(units.size(shape) for shape in near[:4])}"
+    verdict = Verdict(claim, Kind.refuted, line, units.size(near[0]) if near else "", source)
+    if others:
+        return verdict.remarked(f"{', '.join(others)} has one: another width")
+    return verdict
+
+
+def _pyramid(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> str:
+    """Tell whether maps have these widths while their sides halve, or these sides; "" if neither."""
+    maps = {shape for shape in shapes if len(shape) == 3}
+    sides = {shape[1] for shape in maps}
+    if any(all((c, side >> n, side >> n) in maps for n, c in enumerate(sizes)) for side in sides):
+        return "widths"
+    return "sides" if set(sizes) <= sides else ""
+
+
+def by_occupancy(claim: Claim, printed: Printed, row: Mapping[str, Claim], weights: int | None, memory: str) -> Verdict:
+    """Ask whether a share of processors or memory is possible beside the others of its row.
+
+    Args:
+        claim: of ``cpu_percent``, ``user_percent``, ``system_percent`` or ``memory_percent``.
+        printed: in per cent.
+        row: the claims of the same row, by quantity.
+        weights: bytes of the network's weights, which the process must hold; None if not known.
+        memory: what the paper says of its machine's memory, such as "16G".
+    """
+    if claim.figure.quantity == "memory_percent":
+        found = re.search(r"(\d+)\s*G", memory)
+        if found is None or weights is None:
+            return Verdict(claim, Kind.out_of_scope, "the paper does not say of how much memory, or of which network")
+        held = printed.value / 100 * int(found.group(1)) * _BYTES_A_GB
+        line = f"{claim.figure.printed} % of {found.group(1)} GB = {held / 10**6:,.0f} MB; the weights take "
+        line += f"{weights / 10**6:,.1f} MB"
+        most = Decimal(weights) / held * 100 if held else Decimal(0)
+        remarks = (f"the weights are {most:.2g} % of it: the figure measures the framework",) if most < 10 else ()
+        kind = Kind.possible if held >= weights else Kind.contradiction
+        return Verdict(claim, kind, line, "", "weights recounted").remarked(*remarks)
+    values = {
+        quantity: read(row[quantity].figure.printed, "%")
+        for quantity in ("cpu_percent", "user_percent", "system_percent")
+        if quantity in row
+    }
+    shares = {quantity: number for quantity, number in values.items() if number is not None}
+    if len(shares) < 3:
+        return Verdict(claim, Kind.out_of_scope, "an occupancy of the authors' machine; its row prints nothing beside")
+    own, user, system = (shares[quantity].value for quantity in ("cpu_percent", "user_percent", "system_percent"))
+    busy, slack = user + system, sum((number.step for number in shares.values()), Decimal(0))
+    line = f"the process's {own} % within the machine's {user} + {system} = {busy} %, of 100 %"
+    if own <= busy + slack and busy <= 100 + slack:
+        return Verdict(claim, Kind.possible, line, "", "the row's other figures")
+    line = f"the process's {own} % against the machine's {user} + {system} = {busy} %, of which it is a part"
+    return Verdict(claim, Kind.contradiction, line, "", "the row's other figures")
+
+
+def by_loss(claim: Claim, printed: Printed, accuracy: Claim | None) -> Verdict | None:
+    """Compare a cross-entropy with the least that its row's accuracy allows; None where no accuracy stands beside it.
+
+    An image that is put into a wrong class gives the right one at most half, which costs at least ln 2.
+    """
+    share = read(accuracy.figure.printed, "%") if accuracy is not None else None
+    if share is None:
+        return None
+    least = (1 - float(share.value) / 100) * math.log(2)
+    line = f"at least (1 - {share.value} %) x ln 2 = {least:.3f}, as every error costs ln 2"
+    kind = Kind.possible if float(printed.value + printed.step) > least else Kind.contradiction
+    return Verdict(claim, kind, line, "", "the row's accuracy, if of the same images")
+
+
+def by_card(claim: Claim, printed: Printed, environment: Sequence[str]) -> Verdict | None:
+    """Compare a printed memory with that of the card that the paper names; None where it names none that is known."""
+    card = facts.card(*environment)
+    if card is None or claim.figure.unit != "GB" or claim.figure.subject != "GPU memory":
+        return None
+    held = float(printed.value) / _BYTES_A_GB
+    if held <= card.memory_gb:
+        return Verdict(claim, Kind.possible, f"a {card.name} has {card.memory_gb:g} GB", f"{card.memory_gb:g}", "card")
+    return Verdict(
+        claim, Kind.refuted, f"a {card.name} has {card.memory_gb:g} GB", f"{card.memory_gb:g}", "the card's data sheet"
+    )

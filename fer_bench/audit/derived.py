@@ -1,0 +1,232 @@
+"""Judge a printed figure by other figures of its paper: arithmetic, shares of whole things, a confusion matrix."""
+
+import math
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from itertools import permutations
+from typing import Any
+
+from fer_bench.audit import expressions, facts
+from fer_bench.audit.chance import ALPHA, covered
+from fer_bench.audit.hypotheses import USUAL, Hypothesis
+from fer_bench.audit.printed import Printed, read
+from fer_bench.audit.recounted import fits
+from fer_bench.audit.verdicts import Claim, Kind, Verdict
+from fer_bench.units import significant
+
+_FEW = 1000  # images: every test set is larger, so that what any such set allows is no test
+_MOST_ENUMERATED = 200_000  # things that a share is of; more of them leave no printed share impossible
+_CELL = Decimal("0.005")  # half of the last digit of a cell with two decimals
+
+
+def by_arithmetic(claim: Claim, printed: Printed | None, paper: Sequence[Claim]) -> Verdict:
+    """Work out the sheet's arithmetic and compare.
+
+    Args:
+        claim: with ``arithmetic``.
+        printed: its number in the unit as printed; None where it is words.
+        paper: all claims of the paper, in which another derivation is looked for where the arithmetic fails.
+
+    Raises:
+        SheetError: the arithmetic is none.
+    """
+    text = claim.figure.arithmetic
+    truth = expressions.holds(text)
+    if truth is not None:
+        kind, verb = (Kind.possible, "holds") if truth else (Kind.contradiction, "does not hold")
+        return Verdict(claim, kind, f"{text} {verb}", evidence="arithmetic on printed figures")
+    value = expressions.evaluate(text)
+    written = f"{text} = {_number(value.exact)}"
+
+    def verdict(kind: Kind, line: str = written, chance: float | None = None) -> Verdict:
+        ours = _number(value.exact)
+        return Verdict(claim, kind, line, ours, "arithmetic on printed figures", chance)
+
+    if printed is None:
+        return verdict(Kind.statement)
+    how = printed.match(value.exact)
+    chance = covered(printed, [value.exact])
+    if how == "cut" and chance > ALPHA:
+        return verdict(Kind.undecidable, f"{written}, which could be cut to it", chance)
+    if how:
+        return verdict(Kind.confirmed, written + {"exact": "", "rounded": ", rounded", "cut": ", cut"}[how], chance)
+    low, high = printed.value - printed.step / 2, printed.value + printed.step
+    if value.low < high and value.high >= low and value.low != value.high:
+        return verdict(Kind.possible, f"{written}, within the rounding of its parts")
+    return verdict(Kind.contradiction, f"{written}, printed {claim.figure.printed}").remarked(
+        *_other_derivations(claim, printed, paper)
+    )
+
+
+RATIOS = ("parameter_ratio", "parameter_reduction", "accuracy_gain")
+
+
+def by_pairs(claim: Claim, printed: Printed, paper: Sequence[Claim]) -> Verdict | None:
+    """Look for the two printed figures that a ratio, reduction or gain is of; None where the paper has no two."""
+    hypotheses = list(_pairs(claim, paper))
+    if not hypotheses:
+        return None
+    found = fits(printed, hypotheses)
+    if found and found[0].chance <= ALPHA:
+        best = found[0]
+        return Verdict(
+            claim, Kind.confirmed, f"{best.arithmetic} ({best.text})", "", "printed figures", best.chance, tuple(found)
+        )
+    if found:
+        first = found[0]
+        line = f"{first.arithmetic} ({first.text}), but {first.chance:.0%} of random figures would fit some pair"
+        return Verdict(claim, Kind.undecidable, line, "", "printed figures", first.chance, tuple(found))
+    line = f"no two printed figures give it, {len(hypotheses)} pairs tried"
+    return Verdict(claim, Kind.contradiction, line, "", "printed figures")
+
+
+def _other_derivations(claim: Claim, printed: Printed, paper: Sequence[Claim]) -> list[str]:
+    if claim.figure.quantity not in RATIOS:
+        return []
+    return [
+        f"{fit.arithmetic} would give it ({fit.text}; {fit.chance:.1%} by chance)"
+        for fit in fits(printed, list(_pairs(claim, paper)))
+        if fit.chance <= ALPHA
+    ]
+
+
+def _pairs(claim: Claim, paper: Sequence[Claim]) -> Iterable[Hypothesis]:
+    quantity = claim.figure.quantity
+    wanted = ("accuracy",) if quantity == "accuracy_gain" else ("parameters", "trainable_parameters")
+    named: dict[Decimal, str] = {}
+    for other in paper:
+        figure = other.figure
+        same = figure.dataset == claim.figure.dataset or quantity != "accuracy_gain"
+        number = read(figure.printed, figure.unit) if figure.quantity in wanted and same else None
+        if number is not None and number.value > 0:
+            named.setdefault(number.value, f"{other.subject}")
+    for (first, a), (second, b) in permutations(named.items(), 2):
+        if quantity == "accuracy_gain":
+            value, how = first - second, f"{first} - {second}"
+        elif quantity == "parameter_ratio":
+            value, how = first / second, f"{first:,f} / {second:,f}"
+        else:
+            value, how = 100 * (1 - first / second), f"100 x (1 - {first:,f} / {second:,f})"
+        if value > 0:
+            text = f"{a} and {b}"
+            yield Hypothesis(text, value, USUAL, Kind.confirmed, f"{how} = {_number(value)}")
+
+
+def by_share(claim: Claim, printed: Printed, wholes: dict[str, int]) -> Verdict:
+    """Ask whether a percentage is a share of a whole number of things at all.
+
+    Args:
+        claim: a share or an accuracy.
+        printed: in per cent.
+        wholes: what it may be a share of, by name: the one that the paper prints first.
+
+    The test is that of Brown and Heathers ("The GRIM Test", 2017), for shares.
+    """
+    stated, number = next(iter(wholes.items()))
+    near, chance = _share(printed, number)
+    others = [f"{name} ({n})" for name, n in list(wholes.items())[1:] if _share(printed, n)[0]]
+    source = f"shares of {stated} ({number})"
+    if near:
+        line = f"{near[0]} / {number} = {_percent(near[0], number)} %"
+        if chance > 1 - ALPHA:
+            line = f"any figure with so few digits is a share of {number}"
+            return Verdict(claim, Kind.undecidable, line, "", source, chance)
+        return Verdict(claim, Kind.possible, line, "", source, chance)
+    k = int(printed.value * number / 100)
+    line = f"no share of {number}: {k} / {number} = {_percent(k, number)} %, {k + 1} / {number} = "
+    line += f"{_percent(k + 1, number)} %"
+    remarks = [f"a share of {', '.join(others)}"] if others else []
+    smallest = [n for n in range(2, min(number * 2, 200) + 1) if _share(printed, n)[0]][:4] if number < 200 else []
+    if smallest:
+        remarks.append(f"of up to {min(number * 2, 200)} things only a share of {', '.join(map(str, smallest))}")
+    kind = Kind.undecidable if others else Kind.contradiction
+    return Verdict(claim, kind, line, "", source, chance).remarked(*remarks)
+
+
+def by_any_share(claim: Claim, printed: Printed, most: int | None) -> Verdict | None:
+    """Ask of which sizes of a test set a percentage can be a share at all, where the size is not printed.
+
+    Args:
+        claim: an accuracy.
+        printed: in per cent.
+        most: images of the whole data set, if known.
+    """
+    enough = int(100 / printed.step)
+    if most is None or most > enough:
+        line = f"any test set of {enough:,} images or more gives a share that prints so; its size is not printed"
+        return Verdict(claim, Kind.undecidable, line, "", "shares of whole numbers", 1.0) if enough <= _FEW else None
+    possible = sum(bool(_near(printed, number)) for number in range(2, most + 1))
+    line = f"a share of {possible:,} of the {most - 1:,} sizes that a test set can have; which it had is not printed"
+    kind = Kind.undecidable if possible else Kind.contradiction
+    return Verdict(claim, kind, line, "", "shares of whole numbers", possible / (most - 1))
+
+
+def _near(printed: Printed, number: int) -> list[int]:
+    about = int(printed.value * number / 100)
+    return [k for k in range(max(0, about - 2), min(number, about + 2) + 1) if printed.match(Decimal(100 * k) / number)]
+
+
+def _share(printed: Printed, number: int) -> tuple[list[int], float]:
+    """Give the whole numbers whose share prints so, and how many of all printable shares are possible."""
+    cells = 100 / printed.step
+    if number > _MOST_ENUMERATED:
+        return [int(printed.value * number / 100)], 1.0
+    attained = {math.floor(Decimal(100 * k) / number / printed.step) for k in range(number + 1)}
+    attained |= {math.floor(Decimal(100 * k) / number / printed.step + Decimal("0.5")) for k in range(number + 1)}
+    return _near(printed, number), min(1.0, len(attained) / float(cells + 1))
+
+
+def _percent(k: int, number: int) -> str:
+    return f"{100 * k / number:.3f}"
+
+
+def by_matrix(claim: Claim, printed: Printed, matrix: Claim) -> Verdict | None:
+    """Work out an accuracy from the paper's own confusion matrix; None where the test set's classes are not known."""
+    rows = _cells(matrix)
+    about = facts.dataset(matrix.figure.dataset)
+    if not rows or about is None:
+        return None
+    diagonal = [row[place] for place, row in enumerate(rows)]
+    names = [name.lower() for name in matrix.figure.rows]
+    values, parts = [], []
+    for name, counts in about.get("test_classes", {}).items():
+        if set(counts) == set(names):
+            total = sum(counts.values())
+            values.append(100 * sum(counts[n] * d for n, d in zip(names, diagonal, strict=True)) / total)
+            parts.append(f"{values[-1]:.1f} % on the {name}")
+    values.append(100 * sum(diagonal) / len(diagonal))
+    parts.append(f"{values[-1]:.1f} % if all classes weigh alike")
+    slack = 100 * _CELL
+    low, high = printed.value - printed.step / 2, printed.value + printed.step
+    fitting = any(value - slack < high and value + slack >= low for value in values)
+    line = f"the diagonal of {matrix.figure.where} gives {', '.join(parts)}, each to +-{slack} by rounding"
+    kind = Kind.possible if fitting else Kind.contradiction
+    return Verdict(claim, kind, line, f"{values[0]:.1f}", f"confusion matrix, {matrix.figure.where}")
+
+
+def matrix_rows(claim: Claim) -> Verdict:
+    """Ask whether the rows of a confusion matrix of shares add up to 1."""
+    rows = _cells(claim)
+    if not rows:
+        return Verdict(claim, Kind.out_of_scope, "not a square of shares")
+    slack = _CELL * len(rows)
+    sums = {name: sum(row, Decimal(0)) for name, row in zip(claim.figure.rows, rows, strict=True)}
+    wrong = [f"{name} {total}" for name, total in sums.items() if abs(total - 1) > slack]
+    evidence = "sums of its rows"
+    if wrong:
+        line = f"rows that do not add up to 1 within {slack} of rounding: {', '.join(wrong)}"
+        return Verdict(claim, Kind.contradiction, line, "", evidence)
+    return Verdict(claim, Kind.possible, f"every row adds up to 1 within {slack} of rounding", "", evidence)
+
+
+def _cells(claim: Claim) -> list[list[Decimal]]:
+    """Read a confusion matrix: a square of shares, or nothing."""
+    printed: Any = claim.figure.printed  # a list of rows in a sheet, unlike every other figure's
+    if isinstance(printed, str):
+        return []
+    rows: list[list[Decimal]] = [[Decimal(cell) for cell in row] for row in printed]
+    return rows if all(len(row) == len(rows) == len(claim.figure.rows) for row in rows) else []
+
+
+def _number(value: Decimal) -> str:
+    return f"{int(value):,}" if value == value.to_integral_value() else significant(float(value), 5)

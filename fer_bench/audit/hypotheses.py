@@ -1,0 +1,235 @@
+"""What a printed count may be: every number that a convention, a tool, another build or a slip makes of a network.
+
+None of them knows what a paper prints. They stand in tiers, the simplest first; what is tried together is told by
+``chance`` as tried together.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from fer_bench.audit.evidence import Evidence, Recount
+from fer_bench.audit.verdicts import Kind
+from fer_bench.units import grouped
+
+# Tiers. Each needs one assumption more than the one before, or a less usual one.
+STATED, USUAL, UNUSUAL, FURTHER, FAR = range(5)
+
+# How networks are published where nobody changed them: with ImageNet's classes, at ImageNet's size.
+_LIKELY = ("1000 classes", "224x224 input", "1000 classes, 3x224x224 input")
+
+_KIB = Decimal(1024) / 1000  # what a size comes to if its kB are KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One number that a figure may stand for.
+
+    Attributes:
+        text: in words.
+        value: in base units.
+        tier: how much it assumes.
+        kind: the verdict if it is true.
+        arithmetic: how the number comes about.
+        convention: what is counted, told apart from which build it is counted on; "" where that means nothing.
+    """
+
+    text: str
+    value: Decimal
+    tier: int
+    kind: Kind
+    arithmetic: str
+    convention: str = ""
+
+
+def of(quantity: str, evidence: Evidence, siblings: Iterable[Evidence] = (), batch: int = 1) -> list[Hypothesis]:
+    """Give the hypotheses for a quantity, simplest first, each number once.
+
+    Args:
+        quantity: of the figure.
+        evidence: of the network that the figure is about.
+        siblings: other networks that may have been meant.
+        batch: images that the paper says were in a pass.
+    """
+    made = {
+        "parameters": lambda: _parameters(evidence, siblings),
+        "trainable_parameters": lambda: _parameters(evidence, siblings),
+        "flops": lambda: _operations(evidence, siblings, batch, STATED, USUAL),
+        "macs": lambda: _operations(evidence, siblings, batch, USUAL, STATED),
+        "file_size": lambda: _sizes(evidence),
+        "conv_layers": lambda: _convolutions(evidence.own.layers),
+        "pooling_layers": lambda: _layers(evidence.own.layers, "pool"),
+        "fc_layers": lambda: _layers(evidence.own.layers, "fc"),
+    }
+    kept: dict[Decimal, Hypothesis] = {}
+    for hypothesis in sorted(made[quantity](), key=lambda one: one.tier):
+        if hypothesis.value > 0 or hypothesis.tier == STATED:
+            kept.setdefault(hypothesis.value, hypothesis)
+    return list(kept.values())
+
+
+RECOUNTED = (
+    *("parameters", "trainable_parameters", "flops", "macs", "file_size"),
+    *("conv_layers", "pooling_layers", "fc_layers"),
+)
+
+
+def _count(text: str, value: float | Decimal, tier: int, kind: Kind, how: str = "", convention: str = "") -> Hypothesis:
+    exact = Decimal(value)
+    written = grouped(int(exact)) if exact == int(exact) else f"{exact:,.1f}"
+    return Hypothesis(text, exact, tier, kind, f"{how} = {written}" if how else written, convention)
+
+
+def _slips(own: int, what: str) -> Iterator[Hypothesis]:
+    """Give what a slip of the pen or a factor makes of a number."""
+    for text, factor in (
+        ("a digit too many", 10),
+        ("a digit too few", Decimal("0.1")),
+        ("a thousand times too large", 1000),
+        ("a thousandth", Decimal("0.001")),
+        ("twice", 2),
+        ("four times", 4),
+        ("half", Decimal("0.5")),
+    ):
+        yield _count(f"{text}: {what}", own * Decimal(factor), FAR, Kind.slip, f"{own:,} x {factor}")
+
+
+def _parameters(evidence: Evidence, siblings: Iterable[Evidence]) -> Iterator[Hypothesis]:
+    own = evidence.own
+    counts, extras = own.parameters, own.extras
+    trainable, keras = counts["trainable"], counts["keras_total"]
+    every = trainable + counts["frozen"]
+    yield _count("trainable parameters", trainable, STATED, Kind.confirmed, convention="trainable")
+    convention = Kind.convention
+    yield _count("all parameters, frozen ones too", every, USUAL, convention, convention="total")
+    yield _count("Keras's total, with the statistics of batch norms", keras, USUAL, convention, convention="keras")
+    tied = counts["tied"]
+    yield _count("tied parameters counted again", every + tied, USUAL, convention, f"{every:,} + {tied:,}")
+    yield _count("with all buffers", every + counts["buffers"], UNUSUAL, convention)
+    for text, less in (
+        ("without the classifier", own.head_parameters),
+        ("without those of normalisations", extras["norm_parameters"]),
+        ("without biases", extras["bias_parameters"]),
+    ):
+        yield _count(text, trainable - less, UNUSUAL, convention, f"{trainable:,} - {less:,}")
+    for other in evidence.others:
+        tier = UNUSUAL if other.change in _LIKELY else FURTHER
+        yield _count(other.change, other.parameters["trainable"], tier, Kind.build, convention="trainable")
+        keras = other.parameters["keras_total"]
+        yield _count(f"{other.change}, Keras's total", keras, tier + 1, Kind.build, convention="keras")
+    for sibling in siblings:
+        counts = sibling.own.parameters
+        yield _count(sibling.name, counts["trainable"], FURTHER, Kind.build, convention="trainable")
+        yield _count(f"{sibling.name}, Keras's total", counts["keras_total"], FURTHER, Kind.build, convention="keras")
+    for role, group in own.roles.items():
+        added = group["parameters"]
+        yield _count(
+            f"the {group['modules']} modules `{role}` counted twice",
+            trainable + added,
+            FURTHER,
+            convention,
+            f"{trainable:,} + {added:,}",
+        )
+    yield from _slips(trainable, "the parameters")
+    yield _count("bytes, four a parameter", 4 * trainable, FURTHER, Kind.unit, f"4 x {trainable:,}")
+
+
+def _operations(
+    evidence: Evidence, siblings: Iterable[Evidence], batch: int, flops_tier: int, macs_tier: int
+) -> Iterator[Hypothesis]:
+    own, convention = evidence.own, Kind.convention
+    macs, extras, thop = own.macs, own.extras, own.thop["macs"]
+
+    def kind(tier: int) -> Kind:
+        return Kind.confirmed if tier == STATED else convention
+
+    yield _count("FLOPs, two a MAC", 2 * macs, flops_tier, kind(flops_tier), f"2 x {macs:,}", "flops")
+    yield _count("MACs", macs, macs_tier, kind(macs_tier), convention="macs")
+    yield _count("thop's MACs", thop, USUAL, convention, convention="thop")
+    if own.fvcore is not None:
+        yield _count("fvcore's count", own.fvcore, UNUSUAL, convention, convention="fvcore")
+        yield _count("twice fvcore's count", 2 * own.fvcore, FURTHER, convention, f"2 x {own.fvcore:,}", "twice fvcore")
+    yield _count("twice thop's MACs", 2 * thop, FURTHER, convention, f"2 x {thop:,}", "twice thop")
+    for text, more in (
+        ("MACs and biases", extras["bias_elements"]),
+        ("MACs and normalisations, two a value", 2 * extras["norm_elements"]),
+        ("MACs of layers with weights", extras["weight_macs"] - macs),
+    ):
+        yield _count(
+            text, macs + more, UNUSUAL, convention, f"{macs:,} {'+' if more >= 0 else '-'} {abs(more):,}", text
+        )
+    for other in evidence.others:
+        yield from _build(other.change, other, UNUSUAL if other.change in _LIKELY else FURTHER)
+    for sibling in siblings:
+        yield from _build(sibling.name, sibling.own, FAR)
+    for role, group in own.roles.items():
+        # A module under two names carries its hook twice, and is summed up under both: four times, three too many.
+        yield _count(
+            f"thop's MACs with the {group['modules']} modules `{role}` under two names each",
+            thop + 3 * group["thop_macs"],
+            FURTHER,
+            convention,
+            f"{thop:,} + 3 x {group['thop_macs']:,}",
+            "thop",
+        )
+    yield _count("a training step, three times the MACs", 3 * macs, FAR, convention, f"3 x {macs:,}")
+    if batch > 1:
+        yield _count(f"MACs of a batch of {batch}", batch * macs, FAR, convention, f"{batch} x {macs:,}")
+        yield _count(f"FLOPs of a batch of {batch}", 2 * batch * macs, FAR, convention, f"2 x {batch} x {macs:,}")
+    yield from _slips(macs, "the MACs")  # twice them are the FLOPs, a hypothesis above, which goes first
+
+
+def _build(change: str, other: Recount, tier: int) -> Iterator[Hypothesis]:
+    macs, thop = other.macs, other.thop["macs"]
+    yield _count(f"{change}: MACs", macs, tier, Kind.build, convention="macs")
+    yield _count(f"{change}: FLOPs", 2 * macs, tier, Kind.build, f"2 x {macs:,}", "flops")
+    yield _count(f"{change}: thop's MACs", thop, tier + 1, Kind.build, convention="thop")
+
+
+def _sizes(evidence: Evidence) -> Iterator[Hypothesis]:
+    counts = evidence.own.parameters
+    weights, convention = counts["parameter_bytes"], Kind.convention
+    keras = 4 * counts["keras_total"]
+    sizes = {
+        "the weights": (weights, STATED, Kind.confirmed),
+        "the weights and buffers": (counts["state_dict_bytes"], USUAL, convention),
+        "weights and statistics, as Keras saves them": (keras, USUAL, convention),
+        "a checkpoint with Adam's two moments": (counts["checkpoint_bytes"], USUAL, convention),
+        "Keras's weights and Adam's two moments": (keras + 8 * counts["trainable"], USUAL, convention),
+        "half-precision weights": (weights // 2, UNUSUAL, convention),
+        "8-bit weights": (weights // 4, UNUSUAL, convention),
+    }
+    for text, (value, tier, kind) in sizes.items():
+        yield _count(text, value, tier, kind)
+        yield Hypothesis(
+            f"{text}, in units of 1024",
+            value / _KIB if value < 1_024_000 else value / _KIB**2,
+            tier + 1,
+            convention,
+            f"{value:,} bytes in KiB or MiB",
+        )
+    for other in evidence.others:
+        if "classes" in other.change and "input" not in other.change:
+            size = other.parameters["parameter_bytes"]
+            yield _count(f"{other.change}: the weights", size, FURTHER, Kind.build)
+
+
+def _convolutions(layers: Mapping[str, int]) -> Iterator[Hypothesis]:
+    total, shortcuts, once = layers["conv"], layers["conv_shortcut"], layers["conv_separable_once"]
+    yield _count("convolutions", total, STATED, Kind.confirmed, convention="conv")
+    yield _count(
+        "without those of shortcuts", total - shortcuts, USUAL, Kind.convention, f"{total} - {shortcuts}", "main path"
+    )
+    yield _count("separable ones counted once", once, USUAL, Kind.convention, convention="separable once")
+    yield _count(
+        "separable ones once, without those of shortcuts",
+        once - shortcuts,
+        UNUSUAL,
+        Kind.convention,
+        f"{once} - {shortcuts}",
+        "separable once, main path",
+    )
+
+
+def _layers(layers: Mapping[str, int], what: str) -> Iterator[Hypothesis]:
+    yield _count("layers", layers[what], STATED, Kind.confirmed)

@@ -1,0 +1,182 @@
+"""Read a published table that a user has typed in as CSV: a row for each network, its counts in whatever unit."""
+
+import csv
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from fer_bench import registry, units
+from fer_bench.audit.verdicts import Claim
+from fer_bench.errors import FerBenchError, SheetError, UnknownModelError
+from fer_bench.registry import Figure, ModelSpec
+
+# Headings, in lower case without anything but letters, and the quantity below them; the first that fits.
+_HEADINGS = (
+    ("network", re.compile(r"(model|network|name|method|architecture|backbone)s?")),
+    ("input", re.compile(r"(input|inputsize|size|resolution|imagesize|image)")),
+    ("classes", re.compile(r"(num)?class(es)?|numclasses")),
+    ("batch", re.compile(r"batch(size)?")),
+    ("device", re.compile(r"(device|gpu|hardware|card)")),
+    ("parameters", re.compile(r"(of)?(params?|parms?|parameters?)(count|number)?")),
+    ("macs", re.compile(r"(g|m)?(macs?|madds?|multadds?|multiplyadds?|muladds?)")),
+    ("flops", re.compile(r"(g|m)?flops?")),
+    ("file_size", re.compile(r"(filesize|modelsize|weights|checkpoint|sizeondisk)")),
+    ("latency", re.compile(r"(latency|time|inferencetime|runtime|speed)")),
+    ("accuracy", re.compile(r"(acc|accuracy|top)")),
+)
+_CELL = re.compile(r"\s*~?\s*([\d.,]+(?:\s*×\s*10\^\d+)?)\s*([a-zA-Zµ%]*)\s*")
+_SUFFIXES = {"k": "K", "m": "M", "g": "G", "b": "B", "mb": "MB", "kb": "KB", "gb": "GB", "gflops": "G", "mflops": "M"}
+_SUFFIXES |= {"gmacs": "G", "mmacs": "M", "million": "million"}
+_MOST_BYTES = 10**7  # of a table that someone typed
+
+
+def read_table(path: Path, classes: int | None = None, shape: tuple[int, int, int] | None = None) -> list[Claim]:
+    """Read a table.
+
+    Args:
+        path: a CSV file whose heading names the network (model, name, method), and parameters, FLOPs or MACs, each
+            with its unit in the heading, "Params (M)", or in the cells, "5.48M". Columns for input, classes, batch,
+            device, latency, file size and accuracy are read too; others are left alone.
+        classes: of every network without a cell for it; None takes the network's sheet.
+        shape: (C, H, W), likewise.
+
+    Raises:
+        FerBenchError: the file cannot be read, or has no such columns, or nothing in it is a figure.
+    """
+    rows = _rows(path)
+    headings = [_Heading.of(heading) for heading in rows[0]]
+    quantities = [heading.quantity for heading in headings]
+    if "network" not in quantities or not {"parameters", "macs", "flops"} & set(quantities):
+        raise FerBenchError(
+            f"{path}: the first line names no column of networks (model, name) and of counts (params, FLOPs, MACs); it "
+            f"has {', '.join(rows[0])}"
+        )
+    claims = []
+    for number, row in enumerate(rows[1:], start=2):
+        cells = dict(zip(quantities, (cell.strip() for cell in row), strict=False))
+        if cells.get("network"):
+            spec = _built(_network(cells["network"]), cells, classes, shape, f"{path.name}, line {number}")
+            claims += list(_figures(path.stem, headings, row, cells, spec, number))
+    if not claims:
+        raise FerBenchError(f"{path} holds no figure: cells are numbers, such as 5.48, 5.48M or 5,483,032")
+    return claims
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """Read the cells, headings first; commas, semicolons or tabs between them."""
+    import pandas
+
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise FerBenchError(f"{path} has {path.stat().st_size:,} bytes: that is no published table")
+        frame = pandas.read_csv(
+            path, sep=None, engine="python", header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+        )
+    except OSError as error:
+        raise FerBenchError(f"cannot read the table {path}: {error.strerror or error}") from error
+    except (ValueError, csv.Error, pandas.errors.ParserError) as error:
+        raise FerBenchError(f"cannot read the table {path} as CSV: {' '.join(str(error).split())}") from error
+    if len(frame) < 2:
+        raise FerBenchError(f"{path} has no rows below its headings")
+    return [[str(cell) for cell in row] for row in frame.itertuples(index=False)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Heading:
+    text: str
+    quantity: str
+    unit: str
+
+    @classmethod
+    def of(cls, text: str) -> "_Heading":
+        words, _, bracket = text.partition("(")
+        unit = bracket.rstrip(") ").strip()
+        if "[" in words:
+            words, _, unit = words.partition("[")
+            unit = unit.rstrip("] ").strip()
+        plain = re.sub(r"[^a-z]", "", words.lower())
+        found = next((name for name, pattern in _HEADINGS if pattern.fullmatch(plain)), "")
+        if found in ("macs", "flops") and not unit and plain[:1] in ("g", "m") and plain not in ("macs", "madds"):
+            unit = plain[0].upper() if plain.lstrip("gm") != plain else ""
+        return cls(text.strip(), found, _SUFFIXES.get(unit.lower(), unit))
+
+
+def _figures(
+    paper: str,
+    headings: Sequence[_Heading],
+    row: Sequence[str],
+    cells: dict[str, str],
+    spec: ModelSpec | None,
+    line: int,
+) -> Iterable[Claim]:
+    for heading, cell in zip(headings, row, strict=False):
+        found = _CELL.fullmatch(cell)
+        if heading.quantity in ("", "network", "input", "classes", "batch", "device") or found is None:
+            continue
+        printed, suffix = found.groups()
+        unit = _SUFFIXES.get(suffix.lower(), suffix) or heading.unit
+        convention = [f"batch {cells['batch']}"] if cells.get("batch", "").isdecimal() else []
+        figure = Figure(
+            heading.quantity,
+            printed,
+            "%" if heading.quantity == "accuracy" else unit,
+            paper,
+            "table",
+            subject=cells["network"],
+            row=f"line {line}",
+            column=heading.text,
+            convention=", ".join([*convention, *filter(None, [cells.get("device")])]),
+        )
+        try:
+            units.printed_value("1", figure.unit)
+        except SheetError as error:
+            raise FerBenchError(f"line {line}, {heading.text}: {error}") from error
+        yield Claim(figure, spec)
+
+
+def _network(name: str) -> ModelSpec | None:
+    """Find the network that a table means: one of ours, by name or title, or torchvision's or timm's; None for none."""
+    try:
+        return registry.find(name)
+    except UnknownModelError:
+        pass
+    plain = _plain(name)
+    for spec in registry.sheets().values():
+        if plain in (_plain(spec.name), _plain(spec.title)) and spec.source != "published":
+            return spec
+    from fer_bench.building import library_names
+
+    for known in library_names():
+        if plain == _plain(known.partition(":")[2]):
+            return registry.find(known)
+    return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower().replace("×", "x"))
+
+
+def _built(
+    spec: ModelSpec | None, cells: dict[str, str], classes: int | None, shape: tuple[int, int, int] | None, place: str
+) -> ModelSpec | None:
+    """Put the row's input and classes into the network."""
+    if spec is None:
+        return None
+    if cells.get("classes"):
+        if not cells["classes"].isdecimal() or int(cells["classes"]) < 1:
+            raise FerBenchError(f"{place}: {cells['classes']!r} classes: a number from 1 is expected")
+        classes = int(cells["classes"])
+    if cells.get("input"):
+        sizes = [int(size) for size in re.findall(r"\d+", cells["input"])]
+        own = (spec.input_shape or registry.DEFAULT_INPUT)[0]
+        if len(sizes) not in (1, 2, 3) or not all(sizes):
+            raise FerBenchError(f"{place}: the input {cells['input']!r} is no size, such as 224, 224x224 or 3x224x224")
+        shape = _channels_first(sizes) if len(sizes) == 3 else (own, sizes[0], sizes[-1])
+    spec = dataclasses.replace(spec, num_classes=classes or spec.num_classes)
+    return dataclasses.replace(spec, input_shape=shape) if shape is not None else spec
+
+
+def _channels_first(sizes: Sequence[int]) -> tuple[int, int, int]:
+    first, second, third = sizes
+    return (third, first, second) if third in (1, 3) and first > 3 else (first, second, third)

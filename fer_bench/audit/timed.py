@@ -1,0 +1,107 @@
+"""Judge a published time by what its network has to do: no device exceeds its peak rate.
+
+A time says nothing that could be recomputed on another machine. But a pass of so many MACs in so short a time needs a
+rate, and that rate is possible on the stated device or it is not.
+"""
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+from fer_bench.audit import facts
+from fer_bench.audit.evidence import Evidence
+from fer_bench.audit.printed import Printed
+from fer_bench.audit.verdicts import Claim, Kind, Verdict
+from fer_bench.stats import rank_correlation
+from fer_bench.units import printed_value, scaled
+
+_UNITS = (("ns", Decimal(10) ** -9), ("us", Decimal(10) ** -6), ("ms", Decimal(10) ** -3), ("s", Decimal(1)))
+# A device rarely does less than this share of its peak on a whole network: below, another unit is more likely.
+_IDLE_SHARE = 1e-5
+_FEWEST = 5  # rows of a column, before one asks what its times follow
+_CLEAR = 0.25  # by so much one rank correlation must exceed the other to be worth a remark
+
+
+def stated_batch(claim: Claim) -> int:
+    """Read the batch that a figure's convention states, or 1."""
+    found = re.search(r"batch(?: size)?(?: of)? (\d+)", claim.figure.convention)
+    return int(found.group(1)) if found else 1
+
+
+def by_rate(claim: Claim, printed: Printed, evidence: Evidence, environment: Sequence[str]) -> Verdict:
+    """Compare the rate that a time needs with what the stated device can do.
+
+    Args:
+        claim: a latency.
+        printed: its seconds.
+        evidence: the network's recounts.
+        environment: what the paper says of its machine.
+    """
+    card = facts.card(claim.figure.convention, *environment)
+    peak, name = (card.tensor_flops, card.name) if card is not None else (facts.FASTEST_FLOPS, "any one device")
+    float32 = card.float32_flops if card is not None else peak
+    flops, batch, seconds = 2 * evidence.own.macs, stated_batch(claim), float(printed.value)
+    source = f"{scaled(evidence.own.macs)}MACs recounted ({evidence.own.told}); peak of {name} {scaled(peak)}FLOP/s"
+
+    def rate(images: int, time_s: float) -> float:
+        return images * flops / time_s
+
+    needed = rate(1, seconds)
+    line = f"2 x {evidence.own.macs:,} / {seconds:g} s = {scaled(needed)}FLOP/s at batch 1"
+    if needed > peak:
+        factor = float(printed.value) / float(printed_value("1", claim.figure.unit))
+        readings = [
+            f"{unit}, {scaled(rate(1, factor * float(size)))}FLOP/s"
+            for unit, size in _UNITS
+            if _IDLE_SHARE * float32 < rate(1, factor * float(size)) <= float32
+        ]
+        verdict = Verdict(
+            claim,
+            Kind.unit,
+            f"{line}, {needed / peak:,.0f} times the peak of {name}",
+            f"possible units: {'; '.join(readings)}" if readings else "no unit of time is possible",
+            source,
+        )
+        milli = factor * 1e-3
+        if batch > 1 and rate(batch, milli) > float32:
+            verdict = verdict.remarked(
+                f"in ms, the stated batch of {batch} would need {scaled(rate(batch, milli))}FLOP/s, above the float32 "
+                f"peak of {name}, {scaled(float32)}FLOP/s: not that batch"
+            )
+        return verdict
+    if batch > 1 and rate(batch, seconds) > peak:
+        return Verdict(
+            claim,
+            Kind.contradiction,
+            f"{batch} x {flops:,} / {seconds:g} s = {scaled(rate(batch, seconds))}FLOP/s, above the peak of {name}, so "
+            f"not the stated batch of {batch}; batch 1 would need {scaled(needed)}FLOP/s",
+            "",
+            source,
+        )
+    stated = rate(batch, seconds)
+    return Verdict(
+        claim,
+        Kind.possible,
+        f"{batch} x {flops:,} / {seconds:g} s = {scaled(stated)}FLOP/s, below the peak",
+        "",
+        source,
+    )
+
+
+def what_times_follow(rows: Sequence[tuple[float, Evidence]]) -> str:
+    """Say whether a column of times follows the work or the number of operators that are started; "" if not clear.
+
+    Times that rank as the operators do and not as the work were taken at small batches, where starting kernels takes
+    the time, or without waiting for the device, where nothing else is timed at all.
+    """
+    if len(rows) < _FEWEST:
+        return ""
+    times = [seconds for seconds, _ in rows]
+    work = rank_correlation(times, [evidence.own.macs for _, evidence in rows])
+    started = rank_correlation(times, [evidence.own.operators for _, evidence in rows])
+    if started - work < _CLEAR:
+        return ""
+    return (
+        f"the column's {len(rows)} times rank as the operators started (rank correlation {started:.2f}) and less as "
+        f"the MACs ({work:.2f}): small batches, or a clock that did not wait for the device"
+    )

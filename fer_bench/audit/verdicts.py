@@ -1,0 +1,108 @@
+"""What the audit says of a printed figure."""
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from fer_bench.registry import Figure, ModelSpec
+
+
+class Kind(StrEnum):
+    """A verdict; ``MEANINGS`` says what each means."""
+
+    confirmed = "confirmed"
+    convention = "another convention"
+    build = "another build"
+    slip = "slip"
+    unit = "unit error"
+    contradiction = "contradicts itself"
+    refuted = "refuted"
+    irreproducible = "not reproducible"
+    undecidable = "not decidable"
+    possible = "possible"
+    out_of_scope = "out of scope"
+    statement = "statement"
+
+
+MEANINGS: dict[Kind, str] = {
+    Kind.confirmed: "what was recomputed prints as the figure does, rounded or cut",
+    Kind.convention: "right by another convention than the one stated, such as MACs called FLOPs or a tool's own count",
+    Kind.build: "the count of another head, input or width than the one stated",
+    Kind.slip: "off by a factor that a slip makes: two, ten, a thousand",
+    Kind.unit: "impossible in the unit that is printed",
+    Kind.contradiction: "other figures of the same paper, or arithmetic alone, refute it",
+    Kind.refuted: "the network, or the data set's own publication, has another number, and no hypothesis explains it",
+    Kind.irreproducible: "our build differs, but the paper says too little to be sure that it is the same",
+    Kind.undecidable: "the printed digits are too coarse to tell an explanation from chance",
+    Kind.possible: "passes every check that can be made without the authors' machine or training; no more is known",
+    Kind.out_of_scope: "nothing can be recomputed; the line says why",
+    Kind.statement: "words, not a number: the sheet's note, nothing computed",
+}
+# What a reader should not copy as it stands.
+WRONG = (Kind.build, Kind.slip, Kind.unit, Kind.contradiction, Kind.refuted)
+# Verdicts that something was computed for.
+COMPUTED = tuple(kind for kind in Kind if kind not in (Kind.out_of_scope, Kind.statement))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A printed figure and what it is about: a network that can be built, or only a subject in words."""
+
+    figure: Figure
+    spec: ModelSpec | None = None
+
+    @property
+    def subject(self) -> str:
+        """Name it as its sheet does."""
+        return self.figure.subject or self.network
+
+    @property
+    def network(self) -> str:
+        """Name the network, or ""."""
+        return self.spec.name if self.spec is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """An explanation that fits.
+
+    Attributes:
+        text: what it says.
+        arithmetic: its number, and how it comes about.
+        how: "exact", "rounded" or "cut".
+        chance: that a random figure fits it or a simpler one.
+        kind: the verdict that it would be.
+    """
+
+    text: str
+    arithmetic: str
+    how: str
+    chance: float
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found out about a claim.
+
+    Attributes:
+        kind: the class.
+        line: the arithmetic, in one line.
+        ours: what we have in its place, written, or "".
+        evidence: where that comes from.
+        chance: of a match by chance, where an explanation was searched for.
+        fits: every explanation that fits, simplest first.
+        remarks: more that was computed.
+    """
+
+    claim: Claim
+    kind: Kind
+    line: str
+    ours: str = ""
+    evidence: str = ""
+    chance: float | None = None
+    fits: tuple[Fit, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
+
+    def remarked(self, *remarks: str) -> "Verdict":
+        """Add remarks."""
+        return replace(self, remarks=(*self.remarks, *remarks))

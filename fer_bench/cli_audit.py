@@ -1,0 +1,147 @@
+"""The command that audits published figures."""
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_bench import registry
+from fer_bench.cli_common import (
+    Debug,
+    Format,
+    FormatOption,
+    SheetsOption,
+    complain,
+    parse_list,
+    parse_shape,
+    print_tables,
+    read_results,
+    write_text,
+)
+from fer_bench.errors import FerBenchError
+from fer_bench.plan import RECOUNT
+
+if TYPE_CHECKING:
+    from fer_bench.audit.verdicts import Claim
+    from fer_bench.records import Result
+    from fer_bench.registry import ModelSpec
+
+FOUND_WRONG = 3  # exit code: the audit ran, and a figure does not stand as it is printed
+
+
+def audit(
+    paper: Annotated[list[str] | None, typer.Option("--paper", metavar="ID", help="Only this paper; repeat.")] = None,
+    models: Annotated[str, typer.Option("--models", metavar="NAMES", help="Only figures of these networks.")] = "",
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE.csv", help="Audit a published table instead of sheets.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option("--classes", min=1, help="Of the networks in --table.")] = None,
+    input_: Annotated[str | None, typer.Option("--input", metavar="CxHxW", help="Of the networks in --table.")] = None,
+    sheets: SheetsOption = None,
+    records: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN|FILE", help="Recounts made before; what they lack is counted now. Repeat."),
+    ] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the recounts here, for --records.")] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="Show only what does not stand as printed.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the tables here in every format, instead of printing.")
+    ] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if figures are wrong.")] = False,
+    fmt: FormatOption = Format.table,
+    debug: Debug = False,
+) -> None:
+    """Recompute published figures and say of each what it is: right, right by another convention, or wrong.
+
+    Exit code 3 says that a figure does not stand as it is printed: an impossible unit, another network's count, a
+    contradiction, or a number that nothing explains.
+    """
+    from fer_bench.audit import audit as judge
+    from fer_bench.audit import needed
+    from fer_bench.audit import tables as drawn
+    from fer_bench.audit.evidence import find, gather
+    from fer_bench.audit.their_table import read_table
+    from fer_bench.audit.verdicts import WRONG
+    from fer_bench.render import write_all
+
+    registry.use_sheets(sheets or [])
+    if table is None:
+        if classes is not None or input_ is not None:
+            raise FerBenchError("--classes and --input are of --table; a sheet says them for itself")
+        claims = _claims(paper or [], parse_list(models))
+    else:
+        if paper or models:
+            raise FerBenchError("--table is audited as a whole: leave --paper and --models out")
+        claims = read_table(table, classes, parse_shape(input_))
+    known = [result for source in records or [] for result in read_results(source)]
+    evidence = gather(known)
+    missing = [spec for spec in needed(claims) if find(spec, evidence) is None]
+    evidence += gather(_recounted(missing, save, debug=debug))
+    specs = {**registry.sheets(), **{claim.network: claim.spec for claim in claims if claim.spec is not None}}
+    verdicts = judge(claims, evidence, specs)
+    shown = [verdict for verdict in verdicts if verdict.kind in WRONG] if wrong else verdicts
+    tables = {"audit_summary": drawn.summary(verdicts), "audit": drawn.verdicts(shown)}
+    if out is not None:
+        write_all(out, tables)
+    else:
+        print_tables(tables.values(), fmt)
+    count = sum(verdict.kind in WRONG for verdict in verdicts)
+    if count and not exit_zero:
+        complain(
+            f"{count} of {len(verdicts)} figures do not stand as they are printed (--wrong shows them)", FOUND_WRONG
+        )
+        raise typer.Exit(FOUND_WRONG)
+
+
+def _claims(papers: Sequence[str], models: Sequence[str]) -> "list[Claim]":
+    """Choose the figures of the sheets, all or some."""
+    from fer_bench.audit import claims_of
+
+    known = registry.papers()
+    claims = claims_of(registry.sheets().values(), known.values())
+    printed = dict.fromkeys(claim.figure.paper for claim in claims)
+    if unknown := [paper for paper in papers if paper not in printed]:
+        raise FerBenchError(f"--paper {', '.join(unknown)}: there are figures of {', '.join(sorted(printed))}")
+    for name in models:
+        registry.find(name)
+    claims = [
+        claim
+        for claim in claims
+        if (not papers or claim.figure.paper in papers) and (not models or claim.network in models)
+    ]
+    if not claims:
+        raise FerBenchError("no printed figure is left to audit: drop --paper or --models")
+    return claims
+
+
+def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) -> "list[Result]":
+    """Count networks in workers; what cannot be counted is told and leaves its figures without a recount."""
+    if not specs:
+        return []
+    from fer_bench.exports import export
+    from fer_bench.progress import Display
+    from fer_bench.report import failures
+    from fer_bench.runner import Task, fingerprint, measure_all
+    from fer_bench.store import Store
+
+    tasks = [Task(spec, dataclasses.replace(RECOUNT, num_classes=spec.num_classes), spec.input_shape) for spec in specs]
+    with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/audit.sqlite", create=True) as store:
+        run = store.begin(fingerprint(tasks), "recounts for an audit")
+        with Display(len(tasks)) as display:
+            done = measure_all(tasks, store, run, display, debug=debug)
+        if done.stopped is not None:
+            raise done.stopped
+        if save is not None:
+            write_text(save, export(store, [store.find_run(run)]))
+    for result in done.results:
+        for failure in failures(result):
+            complain(f"{result.subject.name}: {failure}", 0)
+    return done.results
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("audit")(audit)

@@ -1,0 +1,105 @@
+"""A published table that a user typed in."""
+
+import pytest
+
+from fer_bench.audit.their_table import read_table
+from fer_bench.errors import FerBenchError
+
+
+def claims(tmp_path, text, **given):
+    path = tmp_path / "theirs.csv"
+    path.write_text(text, encoding="utf-8")
+    return read_table(path, **given)
+
+
+@pytest.mark.parametrize(
+    ("heading", "quantity", "unit"),
+    [
+        ("Params (M)", "parameters", "M"),
+        ("#Parameters", "parameters", ""),
+        ("Parm [K]", "parameters", "K"),
+        ("GFLOPs", "flops", "G"),
+        ("FLOPs (B)", "flops", "B"),
+        ("Flops", "flops", ""),
+        ("MACs (G)", "macs", "G"),
+        ("GMACs", "macs", "G"),
+        ("MMAdds", "macs", "M"),
+        ("Mult-Adds (M)", "macs", "M"),
+        ("Latency (ms)", "latency", "ms"),
+        ("Inference time [us]", "latency", "us"),
+        ("Model size (MB)", "file_size", "MB"),
+    ],
+)
+def test_a_heading_says_what_is_below_it_and_in_which_unit(tmp_path, heading, quantity, unit):
+    figures = [c.figure for c in claims(tmp_path, f"Model,Params,{heading}\nresnet50,25.5M,1.5\n")]
+    found = figures[-1]
+    assert (found.quantity, found.printed, found.unit) == (quantity, "1.5", unit)
+
+
+@pytest.mark.parametrize(
+    ("cell", "printed", "unit"), [("5.48M", "5.48", "M"), ("5,483,032", "5,483,032", "M"), ("~ 4.1 G", "4.1", "G")]
+)
+def test_a_unit_in_the_cell_goes_before_the_heading_s(tmp_path, cell, printed, unit):
+    (found,) = claims(tmp_path, f'Model;Params (M)\nresnet50;"{cell}"\n')
+    assert (found.figure.printed, found.figure.unit) == (printed, unit)
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("resnet50", "resnet50"),
+        ("ResNet-50", "resnet50"),
+        ("MobileNetV3-Large", "mobilenetv3_large"),
+        ("MobileNetV2", "torchvision:mobilenet_v2"),
+        ("EfficientNet-B0", "torchvision:efficientnet_b0"),
+        ("timm:ghostnet_100", "timm:ghostnet_100"),
+        ("mobilenetv3_small_100", "timm:mobilenetv3_small_100"),
+        ("OurNet", ""),
+    ],
+)
+def test_a_name_finds_the_network_that_it_means(tmp_path, name, network):
+    (found,) = claims(tmp_path, f"Method,Params\n{name},1M\n")
+    assert (found.network, found.subject) == (network, name)
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [("224", (3, 224, 224)), ("96x128", (3, 96, 128)), ("1x48x48", (1, 48, 48)), ("224×224×3", (3, 224, 224))],
+)
+def test_input_classes_and_batch_of_a_row_are_taken(tmp_path, size, shape):
+    text = f"Model,Params,Input size,Classes,Time (ms),Batch,GPU\nresnet18,11.7M,{size},10,1.5,32,RTX 3090\n"
+    found = claims(tmp_path, text.replace("resnet18", "torchvision:resnet18"), classes=1000)
+    assert (found[0].spec.input_shape, found[0].spec.num_classes) == (shape, 10)
+    assert found[-1].figure.convention == "batch 32, RTX 3090"
+
+
+def test_what_the_user_says_goes_for_rows_that_say_nothing(tmp_path):
+    (found,) = claims(tmp_path, "Model,Params\nresnet50,25.5M\n", classes=1000, shape=(3, 96, 96))
+    assert (found.spec.num_classes, found.spec.input_shape) == (1000, (3, 96, 96))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot read the table"),
+        ("Model,Params\n", "no rows"),
+        ("a,b\nc,d\n", "names no column of networks"),
+        ("Model,Accuracy\nresnet50,76.1\n", "names no column of networks"),
+        ("Model,Params\nresnet50,many\n", "holds no figure"),
+        ("Model,Params (parsec)\nresnet50,3\n", "unknown unit 'parsec'"),
+        ("Model,Params,Classes\nresnet50,3M,seven\n", "'seven' classes"),
+        ("Model,Params,Input\nresnet50,3M,large\n", "is no size"),
+        ('Model,Params\n"resnet50,3M\n', "as CSV"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_what_was_expected(tmp_path, text, message):
+    with pytest.raises(FerBenchError, match=message):
+        claims(tmp_path, text)
+
+
+def test_a_missing_file_and_one_of_bytes_are_told(tmp_path):
+    with pytest.raises(FerBenchError, match="cannot read the table"):
+        read_table(tmp_path / "missing.csv")
+    (tmp_path / "bytes.csv").write_bytes(b"Model,Params\n\xff\xfe,3\n")
+    with pytest.raises(FerBenchError, match="cannot read the table"):
+        read_table(tmp_path / "bytes.csv")
