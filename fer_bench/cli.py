@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench import cli_run, registry, tables
+from fer_bench import cli_audit, cli_report, cli_run, registry, tables
 from fer_bench.cli_common import (
     FAILED,
     Breakdown,
@@ -23,6 +23,7 @@ from fer_bench.cli_common import (
     Input,
     Names,
     Settings,
+    SheetsOption,
     app,
     complain,
     fail_if,
@@ -44,8 +45,9 @@ if TYPE_CHECKING:
 
 
 @app.command("list")
-def list_(fmt: FormatOption = Format.table, debug: Debug = False) -> None:
-    """List the built-in networks, from their sheets."""
+def list_(sheets: SheetsOption = None, fmt: FormatOption = Format.table, debug: Debug = False) -> None:
+    """List the networks of the sheets."""
+    registry.use_sheets(sheets or [])
     specs = list(registry.sheets().values())
     if fmt is Format.json:
         print_json([_summary(spec) for spec in specs])
@@ -56,9 +58,11 @@ def list_(fmt: FormatOption = Format.table, debug: Debug = False) -> None:
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="A name of `fer-bench list`.")],
+    sheets: SheetsOption = None,
     debug: Debug = False,
 ) -> None:
     """Tell all that the sheet of a network says, its published figures included."""
+    registry.use_sheets(sheets or [])
     from fer_bench.render.text import definitions
 
     spec = registry.find(name)
@@ -81,10 +85,12 @@ def count(
     ] = "",
     train: Annotated[bool, typer.Option("--train", help="Count a training step too (at least two images).")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail if an operator has no formula.")] = False,
+    sheets: SheetsOption = None,
     fmt: FormatOption = Format.table,
     debug: Debug = False,
 ) -> None:
     """Count parameters, MACs, activations and layers, without running any arithmetic."""
+    registry.use_sheets(sheets or [])
     specs = find_specs(names)
     shape = parse_shape(input_)
     tools = parse_counters(counters)
@@ -126,9 +132,11 @@ def check_weights(
     classes: Classes = None,
     input_: Input = None,
     settings: Settings = None,
+    sheets: SheetsOption = None,
     debug: Debug = False,
 ) -> None:
     """Load weights into a network and tell exactly which keys were missing, unexpected or of another shape."""
+    registry.use_sheets(sheets or [])
     spec = registry.find(name)
     shape, arguments = parse_shape(input_), parse_settings(settings)
     from fer_bench.building import Build, create
@@ -177,6 +185,8 @@ def _count_tables(rows: "Sequence[dict[str, Json]]", by: Breakdown | None) -> It
 
 
 cli_run.register(app)
+cli_report.register(app)
+cli_audit.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

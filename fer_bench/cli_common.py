@@ -6,16 +6,18 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fer_bench import registry, units
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, StoreError
+from fer_bench.store import DEFAULT_STORE, Store
 from fer_bench.table import Table
 
 if TYPE_CHECKING:
-    from fer_bench.records import Json
+    from fer_bench.records import Json, Result
     from fer_bench.registry import ModelSpec
 
 # Exit codes. 2 is the command line's own for wrong usage, 130 the shell's for Ctrl-C.
@@ -40,6 +42,7 @@ class Format(StrEnum):
     csv = "csv"
     markdown = "markdown"
     latex = "latex"
+    html = "html"
 
 
 class Breakdown(StrEnum):
@@ -60,6 +63,10 @@ Settings = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to write the table.")]
+SheetsOption = Annotated[
+    list[Path] | None,
+    typer.Option("--sheets", metavar="FOLDER", help="A folder of sheets of your own, beside ours; may be repeated."),
+]
 StoreOption = Annotated[
     str, typer.Option("--store", metavar="URL", help="Where results are kept: sqlite:///PATH or postgresql://...")
 ]
@@ -111,7 +118,7 @@ def fail_if(failures: Sequence[str]) -> None:
 
 def find_specs(names: Sequence[str] | None) -> "list[ModelSpec]":
     """Find networks by name; all of the zoo without any."""
-    return [registry.find(name) for name in names] if names else list(registry.sheets().values())
+    return [registry.find(name) for name in names or registry.list_models()]
 
 
 def parse_shape(text: str | None) -> tuple[int, int, int] | None:
@@ -144,6 +151,40 @@ def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
     from fer_bench import plan
 
     return plan.parse_settings(settings or [])
+
+
+def read_results(source: str, store: str = DEFAULT_STORE) -> "list[Result]":
+    """Read a run of the store, or a file of results."""
+    from fer_bench.exports import read_file
+
+    if _is_file(source):
+        return read_file(Path(source))
+    with Store.open(store, create=False) as opened:
+        return opened.results(opened.find_run(source).id)
+
+
+def name_source(source: str, store: str) -> str:
+    """Name a file of results, or a run by its whole id."""
+    if _is_file(source):
+        return f"file {source}"
+    with Store.open(store, create=False) as opened:
+        return f"run {opened.find_run(source).id} of {opened.shown}"
+
+
+def _is_file(source: str) -> bool:
+    return Path(source).exists() or source.endswith((".json", ".jsonl"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def print_json(rows: "Json") -> None:

@@ -1,7 +1,6 @@
 """Commands that measure, and those on what was measured."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -19,6 +18,7 @@ from fer_bench.cli_common import (
     FormatOption,
     Input,
     Settings,
+    SheetsOption,
     StoreOption,
     complain,
     fail_if,
@@ -35,7 +35,6 @@ from fer_bench.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from fer_bench.plan import Plan
-    from fer_bench.records import Result
     from fer_bench.runner import Outcome, Task
     from fer_bench.store import Run, Store
 
@@ -59,7 +58,7 @@ def run(
     metrics: Annotated[
         str,
         typer.Option(
-            help="static, latency, memory, training, training_memory, occupancy, energy: comma-separated; by default "
+            help="static, latency, memory, training, training_memory, occupancy, energy, recount: comma-separated; by default "
             "the protocol's."
         ),
     ] = "",
@@ -93,6 +92,7 @@ def run(
     ] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where an unfinished run could go on.")] = False,
     out: Annotated[Path | None, typer.Option(help="Write all tables into this folder, too.")] = None,
+    sheets: SheetsOption = None,
     debug: Debug = False,
 ) -> None:
     """Measure networks, each in processes of its own, and print the table that a paper would.
@@ -104,6 +104,7 @@ def run(
     from fer_bench.progress import Display
     from fer_bench.runner import Task, measure_all
 
+    registry.use_sheets(sheets or [])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job of CI's ends as by Ctrl-C
     specs = find_specs(parse_list(models))
     if checkpoint is not None and len(specs) != 1:
@@ -142,36 +143,6 @@ def run(
         where = f" --store {opened.shown}" if store != DEFAULT_STORE else ""
         typer.echo(f"\nRun {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}")
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
-
-
-def report(
-    source: Annotated[
-        str, typer.Argument(metavar="RUN|FILE", help="A run's id, last, or a file that `fer-bench export` wrote.")
-    ] = "last",
-    table: Annotated[list[str] | None, typer.Option("--table", help="Only this table; may be repeated.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the tables here in every format, instead of printing.")
-    ] = None,
-    store: StoreOption = DEFAULT_STORE,
-    fmt: FormatOption = Format.table,
-    debug: Debug = False,
-) -> None:
-    """Draw the tables of stored results; the same results give the same bytes."""
-    from fer_bench.render import write_all
-
-    found = _results(source, store)
-    if not found:
-        raise FerBenchError(f"{source} holds no results yet")
-    drawn = reports.report(found)
-    if unknown := [name for name in table or () if name not in drawn]:
-        raise FerBenchError(f"--table {', '.join(unknown)}: there are {', '.join(drawn)}")
-    drawn = {name: drawn[name] for name in table or drawn}
-    if out is not None:
-        write_all(out, drawn)
-    elif fmt is Format.json:
-        print_json([json.loads(result.to_json()) for result in found])
-    else:
-        print_tables(drawn.values(), fmt)
 
 
 def runs(store: StoreOption = DEFAULT_STORE, fmt: FormatOption = Format.table, debug: Debug = False) -> None:
@@ -255,7 +226,6 @@ def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     for name, command in (
         ("run", run),
-        ("report", report),
         ("runs", runs),
         ("show-run", show_run),
         ("export", export),
@@ -357,13 +327,3 @@ def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> Non
         typer.echo(f"{done.left} of {len(tasks)} are left; the same command, without --fresh, goes on.", err=True)
     if stopped is not None:
         raise stopped
-
-
-def _results(source: str, store: str) -> "list[Result]":
-    """Read a run of the store, or a file of results."""
-    from fer_bench.exports import read_file
-
-    if Path(source).exists() or source.endswith((".json", ".jsonl")):
-        return read_file(Path(source))
-    with _store(store) as opened:
-        return opened.results(opened.find_run(source).id)

@@ -1,11 +1,16 @@
 """The only place that scales a number or gives it a suffix. Records hold base units: seconds, bytes, counts, joules."""
 
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import Context, Decimal, InvalidOperation
 
 from fer_bench.errors import SheetError
 
-_STEPS = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+EN_DASH = "\N{EN DASH}"
+MOST_DIGITS = 5  # of a latency, however narrow its interval: a clock and a machine have no more
+
+_STEPS = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 # Units as papers print them, to base units. "B" is the billion of "4.14B". Percentages stay percentages.
 _PRINTED: dict[str, Decimal] = {
@@ -21,8 +26,15 @@ _PRINTED: dict[str, Decimal] = {
     "million": Decimal(10) ** 6,
     "ns": Decimal(10) ** -9,
     "nanoseconds": Decimal(10) ** -9,
+    "us": Decimal(10) ** -6,
+    "µs": Decimal(10) ** -6,
     "ms": Decimal(10) ** -3,
     "s": Decimal(1),
+    "min": Decimal(60),
+    "h": Decimal(3600),
+    "days": Decimal(86400),
+    "× 10^9": Decimal(10) ** 9,
+    "fps": Decimal(1),
     "%": Decimal(1),
     "times": Decimal(1),
     "fold": Decimal(1),
@@ -46,61 +58,115 @@ def printed_value(printed: str, unit: str) -> Decimal:
         raise SheetError(f"{printed!r} is not a number") from None
 
 
-def scaled(value: float, digits: int = 3) -> str:
-    """Write a count with a decimal prefix and a number of significant digits: 4093539446 is "4.09 G"."""
-    for step, prefix in _STEPS:
-        if round(value, digits - len(str(int(value)))) >= step:
-            return f"{significant(value / step, digits)} {prefix}"
-    return str(value) if isinstance(value, int) else significant(value, digits)
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """How the numbers of one kind are written. Called with a raw value, it gives its text with prefix or sign.
+
+    Attributes:
+        base: unit of a raw value: "s", "B", "J"; empty for counts and shares.
+        per: raw units in one written unit: a thousandth of a second where milliseconds are written.
+        digits: significant digits of a value whose accuracy nobody told; None for all.
+        decimals: decimals instead of significant digits, for tables that have them so in a paper.
+        prefixed: a decimal prefix goes with each number: 4093539446 is "4.09 G".
+        suffix: what goes with each number otherwise: "%".
+    """
+
+    base: str = ""
+    per: Decimal = Decimal(1)
+    digits: int | None = 3
+    decimals: int | None = None
+    prefixed: bool = False
+    suffix: str = ""
+
+    def __call__(self, value: float, digits: int | None = None) -> str:
+        """Write a value with its prefix or sign; ``digits`` are significant and stand for the quantity's own."""
+        if not self.prefixed:
+            return f"{self.number(value, digits)} {self.suffix}".rstrip()
+        kept = digits or self.digits or 3
+        for step, prefix in _STEPS:
+            if round(value, kept - len(str(int(value)))) >= step:
+                return f"{significant(_decimal(value) / step, kept)} {prefix}"
+        return str(value) if isinstance(value, int) else self.number(value, digits)
+
+    def number(self, value: float, digits: int | None = None) -> str:
+        """Write a value in the written unit, without prefix or sign."""
+        if self.digits is None:
+            return f"{value:,}"
+        scaled_value = _decimal(value) / self.per
+        if self.decimals is not None:
+            return f"{scaled_value:.{self.decimals}f}"
+        return significant(scaled_value, digits or self.digits)
+
+    def with_digits(self, digits: int) -> "Quantity":
+        """Give the same quantity with another number of significant digits."""
+        return replace(self, digits=digits)
+
+    def of_column(self, values: Iterable[float]) -> "Quantity":
+        """Give the quantity that writes all values with one prefix, under which they are nearest to 1 to 999."""
+        sizes = [_decimal(value).adjusted() for value in values if value]
+        if not self.prefixed or not sizes:
+            return replace(self, prefixed=False)
+
+        def beyond(choice: tuple[int, str]) -> int:
+            shift = len(str(choice[0])) - 1
+            return sum(max(0, shift - size, size - shift - 2) for size in sizes)
+
+        step, prefix = min((*_STEPS, (1, "")), key=beyond)
+        return replace(self, per=Decimal(step), prefixed=False, suffix=prefix)
+
+    def between(self, ends: Sequence[float]) -> str:
+        """Write the ends of an interval, to the digit in which they differ: ``(0.01021, 0.01042)`` is "10.2–10.4"."""
+        low, high = (_decimal(end) / self.per for end in ends)
+        middle, half = (low + high) / 2, (high - low) / 2
+        place = middle.adjusted() - digits_within(middle, half) + 1
+        return EN_DASH.join(_to_place(end, place) for end in (low, high))
 
 
-def significant(value: float, digits: int = 3) -> str:
+def digits_within(value: float | Decimal, half_width: float | Decimal, most: int = MOST_DIGITS) -> int:
+    """Tell how many significant digits an uncertainty supports: 10.2345 +- 0.3 has 3, which writes 10.2.
+
+    The last digit is the one in which the uncertainty has its first. Two at least, so that the order of magnitude
+    stays. Where nothing is uncertain, three.
+    """
+    exact, half = _decimal(value), _decimal(half_width)
+    if not exact or half <= 0:
+        return min(3, most)
+    return max(2, min(most, exact.adjusted() - half.adjusted() + 1))
+
+
+def significant(value: float | Decimal, digits: int = 3) -> str:
     """Write a number with that many significant digits and no exponent: 0.01234 is "0.0123", 56950 is "57000"."""
-    if value == 0:
+    exact = _decimal(value)
+    if not exact:
         return "0"
-    rounded = Context(prec=digits).create_decimal(repr(float(value)))
-    exponent = rounded.adjusted() - digits + 1
-    return f"{rounded.quantize(Decimal(1).scaleb(exponent)) if exponent < 0 else rounded:f}"  # 0.5 is "0.500"
+    rounded = Context(prec=digits).create_decimal(exact)
+    return _to_place(rounded, rounded.adjusted() - digits + 1)  # 0.5 is "0.500"
 
 
-def grouped(value: int) -> str:
-    """Write a count with thousands separated: 23522375 is "23,522,375"."""
-    return f"{value:,}"
+def _to_place(value: Decimal, place: int) -> str:
+    """Write a number to a decimal place, -1 for tenths, 1 for tens."""
+    return f"{value.quantize(Decimal(1).scaleb(place)):f}"
 
 
-def kilobytes(count: float, digits: int = 4) -> str:
-    """Write bytes as kB (1000), as the papers print file sizes, without the suffix."""
-    return significant(count / 1000, digits)
+def _decimal(value: float | Decimal) -> Decimal:
+    """Give a number exactly as it is printed."""
+    return Decimal(value) if isinstance(value, Decimal | int) else Decimal(repr(float(value)))
 
 
-def milliseconds(seconds: float, digits: int = 3) -> str:
-    """Write seconds as milliseconds, without the suffix."""
-    return significant(seconds * 1e3, digits)
-
-
-def microseconds(seconds: float, digits: int = 3) -> str:
-    """Write seconds as microseconds, without the suffix."""
-    return significant(seconds * 1e6, digits)
-
-
-def milli(value: float, digits: int = 3) -> str:
-    """Write a value in thousandths of its unit, without the suffix: joules as mJ."""
-    return significant(value * 1e3, digits)
-
-
-def percent(share: float, digits: int = 3) -> str:
-    """Write a share as a percentage, with the sign: 0.0123 is "1.23 %"."""
-    return f"{significant(100 * share, digits)} %"
-
-
-def hundredths(share: float) -> str:
-    """Write a share in per cent with two decimals and no sign, as paper 004 does: 1/6 is "16.67"."""
-    return f"{100 * share:.2f}"
-
-
-def mebibytes(count: float, digits: int = 3) -> str:
-    """Write bytes as MiB (2**20), without the suffix."""
-    return significant(count / 2**20, digits)
+# What tables write. A bare number; a count with a prefix; a count with thousands separated.
+number = Quantity()
+scaled = Quantity(prefixed=True)
+grouped = Quantity(digits=None)
+# Bytes, as kB (1000) where papers print file sizes, and as MiB (2**20).
+kilobytes = Quantity("B", Decimal(1000), digits=4)
+mebibytes = Quantity("B", Decimal(2**20))
+# Seconds, and joules in thousandths.
+milliseconds = Quantity("s", Decimal("0.001"))
+microseconds = Quantity("s", Decimal("0.000001"))
+millijoules = Quantity("J", Decimal("0.001"))
+# A share as a percentage: 0.0123 is "1.23 %"; with two decimals and no sign, as paper 004 does: 1/6 is "16.67".
+percent = Quantity(per=Decimal("0.01"), suffix="%")
+hundredths = Quantity(per=Decimal("0.01"), decimals=2)
 
 
 def printable(text: str) -> str:

@@ -129,7 +129,7 @@ def test_one_network_s_failure_costs_no_other_its_row(call, users_file):
         (["run", "--device", "tpu"], "--device 'tpu' is neither cpu nor cuda"),
         (["run", "--protocol", "slow"], "--protocol 'slow' is unknown; known: quick, edge, safavi2023"),
         (["run", "--protocol", "missing.toml"], "cannot read the protocol missing.toml"),
-        (["run", "--metrics", "beauty"], "metrics beauty: unknown; known: static, latency"),
+        (["run", "--metrics", "beauty"], "metrics beauty: unknown; known: static, recount"),
         (["run", "--batch", "1,x"], "--batch x is no number from 1"),
         (["run", "--precision", "fp8"], "precision is 'fp8'; known: fp32"),
         (["run", "--alloc", "none"], "alloc is 'none'; known: keep, system"),
@@ -243,6 +243,12 @@ def test_stored_runs_can_be_shown_exported_imported_and_deleted(fer_bench, tmp_p
     assert "there are no runs in" in gone.stderr
 
 
+def exported(fer_bench):
+    """The results of the last run, with every raw value."""
+    (run,) = json.loads(fer_bench("export").stdout)["runs"]
+    return [kept["result"] for kept in run["results"]]
+
+
 def test_nothing_is_deleted_without_a_yes(fer_bench):
     fer_bench(*RUN, "--models", "mtcnn_pnet")
     asked = fer_bench("delete", "last", input="n\n")
@@ -256,7 +262,7 @@ def test_a_sweep_is_a_row_for_each_setting_and_a_column_for_what_differs(fer_ben
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(fer_bench("runs", "--format", "json").stdout)
     assert run["results"] == 8
-    results = json.loads(fer_bench("report", "--format", "json").stdout)
+    results = exported(fer_bench)
     settings = {(r["plan"]["batch_size"], r["plan"]["threads"], r["plan"]["alloc"]) for r in results}
     assert settings == {(b, t, a) for b in (1, 2) for t in (1, 2) for a in ("keep", "system")}
     assert re.search(r"Network +Input +Classes +Batch +Threads +Allocator", done.stdout)
@@ -271,7 +277,7 @@ def test_precision_layout_and_size_are_fields_of_the_plan(fer_bench, option):
     done = fer_bench(*RUN, "--models", "tiny_xception", *option.split())
     assert done.returncode == 0, done.stderr
     name, value = option[2:].split()
-    (result,) = json.loads(fer_bench("report", "--format", "json").stdout)
+    (result,) = exported(fer_bench)
     assert str(result["plan"][{"size": "input_size"}.get(name, name)]) == value
 
 
@@ -281,7 +287,7 @@ def test_a_protocol_of_one_s_own_comes_from_a_file(fer_bench, tmp_path):
     )
     done = fer_bench("run", "--protocol", "lab.toml", "--models", "mtcnn_pnet")
     assert done.returncode == 0, done.stderr
-    (result,) = json.loads(fer_bench("report", "--format", "json").stdout)
+    (result,) = exported(fer_bench)
     measured = [m for m in result["measurements"] if m["metric"] == "latency_s"]
     assert [m["process"] for m in measured] == list(range(7))
     assert (result["plan"]["protocol"], result["environment"]["threads"]) == ("lab", 1)

@@ -5,17 +5,19 @@ Read the diff.
 """
 
 import csv
+import dataclasses
 import io
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from fer_bench import units
+from fer_bench.arrange import mark_best
 from fer_bench.errors import StoreError
-from fer_bench.render import FORMATS, write_all
+from fer_bench.render import FORMATS, markdown, write_all
 from fer_bench.render.csv import rows_to_csv
-from fer_bench.render.latex import escape
 from fer_bench.render.text import definitions, to_text
 from fer_bench.table import Column, Table
 
@@ -37,7 +39,7 @@ TABLE = Table(
     "A caption of 50 %.",
     (("First note.",), ("First note.", "Second | note_2.")),
 )
-SUFFIXES = {"table": "txt", "markdown": "md", "latex": "tex", "csv": "csv"}
+SUFFIXES = {"table": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "json": "json", "html": "html"}
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -54,6 +56,7 @@ def test_a_table_looks_as_it_did(name, monkeypatch):
 def test_a_table_without_rows_has_its_headings(name):
     empty = Table("t", TABLE.columns, ())
     assert ("name" if name == "csv" else "Network") in FORMATS[name](empty)
+    assert "Marks" not in FORMATS[name](empty)
 
 
 def test_without_a_terminal_each_row_is_one_line():
@@ -94,14 +97,68 @@ def test_objects_become_dotted_names_and_lists_stay_json():
     assert rows_to_csv(rows) == 'name,parameters.trainable,input_shape,uncounted\nn,3,"[1, 2]","{""a"": 1}"\nm,,,\n'
 
 
-@pytest.mark.parametrize("character", list('\\{}&%$#_~^<>"[]'))
-def test_no_special_character_reaches_latex_as_it_is(character):
-    assert escape(character) != character
+def test_json_has_raw_values_with_their_units_and_notes():
+    told = json.loads(FORMATS["json"](TABLE))
+    assert [column["unit"] for column in told["columns"]] == ["", "", "s", ""]
+    assert told["rows"][0] == {"name": "plain", "macs": 4_093_539_446, "latency_s": 0.0105, "where": "Table 2"}
+    assert told["rows"][1]["macs"] is None
+    assert told["notes"] == [["First note."], ["First note.", "Second | note_2."]]
+    assert "marks" not in told
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_number_that_is_none_is_missing_in_every_format(name):
+    of = [Table("t", TABLE.columns, ({"name": "n", "latency_s": value},)) for value in (float("nan"), None)]
+    assert name == "csv" or FORMATS[name](of[0]) == FORMATS[name](of[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "best", "second"),
+    [
+        ("table", "1.00 k*", "2.00 k+"),
+        ("markdown", "**1.00 k**", "_2.00 k_"),
+        ("html", "<strong>1.00 k</strong>", "<em>2.00 k</em>"),
+        ("latex", r"\bfseries 1.00", r"\underline{2.00}"),
+    ],
+)
+def test_marks_are_seen_and_explained(name, best, second):
+    rows = tuple({"name": str(n), "macs": 1000 * n} for n in (1, 2, 3))
+    columns = (TABLE.columns[0], dataclasses.replace(TABLE.columns[1], better="lower"))
+    written = FORMATS[name](mark_best(Table("t", columns, rows)))
+    assert best in written
+    assert second in written
+    assert "Marks: best: " in written
+
+
+def test_a_link_or_emphasis_in_a_text_stays_text_in_markdown():
+    written = markdown.escape("__init__ a_b [x](javascript:y) ![z](w) ~~s~~ <b>")
+    assert written == r"\_\_init\_\_ a_b [x]\(javascript:y) ![z]\(w) \~\~s\~\~ &lt;b>"
+
+
+def test_a_latency_has_the_digits_that_its_interval_supports():
+    column = Column("t", "ms", units.milliseconds, interval="ends", tolerance="share")
+    interval = Column("ends", "95 %", units.milliseconds.between)
+
+    def written(half, share=None):
+        row = {"t": 0.0102345, "ends": half and (0.0102345 - half, 0.0102345 + half), "share": share}
+        return column.text(row), interval.text(row)
+
+    assert written(0.0003) == ("10.2", "9.9–10.5")
+    assert written(0.00003) == ("10.23", "10.20–10.26")
+    assert written(0.004) == ("10", "6–14")
+    assert written(0.02) == ("10", "-10–30")  # the order of magnitude stays
+    assert written(None) == ("10.2", "–")
+    assert written(None, share=0.1) == ("10", "–")
+    assert written(None, share=0.0001) == ("10.2", "–")  # three digits at most without an interval
 
 
 def test_every_format_of_a_file_is_written(tmp_path):
     write_all(tmp_path / "deep", {"stem": TABLE})
-    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["stem.csv", "stem.md", "stem.tex"]
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == [
+        f"stem.{suffix}" for suffix in ("csv", "json", "md", "tex")
+    ]
+    write_all(tmp_path, {"stem": TABLE}, ["html"])
+    assert (tmp_path / "stem.html").read_text() == FORMATS["html"](TABLE)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):

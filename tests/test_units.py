@@ -56,5 +56,39 @@ def test_times_and_sizes_lose_no_factor():
     assert units.size((3, 224, 224)) == "3x224x224"
 
 
+@pytest.mark.parametrize(
+    ("value", "half", "digits"),
+    [(10.2345, 0.3, 3), (10.2345, 0.03, 4), (12, 4.97, 2), (11, 40, 2), (0.5, 0, 3), (0, 1, 3), (77.2, 1e-9, 5)],
+)
+def test_the_last_digit_is_the_one_in_which_the_uncertainty_has_its_first(value, half, digits):
+    assert units.digits_within(value, half) == digits
+
+
+@pytest.mark.parametrize(
+    ("values", "prefix"),
+    [
+        ([23_520_000, 56_951, 4_211_000], "M"),
+        ([4.09e9, 8.17e9], "G"),
+        ([5_520_000, 215_000_000, 4_090_000_000], "M"),
+        ([999, 1], ""),
+        ([800e6, 1.6e9], "G"),  # as near to either: the larger prefix
+        ([], ""),
+        ([0], ""),
+    ],
+)
+def test_a_column_has_the_prefix_under_which_its_numbers_are_nearest_to_1_to_999(values, prefix):
+    assert units.scaled.of_column(values).suffix == prefix
+
+
+def test_a_quantity_without_prefixes_stays_as_it_is_in_a_column():
+    assert units.milliseconds.of_column([1, 2]) == units.milliseconds
+
+
+def test_an_interval_is_written_to_the_digit_in_which_it_is_wide():
+    assert units.milliseconds.between((0.01021, 0.01042)) == "10.2–10.4"
+    assert units.milliseconds.between((0.0075, 0.0242)) == "8–24"  # half of a unit goes to the even one
+    assert units.number.between((950, 1050)) == "950–1050"
+
+
 def test_control_characters_do_not_reach_a_terminal():
     assert units.printable("a\x1b[31m\nb\u202e") == "a [31m b "

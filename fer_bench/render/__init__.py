@@ -1,10 +1,12 @@
 """A Table in each format: one small file a format. ``FORMATS`` is the one list."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fer_bench.errors import StoreError
 from fer_bench.render.csv import to_csv
+from fer_bench.render.html import to_html
+from fer_bench.render.json import to_json
 from fer_bench.render.latex import to_latex
 from fer_bench.render.markdown import to_markdown
 from fer_bench.render.text import to_text
@@ -15,13 +17,16 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
     "markdown": to_markdown,
     "latex": to_latex,
     "csv": to_csv,
+    "json": to_json,
+    "html": to_html,
 }
 
-_SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv"}
+_SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json", "html": "html"}
+FILED = ("markdown", "latex", "csv", "json")  # a fragment of HTML is no file that one opens, but part of a page
 
 
-def write_all(folder: Path, tables: Mapping[str, Table]) -> None:
-    """Write each table into a folder in every format that a file can have.
+def write_all(folder: Path, tables: Mapping[str, Table], formats: Sequence[str] = FILED) -> None:
+    """Write each table into a folder in several formats.
 
     Raises:
         StoreError: the folder or a file cannot be written.
@@ -29,7 +34,7 @@ def write_all(folder: Path, tables: Mapping[str, Table]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stem, table in tables.items():
-            for name, suffix in _SUFFIXES.items():
-                (folder / f"{stem}.{suffix}").write_text(FORMATS[name](table), encoding="utf-8")
+            for name in formats:
+                (folder / f"{stem}.{_SUFFIXES[name]}").write_text(FORMATS[name](table), encoding="utf-8")
     except OSError as error:
         raise StoreError(f"cannot write the tables to {folder}: {error.strerror or error}") from error

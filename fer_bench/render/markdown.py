@@ -1,27 +1,42 @@
 """A Table as Markdown."""
 
-from fer_bench.table import Table
+import re
+from collections.abc import Mapping
 
-_SPECIAL = str.maketrans({"\\": "\\\\", "|": "\\|", "*": "\\*", "`": "\\`", "<": "&lt;", "&": "&amp;", "\n": " "})
+from fer_bench import units
+from fer_bench.table import Mark, Table
+
+_SPECIAL = str.maketrans({"<": "&lt;", "&": "&amp;"})
+# A backslash before what means something: an underscore beside a letter on one side only, a bracket before a link's
+# address. Those of names and of notes mean nothing, and stay readable.
+_MEANT = re.compile(r"[\\|*`~]|(?<![^\W_])_|_(?![^\W_])|(?<=])\(")
+_MARKS: Mapping[Mark | None, str] = {"best": "**", "second": "_", None: ""}
 
 
-def _escape(text: str) -> str:
-    return text.translate(_SPECIAL)
+def escape(text: str) -> str:
+    """Make plain text safe in Markdown."""
+    return _MEANT.sub(r"\\\g<0>", units.printable(text)).translate(_SPECIAL)
 
 
 def to_markdown(table: Table) -> str:
-    """Write title, table, caption and footnotes as GitHub-flavoured Markdown."""
+    """Write title, table, caption and footnotes as GitHub-flavoured Markdown; the best bold, the second best italic."""
     from tabulate import tabulate
 
-    cells = [[_escape(cell) for cell in row] for row in table.cells()]
+    cells = [
+        [_marked(escape(cell), table.mark(place, column)) for cell, column in zip(row, table.columns, strict=True)]
+        for place, row in enumerate(table.cells())
+    ]
     body = tabulate(
         cells,
-        headers=[_escape(column.heading) for column in table.columns],
+        headers=[escape(column.heading) for column in table.columns],
         tablefmt="pipe",
         colalign=[column.align for column in table.columns] if cells else None,
         disable_numparse=True,
     )
-    parts = [f"## {_escape(table.title)}", body, _escape(table.caption), *(f"- {_escape(n)}" for n in table.footnotes)]
-    text = "\n\n".join(filter(None, parts[:3]))
-    notes = "\n".join(parts[3:])
-    return f"{text}\n\n{notes}\n" if notes else f"{text}\n"
+    notes = "\n".join(f"- {escape(note)}" for note in table.footnotes)
+    parts = (f"## {escape(table.title)}", body, escape(table.caption), table.legend("bold", "italic"), notes)
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _marked(text: str, mark: Mark | None) -> str:
+    return f"{_MARKS[mark]}{text}{_MARKS[mark]}"

@@ -6,14 +6,18 @@ padding takes as long as the rest of it.
 
 import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from fer_bench.table import Table
+from fer_bench.render.layout import blocks
+from fer_bench.table import Mark, Table
 
 _GAP = "  "
 _NARROWEST = 16  # columns that a text is folded to, to make a table fit
 _NOTE_WIDTH = 100  # where there is no terminal to ask
 _WIDEST_NOTE = 120  # longer lines are hard to read
+
+# What stands behind a marked number.
+_MARKS: Mapping[Mark | None, str] = {"best": "*", "second": "+", None: ""}
 
 Cells = Sequence[Sequence[str]]
 
@@ -30,15 +34,15 @@ def to_text(table: Table, width: int | None = None) -> str:
     """
     if width is None:
         width = terminal_width()
-    cells = [[column.heading for column in table.columns], *table.cells()]
+    cells = [[column.heading for column in table.columns], *_marked_cells(table)]
     folds = [column.align == "left" for column in table.columns]
     natural = [max(map(len, column)) for column in zip(*cells, strict=True)]
     drawn = []
-    for block in _blocks(_fold(natural, folds, width), width):
+    for block in blocks(_fold(natural, folds, width), len(_GAP), width):
         left = [folds[place] for place in block]
         widths = _fold([natural[place] for place in block], left, width)
         drawn.append("\n".join(_draw([[row[place] for place in block] for row in cells], widths, left)))
-    notes = [fill(text, width) for text in (table.caption, *table.footnotes) if text]
+    notes = [fill(text, width) for text in (table.caption, table.legend("*", "+"), *table.footnotes) if text]
     return "\n\n".join(filter(None, [table.title, *drawn, "\n".join(notes)])) + "\n"
 
 
@@ -66,6 +70,13 @@ def fill(text: str, width: int, indent: int = 0) -> str:
     )
 
 
+def _marked_cells(table: Table) -> list[list[str]]:
+    return [
+        [cell + _MARKS[table.mark(number, column)] for cell, column in zip(row, table.columns, strict=True)]
+        for number, row in enumerate(table.cells())
+    ]
+
+
 def _fold(widths: list[int], folds: Sequence[bool], limit: int) -> list[int]:
     """Narrow the widest texts, the first column aside, until the table fits or they are as narrow as may be."""
     widths = list(widths)
@@ -76,17 +87,6 @@ def _fold(widths: list[int], folds: Sequence[bool], limit: int) -> list[int]:
             break
         widths[widest] -= 1
     return widths
-
-
-def _blocks(widths: Sequence[int], limit: int) -> list[list[int]]:
-    """Share the columns out among blocks that fit, each with the first column."""
-    blocks = [[0]]
-    for place in range(1, len(widths)):
-        inside = [*blocks[-1], place]
-        if limit and len(inside) > 2 and sum(widths[p] + len(_GAP) for p in inside) - len(_GAP) > limit:
-            blocks.append([0])
-        blocks[-1].append(place)
-    return blocks
 
 
 def _draw(cells: Cells, widths: Sequence[int], folds: Sequence[bool]) -> list[str]:

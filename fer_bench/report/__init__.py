@@ -1,39 +1,56 @@
-"""The tables of a run, drawn from results alone. ``report`` is the one list."""
+"""The tables of a run, drawn from results alone.
+
+``report`` lists what was measured, ``papers`` the papers' own tables with ours beside, ``details`` what is too long to
+print unasked; ``why`` says where a cell of any of them comes from.
+"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fer_bench.records import Result
-from fer_bench.registry import sheets
+from fer_bench.registry import ModelSpec, sheets
 from fer_bench.report.common import failures
 from fer_bench.report.costs import efficiency, published
+from fer_bench.report.papers import papers
 from fer_bench.report.resources import joules, memory, occupation, training
 from fer_bench.report.runs import portrait, runs
 from fer_bench.report.speed import bounds, latency
+from fer_bench.report.structure import architecture
+from fer_bench.report.why import why
 from fer_bench.table import Table
 
 __all__ = [
+    "architecture",
     "bounds",
+    "details",
     "efficiency",
     "failures",
     "joules",
     "latency",
     "memory",
     "occupation",
+    "papers",
     "portrait",
     "published",
     "report",
     "runs",
     "training",
+    "why",
 ]
 
 
-def report(results: Sequence[Result]) -> dict[str, Table]:
-    """Draw the tables of results, by the stem of their files; one that nothing was measured for is left out."""
+def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> dict[str, Table]:
+    """Draw the tables of results, by the stem of their files; one that nothing was measured for is left out.
+
+    Args:
+        results: ours.
+        baselines: networks of which there is only what others published: a user's sheets without code.
+    """
     zoo = sheets()
     by_name = {result.subject.name: result for result in reversed(results)}  # the first of several settings
     specs = [zoo[name] for name in dict.fromkeys(r.subject.name for r in results) if name in zoo]
     drawn = {
-        "efficiency": efficiency(results),
+        "efficiency": efficiency(results, baselines),
         "latency": latency(results),
         "roofline": bounds(results),
         "memory": memory(results),
@@ -41,6 +58,12 @@ def report(results: Sequence[Result]) -> dict[str, Table]:
         "occupancy_training": occupation(results, "training"),
         "occupancy_testing": occupation(results, "testing"),
         "energy": joules(results),
-        "published": published(specs, by_name),
+        "published": published([*specs, *baselines], by_name),
     }
-    return {stem: table for stem, table in drawn.items() if table.rows}
+    return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}
+
+
+def details(results: Sequence[Result]) -> dict[str, Table]:
+    """Draw the tables that are too long to print unasked, by the stem of their files, as ``report`` does."""
+    drawn = {"architecture": architecture(results)}
+    return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}

@@ -24,17 +24,16 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
 
 NETWORK = Column("name", "Network", align="left")
 INPUT = Column("input_shape", "Input", write_shape)
-PARAMETERS = Column("parameters", "Parameters", lambda n: units.scaled(n, 4))
-LATENCY = Column("latency_s", "Latency (ms)", units.milliseconds)
-
-
-def write_interval(ends: Sequence[float]) -> str:
-    """Write the ends of an interval of seconds, in milliseconds."""
-    return "-".join(units.milliseconds(end) for end in ends)
-
-
-MEAN = Column("mean_s", "Mean of one process (ms)", units.milliseconds)  # what paper 001 prints
-INTERVAL = Column("interval_s", "95 % interval (ms)", write_interval)
+PARAMETERS = Column("parameters", "Parameters", units.scaled.with_digits(4), better="lower")
+# What follows from a latency is known as far as the latency is.
+TOLERANCE = "latency_share"
+LATENCY = Column(
+    "latency_s", "Latency (ms)", units.milliseconds, better="lower", interval="interval_s", tolerance=TOLERANCE
+)
+INTERVAL = Column("interval_s", "95 % interval (ms)", units.milliseconds.between)
+MEAN = Column("mean_s", "Mean of one process (ms)", units.milliseconds, tolerance=TOLERANCE)  # what paper 001 prints
+PER_IMAGE = Column("latency_per_image_s", "ms an image", units.milliseconds, tolerance=TOLERANCE)
+IMAGES_PER_S = Column("images_per_s", "Images/s", units.number, tolerance=TOLERANCE)
 
 
 def failures(result: Result) -> list[str]:
@@ -52,10 +51,12 @@ def make_table(
     rows: Sequence[Row],
     caption: str,
     notes: Sequence[tuple[str, ...]] = (),
+    *,
+    comparable: bool = True,
 ) -> Table:
     """Make a table without the columns that no row has a value for, the first two aside."""
     kept = [c for place, c in enumerate(columns) if place < 2 or any(row.get(c.key) is not None for row in rows)]
-    return Table(title, tuple(kept), tuple(rows), caption, tuple(notes))
+    return Table(title, tuple(kept), tuple(rows), caption, tuple(notes), comparable=comparable)
 
 
 def head(result: Result) -> Row:
@@ -75,15 +76,22 @@ def varying(results: Sequence[Result]) -> list[Column]:
     """Give a column for each setting in which the rows differ."""
     rows = [head(result) for result in results]
     return [
-        Column(key, heading, write)
+        Column(key, heading, write, setting=True)
         for key, (heading, write) in _SETTINGS.items()
         if len({row[key] for row in rows if row[key] is not None}) > 1
     ]
 
 
-def ends(taken: stability.Latency) -> tuple[float, float] | None:
-    """Give the ends of the interval, or None where there is none. No time is below 0, whatever Student says."""
-    return (max(0.0, taken.interval.low), taken.interval.high) if taken.interval is not None else None
+def accuracy(taken: stability.Latency) -> Row:
+    """Give how far a latency is known: the ends of its interval, or None where there is none; and as a share of it.
+
+    No time is below 0, whatever Student says. A single process has no interval: there it is the passes' own spread
+    that takes digits away, from their median to their 90th percentile.
+    """
+    if taken.interval is None:
+        return {"interval_s": None, TOLERANCE: taken.p90_s / taken.estimate_s - 1}
+    low, high = max(0.0, taken.interval.low), taken.interval.high
+    return {"interval_s": (low, high), TOLERANCE: (high - low) / 2 / taken.estimate_s}
 
 
 def mean(result: Result, metric: str) -> float | None:
@@ -140,6 +148,11 @@ def _told(plan: Mapping[str, Json], where: Environment) -> dict[str, str]:
         "alloc": f"allocator: {where.allocator}",
         "platform": f"{where.os}, Python {where.python}, {versions}",
     }
+
+
+def comparable(results: Sequence[Result]) -> bool:
+    """Tell whether times of rows with the same settings may be compared."""
+    return not _not_comparable(results)
 
 
 def _not_comparable(results: Sequence[Result]) -> list[str]:

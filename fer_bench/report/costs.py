@@ -1,20 +1,25 @@
 """What a network costs and what papers print of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fer_bench import stability, units
 from fer_bench.records import Result
 from fer_bench.registry import ModelSpec, sheets
+from fer_bench.report.baselines import accuracies, digits_of, published_rows
 from fer_bench.report.common import (
+    IMAGES_PER_S,
     INPUT,
     INTERVAL,
     LATENCY,
     MEAN,
     NETWORK,
     PARAMETERS,
+    PER_IMAGE,
     Row,
+    accuracy,
+    comparable,
     conditions,
-    ends,
     exempt,
     failures,
     head,
@@ -30,11 +35,17 @@ _LATENCY_MEANS = (
     "Latency of a batch: mean of the processes' medians, and Student's interval over processes, in this session. "
     "Real time: below 41 ms an image, judged at batch 1 (paper 001). "
 )
+_PRINTED_FLOPS = " FLOPs as printed stand apart where the sheet does not say by which convention: they may be MACs."
 _ALLOC_DIFFERS = 0.02  # of the latency: below it the allocators' difference is not worth a note
 
 
-def efficiency(results: Sequence[Result]) -> Table:
-    """Draw what a paper's efficiency table shows: ours as measured, accuracies as published."""
+def efficiency(results: Sequence[Result], baselines: Iterable[ModelSpec] = ()) -> Table:
+    """Draw what a paper's efficiency table shows: ours as measured, accuracies as published.
+
+    Args:
+        results: ours.
+        baselines: what others published of networks that are not measured; each has a row for each of its papers.
+    """
     zoo = sheets()
     rows, notes = [], []
     for result in results:
@@ -46,12 +57,11 @@ def efficiency(results: Sequence[Result]) -> Table:
             "flops": None if macs is None else 2 * macs,
             "state_dict_bytes": result.value("state_dict_bytes"),
             "peak_memory_bytes": result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes"),
-            "accuracy": _accuracies(zoo[subject.name]) if subject.name in zoo else None,
+            "accuracy": accuracies(zoo[subject.name]) if subject.name in zoo else None,
         }
         if taken is not None:
-            row |= {
+            row |= accuracy(taken) | {
                 "latency_s": taken.estimate_s,
-                "interval_s": ends(taken),
                 "mean_s": taken.mean_s if result.plan["protocol"] == "safavi2023" else None,
                 "latency_per_image_s": None if taken.per_image_s == taken.estimate_s else taken.per_image_s,
                 "images_per_s": taken.images_per_s,
@@ -61,20 +71,26 @@ def efficiency(results: Sequence[Result]) -> Table:
         notes.append(
             (*_about(result), *failures(result), *stability.warnings(result), *_other_allocator(result, results))
         )
+    for row, texts in published_rows(baselines):
+        rows.append(row)
+        notes.append(texts)
     columns = (
         NETWORK,
         INPUT,
         Column("num_classes", "Classes"),
         *varying(results),
-        PARAMETERS,
-        Column("macs", "MACs", units.scaled),
-        Column("flops", "FLOPs", units.scaled),
-        Column("state_dict_bytes", "Size (MiB)", units.mebibytes),
+        replace(PARAMETERS, tolerance=digits_of("parameters")),
+        Column("macs", "MACs", units.scaled, better="lower", tolerance=digits_of("macs")),
+        Column("flops", "FLOPs", units.scaled, better="lower", tolerance=digits_of("flops")),
+        Column(
+            "printed_flops", "printed FLOPs, as the paper has them", units.scaled, tolerance=digits_of("printed_flops")
+        ),
+        Column("state_dict_bytes", "Size (MiB)", units.mebibytes, better="lower"),
         LATENCY,
         INTERVAL,
         MEAN,
-        Column("latency_per_image_s", "ms an image", units.milliseconds),
-        Column("images_per_s", "Images/s", units.significant),
+        PER_IMAGE,
+        IMAGES_PER_S,
         Column("real_time", "Real time", lambda yes: "yes" if yes else "no"),
         Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes),
         Column("accuracy", "Accuracy, as published", align="left"),
@@ -84,8 +100,9 @@ def efficiency(results: Sequence[Result]) -> Table:
         f"{_LATENCY_MEANS if any('latency_s' in row for row in rows) else ''}"
         "Memory: peak above the idle process, code of libraries included, or allocated on the GPU. Accuracies are the "
         "papers' (paper, place); we measured none."
+        f"{_PRINTED_FLOPS if any(row.get('printed_flops') for row in rows) else ''}"
     )
-    return make_table("Efficiency", columns, rows, caption, notes)
+    return make_table("Efficiency", columns, rows, caption, notes, comparable=comparable(results))
 
 
 def published(specs: Iterable[ModelSpec], results: Mapping[str, Result]) -> Table:
@@ -168,11 +185,3 @@ def _other_allocator(result: Result, results: Sequence[Result]) -> list[str]:
                 f"({100 * (system.estimate_s / kept.estimate_s - 1):+.0f} %, {faults:.0f} page faults a run)."
             ]
     return []
-
-
-def _accuracies(spec: ModelSpec) -> str | None:
-    """Name the accuracies that papers print, each with its data set and place."""
-    texts = [
-        f"{as_printed(figure)} {figure.dataset} ({figure.paper}, {figure.where})" for figure in spec.figures("accuracy")
-    ]
-    return "; ".join(texts) or None

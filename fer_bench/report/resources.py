@@ -89,7 +89,7 @@ def training(results: Sequence[Result]) -> Table:
         PARAMETERS,
         Column("training_batch", "Batch"),
         *(Column(part, heading, units.milliseconds) for part, heading in parts.items()),
-        Column("images_per_s", "Images/s", units.significant),
+        Column("images_per_s", "Images/s", units.number),
         Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes),
         Column("optimizer", "Optimiser", align="left"),
         Column("steps", "Steps"),
@@ -117,11 +117,11 @@ def occupation(results: Sequence[Result], stage: str) -> Table:
         Column("memory_share", "MEM (%)", units.hundredths),
         Column("process_user_share", "own us (%)", units.hundredths),
         Column("process_system_share", "own sy (%)", units.hundredths),
-        Column("cores_used", "Cores used", units.significant),
-        Column("others_cores", "Others' cores", units.significant),
+        Column("cores_used", "Cores used", units.number),
+        Column("others_cores", "Others' cores", units.number),
         Column("rss_bytes", "RSS (MiB)", units.mebibytes),
-        Column("images_per_s", "Images/s", units.significant),
-        Column("sampled_s", "Sampled (s)", units.significant),
+        Column("images_per_s", "Images/s", units.number),
+        Column("sampled_s", "Sampled (s)", units.number),
     )
     caption = (
         f"{conditions(measured)} {_cores(measured, stage)}CPU: the process's user and system time as a share of all "
@@ -157,10 +157,10 @@ def joules(results: Sequence[Result]) -> Table:
         NETWORK,
         INPUT,
         *varying(results),
-        Column("energy_j", "Energy an image (mJ)", units.milli),
-        Column("idle_j", "Idle share subtracted (mJ)", units.milli),
-        Column("idle_w", "Idle (W)", units.significant),
-        Column("window_s", "Window (s)", units.significant),
+        Column("energy_j", "Energy an image (mJ)", units.millijoules),
+        Column("idle_j", "Idle share subtracted (mJ)", units.millijoules),
+        Column("idle_w", "Idle (W)", units.number),
+        Column("window_s", "Window (s)", units.number),
         Column("source", "Counter", align="left"),
     )
     return make_table("Energy", columns, rows, f"{conditions(results)} Hardware counters only; nothing is modelled.")

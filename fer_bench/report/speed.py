@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from fer_bench import roofline, stability, units
 from fer_bench.records import Result
 from fer_bench.report.common import (
+    IMAGES_PER_S,
     INPUT,
     INTERVAL,
     LATENCY,
     MEAN,
     NETWORK,
+    PER_IMAGE,
+    TOLERANCE,
+    accuracy,
     asked,
+    comparable,
     conditions,
-    ends,
     failures,
     head,
     make_table,
@@ -28,9 +32,8 @@ def latency(results: Sequence[Result]) -> Table:
     for result in asked(results, "latency"):
         row, taken = head(result), stability.summary(result)
         if taken is not None:
-            row |= {
+            row |= accuracy(taken) | {
                 "latency_s": taken.estimate_s,
-                "interval_s": ends(taken),
                 "mean_s": taken.mean_s if result.plan["protocol"] == "safavi2023" else None,
                 "p90_s": taken.p90_s,
                 "p99_s": taken.p99_s,
@@ -57,22 +60,22 @@ def latency(results: Sequence[Result]) -> Table:
         Column("latency_cold_s", "Cold L2 (ms)", units.milliseconds),
         Column("graph_latency_s", "CUDA graph (ms)", units.milliseconds),
         Column("graph_latency_cold_s", "CUDA graph, cold L2 (ms)", units.milliseconds),
-        Column("p90_s", "p90 (ms)", units.milliseconds),
-        Column("p99_s", "p99 (ms)", units.milliseconds),
+        Column("p90_s", "p90 (ms)", units.milliseconds, tolerance=TOLERANCE),
+        Column("p99_s", "p99 (ms)", units.milliseconds, tolerance=TOLERANCE),
         Column("spread", "Between processes", units.percent),
-        Column("latency_per_image_s", "ms an image", units.milliseconds),
-        Column("images_per_s", "Images/s", units.significant),
+        PER_IMAGE,
+        IMAGES_PER_S,
         Column("processes", "Processes"),
         Column("runs", "Runs"),
-        Column("minor_faults", "Faults a run", units.significant),
-        Column("involuntary_switches", "Switches a run", units.significant),
+        Column("minor_faults", "Faults a run", units.number),
+        Column("involuntary_switches", "Switches a run", units.number),
     )
     caption = (
         f"{conditions(results)} Latency of a batch: mean of the processes' medians; the interval is Student's over "
         "processes, in this session: another session may differ by some percent more. p90 and p99 of all runs. Between "
         "processes: standard deviation of their medians. Faults and involuntary context switches: means a run."
     )
-    return make_table("Latency", columns, rows, caption, notes)
+    return make_table("Latency", columns, rows, caption, notes, comparable=comparable(results))
 
 
 def bounds(results: Sequence[Result]) -> Table:
@@ -86,6 +89,7 @@ def bounds(results: Sequence[Result]) -> Table:
         found = roofline.classify(taken.estimate_s, macs.values, moved.values, where.attainable)
         rows.append(
             head(result)
+            | accuracy(taken)
             | {
                 "latency_s": taken.estimate_s,
                 "macs_per_s": sum(macs.values) / taken.estimate_s,
@@ -104,9 +108,9 @@ def bounds(results: Sequence[Result]) -> Table:
         INPUT,
         *varying(results),
         LATENCY,
-        Column("macs_per_s", "MAC/s", units.scaled),
+        Column("macs_per_s", "MAC/s", units.scaled, tolerance=TOLERANCE),
         Column("share_of_peak", "of attainable", units.percent),
-        Column("bytes_per_s", "B/s", units.scaled),
+        Column("bytes_per_s", "B/s", units.scaled, tolerance=TOLERANCE),
         Column("share_of_copy", "of a copy's", units.percent),
         Column("bound", "Bound by", align="left"),
         Column("arithmetic", "Arithmetic", units.percent),
@@ -128,7 +132,7 @@ def bounds(results: Sequence[Result]) -> Table:
         "convolutions and small maps. A sum above 100 % means that the network does better than the plain model, by "
         "fusion or cheaper convolutions."
     )
-    return make_table("Roofline", columns, rows, caption)
+    return make_table("Roofline", columns, rows, caption, comparable=comparable(results))
 
 
 def _not_captured(result: Result) -> list[str]:

@@ -1,0 +1,177 @@
+"""What a user asks of a table: some of its columns and rows, another order, the best of each column marked."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from fer_bench.errors import FerBenchError
+from fer_bench.records import Json
+from fer_bench.table import Column, Mark, Table, is_missing
+
+_NAME = "name"  # key of the network in every table that has a row for each
+
+
+def choose_columns(tables: Mapping[str, Table], text: str) -> dict[str, Table]:
+    """Keep the columns named by key or heading, in that order, in the tables that have all of them.
+
+    Args:
+        tables: by name.
+        text: names with commas between; headings may have commas themselves, and their case does not matter.
+
+    Raises:
+        FerBenchError: no table has all of them.
+    """
+    everywhere = [column for table in tables.values() for column in table.columns]
+    if unknown := [name for name, column in _named_columns(everywhere, text) if column is None]:
+        raise FerBenchError(f"--columns {text}: no table has {', '.join(unknown)}; {_known(tables)}")
+    kept = {}
+    for name, table in tables.items():
+        found = [column for _, column in _named_columns(table.columns, text)]
+        columns = tuple(column for column in found if column is not None)
+        if columns and len(columns) == len(found):
+            kept[name] = replace(table, columns=columns)
+    if not kept:
+        raise FerBenchError(f"--columns {text}: no table has all of them; {_known(tables)}")
+    return kept
+
+
+def choose_models(tables: Mapping[str, Table], names: Sequence[str]) -> dict[str, Table]:
+    """Keep the rows of the networks named, in that order; a table that is not about networks stays as it is.
+
+    Raises:
+        FerBenchError: no table has a row of one of them.
+    """
+    known = list(dict.fromkeys(str(row[_NAME]) for table in tables.values() for row in table.rows if _NAME in row))
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+            raise FerBenchError(f"--models {name}: no table has it; {hint}")
+    kept = {}
+    for stem, table in tables.items():
+        if any(_NAME in row for row in table.rows):
+            order = [place for name in names for place, row in enumerate(table.rows) if row.get(_NAME) == name]
+            table = _with_rows(table, order)
+        if table.rows:
+            kept[stem] = table
+    return kept
+
+
+def sort_rows(tables: Mapping[str, Table], key: str) -> dict[str, Table]:
+    """Sort by the raw values of a column named by key or heading, from the largest down after a minus.
+
+    Rows without a value come last, equal ones stay as they were, and so does a table without that column.
+
+    Raises:
+        FerBenchError: no table has the column.
+    """
+    wanted, descending = key.removeprefix("-"), key.startswith("-")
+    by_name = {name: _column(table.columns, wanted) for name, table in tables.items()}
+    if not any(by_name.values()):
+        raise FerBenchError(f"--sort {key}: no table has that column; {_known(tables)}")
+    return {
+        name: _sorted(table, column, descending) if (column := by_name[name]) is not None else table
+        for name, table in tables.items()
+    }
+
+
+def mark_best(table: Table) -> Table:
+    """Mark the best and second-best value of each column that says which end is better.
+
+    Exact values compare exactly, and equal ones share a mark. Others are marked only where their interval, or what
+    their tolerance allows, is apart from that of every value after it, so that no time without an interval beside it is
+    ever compared. A mark needs something worse than it. Nothing is marked where rows were measured under different
+    conditions.
+    """
+    settings = [column.key for column in table.columns if column.setting]
+    if not table.comparable or len({tuple(row.get(key) for key in settings) for row in table.rows}) > 1:
+        return table
+    marks: list[dict[str, Mark]] = [{} for _ in table.rows]
+    for column in table.columns:
+        if column.better is not None:
+            for place, mark in _marks_of(table.rows, column):
+                marks[place][column.key] = mark
+    return replace(table, marks=tuple(marks))
+
+
+def _marks_of(rows: Sequence[Mapping[str, Json]], column: Column) -> Iterable[tuple[int, Mark]]:
+    """Give the places in a column that get a mark."""
+    spans = {place: _span(row, column) for place, row in enumerate(rows) if not is_missing(row.get(column.key))}
+    if None in spans.values():
+        return
+    left = {place: span for place, span in spans.items() if span is not None}
+    marks: tuple[Mark, ...] = ("best", "second")
+    for mark in marks:
+        if not left:
+            return
+        first = min(left.values(), key=lambda span: span[1])
+        group = [place for place, span in left.items() if span == first]
+        behind = {place: span for place, span in left.items() if span != first}
+        tied = len(group) > 1 and first[0] != first[1]  # overlapping, and not equal
+        if tied or not behind or any(span[0] <= first[1] for span in behind.values()):
+            return
+        yield from ((place, mark) for place in group)
+        left = behind
+
+
+def _span(row: Mapping[str, Json], column: Column) -> tuple[float, float] | None:
+    """Give between which numbers a value lies, smaller is better; None where it is measured and nobody knows."""
+    value: Json = row[column.key]
+    if column.interval:
+        ends = row.get(column.interval)
+    else:
+        around = abs(value) * (row.get(column.tolerance) or 0)
+        ends = (value - around, value + around)
+    if ends is None:
+        return None
+    low, high = ends
+    return (low, high) if column.better == "lower" else (-high, -low)
+
+
+def _sorted(table: Table, column: Column, descending: bool) -> Table:
+    missing = [place for place, row in enumerate(table.rows) if is_missing(row.get(column.key))]
+    present = [place for place in range(len(table.rows)) if place not in missing]
+    present.sort(key=lambda place: _sort_key(table.rows[place][column.key]), reverse=descending)
+    return _with_rows(table, present + missing)
+
+
+def _sort_key(value: Json) -> tuple[int, Json]:
+    """Make values of any kind comparable: numbers, then lists of numbers such as shapes, then texts."""
+    if isinstance(value, int | float):
+        return 0, value
+    if isinstance(value, list | tuple) and all(isinstance(part, int | float) for part in value):
+        return 1, tuple(value)
+    return 2, str(value).casefold()
+
+
+def _with_rows(table: Table, places: Sequence[int]) -> Table:
+    """Give a table of the rows at these places, with what belongs to each."""
+    return replace(
+        table,
+        rows=tuple(table.rows[place] for place in places),
+        notes=tuple(table.notes[place] for place in places) if table.notes else (),
+        marks=tuple(table.marks[place] for place in places) if table.marks else (),
+    )
+
+
+def _named_columns(columns: Sequence[Column], text: str) -> list[tuple[str, Column | None]]:
+    """Split a text at commas into names of columns, the longest first; None for a name that none of them has."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    found: list[tuple[str, Column | None]] = []
+    while parts:
+        lengths = [n for n in range(len(parts), 0, -1) if _column(columns, ", ".join(parts[:n])) is not None]
+        length = lengths[0] if lengths else 1
+        name = ", ".join(parts[:length])
+        found.append((name, _column(columns, name)))
+        parts = parts[length:]
+    return found
+
+
+def _column(columns: Iterable[Column], name: str) -> Column | None:
+    wanted = name.casefold()
+    named = [column for column in columns if wanted in (column.key.casefold(), column.heading.casefold())]
+    return named[0] if named else None
+
+
+def _known(tables: Mapping[str, Table]) -> str:
+    return "; ".join(f"{name} has {', '.join(c.key for c in table.columns)}" for name, table in tables.items())

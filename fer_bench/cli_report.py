@@ -1,0 +1,219 @@
+"""The commands that draw what was measured, as a user wants it, and tell where a cell comes from."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_bench import arrange, registry
+from fer_bench import report as reports
+from fer_bench.cli_common import (
+    Debug,
+    Format,
+    FormatOption,
+    SheetsOption,
+    StoreOption,
+    name_source,
+    parse_list,
+    print_json,
+    print_tables,
+    read_results,
+    write_text,
+)
+from fer_bench.errors import FerBenchError
+from fer_bench.plan import RECOUNT
+from fer_bench.store import DEFAULT_STORE
+from fer_bench.table import Table
+
+if TYPE_CHECKING:
+    from fer_bench.records import Result
+
+Sources = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN|FILE]...", help="Runs' ids, or files of `fer-bench export`; by default the last run."),
+]
+
+
+class Best(StrEnum):
+    """Whether the best and second-best values of a column are marked."""
+
+    none = "none"
+    bold = "bold"
+
+
+def report(
+    sources: Sources = None,
+    table: Annotated[
+        list[str] | None, typer.Option("--table", help="Only this table, or one that is not drawn unasked; repeat.")
+    ] = None,
+    paper: Annotated[
+        str, typer.Option("--paper", metavar="ID", help="The tables of this paper, or of all, in our numbers.")
+    ] = "",
+    columns: Annotated[
+        str, typer.Option("--columns", metavar="NAMES", help="Comma-separated keys or headings, in this order.")
+    ] = "",
+    models: Annotated[
+        str, typer.Option("--models", metavar="NAMES", help="Comma-separated networks, in this order.")
+    ] = "",
+    sort: Annotated[
+        str,
+        typer.Option("--sort", metavar="[-]COLUMN", help="Sort by raw values; from the largest down after a minus."),
+    ] = "",
+    best: Annotated[
+        Best, typer.Option("--best", help="Mark the best and second best of each column, where intervals are apart.")
+    ] = Best.none,
+    template: Annotated[
+        Path | None,
+        typer.Option(help="Print this Jinja2 template, filled in; what it sees: pydoc fer_bench.render.template"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the tables here as md, tex, csv and json (html with --format html), and print nothing."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write one page with the tables, interactive figures and the audit here.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Draw the figures into this folder, as SVG, PNG and PDF.")
+    ] = None,
+    sheets: SheetsOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    fmt: FormatOption = Format.table,
+    debug: Debug = False,
+) -> None:
+    """Draw tables, figures or a page from stored results; the same results give the same bytes.
+
+    Recounts of an audit among the results give the page its audit.
+    """
+    if template is not None and (out is not None or fmt is not Format.table):
+        raise FerBenchError("--template has its own format and is printed: leave --out and --format, and use > FILE")
+    registry.use_sheets(sheets or [])
+    found, recounts = _found(sources, store)
+    drawn, more = _drawn(found, paper)
+    drawn = _arranged(_named(drawn, more, table), columns, parse_list(models), sort, best)
+    if html is not None:
+        _write_page(html, sources or ["last"], found, drawn, recounts)
+    if figures is not None:
+        _write_figures(figures, found)
+    if (html is not None or figures is not None) and out is None:
+        return
+    if template is not None:
+        from fer_bench.render.template import fill
+
+        typer.echo(fill(template, drawn), nl=False)
+    elif out is not None:
+        _write(out, drawn, fmt)
+    elif fmt is Format.json:
+        from fer_bench.render.json import as_json
+
+        print_json([as_json(one) for one in drawn.values()])
+    else:
+        print_tables(drawn.values(), fmt)
+
+
+def why(
+    table: Annotated[str, typer.Argument(help="A table of `fer-bench report`, such as efficiency.")],
+    row: Annotated[str, typer.Argument(help="The network, another label of the row, or its number from 1.")],
+    column: Annotated[str, typer.Argument(help="The column's heading or key.")],
+    sources: Annotated[
+        list[str] | None, typer.Option("--from", metavar="RUN|FILE", help="Results, by default the last run; repeat.")
+    ] = None,
+    sheets: SheetsOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    debug: Debug = False,
+) -> None:
+    """Tell where a cell comes from: the run, its raw values and environment, or the paper and its table."""
+    from fer_bench.render.text import definitions
+
+    registry.use_sheets(sheets or [])
+    found, _ = _found(sources, store)
+    told = [("results", name_source(source, store)) for source in sources or ["last"]]
+    drawn = {**_drawn(found, "")[0], **reports.papers(found), **reports.details(found)}
+    typer.echo(definitions([*told, *reports.why(found, drawn, table, row, column)]), nl=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    for name, command in (("report", report), ("why", why)):
+        app.command(name)(command)
+
+
+def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], list[Result]]":
+    """Read results: those that were measured, and recounts, which only the audit reads."""
+    results = [result for source in sources or ["last"] for result in read_results(source, store)]
+    if not results:
+        raise FerBenchError(f"{' and '.join(sources or ['last'])}: there are no results yet")
+    measured = [result for result in results if tuple(result.plan.get("metrics", ())) != RECOUNT.metrics]
+    return measured, [result for result in results if result not in measured]
+
+
+def _drawn(found: "Sequence[Result]", paper: str) -> tuple[dict[str, Table], dict[str, Table]]:
+    """Draw the tables of results, or of a paper; beside them those that are only drawn when named."""
+    baselines = [spec for spec in registry.sheets().values() if spec.source == "published"]
+    if not paper:
+        return reports.report(found, baselines), reports.details(found)
+    drawn = reports.papers(found)
+    kept = {stem: table for stem, table in drawn.items() if paper == "all" or stem.startswith(f"paper{paper}_")}
+    if not kept:
+        known = sorted({stem.partition("_")[0].removeprefix("paper") for stem in drawn})
+        raise FerBenchError(f"--paper {paper}: there are tables of {', '.join(known)}, and all")
+    return kept, {}
+
+
+def _named(drawn: Mapping[str, Table], more: Mapping[str, Table], names: Sequence[str] | None) -> dict[str, Table]:
+    """Keep the tables asked for; without any, all that are drawn unasked."""
+    known = {**drawn, **more}
+    if unknown := [name for name in names or () if name not in known]:
+        raise FerBenchError(f"--table {', '.join(unknown)}: there are {', '.join(known)}")
+    return {name: known[name] for name in names or drawn}
+
+
+def _write_page(
+    path: Path,
+    sources: Sequence[str],
+    found: "Sequence[Result]",
+    drawn: Mapping[str, Table],
+    recounts: "Sequence[Result]",
+) -> None:
+    from fer_bench.audit import audit as judge
+    from fer_bench.audit import claims_of, tables
+    from fer_bench.audit.evidence import gather
+    from fer_bench.page import page
+
+    audited: dict[str, Table] = {}
+    if recounts:
+        specs = registry.sheets()
+        verdicts = judge(claims_of(specs.values(), registry.papers().values()), gather(recounts), specs)
+        audited = {"audit_summary": tables.summary(verdicts), "audit": tables.verdicts(verdicts)}
+    write_text(path, page("fer_bench report", found, drawn, audited))
+
+
+def _write_figures(folder: Path, found: "Sequence[Result]") -> None:
+    from fer_bench.figures import figures
+    from fer_bench.render.figure import write_figures
+
+    drawn = figures(found)
+    if not drawn:
+        raise FerBenchError("--figures: these results give none; latencies, counts with modules or a sweep do")
+    write_figures(folder, drawn)
+
+
+def _arranged(drawn: dict[str, Table], columns: str, models: Sequence[str], sort: str, best: Best) -> dict[str, Table]:
+    """Choose, sort and mark; columns last, so that a table may be sorted by one that is left out."""
+    if models:
+        drawn = arrange.choose_models(drawn, models)
+    if sort:
+        drawn = arrange.sort_rows(drawn, sort)
+    if best is Best.bold:
+        drawn = {name: arrange.mark_best(table) for name, table in drawn.items()}
+    return arrange.choose_columns(drawn, columns) if columns else drawn
+
+
+def _write(out: Path, drawn: Mapping[str, Table], fmt: Format) -> None:
+    from fer_bench.render import FILED, write_all
+
+    write_all(out, drawn, (*FILED, "html") if fmt is Format.html else FILED)

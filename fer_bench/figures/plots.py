@@ -1,0 +1,196 @@
+"""Plots that know no way of drawing: what is drawn, in base units, and the words around it.
+
+All are plain dataclasses of numbers and texts: ``dataclasses.asdict`` gives what JSON takes. Texts are as users gave
+them, but for what a terminal would obey: whoever draws them escapes them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from fer_bench import units
+
+Written = Literal["count", "seconds", "share", "percent", "number"]
+
+_WRITTEN: Mapping[Written, Callable[[float, int], str]] = {
+    "count": units.scaled,
+    "seconds": units.milliseconds,
+    "share": units.percent,
+    "percent": units.significant,
+    "number": units.significant,
+}
+_TICK_DIGITS = 6  # more than a tick has; zeros at the end are cut
+
+HOLLOW = "reconstruction or stand-in"  # how a reader is told what hollow marks are
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An axis: its title with the unit as written, what its values are, and how it is divided.
+
+    ``quantity`` tells how to write a value that is in base units: "seconds" are written in milliseconds, a "share" in
+    per cent; a "percent" is per cent already.
+    """
+
+    title: str
+    quantity: Written
+    log: bool = False
+
+    def write(self, value: float, digits: int = 3) -> str:
+        """Write a value of the axis with that many significant digits, as its title wants it."""
+        return _WRITTEN[self.quantity](value, digits)
+
+    def tick(self, value: float) -> str:
+        """Write a value exactly and briefly: 2000000 is "2 M"."""
+        number, space, suffix = self.write(float(value), _TICK_DIGITS).partition(" ")
+        short = number.rstrip("0").rstrip(".") if "." in number else number
+        return f"{short}{space}{suffix}".replace("-", "\N{MINUS SIGN}")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A point of a scatter.
+
+    Attributes:
+        label: the network, as ``x`` and ``y`` are of it.
+        group: one of the scatter's groups.
+        x_interval, y_interval: the 95 % interval; None where there is none.
+        hollow: the network is a reconstruction or a stand-in.
+        named: a reader must see the label, whatever room there is.
+    """
+
+    label: str
+    group: str
+    x: float
+    y: float
+    x_interval: tuple[float, float] | None = None
+    y_interval: tuple[float, float] | None = None
+    hollow: bool = False
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a scatter: a front, which goes in steps and has the look of its group; or a roof, which has none."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+    group: str = ""
+    steps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """Points of two quantities, in groups that are told apart by their look, and lines among them."""
+
+    title: str
+    caption: str
+    x: Axis
+    y: Axis
+    groups: tuple[str, ...]
+    points: tuple[Point, ...]
+    lines: tuple[Line, ...] = ()
+    notes: tuple[str, ...] = ()
+    kind: Literal["scatter"] = "scatter"
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The runs of one process, in seconds: quantiles 0.05, 0.25, 0.5, 0.75 and 0.95."""
+
+    process: int
+    runs: int
+    quantiles: tuple[float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The latency of one network, in seconds: the estimate, its interval, and each process."""
+
+    label: str
+    estimate_s: float
+    interval_s: tuple[float, float] | None
+    strips: tuple[Strip, ...]
+    hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spreads:
+    """Latencies of networks, drawn as what they differ from the network's estimate."""
+
+    title: str
+    caption: str
+    x: Axis
+    networks: tuple[Spread, ...]
+    notes: tuple[str, ...] = ()
+    kind: Literal["spreads"] = "spreads"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A module of a network with all inside it; ``share`` is of the network's MACs."""
+
+    path: str
+    type: str
+    macs: float
+    parameters: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Where the MACs of one network go, in the order of its modules; ``macs`` is of the whole network, an image."""
+
+    label: str
+    macs: float
+    parts: tuple[Part, ...]
+    hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Divisions:
+    """Where the MACs of networks go."""
+
+    title: str
+    caption: str
+    x: Axis
+    networks: tuple[Division, ...]
+    notes: tuple[str, ...] = ()
+    kind: Literal["divisions"] = "divisions"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One batch size of a sweep; latency and interval are of the whole batch, in seconds."""
+
+    batch: int
+    latency_s: float
+    interval_s: tuple[float, float] | None
+    per_image_s: float
+    images_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A network over batch sizes, ascending."""
+
+    label: str
+    steps: tuple[Step, ...]
+    hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Latency and rate over the batch size, a panel each."""
+
+    title: str
+    caption: str
+    x: Axis
+    latency: Axis
+    rate: Axis
+    networks: tuple[Series, ...]
+    notes: tuple[str, ...] = ()
+    kind: Literal["sweep"] = "sweep"
+
+
+Plot = Scatter | Spreads | Divisions | Sweep

@@ -1,0 +1,157 @@
+"""What a user asks of a table: columns, rows, order, marks."""
+
+import dataclasses
+
+import pytest
+
+from fer_bench import arrange, units
+from fer_bench.errors import FerBenchError
+from fer_bench.table import Column, Table
+
+NAME = Column("name", "Network", align="left")
+MACS = Column("macs", "MACs", units.scaled, better="lower")
+LATENCY = Column("latency_s", "Latency (ms)", units.milliseconds, better="lower", interval="interval_s")
+RATE = Column("rate", "Rate", better="higher")
+PUBLISHED = Column("accuracy", "Accuracy, as published", align="left")
+
+
+def table(*rows, columns=(NAME, MACS, LATENCY), **more):
+    return Table("t", columns, rows, notes=tuple((f"of {row['name']}",) for row in rows), **more)
+
+
+def timed(name, low, high):
+    return {"name": name, "latency_s": (low + high) / 2, "interval_s": (low, high)}
+
+
+def marks(of):
+    return [dict(row) for row in arrange.mark_best(of).marks]
+
+
+def names(of):
+    return [row["name"] for row in of.rows]
+
+
+COUNTED = table(
+    {"name": "a", "macs": 30}, {"name": "b", "macs": 10}, {"name": "c", "macs": None}, {"name": "d", "macs": 20}
+)
+
+
+def test_columns_are_found_by_key_or_heading_in_the_order_asked_for():
+    of = dataclasses.replace(COUNTED, columns=(NAME, MACS, PUBLISHED))
+    (found,) = arrange.choose_columns({"t": of}, "Accuracy, as published, macs,NETWORK").values()
+    assert [column.key for column in found.columns] == ["accuracy", "macs", "name"]
+
+
+def test_only_tables_that_have_all_columns_are_kept():
+    other = dataclasses.replace(COUNTED, columns=(NAME, LATENCY))
+    assert list(arrange.choose_columns({"one": COUNTED, "other": other}, "name,latency_s")) == ["one", "other"]
+    assert list(arrange.choose_columns({"one": COUNTED, "other": other}, "name,macs")) == ["one"]
+
+
+def test_an_unknown_column_is_told_with_those_that_there_are():
+    with pytest.raises(FerBenchError, match="no table has beauty; t has name, macs, latency_s"):
+        arrange.choose_columns({"t": COUNTED}, "name,beauty")
+    split = {
+        "one": dataclasses.replace(COUNTED, columns=(MACS,)),
+        "other": dataclasses.replace(COUNTED, columns=(NAME,)),
+    }
+    with pytest.raises(FerBenchError, match="no table has all of them; one has macs; other has name"):
+        arrange.choose_columns(split, "name,macs")
+
+
+def test_rows_of_models_come_in_the_order_asked_for_with_their_notes():
+    (found,) = arrange.choose_models({"t": COUNTED}, ["d", "a"]).values()
+    assert names(found) == ["d", "a"]
+    assert found.notes == (("of d",), ("of a",))
+
+
+def test_a_table_without_networks_stays_and_one_without_the_network_goes():
+    machine = Table("machine", (Column("cpu", "CPU"),), ({"cpu": "x"},))
+    assert list(arrange.choose_models({"t": COUNTED, "m": machine, "u": table({"name": "z"})}, ["a"])) == ["t", "m"]
+
+
+def test_an_unknown_model_is_told_with_the_nearest():
+    near = table({"name": "resnet50"}, {"name": "vgg13_ferplus"})
+    with pytest.raises(FerBenchError, match=r"--models resnet5: no table has it; did you mean resnet50\?"):
+        arrange.choose_models({"t": near}, ["resnet5"])
+    with pytest.raises(FerBenchError, match="there are resnet50, vgg13_ferplus"):
+        arrange.choose_models({"t": near}, ["zzz"])
+
+
+@pytest.mark.parametrize(("key", "order"), [("macs", "bdac"), ("-MACs", "adbc"), ("name", "abcd"), ("-name", "dcba")])
+def test_rows_are_sorted_by_raw_values_and_missing_ones_come_last(key, order):
+    assert "".join(names(arrange.sort_rows({"t": COUNTED}, key)["t"])) == order
+
+
+@pytest.mark.parametrize("key", ["macs", "-macs"])
+def test_equal_rows_stay_as_they_were(key):
+    equal = table(*({"name": name, "macs": 5} for name in "xay"))
+    assert names(arrange.sort_rows({"t": equal}, key)["t"]) == ["x", "a", "y"]
+
+
+def test_shapes_sort_by_their_numbers():
+    shapes = ([3, 224, 224], [3, 48, 48], (1, 96, 96))
+    of = table(*({"name": str(n), "macs": shape} for n, shape in enumerate(shapes)))
+    assert names(arrange.sort_rows({"t": of}, "macs")["t"]) == ["2", "1", "0"]
+
+
+def test_to_sort_by_what_no_table_has_is_a_mistake_and_by_what_one_has_is_none():
+    other = dataclasses.replace(COUNTED, columns=(NAME,))
+    assert names(arrange.sort_rows({"t": COUNTED, "o": other}, "macs")["o"]) == ["a", "b", "c", "d"]
+    with pytest.raises(FerBenchError, match="--sort -beauty: no table has that column; o has name"):
+        arrange.sort_rows({"o": other}, "-beauty")
+
+
+def test_marks_and_notes_go_with_their_rows():
+    found = arrange.sort_rows({"t": arrange.mark_best(COUNTED)}, "macs")["t"]
+    assert found.marks == ({"macs": "best"}, {"macs": "second"}, {}, {})
+    assert found.notes[0] == ("of b",)
+
+
+def test_equal_counts_share_a_mark_and_the_last_gets_none():
+    of = table(*({"name": str(n), "macs": macs} for n, macs in enumerate((2, 1, 1, 2, 3))))
+    assert marks(of) == [{"macs": "second"}, {"macs": "best"}, {"macs": "best"}, {"macs": "second"}, {}]
+    assert marks(table({"name": "a", "macs": 1}, {"name": "b", "macs": 2})) == [{"macs": "best"}, {}]
+    assert marks(table({"name": "a", "macs": 1}, {"name": "b", "macs": 1})) == [{}, {}]
+
+
+def test_more_can_be_better():
+    of = table(*({"name": str(n), "rate": rate} for n, rate in enumerate((1, 3, 2))), columns=(NAME, RATE))
+    assert marks(of) == [{}, {"rate": "best"}, {"rate": "second"}]
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        (((1, 2), (3, 4), (5, 6)), ["best", "second", None]),
+        (((1, 3), (2, 4), (5, 6)), [None, None, None]),  # the best two overlap
+        (((1, 2), (3, 5), (4, 6)), ["best", None, None]),  # the second and third do
+        (((1, 2), (2, 3), (5, 6)), [None, None, None]),  # touching is not apart
+        (((1, 2), (1, 2), (5, 6)), [None, None, None]),  # equal intervals are no equal times
+        (((4, 5), (1, 9), (6, 7)), [None, None, None]),  # a wide one overlaps all
+    ],
+)
+def test_times_are_marked_only_where_their_intervals_are_apart(spans, expected):
+    of = table(*(timed(str(n), *span) for n, span in enumerate(spans)))
+    assert [row.get("latency_s") for row in marks(of)] == expected
+
+
+def test_a_time_without_an_interval_is_never_compared():
+    of = table(timed("a", 1, 2), timed("b", 3, 4), {"name": "c", "latency_s": 9})
+    assert marks(of) == [{}, {}, {}]
+
+
+def test_a_value_that_is_known_to_a_tolerance_is_apart_only_beyond_it():
+    columns = (NAME, dataclasses.replace(MACS, tolerance="share"))
+    rows = {"name": "exact", "macs": 100}, {"name": "printed", "macs": 104, "share": 0.05}, {"name": "c", "macs": 200}
+    assert marks(table(*rows, columns=columns)) == [{}, {}, {}]
+    assert marks(table(*rows, columns=(NAME, MACS)))[:2] == [{"macs": "best"}, {"macs": "second"}]
+
+
+def test_nothing_is_marked_where_settings_or_machines_differ():
+    rows = [{"name": name, "macs": n, "batch": batch} for n, (name, batch) in enumerate((("a", 1), ("b", 2), ("c", 1)))]
+    columns = (NAME, MACS, Column("batch", "Batch", setting=True))
+    assert arrange.mark_best(table(*rows, columns=columns)).marks == ()
+    same = table(*(row | {"batch": 1} for row in rows), columns=columns)
+    assert [row.get("macs") for row in marks(same)] == ["best", "second", None]
+    assert arrange.mark_best(dataclasses.replace(same, comparable=False)).marks == ()

@@ -1,0 +1,462 @@
+"""What figures show, from round numbers; and that what is drawn is that, for any name and always the same."""
+
+import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib
+import pytest
+from matplotlib.text import Annotation
+
+from fer_bench import figures
+from fer_bench.errors import StoreError
+from fer_bench.exports import read_file
+from fer_bench.figures.accuracy import accuracy, pareto
+from fer_bench.figures.common import labels, numbered, of_one_setting
+from fer_bench.figures.modules import divisions
+from fer_bench.figures.plots import Axis, Line, Point, Scatter
+from fer_bench.figures.speed import roofs, spreads, sweep
+from fer_bench.plan import QUICK
+from fer_bench.records import Measurement
+from fer_bench.registry import Figure, ModelSpec, Paper
+from fer_bench.render.figure import draw, write_figures
+from fer_bench.render.labels import Box, place
+
+HOSTILE = r"$x^2$ --><script>alert(1)</script> \alpha _&"
+PAPERS = {"1": Paper("1", "One", authors="Ann Lee, Bo Ray", year=2020), "2": Paper("2", "Two", authors="Cy Day")}
+ATTAINABLE = {"macs_per_s": 1e9, "copy_bytes_per_s": [[1000, 4e9], [1_000_000, 1e8]], "operator_s": 1e-6, "how": "told"}
+QUICK_CPU = Path(__file__).parent.parent / "reports" / "quick-cpu"
+
+
+def latencies(*processes):
+    return [Measurement("latency_s", "s", values, process=number) for number, values in enumerate(processes)]
+
+
+def with_plan(result, **changes):
+    return dataclasses.replace(result, plan=dataclasses.replace(QUICK, **changes).to_dict())
+
+
+def spec(name, *printed, unit="%"):
+    """A network of a sheet, with accuracies as (printed, paper, data set)."""
+    published = tuple(Figure("accuracy", digits, unit, paper, "Table 1", dataset=on) for digits, paper, on in printed)
+    return ModelSpec(name, "zoo", name, name, published=published)
+
+
+def zoo(*specs):
+    return {one.name: one for one in specs}
+
+
+@pytest.fixture
+def costing(make_result):
+    """Make a result of so many MACs."""
+
+    def make(name, macs, *more, **subject):
+        return make_result(name, Measurement("macs", "count", (macs,)), *more, without=("macs",), **subject)
+
+    return make
+
+
+@pytest.fixture
+def roofed(make_result):
+    """Make a result that attains 2e8 MAC/s: 2 million MACs and 500 kB in 10 ms, on a machine whose roofs are known."""
+
+    def make(name="a", **subject):
+        operators = (
+            Measurement("operator_macs", "count", (1_500_000, 500_000)),
+            Measurement("operator_bytes", "bytes", (100_000, 400_000)),
+        )
+        result = make_result(name, *operators, **subject)
+        return dataclasses.replace(result, environment=dataclasses.replace(result.environment, attainable=ATTAINABLE))
+
+    return make
+
+
+def modular(make_result, macs, *modules, name="a", **subject):
+    """A result with modules as (path, MACs)."""
+    described = [{"path": path, "type": "Conv2d", "parameters": 3, "output_shape": [1, 2, 2]} for path, _ in modules]
+    measured = Measurement("module_macs", "count", tuple(n for _, n in modules), details={"modules": described})
+    return make_result(name, measured, Measurement("macs", "count", (macs,)), without=("macs",), **subject)
+
+
+def shares(plot):
+    (network,) = plot.networks
+    return {part.path: pytest.approx(part.share) for part in network.parts}
+
+
+def test_a_network_that_another_beats_in_cost_and_accuracy_is_not_on_the_front():
+    places = [(1, 50), (2, 60), (3, 60), (3, 55), (4, 70), (4, 70), (1, 40)]
+    assert pareto(places) == [True, True, False, False, True, True, False]
+
+
+def test_accuracies_stand_against_our_costs_with_a_front_for_each_paper(costing):
+    results = [
+        costing("a", 100),
+        costing("b", 200),
+        costing("c", 400, status="stand-in", note="A guess."),
+        costing("d", 1),
+    ]
+    known = zoo(
+        spec("a", ("60.0", "1", "FER")),
+        spec("b", ("55.0", "1", "FER"), ("90.0", "2", "FER")),
+        spec("c", ("70.0", "1", "FER"), ("80.0", "1", "other")),
+        spec("d", ("99.0", "1", "FER, CK+")),
+    )
+    plot = accuracy(results, "macs", known, PAPERS)
+    assert plot.groups == ("1 (Lee et al., 2020)", "2 (Day)")
+    assert [(p.label, p.group[0], p.x, p.y, p.hollow, p.named) for p in plot.points] == [
+        ("a", "1", 100, 60, False, True),
+        ("b", "1", 200, 55, False, False),
+        ("c", "1", 400, 70, True, True),
+        ("b", "2", 200, 90, False, True),
+    ]
+    (front,) = plot.lines  # a front of one network is no line
+    assert (front.group, front.points, front.steps) == ("1 (Lee et al., 2020)", ((100, 60), (400, 70)), True)
+    assert "Accuracies on FER are the papers'; we measured none." in plot.caption
+    assert plot.notes == ("1 network without a published accuracy on FER: not drawn.", "c: Stand-in: A guess.")
+
+
+def test_the_data_set_is_the_one_asked_for(costing):
+    results = [costing("a", 100), costing("b", 200), costing("c", 300)]
+    known = zoo(
+        *(spec(name, ("60", "1", "FER"), *others) for name, others in (("a", [("50", "1", "KDEF")]), ("b", [])))
+    )
+    known |= zoo(spec("c", ("40", "1", "KDEF"), ("65", "1", "FER")))
+    drawn = [accuracy(results, "macs", known, PAPERS, dataset) for dataset in ("", "KDEF", "none such")]
+    assert [p.y for p in drawn[0].points] == [60, 60, 65]
+    assert [p.y for p in drawn[1].points] == [50, 40]
+    assert drawn[2] is None
+
+
+def test_an_accuracy_without_a_sign_is_a_share_and_one_that_is_no_number_is_told(costing):
+    results = [costing(name, 100) for name in "abc"]
+    known = zoo(spec("a", ("0.61", "1", "F"), unit=""), spec("b", ("62", "1", "F")), spec("c", ("60-70", "1", "F")))
+    plot = accuracy(results, "macs", known, PAPERS)
+    assert [(p.label, p.y) for p in plot.points] == [("a", pytest.approx(61)), ("b", 62)]
+    assert any(note.startswith("c is not drawn for paper 1: ") and "'60-70'" in note for note in plot.notes)
+
+
+def test_accuracy_against_latency_has_its_interval(make_result):
+    known = zoo(spec("a", ("60", "1", "F")), spec("b", ("50", "1", "F")))
+    slow = make_result("a", *latencies((0.010,), (0.012,), (0.014,)), without=("latency_s",))
+    point = accuracy([slow, make_result("b")], "latency", known, PAPERS).points[0]
+    half = 4.302653 * 0.002 / 3**0.5  # Student's t of two degrees of freedom
+    assert point.x == pytest.approx(0.012)
+    assert point.x_interval == (pytest.approx(0.012 - half), pytest.approx(0.012 + half))
+
+
+def test_every_process_is_a_strip_of_quantiles(make_result):
+    hundred = tuple(n / 1000 for n in range(101))
+    first, second = (Measurement("latency_s", "s", values, process=n) for n, values in ((0, hundred), (2, (0.07,) * 3)))
+    failed = Measurement("latency_s", "s", process=1, failure="boom")
+    result = make_result("a", first, failed, second, without=("latency_s",), status="reconstruction")
+    (network,) = spreads([result]).networks
+    assert network.estimate_s == pytest.approx(0.06)
+    assert network.hollow
+    assert [(s.process, s.runs) for s in network.strips] == [(0, 101), (2, 3)]
+    assert network.strips[0].quantiles == pytest.approx((0.005, 0.025, 0.05, 0.075, 0.095))
+    assert network.interval_s[0] == 0  # no time is below 0, whatever Student says
+
+
+def test_roofs_are_what_the_machine_attains_and_points_what_the_networks_do(roofed):
+    plot = roofs([roofed("a"), roofed("b", status="stand-in")])
+    assert [(p.x, p.y, p.hollow) for p in plot.points] == [
+        (4, pytest.approx(2e8), False),
+        (4, pytest.approx(2e8), True),
+    ]
+    # By the model 1.5e6 / 1e9 = 1.5 ms of arithmetic, 400 kB at 6.2e8 B/s = 0.65 ms of traffic, and 2 us of overhead.
+    assert plot.groups == ("bound by arithmetic",)
+    peak, fast, slow = plot.lines
+    # The roofs of copies meet that of arithmetic at 1e9 / 4e9 and 1e9 / 1e8 MAC/B, and start left of all points.
+    assert [peak.label, fast.label, slow.label] == ["1.00 GMAC/s", "4.00 GB/s", "100 MB/s"]
+    assert peak.points == ((0.25, 1e9), (25, 1e9))
+    assert fast.points == (pytest.approx((0.1, 4e8)), pytest.approx((0.25, 1e9)))
+    assert slow.points == (pytest.approx((0.1, 1e7)), pytest.approx((10, 1e9)))
+    assert plot.x.log
+    assert plot.y.log
+
+
+def test_no_roof_is_drawn_where_none_was_measured(make_result):
+    assert roofs([make_result()]) is None
+
+
+def test_a_sweep_needs_several_batch_sizes_of_one_network(make_result):
+    def at(name, batch, seconds):
+        return with_plan(make_result(name, *latencies((seconds,)), without=("latency_s",)), batch_size=batch)
+
+    plot = sweep([at("a", 4, 0.020), at("a", 1, 0.010), at("b", 1, 0.5), at("a", 4, 0.9)])
+    (series,) = plot.networks
+    assert series.label == "a"
+    assert [(s.batch, s.latency_s) for s in series.steps] == [(1, 0.010), (4, 0.020)]
+    assert [s.per_image_s for s in series.steps] == pytest.approx([0.010, 0.005])
+    assert [s.images_per_s for s in series.steps] == pytest.approx([100, 200])
+    assert plot.notes == ("2 results of one batch size only, repeated or failed: not drawn.",)
+    assert sweep([at("a", 1, 0.01), at("b", 2, 0.01)]) is None
+
+
+def test_modules_of_the_top_level_share_the_macs(make_result):
+    result = modular(make_result, 100, ("stem", 30), ("stem.conv", 30), ("body", 50), ("body.0", 50), ("head", 20))
+    assert shares(divisions([result])) == {"stem": 0.3, "body": 0.5, "head": 0.2}
+
+
+def test_a_module_with_most_of_the_macs_is_drawn_by_what_lies_in_it(make_result):
+    result = modular(make_result, 100, ("net", 95), ("net.a", 40), ("net.b", 50), ("head", 5))
+    assert shares(divisions([result])) == {"net.a": 0.4, "net.b": 0.5, "(net, outside modules)": 0.05, "head": 0.05}
+
+
+def test_a_module_with_most_of_the_macs_stays_whole_where_it_holds_many(make_result):
+    inside = [(f"body.{n}", 4) for n in range(15)]
+    assert shares(divisions([modular(make_result, 100, ("stem", 40), ("body", 60), *inside)])) == {
+        "stem": 0.4,
+        "body": 0.6,
+    }
+
+
+def test_a_list_of_modules_has_no_record_and_counts_as_their_sum(make_result):
+    modules = [("stages.0", 20), ("stages.0.conv", 20), ("stages.1", 20), ("stem", 30), ("fc", 0)]
+    plot = divisions([modular(make_result, 100, *modules)])
+    assert shares(plot) == {"stages": 0.4, "stem": 0.3, "(network, outside modules)": 0.3}
+    assert plot.networks[0].parts[0].parameters == 6  # the conv's are among those of the module around it
+
+
+def test_records_without_modules_give_no_figure_of_them(make_result):
+    assert divisions([make_result()]) is None
+
+
+def test_labels_tell_the_settings_in_which_results_differ(make_result):
+    results = [with_plan(make_result("a", settings=("width=2",)), batch_size=n) for n in (1, 2)]
+    results.append(with_plan(make_result("a", input_shape=(3, 8, 8)), batch_size=1))
+    assert labels(results) == ["a, width=2, 1x48x48, batch 1", "a, width=2, 1x48x48, batch 2", "a, 3x8x8, batch 1"]
+    assert labels(results[:1]) == ["a, width=2"]
+    assert numbered(["a", "b", "a"]) == ["a", "b", "a (2)"]
+
+
+def test_costs_are_compared_under_the_setting_that_most_networks_share(make_result):
+    results = [
+        with_plan(make_result(name), batch_size=batch) for name, batch in (("a", 1), ("a", 2), ("b", 2), ("a", 2))
+    ]
+    kept, notes = of_one_setting(results)
+    assert kept == [results[1], results[2]]
+    assert notes == ["2 more results under other settings or repeated: not drawn."]
+
+
+def test_nothing_measured_gives_no_figure(make_result):
+    failed = make_result("a", Measurement("macs", "count", failure="boom"), without=("macs", "latency_s"))
+    assert figures.figures([]) == figures.figures([failed]) == {}
+
+
+@pytest.mark.parametrize(
+    ("quantity", "value", "tick"),
+    [
+        ("count", 2_000_000, "2 M"),
+        ("count", 50, "50"),
+        ("seconds", 0.0005, "0.5"),
+        ("seconds", 0.1, "100"),
+        ("share", -0.05, "\N{MINUS SIGN}5 %"),
+        ("share", 0, "0 %"),
+        ("percent", 62.5, "62.5"),
+    ],
+)
+def test_a_tick_is_written_exactly_and_briefly(quantity, value, tick):
+    assert Axis("", quantity).tick(value) == tick
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return figures.figures(read_file(QUICK_CPU))
+
+
+def test_plots_are_plain_data_that_json_takes(committed):
+    for plot in committed.values():
+        data = dataclasses.asdict(plot)
+        assert json.loads(json.dumps(data, allow_nan=False)) == json.loads(json.dumps(data))
+        assert data["kind"]
+
+
+def test_figures_are_listed_with_captions_and_notes(committed):
+    table = figures.listing(committed)
+    assert [row["stem"] for row in table.rows] == list(committed)
+    assert all(row["caption"] for row in table.rows)
+    assert any("simple_cnn: Stand-in" in note for note in table.footnotes)
+
+
+def test_plot_data_need_neither_matplotlib_nor_pytorch_and_drawing_no_pyplot():
+    code = (
+        "import sys, fer_bench.figures, fer_bench.render.figure as figure\n"
+        "print([n for n in ('matplotlib', 'numpy', 'pandas', 'torch') if n in sys.modules])\n"
+        "from fer_bench.figures.plots import Axis, Point, Scatter\n"
+        "axis = Axis('x', 'number')\n"
+        "figure.draw(Scatter('t', 'c', axis, axis, ('g',), (Point('p', 'g', 1.0, 2.0),)))\n"
+        "print([n for n in ('matplotlib.pyplot', 'pandas', 'torch') if n in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n[]\n", done.stderr
+
+
+def drawn_lines(axes):
+    return {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+
+
+def names(axes):
+    return [text.get_text() for text in axes.texts if isinstance(text, Annotation)]
+
+
+def a_scatter(*points, lines=(), log=False):
+    return Scatter("t", "c", Axis("x", "count", log=log), Axis("y", "percent"), ("g", "h"), points, lines)
+
+
+def test_a_scatter_draws_points_in_base_units_and_hollow_ones_hollow():
+    front = Line("front", ((10.0, 1.0), (1000.0, 3.0)), "g", steps=True)
+    plot = a_scatter(
+        Point("a", "g", 10.0, 1.0, named=True),
+        Point("b", "g", 1000.0, 3.0, hollow=True, named=True),
+        Point("c", "h", 500.0, 2.0, x_interval=(400.0, 700.0)),
+        lines=(front,),
+        log=True,
+    )
+    (axes,) = draw(plot).axes
+    filled, hollow, other = (line for line in axes.lines if line.get_label() in ("g", "h"))
+    assert [filled.get_xydata().tolist(), hollow.get_xydata().tolist()] == [[[10, 1]], [[1000, 3]]]
+    assert other.get_xydata().tolist() == [[500, 2]]
+    assert hollow.get_markerfacecolor() == "white" != filled.get_markerfacecolor()
+    assert other.get_marker() != filled.get_marker()  # groups are told apart without colour too
+    assert drawn_lines(axes)["front"].get_xydata().tolist() == [[10, 1], [1000, 3]]
+    assert drawn_lines(axes)["front"].get_drawstyle() == "steps-post"
+    assert [segment.tolist() for segment in axes.collections[0].get_segments()] == [[[400, 2], [700, 2]]]
+    assert axes.get_xscale() == "log"
+    assert sorted(names(axes)) == ["a", "b", "c"]
+
+
+def test_strips_are_drawn_as_differences_from_the_estimate(make_result):
+    measured = latencies(tuple(n / 1000 for n in range(101)), (0.05,))
+    plot = spreads([make_result("a", *measured, without=("latency_s",), status="stand-in"), make_result("b")])
+    axes, right = draw(plot).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a ○", "b"]
+    assert [label.get_text() for label in right.get_yticklabels()] == ["50.0 ms", "10.0 ms"]
+    box, single = axes.patches[:2]
+    assert (box.get_x(), box.get_width()) == (pytest.approx(-0.5), pytest.approx(1.0))  # 25 to 75 ms around 50
+    assert (single.get_x(), single.get_width()) == (pytest.approx(0), pytest.approx(0))
+    assert box.get_facecolor()[:3] == (1, 1, 1)
+    left, beyond = axes.get_xlim()
+    assert left < -0.5
+    assert beyond > 0.5
+
+
+def test_the_modules_of_one_network_are_bars_and_of_several_parts_of_a_bar(make_result):
+    one, other = (modular(make_result, 100, ("stem", 30), ("body", 50), ("head", 20), name=name) for name in "ab")
+    alone, together = draw(divisions([one])).axes[0], draw(divisions([one, other])).axes[0]
+    assert [bar.get_width() for bar in alone.patches] == pytest.approx([0.3, 0.5, 0.2])
+    assert [label.get_text() for label in alone.get_yticklabels()] == ["stem", "body", "head"]
+    assert [(bar.get_x(), bar.get_width()) for bar in together.patches] == [
+        (pytest.approx(start), pytest.approx(share)) for start, share in ((0, 0.3), (0.3, 0.5), (0.8, 0.2))
+    ] * 2
+    assert [text.get_text() for text in together.texts] == ["stem 30 %", "body 50 %", "head 20 %"] * 2
+
+
+def test_a_sweep_draws_latency_and_rate(make_result):
+    results = [
+        with_plan(make_result("a", *latencies((seconds,)), without=("latency_s",)), batch_size=batch)
+        for batch, seconds in ((1, 0.010), (4, 0.020))
+    ]
+    upper, lower = draw(sweep(results)).axes
+    assert drawn_lines(upper)["a"].get_xydata().tolist() == [[1, 0.010], [4, 0.020]]
+    assert drawn_lines(lower)["a"].get_xydata().tolist() == [[1, pytest.approx(100)], [4, pytest.approx(200)]]
+    assert lower.get_xticks().tolist() == [1, 4]
+    assert names(upper) == names(lower) == ["a"]
+
+
+@pytest.fixture
+def hostile(roofed, make_result):
+    """Every kind of figure, of networks with a hostile name."""
+    result = roofed(HOSTILE)
+    modules = modular(make_result, 100, (HOSTILE, 40), ("b", 60), name=HOSTILE)
+    swept = [with_plan(result, batch_size=batch) for batch in (1, 2)]
+    known = zoo(spec(HOSTILE, ("60", HOSTILE, HOSTILE)), spec("b", ("50", HOSTILE, HOSTILE)))
+    return {
+        "accuracy": accuracy([result, make_result("b")], "macs", known, {}),
+        "roofline": roofs([result]),
+        "latency": spreads([result]),
+        "modules": divisions([modules]),
+        "modules_of_several": divisions([modules, dataclasses.replace(modules, subject=result.subject)]),
+        "batch_sweep": sweep(swept),
+    }
+
+
+def test_hostile_names_are_drawn_literally(hostile, tmp_path):
+    write_figures(tmp_path, hostile, ("svg",))
+    for stem, plot in hostile.items():
+        texts = draw(plot).findobj(matplotlib.text.Text)
+        named = [text for text in texts if "$" in text.get_text()]
+        assert any(text.get_text().startswith("$x^2$ --><scr") for text in named), stem
+        assert not any(text.get_parse_math() for text in named)
+        tree = ElementTree.parse(tmp_path / f"{stem}.svg")  # raises where a name breaks out of its place
+        assert not [element for element in tree.iter() if element.tag.endswith("script")]
+
+
+def test_the_same_plots_give_the_same_bytes_whatever_the_users_style(hostile, committed, tmp_path):
+    plots = {**hostile, "committed": committed["accuracy_macs"]}
+    write_figures(tmp_path / "first", plots, ("svg", "png", "pdf"))
+    with matplotlib.rc_context({"font.size": 20, "text.usetex": True, "svg.fonttype": "none", "savefig.dpi": 30}):
+        write_figures(tmp_path / "second", plots, ("svg", "png", "pdf"))
+        assert matplotlib.rcParams["font.size"] == 20
+    first, second = (
+        {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()} for folder in ("first", "second")
+    )
+    assert len(first) == 3 * len(plots)
+    assert first == second
+    assert not any(b"<dc:date>" in content or b"CreationDate" in content for content in first.values())
+
+
+def test_names_of_the_committed_figures_lie_on_nothing(committed):
+    for plot in (plot for plot in committed.values() if isinstance(plot, Scatter)):
+        figure = draw(plot)
+        (axes,) = figure.axes
+        written = [text for text in axes.texts if isinstance(text, Annotation) and not text.get_rotation()]
+        boxes = [Annotation.get_window_extent(text) for text in written if text.arrow_patch is None]
+        assert len(boxes) > 10
+        assert not [(a, b) for a, b in itertools.combinations(boxes, 2) if a.overlaps(b)]
+        assert {point.label for point in plot.points if point.named} <= set(names(axes))  # fronts are named
+
+
+def test_a_long_name_keeps_both_ends():
+    (axes,) = draw(a_scatter(Point("path/to/file.py:" + "x" * 50 + "_end", "g", 1.0, 1.0))).axes
+    (name,) = names(axes)
+    assert name.startswith("path/to/file.py:")
+    assert name.endswith("xxx_end")
+    assert len(name) < 40
+
+
+def test_points_without_room_for_a_name_are_counted():
+    (axes,) = draw(a_scatter(*(Point(f"a rather long name {n}", "g", 1.0, 1.0) for n in range(70)))).axes
+    told = [text.get_text() for text in axes.texts if not isinstance(text, Annotation)]
+    assert told == [f"{70 - len(names(axes))} unnamed: no room"]
+
+
+def test_names_take_the_nearest_free_place():
+    frame, mark = Box(0, 0, 100, 100), Box(48, 48, 52, 52)
+    (found,) = place([(50, 50)], [(20, 10)], frame, [mark])
+    assert found.box.left == pytest.approx(55.5)  # beside the point at the right, at the least distance
+    wall = Box(53, 0, 100, 100)
+    (found,) = place([(50, 50)], [(20, 10)], frame, [mark, wall])
+    assert found.box.right <= 53
+    assert place([(50, 50)], [(101, 10)], frame, [mark]) == [None]
+
+
+def test_a_name_that_must_be_seen_is_not_given_up_for_others():
+    # The first name is so large that the two others have room only without it.
+    frame, spots = Box(0, 0, 200, 60), [(10.0, 30.0), (190.0, 12.0), (190.0, 48.0)]
+    sizes = [(125.0, 50.0), (40.0, 10.0), (40.0, 10.0)]
+    marks = [Box(x - 2, y - 2, x + 2, y + 2) for x, y in spots]
+    for must, seen in ((0, [False, True, True]), (1, [True, False, False])):
+        assert [found is not None for found in place(spots, sizes, frame, marks, must=must)] == seen
+
+
+def test_an_unknown_suffix_and_a_folder_that_cannot_be_made_are_told(committed, tmp_path):
+    with pytest.raises(StoreError, match="no figure can be written as gif; known: svg, png, pdf"):
+        write_figures(tmp_path, committed, ("svg", "gif"))
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot write the figures to"):
+        write_figures(tmp_path / "file", committed)
