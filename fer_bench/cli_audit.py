@@ -17,6 +17,7 @@ from fer_bench.cli_common import (
     complain,
     parse_list,
     parse_shape,
+    print_json,
     print_tables,
     read_results,
     write_text,
@@ -66,6 +67,7 @@ def audit(
     from fer_bench.audit.their_table import read_table
     from fer_bench.audit.verdicts import WRONG
     from fer_bench.render import write_all
+    from fer_bench.render.json import as_json
 
     registry.use_sheets(sheets or [])
     if table is None:
@@ -83,11 +85,16 @@ def audit(
     specs = {**registry.sheets(), **{claim.network: claim.spec for claim in claims if claim.spec is not None}}
     verdicts = judge(claims, evidence, specs)
     shown = [verdict for verdict in verdicts if verdict.kind in WRONG] if wrong else verdicts
-    tables = {"audit_summary": drawn.summary(verdicts), "audit": drawn.verdicts(shown)}
-    if out is not None:
-        write_all(out, tables)
+    full, short = drawn.verdicts(shown), {"audit_summary": drawn.summary(verdicts), **drawn.by_paper(shown)}
+    if out is not None:  # all of it for programs, and what fits a page for readers
+        write_all(out, {"audit": full}, ("csv", "json"))
+        write_all(out, short, ("markdown", "latex"))
+    elif fmt is Format.json:
+        print_json([as_json(full)])
+    elif fmt is Format.csv:
+        print_tables([full], fmt)
     else:
-        print_tables(tables.values(), fmt)
+        print_tables(short.values(), fmt)
     count = sum(verdict.kind in WRONG for verdict in verdicts)
     if count and not exit_zero:
         complain(

@@ -78,8 +78,11 @@ def report(
         Path | None, typer.Option(help="Write one page with the tables, interactive figures and the audit here.")
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder, as SVG, PNG and PDF.")
+        Path | None, typer.Option(help="Draw the figures into this folder, and list them in figures.md.")
     ] = None,
+    figure_types: Annotated[
+        str, typer.Option("--figure-types", metavar="LIST", help="Of the figures' files: svg, png, pdf.")
+    ] = "svg,png",
     sheets: SheetsOption = None,
     store: StoreOption = DEFAULT_STORE,
     fmt: FormatOption = Format.table,
@@ -98,7 +101,7 @@ def report(
     if html is not None:
         _write_page(html, sources or ["last"], found, drawn, recounts)
     if figures is not None:
-        _write_figures(figures, found)
+        _write_figures(figures, found, parse_list(figure_types))
     if (html is not None or figures is not None) and out is None:
         return
     if template is not None:
@@ -192,14 +195,16 @@ def _write_page(
     write_text(path, page("fer_bench report", found, drawn, audited))
 
 
-def _write_figures(folder: Path, found: "Sequence[Result]") -> None:
-    from fer_bench.figures import figures
+def _write_figures(folder: Path, found: "Sequence[Result]", types: Sequence[str]) -> None:
+    from fer_bench.figures import figures, listing
+    from fer_bench.render import write_all
     from fer_bench.render.figure import write_figures
 
     drawn = figures(found)
     if not drawn:
         raise FerBenchError("--figures: these results give none; latencies, counts with modules or a sweep do")
-    write_figures(folder, drawn)
+    write_figures(folder, drawn, types)
+    write_all(folder, {"figures": listing(drawn)}, ("markdown",))
 
 
 def _arranged(drawn: dict[str, Table], columns: str, models: Sequence[str], sort: str, best: Best) -> dict[str, Table]:

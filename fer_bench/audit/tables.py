@@ -1,13 +1,21 @@
 """The audit as tables: a line for each figure, and how many of each verdict."""
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fer_bench import units
 from fer_bench.audit import is_condition
 from fer_bench.audit.verdicts import COMPUTED, MEANINGS, Claim, Fit, Kind, Verdict
+from fer_bench.records import Json
+from fer_bench.registry import papers
 from fer_bench.table import Column, Table
 from fer_bench.tables import as_printed
+
+_SAID = (
+    "Verdicts are computed from the printed digits; notes that say so are the sheet's author's. By chance: the share "
+    "of random figures of the same size and digits that this explanation or a simpler one would have fitted."
+)
 
 
 def _share(value: float) -> str:
@@ -16,30 +24,6 @@ def _share(value: float) -> str:
 
 def verdicts(found: Sequence[Verdict]) -> Table:
     """Draw the verdicts, a row for each figure; one that a paper repeats has all its places."""
-    merged: dict[tuple[object, ...], tuple[Verdict, list[str]]] = {}
-    for verdict in found:
-        figure = verdict.claim.figure
-        key = (figure.paper, verdict.claim.subject, _quantity(verdict.claim), as_text(verdict.claim), verdict.line)
-        merged.setdefault((*key, verdict.kind), (verdict, []))[1].append(_place(verdict.claim))
-    rows, notes = [], []
-    for verdict, places in merged.values():
-        claim = verdict.claim
-        rows.append(
-            {
-                "paper": claim.figure.paper,
-                "where": "; ".join(dict.fromkeys(places)),
-                "subject": claim.subject,
-                "quantity": _quantity(claim),
-                "printed": as_text(claim),
-                "verdict": verdict.kind.value,
-                "ours": verdict.ours or None,
-                "line": verdict.line,
-                "chance": verdict.chance,
-                "evidence": verdict.evidence or None,
-                "places": len(places),
-            }
-        )
-        notes.append(_notes(verdict))
     columns = (
         Column("paper", "Paper", align="left"),
         Column("where", "Where", align="left"),
@@ -51,38 +35,93 @@ def verdicts(found: Sequence[Verdict]) -> Table:
         Column("line", "Arithmetic", align="left"),
         Column("chance", "By chance", _share),
         Column("evidence", "Evidence", align="left"),
+        Column("places", "Places"),
     )
-    caption = (
-        "Verdicts are computed from the printed digits; notes marked so are the sheet's author's. By chance: the share "
-        "of random figures of the same size and digits that this explanation or a simpler one would have fitted. "
-        f"{_coverage(found)}"
+    rows, notes = _rows(found)
+    return Table("Audit of published figures", columns, rows, f"{_SAID} {_coverage(found)}", notes, name="audit")
+
+
+def by_paper(found: Sequence[Verdict]) -> dict[str, Table]:
+    """Draw the verdicts on numbers in a form that fits a page: a table for each paper, by the stem of its files."""
+    columns = (
+        Column("what", "Figure", align="left"),
+        Column("printed", "Printed"),
+        Column("verdict", "Verdict", align="left"),
+        Column("line", "Arithmetic", align="left"),
     )
-    return Table("Audit of published figures", columns, tuple(rows), caption, tuple(notes))
+    drawn = {}
+    for paper in sorted({verdict.claim.figure.paper for verdict in found}):
+        mine = [verdict for verdict in found if verdict.claim.figure.paper == paper]
+        results = [v for v in mine if v.kind is not Kind.statement and not _is_condition(v)]
+        if results:
+            rows, notes = _rows(results)
+            rows = tuple({**row, "what": _what(row)} for row in rows)
+            stem = f"audit_{re.sub(r'[^A-Za-z0-9-]', '_', paper)}"
+            known = papers().get(paper)
+            title = f"Paper {paper}, audited" + (f": {known.cited}" if known is not None else "")
+            drawn[stem] = Table(title, columns, rows, f"{_SAID} {_coverage(mine)}", notes, name=stem)
+    return drawn
+
+
+def _what(row: Mapping[str, Json]) -> str:
+    """Name a figure in one cell: its place, and what it is of where the place does not say so by row and column."""
+    where: str = row["where"]
+    return where if where.count(", ") > 1 else f"{where}: {row['subject']}, {row['quantity']}"
+
+
+def _rows(found: Sequence[Verdict]) -> tuple[tuple[dict[str, Json], ...], tuple[tuple[str, ...], ...]]:
+    merged: dict[tuple[object, ...], tuple[Verdict, list[str]]] = {}
+    for verdict in found:
+        claim = verdict.claim
+        key = (claim.figure.paper, claim.subject, _quantity(claim), as_text(claim), verdict.line, verdict.kind)
+        merged.setdefault(key, (verdict, []))[1].append(_place(claim))
+    rows = tuple(
+        {
+            "paper": verdict.claim.figure.paper,
+            "where": "; ".join(dict.fromkeys(places)),
+            "subject": verdict.claim.subject,
+            "quantity": _quantity(verdict.claim),
+            "printed": as_text(verdict.claim),
+            "verdict": verdict.kind.value,
+            "ours": verdict.ours or None,
+            "line": verdict.line,
+            "chance": verdict.chance,
+            "evidence": verdict.evidence or None,
+            "places": len(places),
+        }
+        for verdict, places in merged.values()
+    )
+    return rows, tuple(_notes(verdict) for verdict, _ in merged.values())
 
 
 def summary(found: Sequence[Verdict]) -> Table:
     """Count verdicts by paper."""
-    papers = sorted({verdict.claim.figure.paper for verdict in found})
+    known = sorted({verdict.claim.figure.paper for verdict in found})
     counted = Counter((verdict.kind, verdict.claim.figure.paper) for verdict in found)
     rows = []
     for kind in Kind:
-        of_kind = {f"paper {paper}": counted[kind, paper] for paper in papers}
+        of_kind = {f"paper {paper}": counted[kind, paper] for paper in known}
         if any(of_kind.values()):
             rows.append({"verdict": kind.value, **of_kind, "all": sum(of_kind.values()), "meaning": MEANINGS[kind]})
     columns = (
         Column("verdict", "Verdict", align="left"),
-        *(Column(f"paper {paper}", paper) for paper in papers),
+        *(Column(f"paper {paper}", paper) for paper in known),
         Column("all", "All"),
         Column("meaning", "Meaning", align="left"),
     )
-    return Table("Verdicts by paper", columns, tuple(rows), _coverage(found))
+    return Table("Verdicts by paper", columns, tuple(rows), _coverage(found), name="audit_summary")
 
 
 def coverage(found: Sequence[Verdict]) -> tuple[int, int, int]:
     """Count the numeric results, those of them with a computed verdict, and the conditions that stand beside."""
     numeric = [verdict for verdict in found if verdict.kind is not Kind.statement]
-    results = [v for v in numeric if not (is_condition(v.claim) and v.kind is Kind.out_of_scope)]
+    results = [v for v in numeric if not _is_condition(v)]
     return len(results), sum(v.kind in COMPUTED for v in results), len(numeric) - len(results)
+
+
+def _is_condition(verdict: Verdict) -> bool:
+    """Tell whether a verdict is on a condition, and nothing could be said of it."""
+    return verdict.kind is Kind.out_of_scope and is_condition(verdict.claim)
 
 
 def _coverage(found: Sequence[Verdict]) -> str:
@@ -112,7 +151,8 @@ def _place(claim: Claim) -> str:
 
 
 def _notes(verdict: Verdict) -> tuple[str, ...]:
-    fits = [f"Fits too: {_fit(fit)}." for fit in verdict.fits if not verdict.line.startswith(fit.text)]
+    others = [_fit(fit) for fit in verdict.fits if not verdict.line.startswith(fit.text)]
+    fits = [f"Fits too: {'; '.join(others)}."] if others else []
     remarks = [f"{remark[0].upper()}{remark[1:]}." for remark in verdict.remarks]
     figure = verdict.claim.figure
     said = [f"In the paper's sense: {figure.convention}."] if figure.convention else []

@@ -21,7 +21,8 @@ _NEEDS_ONE_COLUMN = "% over several pages, for which a two-column document needs
 _TEXT_WIDTH = 455.0  # 16 cm
 _CHARACTER = 4.5  # mean width; a digit has 4.25
 _GAP = 8.0  # between columns
-_WIDEST_TEXT = 30  # characters; a longer text is folded
+_TEXTS = range(60, 20, -2)  # characters at which a longer text is folded: the first that fits the page
+_PANEL_TEXT = 30  # likewise where none fits, and panels are needed anyway
 _NAME_WIDTH = 34  # likewise of the first column
 _PAGE_HEIGHT = 620.0  # what is higher is not floated
 _RAISED = 0.7  # width of a raised character
@@ -51,7 +52,7 @@ def to_latex(table: Table) -> str:
     A column of counts has one decimal prefix, in its heading. A table wider than the text goes on in a second panel,
     with its first column repeated. What does not fit a page is no float, but a ``longtable`` followed by its notes.
     """
-    columns = _columns(with_units_in_headings(table))
+    columns = _fitting(with_units_in_headings(table))
     panels = [[columns[place] for place in block] for block in blocks([c.width for c in columns], _GAP, _TEXT_WIDTH)]
     notes = "".join(
         f"\\par\\noindent\\hangindent=1.2em\\textsuperscript{{{number}}}~{breakable(text, _LONG_WORD)}\n"
@@ -123,7 +124,16 @@ def _height(table: Table, panels: Sequence[Sequence[_Column]]) -> float:
     return _LINE * (rows + caption) + _RULES * len(panels) + _NOTE_LINE * notes
 
 
-def _columns(table: Table) -> list[_Column]:
+def _fitting(table: Table) -> list[_Column]:
+    """Set the columns with texts as wide as the page allows, or for panels."""
+    for widest in _TEXTS:
+        columns = _columns(table, widest)
+        if sum(column.width + _GAP for column in columns) - _GAP <= _TEXT_WIDTH:
+            return columns
+    return _columns(table, _PANEL_TEXT)
+
+
+def _columns(table: Table, widest: int) -> list[_Column]:
     rows = table.written()
     written = list(zip(*rows, strict=True)) if rows else [()] * len(table.columns)
     columns = []
@@ -132,7 +142,7 @@ def _columns(table: Table) -> list[_Column]:
         if place == 0:
             columns.append(_text(column.heading, cells, _NAME_WIDTH, marks, table.note_numbers()))
         elif column.align == "left":
-            columns.append(_text(column.heading, cells, _WIDEST_TEXT, marks))
+            columns.append(_text(column.heading, cells, widest, marks))
         elif any(_NUMBER.fullmatch(cell) for cell in cells) and all(map(_is_number, cells)):
             columns.append(_numbers(column.heading, cells, marks))
         else:

@@ -15,13 +15,14 @@ from fer_bench.report.papers import papers
 from fer_bench.report.resources import joules, memory, occupation, training
 from fer_bench.report.runs import portrait, runs
 from fer_bench.report.speed import bounds, latency
-from fer_bench.report.structure import architecture
+from fer_bench.report.structure import architecture, counts
 from fer_bench.report.why import why
 from fer_bench.table import Table
 
 __all__ = [
     "architecture",
     "bounds",
+    "counts",
     "details",
     "efficiency",
     "failures",
@@ -65,5 +66,5 @@ def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> di
 
 def details(results: Sequence[Result]) -> dict[str, Table]:
     """Draw the tables that are too long to print unasked, by the stem of their files, as ``report`` does."""
-    drawn = {"architecture": architecture(results)}
+    drawn = {"counts": counts(results), "architecture": architecture(results)}
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}

@@ -7,7 +7,7 @@ from difflib import SequenceMatcher
 from fer_bench import units
 from fer_bench.records import Json, Result
 from fer_bench.registry import sheets
-from fer_bench.report.common import NETWORK, Row, exempt, make_table
+from fer_bench.report.common import INPUT, NETWORK, Row, exempt, head, make_table
 from fer_bench.report.printed import OUR_NETWORK, PrintedTable
 from fer_bench.table import Column, Table
 from fer_bench.tables import built_with, doubts, write_shape
@@ -51,7 +51,7 @@ def modules(result: Result) -> list[Row]:
 def architecture(results: Sequence[Result]) -> Table:
     """Draw the modules of each network, two levels deep; a network that was measured in several ways has them once."""
     rows, notes = [], []
-    for result in _once(results):
+    for result in _once(results, "module_macs"):
         for module in modules(result):
             rows.append({"name": result.subject.name, "input_shape": result.subject.input_shape} | module)
             notes.append(_doubts(result))
@@ -59,12 +59,52 @@ def architecture(results: Sequence[Result]) -> Table:
     return make_table("Architecture", columns, rows, f"{_SAID} Modules as they are registered.", notes)
 
 
-def _once(results: Sequence[Result]) -> list[Result]:
-    """Give of each network, as built for an input and classes, the first result with modules: no plan changes them."""
+def counts(results: Sequence[Result]) -> Table:
+    """Draw what was counted of each network, once for each input and number of classes."""
+    rows, notes = [], []
+    for result in _once(results, "macs"):
+        macs = result.value("macs")
+        rows.append(
+            head(result)
+            | {
+                "num_classes": result.subject.num_classes,
+                "macs": macs,
+                "flops": None if macs is None else 2 * macs,
+                **{metric: result.value(metric) for metric in ("state_dict_bytes", "peak_activation_bytes")},
+                **{kind: result.value(f"layers.{kind}") for kind in ("conv", "conv_separable_once", "pool", "fc")},
+                "keras_total": result.value("parameters.keras_total"),
+            }
+        )
+        notes.append(_doubts(result))
+    columns = (
+        NETWORK,
+        INPUT,
+        Column("num_classes", "Classes"),
+        Column("parameters", "Parameters", units.grouped, better="lower"),
+        Column("keras_total", "Keras total", units.grouped, better="lower"),
+        Column("macs", "MACs", units.scaled, better="lower"),
+        Column("flops", "FLOPs", units.scaled, better="lower"),
+        Column("state_dict_bytes", "Size (MiB)", units.mebibytes, better="lower"),
+        Column("peak_activation_bytes", "Activations (MiB)", units.mebibytes, better="lower"),
+        Column("conv", "Conv"),
+        Column("conv_separable_once", "Conv, separable once"),
+        Column("pool", "Pool"),
+        Column("fc", "FC"),
+    )
+    caption = (
+        "Parameters: trainable. MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs. "
+        "Size: parameters and buffers. Activations: peak bytes beside the weights, in inference. Layers that run."
+    )
+    return make_table("Counts", columns, rows, caption, notes)
+
+
+def _once(results: Sequence[Result], metric: str) -> list[Result]:
+    """Give of each network, as built for an input and classes, the first result with a count: no plan changes it."""
     found: dict[tuple[Json, ...], Result] = {}
     for result in results:
         subject = result.subject
-        if modules(result):
+        measured = result.measurement(metric)
+        if measured is not None and measured.values:
             found.setdefault((subject.name, subject.input_shape, subject.num_classes, subject.settings), result)
     return list(found.values())
 
@@ -105,7 +145,7 @@ def beside(printed: PrintedTable, results: Sequence[Result]) -> Table:
 def _candidates(printed: PrintedTable, results: Sequence[Result]) -> list[tuple[Result, list[Row]]]:
     wanted = [_shape(printed.cells(row).get(_size_key(printed))) for row in printed.rows]
     found = []
-    for result in _once(results):
+    for result in _once(results, "module_macs"):
         rows = modules(result)
         pairs = match(wanted, [tuple(row["output_shape"] or ()) for row in rows])
         equal = sum(wanted[row] == tuple(rows[module]["output_shape"] or ()) for row, module in pairs.items())
