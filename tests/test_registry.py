@@ -166,7 +166,7 @@ def test_a_user_s_sheet_with_code_beside_it_builds_that_code(users_folder):
         ('[x]\ntitle = "x"\nnum_classes = 0\n', "num_classes is 0"),
         ("x = 1\n", "is no table"),
         (
-            '[x]\ntitle = "x"\npublished = [ { quantity = "epochs", printed = 5, unit = "", paper = "p", where = "w" } ]\n',
+            '[x]\ntitle = ""\npublished = [{ quantity = "epochs", printed = 5, unit = "", paper = "", where = "" }]\n',
             "printed is 5, expected text",
         ),
     ],
