@@ -46,7 +46,9 @@ def audit(
         list[str] | None,
         typer.Option(metavar="RUN|FILE", help="Recounts made before; what they lack is counted now. Repeat."),
     ] = None,
-    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the recounts here, for --records.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write what is counted now here, for --records.")
+    ] = None,
     wrong: Annotated[bool, typer.Option("--wrong", help="Show only what does not stand as printed.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write the tables here in every format, instead of printing.")
@@ -73,17 +75,17 @@ def audit(
     if table is None:
         if classes is not None or input_ is not None:
             raise FerBenchError("--classes and --input are of --table; a sheet says them for itself")
-        claims = _claims(paper or [], parse_list(models))
+        claims, chosen = _claims(paper or [], parse_list(models))
     else:
         if paper or models:
             raise FerBenchError("--table is audited as a whole: leave --paper and --models out")
-        claims = read_table(table, classes, parse_shape(input_))
+        claims = chosen = read_table(table, classes, parse_shape(input_))
     known = [result for source in records or [] for result in read_results(source)]
     evidence = gather(known)
     missing = [spec for spec in needed(claims) if find(spec, evidence) is None]
     evidence += gather(_recounted(missing, save, debug=debug))
     specs = {**registry.sheets(), **{claim.network: claim.spec for claim in claims if claim.spec is not None}}
-    verdicts = judge(claims, evidence, specs)
+    verdicts = [verdict for verdict in judge(claims, evidence, specs) if verdict.claim in chosen]
     shown = [verdict for verdict in verdicts if verdict.kind in WRONG] if wrong else verdicts
     full, short = drawn.verdicts(shown), {"audit_summary": drawn.summary(verdicts), **drawn.by_paper(shown)}
     if out is not None:  # all of it for programs, and what fits a page for readers
@@ -103,8 +105,8 @@ def audit(
         raise typer.Exit(FOUND_WRONG)
 
 
-def _claims(papers: Sequence[str], models: Sequence[str]) -> "list[Claim]":
-    """Choose the figures of the sheets, all or some."""
+def _claims(papers: Sequence[str], models: Sequence[str]) -> "tuple[list[Claim], list[Claim]]":
+    """Choose the figures of the sheets: all of the papers concerned, by which each is judged, and those asked for."""
     from fer_bench.audit import claims_of
 
     known = registry.papers()
@@ -114,14 +116,15 @@ def _claims(papers: Sequence[str], models: Sequence[str]) -> "list[Claim]":
         raise FerBenchError(f"--paper {', '.join(unknown)}: there are figures of {', '.join(sorted(printed))}")
     for name in models:
         registry.find(name)
-    claims = [
+    chosen = [
         claim
         for claim in claims
         if (not papers or claim.figure.paper in papers) and (not models or claim.network in models)
     ]
-    if not claims:
+    if not chosen:
         raise FerBenchError("no printed figure is left to audit: drop --paper or --models")
-    return claims
+    concerned = {claim.figure.paper for claim in chosen}
+    return [claim for claim in claims if claim.figure.paper in concerned], chosen
 
 
 def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) -> "list[Result]":

@@ -141,11 +141,12 @@ def test_a_published_table_of_known_networks_is_audited(folder, capsys, tmp_path
         (["--paper", "000", "--models", "rarn"], "no printed figure is left"),
         (["--sheets", "missing"], "there is no such folder"),
         (["--records", "missing.json"], "cannot read missing.json"),
-        (["--records", "rubbish.json"], "not a result of fer_bench"),
+        (["--records", "rubbish.json"], "rubbish.json: neither an export"),
         (["--table", "missing.csv"], "cannot read the table missing.csv"),
         (["--table", "theirs.csv", "--paper", "000"], "leave --paper and --models out"),
         (["--classes", "7"], "--classes and --input are of --table"),
         (["--table", "theirs.csv", "--input", "48x48"], "is not CxHxW"),
+        (["--table", "theirs.csv"], "of how many classes is resnet50"),
     ],
 )
 def test_a_mistake_gets_one_line(folder, capsys, tmp_path, arguments, message):

@@ -6,10 +6,10 @@ from fer_bench.audit.their_table import read_table
 from fer_bench.errors import FerBenchError
 
 
-def claims(tmp_path, text, **given):
+def claims(tmp_path, text, classes=7, **given):
     path = tmp_path / "theirs.csv"
     path.write_text(text, encoding="utf-8")
-    return read_table(path, **given)
+    return read_table(path, classes, **given)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,8 @@ def claims(tmp_path, text, **given):
         ("Latency (ms)", "latency", "ms"),
         ("Inference time [us]", "latency", "us"),
         ("Model size (MB)", "file_size", "MB"),
+        ("Size [MB]", "file_size", "MB"),
+        ("FLOPs (×10^9)", "flops", "B"),
     ],
 )
 def test_a_heading_says_what_is_below_it_and_in_which_unit(tmp_path, heading, quantity, unit):
@@ -37,7 +39,8 @@ def test_a_heading_says_what_is_below_it_and_in_which_unit(tmp_path, heading, qu
 
 
 @pytest.mark.parametrize(
-    ("cell", "printed", "unit"), [("5.48M", "5.48", "M"), ("5,483,032", "5,483,032", "M"), ("~ 4.1 G", "4.1", "G")]
+    ("cell", "printed", "unit"),
+    [("5.48M", "5.48", "M"), ("5,483,032", "5,483,032", "M"), ("~ 4.1 G", "4.1", "G"), ("5.48*", "5.48", "M")],
 )
 def test_a_unit_in_the_cell_goes_before_the_heading_s(tmp_path, cell, printed, unit):
     (found,) = claims(tmp_path, f'Model;Params (M)\nresnet50;"{cell}"\n')
@@ -54,7 +57,11 @@ def test_a_unit_in_the_cell_goes_before_the_heading_s(tmp_path, cell, printed, u
         ("EfficientNet-B0", "torchvision:efficientnet_b0"),
         ("timm:ghostnet_100", "timm:ghostnet_100"),
         ("mobilenetv3_small_100", "timm:mobilenetv3_small_100"),
+        ("ResNet-50 [12]", "resnet50"),
+        ("MobileNetV2 (ours)", "torchvision:mobilenet_v2"),
         ("OurNet", ""),
+        ("evil.py:network", ""),
+        ("os:system", ""),
     ],
 )
 def test_a_name_finds_the_network_that_it_means(tmp_path, name, network):
@@ -86,6 +93,8 @@ def test_what_the_user_says_goes_for_rows_that_say_nothing(tmp_path):
         ("a,b\nc,d\n", "names no column of networks"),
         ("Model,Accuracy\nresnet50,76.1\n", "names no column of networks"),
         ("Model,Params\nresnet50,many\n", "holds no figure"),
+        ("Model;Params (M)\nresnet50;25,56\n", "line 2.*a comma groups thousands; write decimals with a point"),
+        ("Model,Params\n\nresnet50,60.19.2\n", "line 3.*is not a number"),
         ("Model,Params (parsec)\nresnet50,3\n", "unknown unit 'parsec'"),
         ("Model,Params,Classes\nresnet50,3M,seven\n", "'seven' classes"),
         ("Model,Params,Input\nresnet50,3M,large\n", "is no size"),
@@ -103,3 +112,19 @@ def test_a_missing_file_and_one_of_bytes_are_told(tmp_path):
     (tmp_path / "bytes.csv").write_bytes(b"Model,Params\n\xff\xfe,3\n")
     with pytest.raises(FerBenchError, match="cannot read the table"):
         read_table(tmp_path / "bytes.csv")
+
+
+def test_a_count_needs_the_number_of_classes(tmp_path):
+    with pytest.raises(FerBenchError, match=r"of how many classes is resnet50.*--classes 1000 for ImageNet"):
+        claims(tmp_path, "Model,Params\nresnet50,25.56M\n", classes=None)
+    assert claims(tmp_path, "Model,Params\nOurNet,25.56M\n", classes=None)[0].spec is None
+
+
+def test_a_column_in_a_unit_of_something_else_is_left_alone(tmp_path):
+    found = claims(tmp_path, "Model,Params,Latency (fps),Size (px)\nresnet50,25.56M,120,224\n")
+    assert [claim.figure.quantity for claim in found] == ["parameters"]
+
+
+def test_a_cell_that_is_no_number_is_kept_as_words(tmp_path):
+    found = claims(tmp_path, "Model,Params,FLOPs\nresnet50,25.56M,<24\nresnet101,-3,NaN\nresnet152,-,n/a\n")
+    assert [claim.figure.printed for claim in found] == ["25.56", "<24", "-3", "NaN"]

@@ -13,7 +13,7 @@ from fer_bench import registry
 from fer_bench.audit import checks, derived, facts, hypotheses, recounted, timed
 from fer_bench.audit.evidence import Evidence, find
 from fer_bench.audit.hypotheses import Hypothesis
-from fer_bench.audit.printed import Printed, read
+from fer_bench.audit.printed import Printed, is_number, read
 from fer_bench.audit.verdicts import Claim, Kind, Verdict
 from fer_bench.errors import SheetError
 from fer_bench.registry import Figure, ModelSpec, Paper
@@ -97,7 +97,7 @@ class _Judge:
                     columns.setdefault(line, []).append(claim)
         self._columns = columns
         self._favoured: dict[tuple[str, ...], str] = {}
-        self._hypotheses: dict[tuple[str, str, tuple[str, ...], int], list[Hypothesis]] = {}
+        self._hypotheses: dict[tuple[object, ...], list[Hypothesis]] = {}
 
     def verdict(self, claim: Claim) -> Verdict:
         """Judge one claim, and say whose build it was judged by where that is uncertain."""
@@ -121,19 +121,25 @@ class _Judge:
         if not isinstance(figure.printed, str):
             return _statement(claim)
         if figure.arithmetic:
-            return derived.by_arithmetic(claim, read(figure.printed, ""), self._papers[figure.paper])
+            found = derived.by_arithmetic(claim, read(figure.printed, ""), self._papers[figure.paper])
+            return found.remarked(*(beside.line for beside in [self._machine(claim)] if beside is not None))
         if figure.quantity == "output_size":
             return checks.by_shape(claim, self._built(claim)) or self._not_judged(claim)
-        if figure.quantity == "environment" and figure.unit:
-            printed = read(figure.printed, figure.unit)
-            found = checks.by_card(claim, printed, self._environment(claim, "GPU")) if printed else None
-            return found or self._not_judged(claim)
+        if machine := self._machine(claim):
+            return machine
         if figure.quantity in _CONDITIONS:
             return self._not_judged(claim)
         printed = read(figure.printed, figure.unit)
         if printed is None:
             return _statement(claim)
         return self._number(claim, printed) or self._not_judged(claim)
+
+    def _machine(self, claim: Claim) -> Verdict | None:
+        """Hold a figure of the authors' machine against what is known of such a machine."""
+        if claim.figure.quantity != "environment" or not claim.figure.unit:
+            return None
+        printed = read(claim.figure.printed, claim.figure.unit)
+        return checks.by_card(claim, printed, self._environment(claim, "GPU")) if printed is not None else None
 
     def _number(self, claim: Claim, printed: Printed) -> Verdict | None:
         figure, evidence = claim.figure, self._of(claim.spec)
@@ -154,7 +160,9 @@ class _Judge:
         if figure.quantity == "validation_loss":
             row = self._rows.get((figure.paper, figure.where, figure.row), {})
             return checks.by_loss(claim, printed, row.get("accuracy"))
-        return checks.by_facts(claim)
+        if figure.quantity == "share" and figure.of:
+            return self._share(claim, printed)
+        return checks.by_facts(claim, printed)
 
     def _share(self, claim: Claim, printed: Printed) -> Verdict | None:
         figure = claim.figure
@@ -166,8 +174,8 @@ class _Judge:
         wholes: dict[str, int] = {}
         if figure.of:
             number = read(figure.of, "")
-            if number is None:
-                raise SheetError(f"of = {figure.of!r} is no number")
+            if number is None or number.value < 1:
+                raise SheetError(f"of = {figure.of!r} is no number of things from 1")
             wholes["what the paper says it is of"] = int(number.value)
         if figure.quantity == "accuracy":
             wholes |= self._test_sets(claim)
@@ -219,7 +227,8 @@ class _Judge:
 
     def _tried(self, claim: Claim, evidence: Evidence) -> list[Hypothesis]:
         batch = timed.stated_batch(claim)
-        key = (evidence.name, claim.figure.quantity, claim.figure.networks, batch)
+        own = evidence.own
+        key = (evidence.name, own.input_shape, own.num_classes, claim.figure.quantity, claim.figure.networks, batch)
         if key not in self._hypotheses:
             siblings = [*self._siblings(claim.spec), *self._named(claim)] if claim.spec is not None else []
             self._hypotheses[key] = hypotheses.of(claim.figure.quantity, evidence, siblings, batch)
@@ -261,8 +270,7 @@ class _Judge:
         """Say why nothing was computed."""
         figure = claim.figure
         if is_condition(claim):
-            number = read(figure.printed, "") if isinstance(figure.printed, str) else None
-            if number is None:
+            if not is_number(figure.printed):  # a version, a name, a list
                 return _statement(claim)
             return Verdict(claim, Kind.out_of_scope, "a condition or description that the authors chose, and no result")
         if claim.spec is not None and self._of(claim.spec) is None and figure.quantity in hypotheses.RECOUNTED:

@@ -13,29 +13,55 @@ from fer_bench.audit.verdicts import Claim, Kind, Verdict
 
 _BYTES_A_GB = 10**9
 _SMALL = 100  # things: a number below may count anything of a data set
+_NEAR_FACT = 2e-4  # relative: no part that authors choose is as near to a data set's own number
+_SPLITS = (10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 90)  # per cent, into which authors divide data
 
 
-def by_facts(claim: Claim) -> Verdict | None:
+def by_facts(claim: Claim, printed: Printed) -> Verdict | None:
     """Compare with what the data set's own publication says; None where it says nothing of the kind."""
-    found = facts.told(claim.figure)
-    about = facts.dataset(claim.figure.dataset)
-    if found is None or about is None:
+    known, about = facts.known(claim.figure), facts.dataset(claim.figure.dataset)
+    if not known or about is None:
         return None
-    name, number = found
-    if name:
-        return Verdict(claim, Kind.confirmed, f"{number:,} ({name})", f"{number:,}", about["source"])
-    known = about.get(
-        {"image_count": "images", "count": "counts", "share": "shares"}.get(claim.figure.quantity, ""), {}
-    )
-    listed = ", ".join(f"{value:,} {what}" for what, value in list(known.items())[:3]) or f"{number:,}"
-    whole = claim.figure.subject.strip() == claim.figure.dataset or claim.figure.quantity == "class_count"
-    printed = read(claim.figure.printed, "") if isinstance(claim.figure.printed, str) else None
-    if not whole and (printed is None or printed.value < _SMALL):
+    name, value, source = facts.named(claim.figure), int(printed.value), about["source"]
+    fact = known.get(name, 0) if name is not None else 0
+
+    def told(what: str) -> str:
+        return f"{known[what]:,}" + (f" ({what})" if what else "")
+
+    if name is not None and fact == value:
+        return Verdict(claim, Kind.confirmed, told(name), f"{fact:,}", source)
+    if name is not None and _slipped(value, int(fact)):
+        line = f"the data set has {told(name)}: {_slipped(value, int(fact))}"
+        return Verdict(claim, Kind.refuted, line, f"{fact:,}", source)
+    if name is not None and _is_fixed(name, claim):
+        return Verdict(claim, Kind.refuted, f"the data set has {told(name)}", f"{fact:,}", source)
+    if value < _SMALL:
         return None
-    if not whole:  # a part that the authors may have chosen themselves
-        line = f"none of the data set's own numbers ({listed}, ...); the authors' own part, perhaps"
-        return Verdict(claim, Kind.irreproducible, line, "", about["source"])
-    return Verdict(claim, Kind.refuted, f"the data set has {listed}", f"{number:,}", about["source"])
+    equal = [told(what) for what, number in known.items() if number == value]
+    if equal:
+        line = f"equals {' and '.join(equal)}, though the text does not say that it is that"
+        return Verdict(claim, Kind.possible, line, "", source)
+    shares = [
+        f"{share} % of {told(what)}"
+        for what, number in known.items()
+        for share in _SPLITS
+        if abs(value - number * share / 100) <= 1
+    ]
+    line = f"no number of the data set's own; the authors' part, perhaps: {' or '.join(shares) or 'of it'}"
+    return Verdict(claim, Kind.irreproducible, line, "", source)
+
+
+def _is_fixed(name: str, claim: Claim) -> bool:
+    """Tell whether a fact is no matter of how authors split the data: the whole, a class of it, what it consists of."""
+    return name.startswith("all") or claim.figure.quantity != "image_count"
+
+
+def _slipped(value: int, fact: int) -> str:
+    """Say by which slip one number became another; "" for none."""
+    if sorted(str(value)) == sorted(str(fact)):
+        return "the same digits in another order"
+    near = abs(value - fact) <= fact * _NEAR_FACT
+    return f"{abs(value - fact)} {'more' if value > fact else 'fewer'}" if near else ""
 
 
 def by_shape(claim: Claim, evidence: Sequence[Evidence]) -> Verdict | None:
@@ -58,7 +84,8 @@ def by_shape(claim: Claim, evidence: Sequence[Evidence]) -> Verdict | None:
             line = f"no stages of {own.name} have these widths or sides"
             return Verdict(claim, Kind.refuted, line, "", source).remarked(f"those of {', '.join(fits)} have")
         return Verdict(claim, Kind.refuted, f"no stages of {own.name} have these widths or sides", "", source)
-    if tuple(sizes) in shapes:
+    orders = (tuple(sizes), (sizes[-1], *sizes[:-1]))  # channels last, too
+    if any(order in shapes for order in orders):
         return Verdict(claim, Kind.confirmed, f"{own.name} gives maps of {text}", text, source)
     near = sorted(shape for shape in own.own.shapes if len(shape) == len(sizes) and shape[1:] == tuple(sizes[1:]))
     others = [other.name for other in evidence[1:] if tuple(sizes) in other.own.shapes]

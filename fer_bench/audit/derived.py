@@ -12,11 +12,12 @@ from fer_bench.audit.hypotheses import USUAL, Hypothesis
 from fer_bench.audit.printed import Printed, read
 from fer_bench.audit.recounted import fits
 from fer_bench.audit.verdicts import Claim, Kind, Verdict
+from fer_bench.errors import SheetError
 from fer_bench.units import significant
 
 _FEW = 1000  # images: every test set is larger, so that what any such set allows is no test
 _MOST_ENUMERATED = 200_000  # things that a share is of; more of them leave no printed share impossible
-_CELL = Decimal("0.005")  # half of the last digit of a cell with two decimals
+_SHARES_OFF = Decimal("0.2")  # by so much sums of shares may be off; counts add up to something else entirely
 
 
 def by_arithmetic(claim: Claim, printed: Printed | None, paper: Sequence[Claim]) -> Verdict:
@@ -46,8 +47,9 @@ def by_arithmetic(claim: Claim, printed: Printed | None, paper: Sequence[Claim])
         return verdict(Kind.statement)
     how = printed.match(value.exact)
     chance = covered(printed, [value.exact])
-    if how == "cut" and chance > ALPHA:
-        return verdict(Kind.undecidable, f"{written}, which could be cut to it", chance)
+    if how in ("cut", "rounded") and chance > ALPHA:  # what is equal needs no chance
+        line = f"{written}, {how}, but {chance:.0%} of random figures would fit as well"
+        return verdict(Kind.undecidable, line, chance)
     if how:
         return verdict(Kind.confirmed, written + {"exact": "", "rounded": ", rounded", "cut": ", cut"}[how], chance)
     low, high = printed.value - printed.step / 2, printed.value + printed.step
@@ -76,8 +78,8 @@ def by_pairs(claim: Claim, printed: Printed, paper: Sequence[Claim]) -> Verdict 
         first = found[0]
         line = f"{first.arithmetic} ({first.text}), but {first.chance:.0%} of random figures would fit some pair"
         return Verdict(claim, Kind.undecidable, line, "", "printed figures", first.chance, tuple(found))
-    line = f"no two printed figures give it, {len(hypotheses)} pairs tried"
-    return Verdict(claim, Kind.contradiction, line, "", "printed figures")
+    line = f"no two of the paper's printed figures give it, {len(hypotheses)} pairs tried; of what it is is not said"
+    return Verdict(claim, Kind.irreproducible, line, "", "printed figures")
 
 
 def _other_derivations(claim: Claim, printed: Printed, paper: Sequence[Claim]) -> list[str]:
@@ -135,7 +137,8 @@ def by_share(claim: Claim, printed: Printed, wholes: dict[str, int]) -> Verdict:
     k = int(printed.value * number / 100)
     line = f"no share of {number}: {k} / {number} = {_percent(k, number)} %, {k + 1} / {number} = "
     line += f"{_percent(k + 1, number)} %"
-    remarks = [f"a share of {', '.join(others)}"] if others else []
+    line += f"; but one of {' and '.join(others)}" if others else ""
+    remarks = []
     smallest = [n for n in range(2, min(number * 2, 200) + 1) if _share(printed, n)[0]][:4] if number < 200 else []
     if smallest:
         remarks.append(f"of up to {min(number * 2, 200)} things only a share of {', '.join(map(str, smallest))}")
@@ -181,51 +184,88 @@ def _percent(k: int, number: int) -> str:
 
 
 def by_matrix(claim: Claim, printed: Printed, matrix: Claim) -> Verdict | None:
-    """Work out an accuracy from the paper's own confusion matrix; None where the test set's classes are not known."""
+    """Work out an accuracy from the paper's own confusion matrix; None where that is none of shares of each row.
+
+    The accuracy is the diagonal weighted by the classes of the test set. Where these are known it is worked out, and
+    everywhere it lies between the least and the greatest entry of the diagonal.
+    """
     rows = _cells(matrix)
-    about = facts.dataset(matrix.figure.dataset)
-    if not rows or about is None:
+    if not rows or _scale(rows) is None:
         return None
-    diagonal = [row[place] for place, row in enumerate(rows)]
-    names = [name.lower() for name in matrix.figure.rows]
+    scale = _scale(rows) or Decimal(1)
+    diagonal = [100 * row[place] / scale for place, row in enumerate(rows)]
+    slack = 50 * _last_place(matrix) / scale
+    names = [facts.same(name) for name in matrix.figure.rows]
+    about = facts.dataset(matrix.figure.dataset) or {}
     values, parts = [], []
     for name, counts in about.get("test_classes", {}).items():
         if set(counts) == set(names):
             total = sum(counts.values())
-            values.append(100 * sum(counts[n] * d for n, d in zip(names, diagonal, strict=True)) / total)
+            values.append(sum((counts[n] * d for n, d in zip(names, diagonal, strict=True)), Decimal(0)) / total)
             parts.append(f"{values[-1]:.1f} % on the {name}")
-    values.append(100 * sum(diagonal) / len(diagonal))
-    parts.append(f"{values[-1]:.1f} % if all classes weigh alike")
-    slack = 100 * _CELL
     low, high = printed.value - printed.step / 2, printed.value + printed.step
-    fitting = any(value - slack < high and value + slack >= low for value in values)
-    line = f"the diagonal of {matrix.figure.where} gives {', '.join(parts)}, each to +-{slack} by rounding"
+    if values:
+        fitting = any(value - slack < high and value + slack >= low for value in values)
+    else:
+        fitting = min(diagonal) - slack < high and max(diagonal) + slack >= low
+        parts.append(f"between {min(diagonal):.1f} and {max(diagonal):.1f} %, whatever the classes weigh")
+    line = f"the diagonal of {matrix.figure.where} gives {', '.join(parts)}, each to +-{float(slack):g} by rounding"
     kind = Kind.possible if fitting else Kind.contradiction
-    return Verdict(claim, kind, line, f"{values[0]:.1f}", f"confusion matrix, {matrix.figure.where}")
+    ours = f"{values[0]:.1f}" if values else ""
+    return Verdict(claim, kind, line, ours, f"confusion matrix, {matrix.figure.where}")
 
 
 def matrix_rows(claim: Claim) -> Verdict:
-    """Ask whether the rows of a confusion matrix of shares add up to 1."""
-    rows = _cells(claim)
+    """Ask whether the rows of a confusion matrix of shares add up to 1, or to 100 %.
+
+    Raises:
+        SheetError: a cell is no number.
+    """
+    rows, evidence = _cells(claim), "sums of its rows"
     if not rows:
-        return Verdict(claim, Kind.out_of_scope, "not a square of shares")
-    slack = _CELL * len(rows)
+        return Verdict(claim, Kind.out_of_scope, "not a square of numbers with a name for each row")
+    scale, slack = _scale(rows), _last_place(claim) / 2 * len(rows)
+    if scale is None:
+        return Verdict(claim, Kind.out_of_scope, "counts, not shares of each row: they add up to anything")
+    columns = [sum(column, Decimal(0)) for column in zip(*rows, strict=True)]
+    if all(abs(total - scale) <= slack for total in columns):
+        return Verdict(
+            claim, Kind.possible, f"every column adds up to {scale} within {slack} of rounding", "", evidence
+        )
     sums = {name: sum(row, Decimal(0)) for name, row in zip(claim.figure.rows, rows, strict=True)}
-    wrong = [f"{name} {total}" for name, total in sums.items() if abs(total - 1) > slack]
-    evidence = "sums of its rows"
+    wrong = [f"{name} {total}" for name, total in sums.items() if abs(total - scale) > slack]
     if wrong:
-        line = f"rows that do not add up to 1 within {slack} of rounding: {', '.join(wrong)}"
+        line = f"rows that do not add up to {scale} within {slack} of rounding: {', '.join(wrong)}"
         return Verdict(claim, Kind.contradiction, line, "", evidence)
-    return Verdict(claim, Kind.possible, f"every row adds up to 1 within {slack} of rounding", "", evidence)
+    return Verdict(claim, Kind.possible, f"every row adds up to {scale} within {slack} of rounding", "", evidence)
+
+
+def _scale(rows: Sequence[Sequence[Decimal]]) -> Decimal | None:
+    """Tell what rows of shares add up to, by the median of their sums: 1, or 100; None for counts."""
+    middle = sorted(sum(row, Decimal(0)) for row in rows)[len(rows) // 2]
+    for scale in (Decimal(1), Decimal(100)):
+        if abs(middle / scale - 1) < _SHARES_OFF:
+            return scale
+    return None
+
+
+def _last_place(claim: Claim) -> Decimal:
+    """Give what the last printed digit of a confusion matrix counts."""
+    exponents = [cell.as_tuple().exponent for row in _cells(claim) for cell in row]
+    return Decimal(10) ** min(exponent for exponent in exponents if isinstance(exponent, int))
 
 
 def _cells(claim: Claim) -> list[list[Decimal]]:
-    """Read a confusion matrix: a square of shares, or nothing."""
+    """Read a confusion matrix: a square of numbers, or nothing."""
     printed: Any = claim.figure.printed  # a list of rows in a sheet, unlike every other figure's
-    if isinstance(printed, str):
+    if isinstance(printed, str) or not printed:
         return []
-    rows: list[list[Decimal]] = [[Decimal(cell) for cell in row] for row in printed]
-    return rows if all(len(row) == len(rows) == len(claim.figure.rows) for row in rows) else []
+    try:
+        rows = [[Decimal(cell.rstrip("% ")) for cell in row] for row in printed]
+    except (ArithmeticError, AttributeError) as error:
+        raise SheetError("a cell of the confusion matrix is no number in quotes") from error
+    square = all(len(row) == len(rows) == len(claim.figure.rows) for row in rows)
+    return rows if square and all(cell.is_finite() for row in rows for cell in row) else []
 
 
 def _number(value: Decimal) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from fer_bench import units
+from fer_bench.errors import StoreError
 from fer_bench.records import Json, Result
 from fer_bench.registry import ModelSpec
 
@@ -44,14 +45,22 @@ class Recount:
 
     @classmethod
     def of(cls, macs: float, details: Mapping[str, Json]) -> Self:
-        return cls(
-            **{
-                **details,
-                "macs": int(macs),
-                "input_shape": tuple(details["input_shape"]),
-                "shapes": tuple(map(tuple, details.get("shapes", ()))),
-            }
-        )
+        """Read what ``profilers.recount`` measured.
+
+        Raises:
+            StoreError: it is none, or of another version.
+        """
+        try:
+            return cls(
+                **{
+                    **details,
+                    "macs": int(macs),
+                    "input_shape": tuple(details["input_shape"]),
+                    "shapes": tuple(map(tuple, details.get("shapes", ()))),
+                }
+            )
+        except (TypeError, KeyError, ValueError) as error:
+            raise StoreError("a recount is damaged, or of another fer_bench: count anew, without --records") from error
 
     @property
     def told(self) -> str:

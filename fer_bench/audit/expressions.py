@@ -35,7 +35,7 @@ def evaluate(text: str) -> Value:
     Raises:
         SheetError: it is something else, or divides by zero.
     """
-    return _walk(_parse(text), text)
+    return _worked_out(_parse(text), text)
 
 
 def holds(text: str) -> bool | None:
@@ -47,7 +47,7 @@ def holds(text: str) -> bool | None:
     tree = _parse(text)
     if not isinstance(tree, ast.Compare):
         return None
-    values = [_walk(part, text) for part in (tree.left, *tree.comparators)]
+    values = [_worked_out(part, text) for part in (tree.left, *tree.comparators)]
     answers = []
     for step, left, right in zip(tree.ops, values, values[1:], strict=False):
         if isinstance(step, ast.LtE | ast.Lt):
@@ -66,6 +66,13 @@ def _parse(text: str) -> ast.expr:
         return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError) as error:
         raise SheetError(f"{text[:60]!r} is no arithmetic: numbers, + - * /, brackets, <= and >=") from error
+
+
+def _worked_out(node: ast.expr, text: str) -> Value:
+    try:
+        return _walk(node, text)
+    except (ArithmeticError, RecursionError) as error:  # Decimal's own: numbers out of every range, hexadecimal ones
+        raise SheetError(f"{text[:60]!r} cannot be worked out") from error
 
 
 def _walk(node: ast.expr, text: str) -> Value:

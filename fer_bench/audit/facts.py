@@ -1,6 +1,7 @@
 """Facts that others published: data sets and graphics cards, from ``facts.toml``."""
 
 import functools
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,27 +72,61 @@ def images(name: str) -> int | None:
     return number
 
 
-def told(figure: Figure) -> tuple[str, float] | None:
-    """Say which fact of its data set a figure agrees with, and its number; None if the data set is not known.
-
-    The name is "" where the figure agrees with none; the number is then that of the whole.
-    """
-    from fer_bench.audit.printed import read
-
-    about, printed = dataset(figure.dataset), read(figure.printed, "") if isinstance(figure.printed, str) else None
-    if about is None or printed is None:
-        return None
-    numbers: dict[str, float] = {
+def known(figure: Figure) -> Mapping[str, float]:
+    """Give the facts of a figure's data set of the kind that it is, by what they are of."""
+    about = dataset(figure.dataset)
+    if about is None:
+        return {}
+    kinds: Mapping[str, Mapping[str, float]] = {
         "image_count": about.get("images", {}),
         "count": about.get("counts", {}),
         "share": about.get("shares", {}),
-        "class_count": {"classes": about["classes"]},
-    }.get(figure.quantity, {})
-    if not numbers:
-        return None
-    fitting = [name for name, number in numbers.items() if number == printed.value]
-    if not fitting:
-        return "", next(iter(numbers.values()))
-    words = f"{figure.subject} {figure.row} {figure.stage}".lower()
-    name = max(fitting, key=lambda one: sum(word in words for word in one.replace(",", "").split()))
-    return name, numbers[name]
+        "class_count": {"": about["classes"]},
+    }
+    return kinds.get(figure.quantity, {})
+
+
+# Words of one meaning, the facts' own first.
+_SAME = (
+    ("angry", "anger"),
+    ("disgust", "disgusted"),
+    ("fear", "fearful", "scared", "afraid"),
+    ("happy", "happiness", "happily"),
+    ("sad", "sadness"),
+    ("surprise", "surprised"),
+    ("neutral", "normal"),
+    ("women", "females", "female"),
+    ("men", "males", "male"),
+    ("persons", "person", "individuals", "individual", "people", "subjects"),
+    ("angles", "viewing"),
+    ("training", "train"),
+    ("test", "testing"),
+)
+_WORD: Mapping[str, str] = {word: group[0] for group in _SAME for word in group}
+# Words that say nothing about which part of a data set is meant.
+_EMPTY = frozenset("all a an of the in class classes image images data dataset set s and".split())
+
+
+def same(word: str) -> str:
+    """Give the word that stands for all of its meaning, in lower case."""
+    return _WORD.get(word.lower(), word.lower())
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(same(word) for word in re.findall(r"[a-z]+", text.lower())) - _EMPTY
+
+
+def named(figure: Figure) -> str | None:
+    """Say which of the known facts a figure is about, by its words; None where they name none, or something else too.
+
+    "FER2013 class", row "anger", stage "training" is "training, angry"; "FER2013" alone is "all".
+    """
+    if figure.quantity == "class_count":
+        return ""
+    words = _words(f"{figure.subject} {figure.row} {figure.stage}") - _words(figure.dataset)
+    other = {"validation": "test", "test": "validation"}  # what is tested on is called either
+    for wanted in (words, frozenset(other.get(word, word) for word in words)):
+        for name in known(figure):
+            if _words(name) == wanted:
+                return name
+    return None

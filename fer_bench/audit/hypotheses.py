@@ -131,6 +131,7 @@ def _parameters(evidence: Evidence, siblings: Iterable[Evidence]) -> Iterator[Hy
             f"{trainable:,} + {added:,}",
         )
     yield from _slips(trainable, "the parameters")
+    yield _count("millions, the unit left out", trainable / Decimal(10**6), UNUSUAL, Kind.unit, f"{trainable:,} / 10^6")
     yield _count("bytes, four a parameter", 4 * trainable, FURTHER, Kind.unit, f"4 x {trainable:,}")
 
 
@@ -176,6 +177,10 @@ def _operations(
     if batch > 1:
         yield _count(f"MACs of a batch of {batch}", batch * macs, FAR, convention, f"{batch} x {macs:,}")
         yield _count(f"FLOPs of a batch of {batch}", 2 * batch * macs, FAR, convention, f"2 x {batch} x {macs:,}")
+    for text, value in (("MACs", macs), ("FLOPs", 2 * macs)):
+        for prefix, size in (("millions", 10**6), ("billions", 10**9)):
+            how = f"{value:,} / {size:,}"
+            yield _count(f"{text} in {prefix}, the unit left out", value / Decimal(size), UNUSUAL, Kind.unit, how)
     yield from _slips(macs, "the MACs")  # twice them are the FLOPs, a hypothesis above, which goes first
 
 

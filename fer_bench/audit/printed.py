@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 
 from fer_bench import units
 from fer_bench.errors import SheetError
@@ -11,8 +11,8 @@ _WORDS = {
     word: number
     for number, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
 }
-# Words around a number that make it no number to be held to, but a statement.
-_COARSE_ZEROS = 3  # of a whole number: so many at its end may have been rounded to
+_LONGEST = 40  # characters: no paper prints more digits
+_COARSE_ZEROS = 3  # of a whole number without a unit: so many at its end may have been rounded to; with a unit, one
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,13 @@ class Printed:
         value: in base units.
         step: what the last printed digit counts, in base units.
         whole: it was printed without a unit or decimals: a count of things, exact.
+        zeros: at the end of its digits, where there are no decimals.
     """
 
     value: Decimal
     step: Decimal
     whole: bool = False
+    zeros: int = 0
 
     @property
     def digits(self) -> int:
@@ -36,12 +38,10 @@ class Printed:
 
     @property
     def coarse(self) -> "Printed | None":
-        """Read the zeros at the end of a whole number as rounded: 25500000 with three digits. None without such."""
-        digits = str(abs(int(self.value)))
-        zeros = len(digits) - len(digits.rstrip("0"))
-        if not self.whole or zeros < _COARSE_ZEROS or not self.value:
+        """Read zeros at the end as rounded: 25500000 with three digits, "4090 M" too. None without such zeros."""
+        if self.zeros < (_COARSE_ZEROS if self.whole else 1) or not self.value:
             return None
-        return Printed(self.value, Decimal(10) ** zeros)
+        return Printed(self.value, self.step * Decimal(10) ** self.zeros)
 
     def match(self, number: Decimal) -> str:
         """Tell how a number would have been printed so: "exact", "rounded", "cut"; "" if not at all."""
@@ -52,29 +52,49 @@ class Printed:
         return "cut" if 0 <= number - self.value < self.step else ""
 
     def span(self, number: Decimal) -> tuple[Decimal, Decimal]:
-        """Give the values that, printed with this step, would match a number: those between the two."""
-        if self.whole and number == number.to_integral_value():
-            return number - self.step / 2, number + self.step / 2
-        return number - self.step, number + self.step / 2
+        """Give which values would be printed, with this step, as something that matches a number.
+
+        It matches what it is cut and what it is rounded to, and each of the two is printed for all that rounds to it.
+        """
+        steps = number / self.step
+        cut = steps.to_integral_value(rounding=ROUND_FLOOR)
+        rounded = steps.to_integral_value(rounding=ROUND_HALF_UP)
+        return (cut - Decimal("0.5")) * self.step, (rounded + Decimal("0.5")) * self.step
 
 
 def read(printed: str, unit: str) -> Printed | None:
     """Read a printed figure; None where it is words, a list or a range.
 
     Raises:
-        SheetError: the unit is unknown.
+        SheetError: the unit is unknown, or the digits look like a number and are none.
     """
     text = printed.strip()
+    if len(text) > _LONGEST:
+        return None
     if text.lower() in _WORDS:
         text = str(_WORDS[text.lower()])
     text = re.sub(r"^(\d+)(st|nd|rd|th)$", r"\1", text)
     try:
         value = units.printed_value(text, "")
     except SheetError:
+        if re.fullmatch(r"[\d.,]*\d[\d.,]*", text):
+            raise
+        return None
+    if not value.is_finite() or value < 0:
         return None
     factor = units.printed_value("1", unit)
     mantissa = re.match(r"-?[\d,]*\.?(\d*)", text)
     decimals = len(mantissa.group(1)) if mantissa else 0
     power = re.search(r"10\^(\d+)$", text)
     step = factor * Decimal(10) ** (-decimals + (int(power.group(1)) if power else 0))
-    return Printed(value * factor, step, whole=not decimals and factor == 1 and power is None)
+    digits = re.sub(r"\D", "", mantissa.group(0)) if mantissa and not decimals else ""
+    zeros = len(digits) - len(digits.rstrip("0")) if value else 0
+    return Printed(value * factor, step, not decimals and factor == 1 and power is None, zeros)
+
+
+def is_number(printed: object) -> bool:
+    """Tell whether a printed figure reads as a number, its unit aside."""
+    try:
+        return isinstance(printed, str) and read(printed, "") is not None
+    except SheetError:
+        return False

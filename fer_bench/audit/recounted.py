@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 from fer_bench.audit.chance import ALPHA, covered
 from fer_bench.audit.evidence import Evidence
-from fer_bench.audit.hypotheses import STATED, Hypothesis
+from fer_bench.audit.hypotheses import UNUSUAL, Hypothesis
 from fer_bench.audit.printed import Printed
 from fer_bench.audit.verdicts import Claim, Fit, Kind, Verdict
 from fer_bench.units import grouped
@@ -22,10 +23,13 @@ def fits(printed: Printed, hypotheses: Sequence[Hypothesis]) -> list[Fit]:
     for hypothesis in hypotheses:
         how = printed.match(hypothesis.value)
         if how:
-            tried = [one.value for one in hypotheses if one.tier <= hypothesis.tier]
-            chance = covered(printed, tried)
-            found.append(Fit(hypothesis.text, hypothesis.arithmetic, how, chance, hypothesis.kind))
+            chance = covered(printed, _up_to(hypotheses, hypothesis.tier))
+            found.append(Fit(hypothesis.text, hypothesis.arithmetic, how, chance, hypothesis.kind, hypothesis.tier))
     return found
+
+
+def _up_to(hypotheses: Iterable[Hypothesis], tier: int) -> list[Decimal]:
+    return [one.value for one in hypotheses if one.tier <= tier]
 
 
 def judge(
@@ -44,35 +48,54 @@ def judge(
         hypotheses: what the figure may be, simplest first.
         favoured: the convention that the other figures of its column follow, "" for none known.
     """
-    found = fits(printed, hypotheses)
-    if not found and printed.coarse is not None:
-        coarse = printed.coarse
-        found, printed = fits(coarse, hypotheses), coarse if fits(coarse, hypotheses) else printed
-    by_column = fits(printed, [one for one in hypotheses if one.convention == favoured]) if favoured else []
     stated = hypotheses[0]
-    ours = grouped(int(stated.value))
-    source = f"recount of {evidence.name} ({evidence.own.told}; {stated.text})"
+    readings = [reading for reading in (printed, printed.coarse) if reading is not None]
+    found = sorted((fit for reading in readings for fit in fits(reading, hypotheses)), key=lambda fit: fit.tier)
+    found = list({fit.text: fit for fit in reversed(found)}.values())[::-1]
+    by_column, accepted = _accepted(readings, found, hypotheses, favoured)
 
     def verdict(kind: Kind, line: str, chance: float | None) -> Verdict:
-        return Verdict(claim, kind, line, ours, source, chance, tuple(found[:_MOST_FITS]), _more(found))
+        source = f"recount of {evidence.name} ({evidence.own.told}; {stated.text})"
+        kept, left = tuple(found[:_MOST_FITS]), len(found) - _MOST_FITS
+        more = (f"{left} further hypotheses fit too",) if left > 0 else ()
+        return Verdict(claim, kind, line, grouped(int(stated.value)), source, chance, kept, more)
 
-    accepted = _accepted(printed, found, stated)
-    if accepted is None and by_column and by_column[0].chance <= ALPHA:
-        best = by_column[0]
-        line = f"{_said(best)}; the column's other figures follow the same convention"
-        return verdict(best.kind, line, best.chance)
     if accepted is not None:
-        return verdict(accepted.kind, _said(accepted), accepted.chance)
+        beside = "; the column's other figures follow the same convention" if by_column else ""
+        return verdict(accepted.kind, _said(accepted) + beside, accepted.chance)
     if found:
-        first = found[0]
-        line = f"{_said(first)}, but {first.chance:.0%} of random figures would fit as well"
-        return verdict(Kind.undecidable, line, first.chance)
+        line = f"{_said(found[0])}, but {found[0].chance:.0%} of random figures would fit as well"
+        return verdict(Kind.undecidable, line, found[0].chance)
     if claim.figure.quantity == "file_size":
         return verdict(*_file(printed, hypotheses), None)
     certain = claim.spec is not None and claim.spec.status in _CERTAIN
-    line = f"{stated.arithmetic} ({stated.text})"
-    near = _nearest(printed, hypotheses)
-    return verdict(Kind.refuted if certain else Kind.irreproducible, "; ".join(filter(None, (line, near))), None)
+    line = "; ".join(filter(None, (f"{stated.arithmetic} ({stated.text})", _nearest(printed, hypotheses))))
+    return verdict(Kind.refuted if certain else Kind.irreproducible, line, None)
+
+
+def _accepted(
+    readings: Sequence[Printed], found: Sequence[Fit], hypotheses: Sequence[Hypothesis], favoured: str
+) -> tuple[bool, Fit | None]:
+    """Choose the simplest fit that chance does not explain, and say whether it is so by its column alone.
+
+    The convention of the column is tried first, and what of ``ALPHA`` it takes is not there for the others: together
+    they explain no more random figures. What equals a whole number that is the stated count needs no chance.
+    """
+    stated = hypotheses[0]
+    for fit in found:
+        if fit.text == stated.text and fit.how == "exact" and readings[0].whole:
+            return False, fit
+    left, chosen = ALPHA, None
+    if favoured:
+        mine = [one for one in hypotheses if one.convention == favoured and one.tier <= UNUSUAL]
+        for reading in readings:
+            spent = [covered(reading, _up_to(mine, one.tier)) for one in mine]
+            left = min(left, ALPHA - max((chance for chance in spent if chance <= ALPHA), default=0.0))
+            chosen = chosen or next((fit for fit in fits(reading, mine) if fit.chance <= ALPHA), None)
+    alone = next((fit for fit in found if fit.chance <= left), None)
+    if alone is not None and (chosen is None or alone.tier <= chosen.tier):
+        return False, alone
+    return chosen is not None, chosen
 
 
 def _file(printed: Printed, hypotheses: Sequence[Hypothesis]) -> tuple[Kind, str]:
@@ -83,26 +106,14 @@ def _file(printed: Printed, hypotheses: Sequence[Hypothesis]) -> tuple[Kind, str
         return Kind.refuted, f"less than {contents[0].text}: {contents[0].arithmetic} bytes"
     most = inside[-1]
     more = float(printed.value / most.value - 1)
-    line = f"{more:.0%} more than {most.text}, {most.arithmetic} bytes; what the container adds is not printed"
+    share = f"{more:.0%}" if more >= 0.01 else f"{more:.1%}"
+    line = f"{share} more than {most.text}, {most.arithmetic} bytes; what the container adds is not printed"
     return Kind.irreproducible, line
-
-
-def _accepted(printed: Printed, found: Iterable[Fit], stated: Hypothesis) -> Fit | None:
-    """Choose the simplest fit that chance does not explain; a whole number that is the stated count needs no chance."""
-    for fit in found:
-        if fit.chance <= ALPHA or (printed.whole and stated.tier == STATED and fit.text == stated.text):
-            return fit
-    return None
 
 
 def _said(fit: Fit) -> str:
     how = {"exact": "", "rounded": ", rounded", "cut": ", cut"}[fit.how]
     return f"{fit.text}: {fit.arithmetic}{how}"
-
-
-def _more(found: Sequence[Fit]) -> tuple[str, ...]:
-    left = len(found) - _MOST_FITS
-    return (f"{left} further hypotheses fit too",) if left > 0 else ()
 
 
 def _nearest(printed: Printed, hypotheses: Sequence[Hypothesis]) -> str:
@@ -121,8 +132,9 @@ def column_convention(judged: Sequence[tuple[Printed, Sequence[Hypothesis]]]) ->
     At least three figures and half of the column must fit it, and that must be a hundred times less likely than
     ``ALPHA`` for random figures, all conventions tried.
     """
-    names = dict.fromkeys(one.convention for _, hypotheses in judged for one in hypotheses if one.convention)
-    best, best_chance = "", 1.0
+    tiers = {one.convention: one.tier for _, hypotheses in judged for one in reversed(hypotheses) if one.convention}
+    names = sorted(tiers, key=lambda name: tiers[name])
+    best, most = "", 0
     for name in names:
         hits, chance = 0, 1.0
         for printed, hypotheses in judged:
@@ -131,6 +143,7 @@ def column_convention(judged: Sequence[tuple[Printed, Sequence[Hypothesis]]]) ->
                 hits += 1
                 chance *= min(1.0, covered(printed, [one.value for one in mine]))
         combinations = math.comb(len(judged), hits) * len(names)
-        if hits >= max(3, (len(judged) + 1) // 2) and chance * combinations < min(best_chance, ALPHA / 100):
-            best, best_chance = name, chance * combinations
+        enough = hits >= max(3, (len(judged) + 1) // 2) and chance * combinations < ALPHA / 100
+        if enough and hits > most:  # of as many hits the simplest, which comes first
+            best, most = name, hits
     return best

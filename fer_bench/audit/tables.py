@@ -14,7 +14,8 @@ from fer_bench.tables import as_printed
 
 _SAID = (
     "Verdicts are computed from the printed digits; notes that say so are the sheet's author's. By chance: the share "
-    "of random figures of the same size and digits that this explanation or a simpler one would have fitted."
+    "of random figures with as many digits, within a factor of two or of the root of ten up and down, that this "
+    "explanation or a simpler one would have fitted."
 )
 
 
@@ -126,10 +127,13 @@ def _is_condition(verdict: Verdict) -> bool:
 
 def _coverage(found: Sequence[Verdict]) -> str:
     results, computed, conditions = coverage(found)
+    undecided = sum(verdict.kind is Kind.undecidable for verdict in found)
+    possible = sum(verdict.kind is Kind.possible for verdict in found)
     words = sum(verdict.kind is Kind.statement for verdict in found)
     share = f" ({100 * computed / results:.0f} %)" if results else ""
     return (
-        f"{results} printed numbers are results; {computed}{share} of them have a computed verdict. Beside them stand "
+        f"{results} printed numbers are results; {computed}{share} of them have a computed verdict, if only that the "
+        f"digits decide nothing ({undecided}) or that no check speaks against them ({possible}). Beside them stand "
         f"{conditions} numbers that are conditions which the authors chose, and {words} statements in words."
     )
 

@@ -3,43 +3,55 @@
 import csv
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fer_bench import registry, units
+from fer_bench import registry
+from fer_bench.audit.printed import is_number, read
 from fer_bench.audit.verdicts import Claim
-from fer_bench.errors import FerBenchError, SheetError, UnknownModelError
+from fer_bench.errors import FerBenchError, SheetError
 from fer_bench.registry import Figure, ModelSpec
 
 # Headings, in lower case without anything but letters, and the quantity below them; the first that fits.
 _HEADINGS = (
-    ("network", re.compile(r"(model|network|name|method|architecture|backbone)s?")),
-    ("input", re.compile(r"(input|inputsize|size|resolution|imagesize|image)")),
+    ("network", re.compile(r"(model|network|method|architecture|backbone)s?(name)?s?|names?")),
+    ("input", re.compile(r"(input|image)(size|res|resolution|shape)?|resolution|res")),
     ("classes", re.compile(r"(num)?class(es)?|numclasses")),
     ("batch", re.compile(r"batch(size)?")),
     ("device", re.compile(r"(device|gpu|hardware|card)")),
     ("parameters", re.compile(r"(of)?(params?|parms?|parameters?)(count|number)?")),
     ("macs", re.compile(r"(g|m)?(macs?|madds?|multadds?|multiplyadds?|muladds?)")),
     ("flops", re.compile(r"(g|m)?flops?")),
-    ("file_size", re.compile(r"(filesize|modelsize|weights|checkpoint|sizeondisk)")),
-    ("latency", re.compile(r"(latency|time|inferencetime|runtime|speed)")),
-    ("accuracy", re.compile(r"(acc|accuracy|top)")),
+    ("file_size", re.compile(r"(file|model|disk)?size|weights|checkpoint|sizeondisk")),
+    ("latency", re.compile(r"(latency|time|inferencetime|runtime)")),
+    ("accuracy", re.compile(r"(test)?(acc|accuracy)|top(acc|accuracy)?")),
 )
-_CELL = re.compile(r"\s*~?\s*([\d.,]+(?:\s*×\s*10\^\d+)?)\s*([a-zA-Zµ%]*)\s*")
+# A number, a unit perhaps, and marks that lead to a footnote.
+_CELL = re.compile(r"~?\s*(\d[\d.,]*(?: × 10\^\d+)?)\s*([a-zA-Zµ%]*)\s*[*†‡§]*")
+_BESIDE_NAME = re.compile(r"\s*(\[[\d, -]*\]|\((ours|proposed)\)|[*†‡§]+)\s*$", re.IGNORECASE)  # citations and marks
 _SUFFIXES = {"k": "K", "m": "M", "g": "G", "b": "B", "mb": "MB", "kb": "KB", "gb": "GB", "gflops": "G", "mflops": "M"}
-_SUFFIXES |= {"gmacs": "G", "mmacs": "M", "million": "million"}
+_SUFFIXES |= {"gmacs": "G", "mmacs": "M", "million": "million", "10^9": "B", "1e9": "B", "10^6": "M", "1e6": "M"}
+_SAY = '--classes 1000 for ImageNet, --classes 7 for FER2013, or a column "Classes"'
+# Units that a column of a quantity can have; with another it is something else.
+_UNITS = {
+    "latency": ("ns", "us", "µs", "ms", "s", "min"),
+    "file_size": ("KB", "MB", "GB"),
+}
+_BLANK = ("", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "n/a", "N/A")
 _MOST_BYTES = 10**7  # of a table that someone typed
 
 
 def read_table(path: Path, classes: int | None = None, shape: tuple[int, int, int] | None = None) -> list[Claim]:
     """Read a table.
 
+    Cells are data: a name is looked up among the networks of the sheets, torchvision's and timm's, no more.
+
     Args:
         path: a CSV file whose heading names the network (model, name, method), and parameters, FLOPs or MACs, each
             with its unit in the heading, "Params (M)", or in the cells, "5.48M". Columns for input, classes, batch,
             device, latency, file size and accuracy are read too; others are left alone.
-        classes: of every network without a cell for it; None takes the network's sheet.
-        shape: (C, H, W), likewise.
+        classes: of every network without a cell for it.
+        shape: (C, H, W) of every network without a cell for it; None takes the network's own.
 
     Raises:
         FerBenchError: the file cannot be read, or has no such columns, or nothing in it is a figure.
@@ -56,9 +68,14 @@ def read_table(path: Path, classes: int | None = None, shape: tuple[int, int, in
     for number, row in enumerate(rows[1:], start=2):
         cells = dict(zip(quantities, (cell.strip() for cell in row), strict=False))
         if cells.get("network"):
-            spec = _built(_network(cells["network"]), cells, classes, shape, f"{path.name}, line {number}")
-            claims += list(_figures(path.stem, headings, row, cells, spec, number))
-    if not claims:
+            place = f"{path.name}, line {number}"
+            spec = _network(_BESIDE_NAME.sub("", cells["network"]))
+            if spec is not None and classes is None and not cells.get("classes"):
+                raise FerBenchError(
+                    f"{place}: of how many classes is {cells['network']}? A count depends on it: {_SAY}"
+                )
+            claims += list(_figures(path.stem, headings, row, cells, _built(spec, cells, classes, shape, place), place))
+    if not any(is_number(claim.figure.printed) for claim in claims):
         raise FerBenchError(f"{path} holds no figure: cells are numbers, such as 5.48, 5.48M or 5,483,032")
     return claims
 
@@ -71,10 +88,19 @@ def _rows(path: Path) -> list[list[str]]:
         if path.stat().st_size > _MOST_BYTES:
             raise FerBenchError(f"{path} has {path.stat().st_size:,} bytes: that is no published table")
         frame = pandas.read_csv(
-            path, sep=None, engine="python", header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig"
+            path,
+            sep=None,
+            engine="python",
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
         )
     except OSError as error:
         raise FerBenchError(f"cannot read the table {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FerBenchError(f"cannot read the table {path}: it is not UTF-8; save it as CSV UTF-8") from error
     except (ValueError, csv.Error, pandas.errors.ParserError) as error:
         raise FerBenchError(f"cannot read the table {path} as CSV: {' '.join(str(error).split())}") from error
     if len(frame) < 2:
@@ -90,33 +116,37 @@ class _Heading:
 
     @classmethod
     def of(cls, text: str) -> "_Heading":
-        words, _, bracket = text.partition("(")
-        unit = bracket.rstrip(") ").strip()
-        if "[" in words:
-            words, _, unit = words.partition("[")
-            unit = unit.rstrip("] ").strip()
+        words, *brackets = re.split(r"[(\[]", text, maxsplit=1)
+        unit = brackets[0].strip("]) ").lower().removeprefix("×").removeprefix("x") if brackets else ""
         plain = re.sub(r"[^a-z]", "", words.lower())
         found = next((name for name, pattern in _HEADINGS if pattern.fullmatch(plain)), "")
-        if found in ("macs", "flops") and not unit and plain[:1] in ("g", "m") and plain not in ("macs", "madds"):
-            unit = plain[0].upper() if plain.lstrip("gm") != plain else ""
-        return cls(text.strip(), found, _SUFFIXES.get(unit.lower(), unit))
+        if found in ("macs", "flops") and not unit and re.match(r"[gm](mac|madd|mult|mul|flop)", plain):
+            unit = plain[0]
+        unit = _SUFFIXES.get(unit, unit)
+        if unit and unit not in _UNITS.get(found, (unit,)):
+            found = ""
+        return cls(text.strip(), found, unit)
 
 
 def _figures(
     paper: str,
     headings: Sequence[_Heading],
     row: Sequence[str],
-    cells: dict[str, str],
+    cells: Mapping[str, str],
     spec: ModelSpec | None,
-    line: int,
+    place: str,
 ) -> Iterable[Claim]:
-    for heading, cell in zip(headings, row, strict=False):
-        found = _CELL.fullmatch(cell)
-        if heading.quantity in ("", "network", "input", "classes", "batch", "device") or found is None:
+    """Give what the cells of a row print; one that is no number is kept as words, so that nothing is lost unseen."""
+    batch = [f"batch {cells['batch']}"] if re.fullmatch(r"[1-9]\d*", cells.get("batch", "")) else []
+    convention = ", ".join([*batch, *filter(None, [cells.get("device")])])
+    for heading, cell in zip(headings, map(str.strip, row), strict=False):
+        if heading.quantity in ("", "network", "input", "classes", "batch", "device") or cell in _BLANK:
             continue
-        printed, suffix = found.groups()
+        found = _CELL.fullmatch(cell)
+        printed, suffix = found.groups() if found is not None else (cell, "")
         unit = _SUFFIXES.get(suffix.lower(), suffix) or heading.unit
-        convention = [f"batch {cells['batch']}"] if cells.get("batch", "").isdecimal() else []
+        if found is None or unit not in _UNITS.get(heading.quantity, (unit,)):
+            printed, unit = cell, ""
         figure = Figure(
             heading.quantity,
             printed,
@@ -124,23 +154,21 @@ def _figures(
             paper,
             "table",
             subject=cells["network"],
-            row=f"line {line}",
+            row=place.rpartition(", ")[2],
             column=heading.text,
-            convention=", ".join([*convention, *filter(None, [cells.get("device")])]),
+            convention=convention,
         )
         try:
-            units.printed_value("1", figure.unit)
+            read(figure.printed, figure.unit)
         except SheetError as error:
-            raise FerBenchError(f"line {line}, {heading.text}: {error}") from error
+            raise FerBenchError(f"{place}, {heading.text}, cell {cell!r}: {error}") from error
         yield Claim(figure, spec)
 
 
 def _network(name: str) -> ModelSpec | None:
     """Find the network that a table means: one of ours, by name or title, or torchvision's or timm's; None for none."""
-    try:
+    if name in registry.sheets() or name.startswith(("timm:", "torchvision:")):  # a cell is data: it names no code
         return registry.find(name)
-    except UnknownModelError:
-        pass
     plain = _plain(name)
     for spec in registry.sheets().values():
         if plain in (_plain(spec.name), _plain(spec.title)) and spec.source != "published":
@@ -158,7 +186,11 @@ def _plain(name: str) -> str:
 
 
 def _built(
-    spec: ModelSpec | None, cells: dict[str, str], classes: int | None, shape: tuple[int, int, int] | None, place: str
+    spec: ModelSpec | None,
+    cells: Mapping[str, str],
+    classes: int | None,
+    shape: tuple[int, int, int] | None,
+    place: str,
 ) -> ModelSpec | None:
     """Put the row's input and classes into the network."""
     if spec is None:

@@ -19,12 +19,12 @@ _UNITS = (("ns", Decimal(10) ** -9), ("us", Decimal(10) ** -6), ("ms", Decimal(1
 # A device rarely does less than this share of its peak on a whole network: below, another unit is more likely.
 _IDLE_SHARE = 1e-5
 _FEWEST = 5  # rows of a column, before one asks what its times follow
-_CLEAR = 0.25  # by so much one rank correlation must exceed the other to be worth a remark
+_CLEAR = 0.2  # by so much one rank correlation must exceed the other to be worth a remark
 
 
 def stated_batch(claim: Claim) -> int:
     """Read the batch that a figure's convention states, or 1."""
-    found = re.search(r"batch(?: size)?(?: of)? (\d+)", claim.figure.convention)
+    found = re.search(r"batch(?: size)?(?: of)? ([1-9]\d{0,5})\b", claim.figure.convention)
     return int(found.group(1)) if found else 1
 
 
@@ -37,6 +37,8 @@ def by_rate(claim: Claim, printed: Printed, evidence: Evidence, environment: Seq
         evidence: the network's recounts.
         environment: what the paper says of its machine.
     """
+    if printed.value <= 0:
+        return Verdict(claim, Kind.contradiction, "no pass takes no time", "", "arithmetic")
     card = facts.card(claim.figure.convention, *environment)
     peak, name = (card.tensor_flops, card.name) if card is not None else (facts.FASTEST_FLOPS, "any one device")
     float32 = card.float32_flops if card is not None else peak

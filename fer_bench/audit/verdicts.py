@@ -71,6 +71,7 @@ class Fit:
         how: "exact", "rounded" or "cut".
         chance: that a random figure fits it or a simpler one.
         kind: the verdict that it would be.
+        tier: how much it assumes.
     """
 
     text: str
@@ -78,6 +79,7 @@ class Fit:
     how: str
     chance: float
     kind: Kind
+    tier: int = 0
 
 
 @dataclass(frozen=True, slots=True)
