@@ -1,0 +1,33 @@
+"use strict";
+// Brings the page to life.
+
+const CHARTS = { explorer: Explorer, latency: Latencies, roofline: Roofline };
+
+function themeButton() {
+  const button = document.getElementById("theme");
+  const say = () => {
+    const theme = document.documentElement.dataset.theme;
+    button.textContent = `Theme: ${theme === "system" ? "as the system" : theme}`;
+  };
+  button.addEventListener("click", () => {
+    setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
+    say();
+  });
+  say();
+}
+
+function main() {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  document.body.append(tip.box);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && tip.hide());
+  themeButton();
+  for (const table of document.querySelectorAll(".fer-table")) {
+    tellNotes(table);
+    new LiveTable(table, data.tones);
+  }
+  for (const figure of document.querySelectorAll("figure[data-chart]")) {
+    new CHARTS[figure.dataset.chart](figure, data.charts[figure.dataset.chart]);
+  }
+}
+
+main();

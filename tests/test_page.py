@@ -1,0 +1,701 @@
+"""The page: its bytes and its policy, and what it does in a real browser."""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fer_bench import units
+from fer_bench.exports import read_file
+from fer_bench.page import page
+from fer_bench.page.explorer import explorer
+from fer_bench.page.speed import latencies, roofs
+from fer_bench.records import Measurement
+from fer_bench.report import report
+from fer_bench.report.common import head
+from fer_bench.table import Column, Table
+from tests import browser
+
+EDGE = Path(__file__).parents[1] / "reports" / "edge-cpu"
+DRAW = """import sys
+from pathlib import Path
+from fer_bench.exports import read_file
+from fer_bench.page import page
+from fer_bench.report import report
+results = read_file(Path(sys.argv[1])); text = page('Edge', results, report(results))"""
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "{{7*7}}",
+    "javascript:alert(1)",
+    "\"><svg onload=alert(1)>'&amp;",
+]
+AUDIT = {
+    "audit": Table(
+        "Audit of published figures",
+        (
+            Column("paper", "Paper", align="left"),
+            Column("printed", "Printed"),
+            Column("verdict", "Verdict", align="left"),
+        ),
+        (
+            {"paper": "001", "printed": "142.9 M", "verdict": "confirmed"},
+            {"paper": "001", "printed": "3.45 M", "verdict": "confirmed"},
+            {"paper": "001", "printed": "7.74 ns", "verdict": "unit error"},
+            {"paper": "004", "printed": "4.14 B", "verdict": "another convention"},
+            {"paper": "004", "printed": "nearly 5", "verdict": "out of scope"},
+        ),
+    )
+}
+
+
+class Reader(HTMLParser):
+    """Collects the elements of a document, and what stands in its scripts and styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.bodies, self.inside = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self.bodies.append([tag, dict(attrs).get("type"), ""])
+            self.inside = True
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+    def handle_data(self, data):
+        if self.inside:
+            self.bodies[-1][2] += data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def drawn(results, audit=None, title="Some networks"):
+    return page(title, results, report(results), audit or {})
+
+
+def data_of(text):
+    return json.loads(next(body for _, kind, body in Reader(text).bodies if kind == "application/json"))
+
+
+@pytest.fixture
+def results(make_result):
+    """Three networks whose raw order is not that of their texts: 9, 10 and 100 ms; 950, 1 k and 2 M parameters."""
+
+    def one(name, seconds, parameters, macs, **more):
+        return make_result(
+            name,
+            *(Measurement("latency_s", "s", (seconds * 0.99, seconds, seconds * 1.01), process=p) for p in range(3)),
+            Measurement("parameters.trainable", "count", (parameters,)),
+            *([Measurement("macs", "count", (macs,))] if macs else []),
+            without=("latency_s", "parameters.trainable", "macs"),
+            **more,
+        )
+
+    return [
+        one("slow", 0.100, 1000, 3_000_000),
+        one("quick", 0.009, 2_000_000, 2_000_000, status="stand-in", note="Stands in for another."),
+        one("middling", 0.010, 950, None),
+    ]
+
+
+# The document
+
+
+def test_the_same_records_give_the_same_bytes_in_another_process():
+    code = f"{DRAW}; sys.stdout.buffer.write(text.encode())"
+    written = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(EDGE)],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "TZ": zone},
+        ).stdout
+        for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo"))
+    }
+    assert len(written) == 1
+    assert str(EDGE.parents[1]).encode() not in written.pop()
+
+
+def test_it_is_drawn_without_loading_pytorch_or_pandas():
+    code = f"{DRAW}; print([name for name in ('torch', 'pandas', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code, str(EDGE)], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_the_policy_lets_only_what_stands_in_the_page_run(results):
+    read = Reader(drawn(results))
+    policy = next(each["content"] for each in read.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
+    rules = {rule.split()[0]: rule.split()[1:] for rule in policy.split(";")}
+
+    def hashed(body):
+        return f"'sha256-{base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()}'"
+
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == ["'none'"]
+    assert rules["script-src"] == [hashed(body) for tag, kind, body in read.bodies if tag == "script" and kind is None]
+    assert rules["style-src"] == [hashed(body) for tag, _, body in read.bodies if tag == "style"]
+    assert "unsafe" not in policy
+
+
+def test_it_refers_to_nothing_outside_but_the_papers_links(results):
+    read = Reader(drawn(results))
+    assert [each["href"] for each in read.all("link")] == ["data:,"]
+    assert not any("src" in attributes for _, attributes in read.tags)
+    links = [each["href"] for each in read.all("a")]
+    assert all(link.startswith(("#", "https://")) for link in links)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_or_note_becomes_no_element_and_no_attribute(name, make_result):
+    harmless, hostile = (
+        drawn([make_result(text, status="stand-in", note=text, settings=(text,))], title=text)
+        for text in ("harmless", name)
+    )
+    kept = ("script", "img", "svg", "style", "link")
+    assert [t for t, _ in Reader(hostile).tags if t in kept] == [t for t, _ in Reader(harmless).tags if t in kept]
+    assert not any(key.startswith("on") for _, attributes in Reader(hostile).tags for key in attributes)
+    assert data_of(hostile)["charts"]["latency"]["networks"][0]["label"] == f"{name}, {name}"
+
+
+def test_data_of_the_figures_cannot_end_its_script_or_a_line_of_it(make_result):
+    text = drawn([make_result("a\u2028b</script>&c")])
+    body = next(body for _, kind, body in Reader(text).bodies if kind == "application/json")
+    assert not set(body) & set("<>&\u2028\u2029")
+
+
+def test_notes_captions_and_machines_stand_on_it(results):
+    text = drawn(results)
+    assert "Stand-in: Stands in for another." in text
+    assert "conv+matmul-v1" in text
+    assert "2.9.0" in text
+    assert "Some CPU, 2 cores" in text
+
+
+def test_figures_without_their_table_have_sections_of_their_own(results):
+    tables = {stem: table for stem, table in report(results).items() if stem == "memory"}
+    sections = [each["id"] for each in Reader(page("x", results, tables)).all("section")]
+    assert sections == ["section-table-memory", "figure-explorer", "figure-latency", "machines", "again"]
+
+
+def test_results_without_any_number_give_a_page_too(make_result):
+    failed = dataclasses.replace(make_result(), measurements=(Measurement("macs", "count", failure="no memory"),))
+    text = drawn([dataclasses.replace(failed, environment=None)])
+    assert "no memory" in text
+    assert data_of(text)["charts"] == {}
+
+
+# What the figures are drawn from
+
+
+def test_every_numeric_column_is_an_axis_and_one_that_repeats_another_is_not(results):
+    chart = explorer(results, report(results))
+    ids = [axis["id"] for axis in chart["axes"]]
+    assert {"efficiency.parameters", "efficiency.macs", "efficiency.latency_s", "latency.p90_s"} <= set(ids)
+    assert "memory.parameters" not in ids
+    assert "efficiency.name" not in ids
+    by_label = {point["label"]: point["values"] for point in chart["points"]}
+    assert by_label["quick"]["efficiency.parameters"] == {"raw": 2_000_000, "text": "2.000 M"}
+    assert "efficiency.macs" not in by_label["middling"]
+
+
+def test_rows_of_a_table_that_leaves_a_result_out_find_their_results(results):
+    columns = (Column("peak", "Peak"), Column("other", "Other"))
+    rows = tuple(head(result) | {"peak": place, "other": 7 - place} for place, result in enumerate(results[1:]))
+    chart = explorer(results, {"memory": Table("Memory", columns, rows)})
+    found = {point["label"]: point["values"]["memory.peak"]["raw"] for point in chart["points"]}
+    assert found == {"quick": 0, "middling": 1}
+
+
+def test_equal_results_are_told_apart(make_result):
+    twice = [make_result("a"), make_result("a")]
+    assert [network["label"] for network in latencies(twice)["networks"]] == ["a", "a (2)"]
+    assert len(explorer(twice, report(twice))["points"]) == 2
+
+
+def test_an_axis_has_the_accuracies_of_one_paper_on_one_data_set(make_result):
+    results = [make_result("resmaskingnet"), make_result("cbam_resnet50")]
+    chart = explorer(results, report(results))
+    axis = next(each for each in chart["axes"] if each["id"] == "accuracy.001.FER2013")
+    assert (axis["title"], axis["better"]) == ("Accuracy on FER2013, paper 001 (%)", "higher")
+    values = [point["values"]["accuracy.001.FER2013"] for point in chart["points"]]
+    assert [value["raw"] for value in values] == [74.14, 73.39]  # paper 001, Table II
+    assert values[0]["text"] == "74.14 % (Table II)"
+
+
+def test_what_a_paper_published_is_a_point_of_its_own():
+    columns = (Column("name", "Network"), Column("macs", "MACs", units.scaled), Column("parameters", "Parameters"))
+    row = {"name": "theirs", "paper": "mine", "macs": 5_000_000, "parameters": 7}
+    table = Table("Efficiency", columns, (row, {**row, "name": "others"}))
+    chart = explorer([], {"efficiency": table})
+    assert [(point["label"], point["kind"]) for point in chart["points"]] == [
+        ("theirs (paper mine)", "published"),
+        ("others (paper mine)", "published"),
+    ]
+
+
+def test_latencies_are_the_runs_quantiles_process_by_process_fastest_first(make_result):
+    runs = tuple(0.001 * (10 + number) for number in range(21))  # 10 to 30 ms
+    slow = make_result("slow", Measurement("latency_s", "s", runs, process=1), without=("latency_s",))
+    networks = latencies([slow, make_result("quick")])["networks"]
+    assert [network["label"] for network in networks] == ["quick", "slow"]
+    (strip,) = networks[1]["strips"]
+    assert strip["quantiles"] == pytest.approx([0.011, 0.015, 0.020, 0.025, 0.029])
+    assert (strip["process"], strip["runs"], strip["texts"][2]) == (2, 21, "20.00 ms")
+
+
+def test_a_roof_has_the_rate_of_the_machine_and_a_point_its_intensity(make_result):
+    result = make_result(
+        "net",
+        Measurement("operator_macs", "count", (3_000_000, 1_000_000)),
+        Measurement("operator_bytes", "bytes", (1_000_000, 1_000_000)),
+    )
+    attainable = {"macs_per_s": 1e11, "copy_bytes_per_s": [[1e5, 5e10], [1e8, 1e10]], "operator_s": 1e-6}
+    result = dataclasses.replace(result, environment=dataclasses.replace(result.environment, attainable=attainable))
+    chart = roofs([result, make_result("no roof")])
+    (point,), (machine,) = chart["points"], chart["machines"]
+    assert (point["intensity"], point["intensity_text"]) == (2, "2.00 MAC/B")
+    assert (point["rate"], point["rate_text"], point["share_text"]) == (4e8, "400 MMAC/s", "0.400 %")  # in 10 ms
+    assert (machine["peak"], [slope["rate"] for slope in machine["slopes"]]) == (1e11, [1e10, 5e10])
+    assert roofs([make_result()]) is None
+
+
+# In the browser
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    with browser.chromium(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture
+def visit(driver, tmp_path):
+    """Open a page in a clean browser of a desk's width."""
+
+    def visit(text, width=1280, **features):
+        browser.resize(driver, width)
+        browser.prefer(driver, **{"prefers_color_scheme": "light", **features})
+        path = tmp_path / "page.html"
+        path.write_text(text, encoding="utf-8")
+        driver.get(path.as_uri())
+        driver.execute_script("localStorage.clear()")  # files share one storage: a theme that another test chose
+        browser.complaints(driver), browser.requests(driver)
+        driver.refresh()
+        driver.execute_script("document.documentElement.style.scrollBehavior = 'auto'")
+        return driver
+
+    return visit
+
+
+def one(driver, selector):
+    return driver.find_element("css selector", selector)
+
+
+def all_of(driver, selector):
+    return driver.find_elements("css selector", selector)
+
+
+def wait(driver, condition):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(driver, 20).until(condition)
+
+
+def names(driver, table="table-efficiency"):
+    """Read the first cells of the rows that are shown, without the numbers of notes."""
+    script = (
+        "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].filter((row) => !row.hidden)"
+        ".map((row) => row.cells[0].firstChild.textContent.trim())"
+    )
+    return driver.execute_script(script, table)
+
+
+def heading(driver, key, table="table-efficiency"):
+    return one(driver, f"#{table} th[data-key={key}]")
+
+
+def select(element, text):
+    from selenium.webdriver.support.ui import Select
+
+    Select(element).select_by_visible_text(text)
+
+
+def tip(driver):
+    box = one(driver, ".tip")
+    return box.text if box.is_displayed() else ""
+
+
+def point_at(driver, element, dx=0, dy=0):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    ActionChains(driver).move_to_element_with_offset(element, dx, dy).perform()
+
+
+def press(driver, *keys):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(driver).send_keys(*keys).perform()
+
+
+def marks(driver, chart):
+    return wait(driver, lambda d: all_of(d, f"figure[data-chart={chart}] .point"))
+
+
+@pytest.mark.parametrize("how", ["click", "keyboard"])
+def test_a_heading_sorts_by_raw_values_up_down_and_back(how, visit, results):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = visit(drawn(results))
+    button = heading(driver, "parameters").find_element("css selector", "button")
+
+    def act():
+        if how == "click":
+            button.click()
+        else:
+            button.send_keys(Keys.ENTER)
+        return names(driver), heading(driver, "parameters").get_attribute("aria-sort")
+
+    assert act() == (["middling", "slow", "quick"], "ascending")
+    assert act() == (["quick", "slow", "middling"], "descending")
+    assert act() == (["slow", "quick", "middling"], "none")
+
+
+def test_times_sort_by_their_values_and_not_by_their_texts(visit, results):
+    driver = visit(drawn(results))
+    heading(driver, "latency_s").find_element("css selector", "button").click()
+    assert names(driver) == ["quick", "middling", "slow"]
+    heading(driver, "name").find_element("css selector", "button").click()
+    assert names(driver) == ["middling", "quick", "slow"]
+    assert heading(driver, "latency_s").get_attribute("aria-sort") == "none"
+
+
+def test_a_missing_value_comes_last_in_either_direction(visit, results):
+    driver = visit(drawn(results))
+    button = heading(driver, "macs").find_element("css selector", "button")
+    button.click()
+    assert names(driver) == ["quick", "slow", "middling"]
+    button.click()
+    assert names(driver) == ["slow", "quick", "middling"]
+
+
+def test_rows_are_filtered_by_words_in_any_column_or_in_one(visit, results):
+    driver = visit(drawn(results))
+    tools = one(driver, "#section-table-efficiency .tools")
+    search = tools.find_element("css selector", "input[type=search]")
+    search.send_keys("QUI")
+    assert names(driver) == ["quick"]
+    assert tools.find_element("css selector", ".status").text == "1 of 3 rows"
+    search.clear()
+    search.send_keys("950")
+    assert names(driver) == ["middling"]
+    select(tools.find_element("css selector", "select"), "Network")
+    search.send_keys(" ")
+    assert names(driver) == []
+
+
+def test_columns_are_chosen(visit, results):
+    driver = visit(drawn(results))
+    one(driver, "#section-table-efficiency .columns summary").click()
+    box = one(driver, "#section-table-efficiency .boxes").find_element("xpath", ".//label[span='MACs']/input")
+    box.click()
+    assert not heading(driver, "macs").is_displayed()
+    assert heading(driver, "flops").is_displayed()
+    box.click()
+    assert heading(driver, "macs").is_displayed()
+
+
+def test_verdicts_are_filtered_and_told_by_a_sign_beside_the_colour(visit, results):
+    driver = visit(drawn(results, AUDIT))
+    printed = (
+        "return [...document.querySelectorAll('#audit tbody tr')].filter((row) => !row.hidden)"
+        ".map((row) => row.cells[1].textContent)"
+    )
+    select(one(driver, "#audit select[data-column=verdict]"), "unit error")
+    assert driver.execute_script(printed) == ["7.74 ns"]
+    select(one(driver, "#audit select[data-column=verdict]"), "all")
+    select(one(driver, "#audit select[data-column=paper]"), "004")
+    assert driver.execute_script(printed) == ["4.14 B", "nearly 5"]
+    signs = driver.execute_script(
+        "return [...document.querySelectorAll('#audit td .tone')].map((shown) => "
+        "[shown.textContent, getComputedStyle(shown, '::before').content, getComputedStyle(shown).color])"
+    )
+    verdicts = ["confirmed", "confirmed", "unit error", "another convention", "out of scope"]
+    assert [text for text, _, _ in signs] == verdicts
+    assert len({sign for _, sign, _ in signs}) == len({colour for _, _, colour in signs}) == len(set(verdicts))
+
+
+def test_a_pointer_on_a_mark_is_told_the_numbers_and_the_interval(visit, results):
+    driver = visit(drawn(results))
+    mark = next(m for m in marks(driver, "explorer") if m.get_attribute("aria-label").startswith("slow"))
+    assert tip(driver) == ""
+    point_at(driver, mark)
+    told = tip(driver).splitlines()
+    assert told[0] == "slow"
+    assert "MACs 3.00 M" in told
+    assert any(line.startswith("Latency (ms) 100") and "95 % interval" in line for line in told)
+    press(driver, "\ue00c")
+    assert tip(driver) == ""
+
+
+def test_the_keyboard_reaches_every_mark_with_one_stop_of_the_tab_key(visit, results):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = visit(drawn(results))
+    found = marks(driver, "explorer")
+    assert [mark.get_attribute("tabindex") for mark in found] == ["0", "-1"]
+    driver.execute_script("document.querySelector('figure[data-chart=explorer] button').focus()")
+    press(driver, Keys.TAB)
+    assert tip(driver).startswith("quick")
+    press(driver, Keys.ARROW_RIGHT)
+    assert tip(driver).startswith("slow")
+    told = driver.switch_to.active_element.get_attribute("aria-label")
+    assert told.startswith("slow; MACs: 3.00 M; Latency (ms): 100")
+    press(driver, Keys.HOME)
+    assert tip(driver).startswith("quick")
+    press(driver, Keys.TAB)
+    assert tip(driver) == ""
+
+
+def test_other_axes_draw_other_points_and_another_front(visit, results):
+    driver = visit(drawn(results))
+    figure = one(driver, "figure[data-chart=explorer]")
+    marks(driver, "explorer")
+    across, up = figure.find_elements("css selector", "select")
+
+    def shown():
+        front = figure.find_elements("css selector", ".point.front")
+        names = [mark.get_attribute("aria-label").partition(";")[0] for mark in front]
+        return figure.find_element("css selector", ".status").text, names
+
+    assert shown() == ("2 of 3 have both quantities. 1 on the Pareto front.", ["quick"])  # less of both
+    select(across, "Parameters")
+    assert shown() == ("3 of 3 have both quantities. 2 on the Pareto front.", ["middling", "quick"])
+    select(up, "Images/s")  # of which more is better: the same networks, since it follows from the latency
+    assert shown() == ("3 of 3 have both quantities. 2 on the Pareto front.", ["middling", "quick"])
+    select(up, "Classes")
+    assert "No front" in shown()[0]
+    assert shown()[1] == []
+
+
+def test_an_axis_is_logarithmic_or_linear_as_the_reader_wants(visit, results):
+    driver = visit(drawn(results))
+    figure = one(driver, "figure[data-chart=explorer]")
+    across = figure.find_elements("css selector", "select")[0]
+    select(across, "Parameters")
+    marks(driver, "explorer")
+    box = figure.find_elements("css selector", "input[type=checkbox]")[0]
+
+    def shares():
+        """Tell where the middle one of 950, 1000 and 2 million parameters stands between the others."""
+        places = [float(mark.get_attribute("cx")) for mark in figure.find_elements("css selector", ".mark")]
+        return (places[1] - places[0]) / (places[2] - places[0])
+
+    assert box.is_selected()
+    assert shares() == pytest.approx(math.log(1000 / 950) / math.log(2_000_000 / 950), rel=1e-6)
+    box.click()
+    assert shares() == pytest.approx(50 / 1_999_050, rel=1e-6)
+
+
+def test_the_latency_figure_tells_each_process_on_either_scale(visit, results):
+    driver = visit(drawn(results))
+    strips = marks(driver, "latency")
+    assert len(strips) == 9
+    point_at(driver, strips[0])
+    told = tip(driver).splitlines()
+    assert told[:3] == ["quick", "Process 1, 3 runs", "Median 9.000 ms"]
+    assert "Reconstruction or stand-in" in told
+    select(one(driver, "figure[data-chart=latency] select"), "in milliseconds")
+    assert len(marks(driver, "latency")) == 9
+
+
+def test_the_roofline_figure_tells_the_rate(visit):
+    results = read_file(EDGE)
+    driver = visit(drawn(results))
+    mark = next(m for m in marks(driver, "roofline") if m.get_attribute("aria-label").startswith("resnet50"))
+    point_at(driver, mark)
+    assert tip(driver).splitlines()[0] == "resnet50"
+    assert "of attainable" in tip(driver)
+
+
+def test_a_finger_on_a_mark_is_told_the_numbers_and_they_stay(visit, results):
+    driver = visit(drawn(results), width=360)
+    mark = marks(driver, "explorer")[0]
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+    box = driver.execute_script("const { x, y } = arguments[0].getBoundingClientRect(); return { x, y }", mark)
+    for kind, points in (("touchStart", [box]), ("touchEnd", [])):
+        driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    wait(driver, lambda d: tip(d).startswith("quick"))
+
+
+def test_a_note_is_told_where_its_number_stands(visit, results):
+    driver = visit(drawn(results))
+    point_at(driver, one(driver, "#table-efficiency sup a"))
+    assert tip(driver) == "Note 1\nStand-in: Stands in for another."
+
+
+def colours(driver):
+    return driver.execute_script(
+        "const style = getComputedStyle(document.body); return [style.color, style.backgroundColor]"
+    )
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen_and_is_remembered(visit, results):
+    driver = visit(drawn(results))
+    light = colours(driver)
+    browser.prefer(driver, prefers_color_scheme="dark")
+    dark = colours(driver)
+    assert light != dark
+    button = one(driver, "#theme")
+    button.click()
+    assert (button.text, colours(driver)) == ("Theme: light", light)
+    driver.refresh()
+    assert colours(driver) == light
+    one(driver, "#theme").click()
+    browser.prefer(driver, prefers_color_scheme="light")
+    assert (one(driver, "#theme").text, colours(driver)) == ("Theme: dark", dark)
+
+
+def luminance(colour):
+    """Relative luminance by WCAG 2.2."""
+    parts = [channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in colour]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_the_contrast_that_wcag_aa_asks_for(scheme, visit, results):
+    driver = visit(drawn(results, AUDIT), prefers_color_scheme=scheme)
+    marks(driver, "latency")
+    script = """
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (colour) => {
+      canvas.clearRect(0, 0, 1, 1);
+      canvas.fillStyle = colour;
+      canvas.fillRect(0, 0, 1, 1);
+      return [...canvas.getImageData(0, 0, 1, 1).data].map((part) => part / 255);
+    };
+    const behind = (element) => {
+      for (; element; element = element.parentElement) {
+        const colour = rgba(getComputedStyle(element).backgroundColor);
+        if (colour[3] === 1) return colour;
+      }
+    };
+    const told = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+      const element = walker.currentNode.parentElement;
+      if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
+      const style = getComputedStyle(element);
+      const colour = element instanceof SVGElement ? style.fill : style.color;
+      told.push([element.tagName, element.className.baseVal ?? element.className, rgba(colour), behind(element)]);
+    }
+    return told;
+    """
+    told = driver.execute_script(script)
+    assert len(told) > 100
+    low = []
+    for tag, name, front, back in told:
+        bright, dim = sorted((luminance(front), luminance(back)), reverse=True)
+        if (bright + 0.05) / (dim + 0.05) < 4.5:
+            low.append((tag, name, front, back))
+    assert low == []
+
+
+def test_on_a_phone_a_table_scrolls_in_its_box_and_its_names_stay(visit):
+    results = read_file(EDGE)
+    driver = visit(drawn(results, AUDIT), width=360)
+    marks(driver, "explorer")
+    assert driver.execute_script("return document.documentElement.scrollWidth") == 360
+    for axis in all_of(driver, "figure .axis"):
+        assert len(axis.find_elements("css selector", "text:not(.title)")) > 1
+    box = one(driver, "#section-table-efficiency .scroll")
+    assert driver.execute_script("return arguments[0].scrollWidth > arguments[0].clientWidth", box)
+    left = "return document.querySelector('#table-efficiency tbody th').getBoundingClientRect().left"
+    before = driver.execute_script(left)
+    driver.execute_script("arguments[0].scrollLeft = 300", box)
+    assert driver.execute_script("return arguments[0].scrollLeft", box) == 300
+    assert driver.execute_script(left) == before
+
+
+def test_long_names_do_not_make_a_phone_scroll_either(visit, make_result):
+    driver = visit(drawn([make_result("n" * 300, status="stand-in", note="m" * 500)], title="t" * 200), width=360)
+    marks(driver, "latency")
+    assert driver.execute_script("return document.documentElement.scrollWidth") == 360
+
+
+def test_motion_is_left_out_where_the_reader_wants_none(visit, results):
+    driver = visit(drawn(results), prefers_reduced_motion="reduce")
+    driver.execute_script("document.documentElement.style.scrollBehavior = ''")
+    assert driver.execute_script("return getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+def test_a_page_in_use_asks_for_nothing_and_complains_of_nothing(visit):
+    driver = visit(drawn(read_file(EDGE), AUDIT))
+    for chart in ("explorer", "latency", "roofline"):
+        point_at(driver, marks(driver, chart)[0])
+    heading(driver, "latency_s").find_element("css selector", "button").click()
+    one(driver, "#theme").click()
+    assert browser.requests(driver) == [driver.current_url]
+    assert browser.complaints(driver) == []
+
+
+def test_the_browser_refuses_what_the_policy_does_not_name(visit, results):
+    driver = visit(drawn(results))
+    ran = driver.execute_script(
+        "const image = document.createElement('img'); image.src = 'https://example.invalid/x.png';"
+        "const script = document.createElement('script');"
+        "try { script.textContent = 'window.ran = true'; } catch (error) { window.refused = error.name; }"
+        "document.body.append(image, script); return [window.ran, window.refused]"
+    )
+    assert ran == [None, "TypeError"]
+    wait(driver, lambda d: any("img-src" in text for text in browser.complaints(d)))
+
+
+def test_hostile_names_and_notes_are_shown_as_they_are_and_nothing_runs(visit, make_result):
+    def one_of(name, macs):
+        return make_result(name, Measurement("macs", "count", (macs,)), without=("macs",), status="stand-in", note=name)
+
+    columns = tuple(Column(key, key, align="left") for key in ("paper", "verdict"))
+    audit = Table(HOSTILE[0], columns, tuple({"paper": name, "verdict": name} for name in HOSTILE), HOSTILE[1])
+    results = [one_of(name, 10**place) for place, name in enumerate(HOSTILE, start=3)]
+    driver = visit(drawn(results, {"audit": audit}, title=HOSTILE[0]))
+    assert names(driver) == names(driver, all_of(driver, "#audit table")[0].get_attribute("id")) == HOSTILE
+    notes = [note.text for note in all_of(driver, "#section-table-efficiency .fer-notes li")]
+    assert [note for note in notes if note.startswith("Stand-in")] == [f"Stand-in: {name}" for name in HOSTILE]
+    assert one(driver, "h1").text == HOSTILE[0]
+    for mark in marks(driver, "explorer"):
+        point_at(driver, mark)
+        assert tip(driver).splitlines()[0] in HOSTILE
+    heading(driver, "name").find_element("css selector", "button").click()
+    assert all_of(driver, "img, iframe, object, embed, [onerror], [onload]") == []
+    assert len(all_of(driver, "script")) == 3
+    assert browser.requests(driver) == [driver.current_url]
+    assert browser.complaints(driver) == []
+
+
+def test_without_scripts_and_in_print_the_tables_are_all_there(visit, results):
+    driver = visit(drawn(results))
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not one(driver, "#section-table-efficiency .tools").is_displayed()
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        driver.refresh()
+        assert "middling" in one(driver, "#table-efficiency").text
+        assert one(driver, "noscript p").is_displayed()
+        assert not one(driver, "#theme").is_displayed()
+        assert all_of(driver, ".tools") == []
+    finally:
+        driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
