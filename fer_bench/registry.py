@@ -248,16 +248,18 @@ def use_sheets(folders: Iterable[Path]) -> None:
     Raises:
         SheetError: one is no folder.
     """
-    given = [folder.resolve() for folder in folders]
-    for folder in given:
-        if not folder.is_dir():
-            raise SheetError(f"--sheets {folder}: there is no such folder; it holds sheets such as my_family.toml")
+    given = [str(folder.resolve()) for folder in folders]
     if given:  # else what the environment says stays
-        os.environ[_USERS_SHEETS] = os.pathsep.join(map(str, given))
+        os.environ[_USERS_SHEETS] = os.pathsep.join(given)
+    _folders()
 
 
 def _folders() -> tuple[Path, ...]:
-    return (_SHEETS, *(Path(part).resolve() for part in os.environ.get(_USERS_SHEETS, "").split(os.pathsep) if part))
+    users = [Path(part).resolve() for part in os.environ.get(_USERS_SHEETS, "").split(os.pathsep) if part]
+    for folder in users:
+        if not folder.is_dir():
+            raise SheetError(f"sheets in {folder}: there is no such folder; it holds sheets such as my_family.toml")
+    return (_SHEETS, *users)
 
 
 def sheets() -> Mapping[str, ModelSpec]:
