@@ -24,6 +24,7 @@ from fer_bench.cli_common import (
 )
 from fer_bench.errors import FerBenchError
 from fer_bench.plan import RECOUNT
+from fer_bench.render import FILED, write_all
 from fer_bench.store import DEFAULT_STORE
 from fer_bench.table import Table
 
@@ -92,16 +93,17 @@ def report(
 
     Recounts of an audit among the results give the page its audit.
     """
-    if template is not None and (out is not None or fmt is not Format.table):
-        raise FerBenchError("--template has its own format and is printed: leave --out and --format, and use > FILE")
+    _check(template, out, fmt, html=html, figures=figures)
     registry.use_sheets(sheets or [])
     found, recounts = _found(sources, store)
+    names = parse_list(models)
     drawn, more = _drawn(found, paper)
-    drawn = _arranged(_named(drawn, more, table), columns, parse_list(models), sort, best)
+    drawn = _arranged(_named(drawn, more, table), columns, names, sort, best)
+    chosen = [result for result in found if not names or result.subject.name in names]
     if html is not None:
-        _write_page(html, sources or ["last"], found, drawn, recounts)
+        _write_page(html, chosen, drawn, recounts)
     if figures is not None:
-        _write_figures(figures, found, parse_list(figure_types))
+        _write_figures(figures, chosen, parse_list(figure_types))
     if (html is not None or figures is not None) and out is None:
         return
     if template is not None:
@@ -145,9 +147,24 @@ def register(app: typer.Typer) -> None:
         app.command(name)(command)
 
 
+def _check(template: Path | None, out: Path | None, fmt: Format, *, html: Path | None, figures: Path | None) -> None:
+    """Refuse options of which one would be left out without a word."""
+    drawn = html is not None or figures is not None
+    if template is not None and (out is not None or fmt is not Format.table or drawn):
+        raise FerBenchError(
+            "--template has its own format and is printed: leave --out and --format, --html and --figures; use > FILE"
+        )
+    if fmt is not Format.table and drawn and out is None:
+        raise FerBenchError("--format is of tables: give --out for them, beside --html or --figures")
+    if out is not None and fmt not in (Format.table, Format.html):
+        raise FerBenchError(f"--out writes {', '.join(FILED)}; --format {fmt} is for printing, or html to add it")
+
+
 def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], list[Result]]":
     """Read results: those that were measured, and recounts, which only the audit reads."""
-    results = [result for source in sources or ["last"] for result in read_results(source, store)]
+    results: list[Result] = []
+    for source in dict.fromkeys(sources or ["last"]):
+        results += [result for result in read_results(source, store) if result not in results]
     if not results:
         raise FerBenchError(f"{' and '.join(sources or ['last'])}: there are no results yet")
     measured = [result for result in results if tuple(result.plan.get("metrics", ())) != RECOUNT.metrics]
@@ -177,7 +194,6 @@ def _named(drawn: Mapping[str, Table], more: Mapping[str, Table], names: Sequenc
 
 def _write_page(
     path: Path,
-    sources: Sequence[str],
     found: "Sequence[Result]",
     drawn: Mapping[str, Table],
     recounts: "Sequence[Result]",
@@ -197,8 +213,10 @@ def _write_page(
 
 def _write_figures(folder: Path, found: "Sequence[Result]", types: Sequence[str]) -> None:
     from fer_bench.figures import figures, listing
-    from fer_bench.render import write_all
     from fer_bench.render.figure import write_figures
+
+    if not types:
+        raise FerBenchError("--figure-types names none of svg, png, pdf")
 
     drawn = figures(found)
     if not drawn:
@@ -219,6 +237,4 @@ def _arranged(drawn: dict[str, Table], columns: str, models: Sequence[str], sort
 
 
 def _write(out: Path, drawn: Mapping[str, Table], fmt: Format) -> None:
-    from fer_bench.render import FILED, write_all
-
     write_all(out, drawn, (*FILED, "html") if fmt is Format.html else FILED)

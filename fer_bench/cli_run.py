@@ -58,8 +58,8 @@ def run(
     metrics: Annotated[
         str,
         typer.Option(
-            help="static, latency, memory, training, training_memory, occupancy, energy, recount: comma-separated; by default "
-            "the protocol's."
+            help="static, latency, memory, training, training_memory, occupancy, energy, recount: comma-separated; by "
+            "default the protocol's."
         ),
     ] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda; by default the protocol's.")] = "",

@@ -81,8 +81,13 @@ def _of_export(text: str) -> list[Contents]:
 
 
 def _contents_of(run: Mapping[str, Json]) -> Contents:
-    results = tuple((each["key"], Result.of(each["result"])) for each in run["results"])
-    return Contents(**{**run, "results": results})
+    results = []
+    for each in run["results"]:
+        try:
+            results.append((each["key"], Result.of(each["result"])))
+        except StoreError as error:
+            raise StoreError(f"record {each['key']}: {error}; remove that record, or export the run again") from error
+    return Contents(**{**run, "results": tuple(results)})
 
 
 def _of_lines(text: str) -> Contents:
@@ -102,6 +107,10 @@ def _of_lines(text: str) -> Contents:
 
 
 def _of_each_line(text: str) -> list[Result]:
+    if text.strip() and ('"schema_version"' not in text or ("\n" in text.strip() and _is_json(text))):
+        raise StoreError(
+            "not a result of fer_bench a line, nor an export of it; expected a file that `fer-bench export` wrote"
+        )
     lines = text.split("\n")
     if not _is_json(lines[-1]):  # nothing after the last line's end, or what a killed run left
         lines.pop()

@@ -8,6 +8,7 @@ Schema history (``SCHEMA_VERSION``):
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -197,17 +198,47 @@ class Result:
                 raise StoreError(f"written by a later fer_bench (schema {version}, this one reads {SCHEMA_VERSION})")
             for earlier in range(version, SCHEMA_VERSION):
                 data = _MIGRATIONS[earlier](data)
+            _check_plan(data["plan"])
             return cls(
                 subject=Subject.of(data["subject"]),
                 plan=data["plan"],
                 environment=Environment.of(data["environment"]) if data["environment"] else None,
-                measurements=tuple(map(Measurement.of, data["measurements"])),
+                measurements=tuple(_checked(Measurement.of(each)) for each in data["measurements"]),
                 started_at=data["started_at"],
                 wall_s=data.get("wall_s", 0.0),
                 passes_s=data.get("passes_s", 0.0),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(f"not a result of fer_bench: {type(error).__name__}: {error}") from error
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "  # ours say what is wrong
+            raise StoreError(f"not a result of fer_bench: {kind}{error}") from error
+
+
+# Differences of the system's counters of time, which can go back by a tick.
+_MAY_FALL = ("training.", "testing.")
+
+
+def _checked(measured: Measurement) -> Measurement:
+    """Refuse values that no profiler writes: a file was edited or damaged, and a table would be wrong or fail."""
+    for place, value in enumerate(measured.values):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or (value < 0 and not measured.metric.startswith(_MAY_FALL)):
+            raise ValueError(
+                f"{measured.metric} of process {measured.process}: value {place + 1} is {value!r}, and a number from 0 "
+                "was expected"
+            )
+    if not isinstance(measured.details, Mapping):
+        raise ValueError(f"{measured.metric}: details are {measured.details!r}, and an object was expected")
+    return measured
+
+
+def _check_plan(plan: Mapping[str, Json]) -> None:
+    """Refuse a plan that no table can be drawn by."""
+    batch = plan.get("batch_size", 1)
+    if not isinstance(plan["protocol"], str) or not isinstance(batch, int) or batch < 1:
+        raise ValueError(
+            f"plan: protocol {plan['protocol']!r} and batch_size {batch!r}, and a name and a whole number from 1 were "
+            "expected"
+        )
 
 
 def _from_1(data: Mapping[str, Json]) -> dict[str, Json]:

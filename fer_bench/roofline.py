@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 from fer_bench.records import Json
 
+NOTHING_MODELLED = "none of these"
+
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
     """Where the time of a pass goes by the model, and which share of the attainable it reaches.
 
     Attributes:
-        bound: "arithmetic", "memory" or "overhead": the largest of the three times.
+        bound: "arithmetic", "memory" or "overhead": the largest of the three times; see ``bound_by``.
         arithmetic_s: of the operators whose arithmetic takes longer than their traffic, at the attainable rate.
         memory_s: of the other operators: their traffic at the rate of a copy of the same size.
         overhead_s: starting the operators, each in the time of the cheapest.
@@ -39,6 +41,11 @@ class Roofline:
     share_of_peak: float
     bytes_per_s: float
     share_of_copy: float
+
+    @property
+    def bound_by(self) -> str:
+        """What holds the network up: ``bound``, or ``NOTHING_MODELLED`` where the rest takes longer than that."""
+        return NOTHING_MODELLED if self.rest_s > max(self.arithmetic_s, self.memory_s, self.overhead_s) else self.bound
 
 
 def classify(

@@ -3,15 +3,18 @@
 All of it follows from a result as stored; records of earlier versions say less, and nothing is concluded from silence.
 """
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from fer_bench import stats, units
 from fer_bench.records import Json, Measurement, Result
 
 LATENCY = "latency_s"
+_NORMAL_95 = 1.96  # standard errors to either side of 95 % of a normal distribution
 
 # Below this an image is processed in real time: a frame of 24 a second, cut to whole milliseconds (paper 001, III.D).
 REAL_TIME_S = 0.041
@@ -61,14 +64,16 @@ class Latency:
         interval: around it, over processes in this session; None for one process.
         p90_s: below which 90 % of all runs of all processes lie.
         p99_s: likewise 99 %.
+        p90_half_s: half of the interval in which the true one lies with a probability of 95 %, were runs independent.
+        p99_half_s: likewise.
         spread: standard deviation between processes, as a share; None for one process.
         processes: that were measured and did not fail.
         runs: of all processes together.
         per_image_s: the estimate by images.
         images_per_s: images by the estimate.
         mean_s: mean of the first process's runs, as paper 001 has it.
-        real_time: an image takes less than ``REAL_TIME_S``; None for other batches than 1, whose images wait for each
-            other.
+        real_time: whether an image takes less than ``REAL_TIME_S``: "unclear" where the interval, or of one process
+            the middle 80 % of the runs, holds that; None for other batches than 1, whose images wait for each other.
         converged: the interval is as narrow as the plan wants; None where it wants nothing.
     """
 
@@ -76,13 +81,15 @@ class Latency:
     interval: stats.Interval | None
     p90_s: float
     p99_s: float
+    p90_half_s: float
+    p99_half_s: float
     spread: float | None
     processes: int
     runs: int
     per_image_s: float
     images_per_s: float
     mean_s: float
-    real_time: bool | None
+    real_time: Literal["yes", "no", "unclear"] | None
     converged: bool | None
 
 
@@ -101,21 +108,52 @@ def summary(result: Result, metric: str = LATENCY) -> Latency | None:
         interval=found,
         p90_s=stats.quantile(pooled, 0.90),
         p99_s=stats.quantile(pooled, 0.99),
+        p90_half_s=_quantile_half(pooled, 0.90),
+        p99_half_s=_quantile_half(pooled, 0.99),
         spread=stats.spread(medians),
         processes=len(samples),
         runs=len(pooled),
         per_image_s=estimate / batch,
         images_per_s=batch / estimate,
         mean_s=statistics.fmean(samples[0]),
-        real_time=estimate < REAL_TIME_S if batch == 1 else None,
+        real_time=_real_time(found, pooled) if batch == 1 else None,
         converged=None if share is None else stats.converged(found, share),
     )
+
+
+def _quantile_half(values: Sequence[float], share: float) -> float:
+    """Give half of the 95 % interval of a quantile: between the quantiles of the shares that chance may make of it.
+
+    The number of values below the true quantile is binomial, whatever their distribution (Conover, "Practical
+    Nonparametric Statistics", 3.2); here by its normal approximation.
+    """
+    off = _NORMAL_95 * math.sqrt(share * (1 - share) / len(values))
+    return (stats.quantile(values, min(1.0, share + off)) - stats.quantile(values, max(0.0, share - off))) / 2
+
+
+def _real_time(found: stats.Interval | None, runs: Sequence[float]) -> Literal["yes", "no", "unclear"]:
+    ends = (found.low, found.high) if found is not None else (stats.quantile(runs, 0.1), stats.quantile(runs, 0.9))
+    if ends[1] < REAL_TIME_S:
+        return "yes"
+    return "no" if ends[0] >= REAL_TIME_S else "unclear"
 
 
 def median_of(result: Result, metric: str) -> float | None:
     """Give the mean of the processes' medians of any metric, or None where it was not measured or failed."""
     samples = result.samples(metric)
     return stats.estimate([stats.median(sample) for sample in samples]) if samples else None
+
+
+def share_of(result: Result, metric: str) -> float | None:
+    """Give how far ``median_of`` is known, as a share of it, or None where it was not measured.
+
+    That is what the values of all processes spread, from their median to their 90th percentile. A single value tells
+    nothing of that, and all of it may be chance.
+    """
+    values, middle = [value for sample in result.samples(metric) for value in sample], median_of(result, metric)
+    if not middle:
+        return None
+    return max(0.0, stats.quantile(values, 0.9) / middle - 1) if len(values) > 1 else 1.0
 
 
 def warnings(result: Result) -> list[str]:
@@ -246,8 +284,8 @@ def _not_converged(seen: _Seen) -> _Found:
     reached = (taken.interval.high - taken.interval.low) / 2 / taken.estimate_s
     yield (
         Trouble.NOT_CONVERGED,
-        f"not converged: the 95 % interval is +-{units.percent(reached, 2)} after {taken.processes} processes, and "
-        f"+-{units.percent(share, 2)} was wanted, which takes about {taken.processes * (reached / share) ** 2:.0f}",
+        f"not converged: the 95 % interval is ±{units.percent(reached, 2)} after {taken.processes} processes, and "
+        f"±{units.percent(share, 2)} was wanted, which takes about {taken.processes * (reached / share) ** 2:.0f}",
     )
 
 

@@ -59,10 +59,13 @@ class Column:
         quantity = self.quantity
         if quantity is None:
             return units.printable(self.write(value))
-        return units.printable(quantity(value, self._digits(quantity, row)))
+        return units.printable(quantity(value, self.digits(row)))
 
-    def _digits(self, quantity: Quantity, row: Mapping[str, Json]) -> int | None:
-        """Tell the significant digits; None for the quantity's own."""
+    def digits(self, row: Mapping[str, Json]) -> int | None:
+        """Tell the significant digits that a row's value has; None for its quantity's own."""
+        quantity = self.quantity
+        if quantity is None:
+            return None
         value, ends, share = row[self.key], row.get(self.interval), row.get(self.tolerance)
         if ends is not None:
             return units.digits_within(value, (ends[1] - ends[0]) / 2)
@@ -82,7 +85,9 @@ class Table:
         caption: what a reader must know of all rows.
         notes: what a reader must know of a row before trusting it: for each row its texts, or nothing at all.
         name: stem of its files, and label to refer to.
+        label: key of the column that names the rows, and that the numbers of notes stand in; "" for the first.
         marks: for each row what is marked in it, by key, or nothing at all; see ``fer_bench.arrange.mark_best``.
+        marking: what a reader must know of the marks: rows and values that were left out of the comparison.
         comparable: False where rows were measured on different machines or with different versions.
     """
 
@@ -92,8 +97,15 @@ class Table:
     caption: str = ""
     notes: tuple[tuple[str, ...], ...] = ()
     name: str = ""
+    label: str = ""
     marks: tuple[Mapping[str, Mark], ...] = ()
+    marking: tuple[str, ...] = ()
     comparable: bool = True
+
+    @property
+    def label_place(self) -> int:
+        """The place of the column that names the rows."""
+        return [column.key for column in self.columns].index(self.label) if self.label else 0
 
     @property
     def footnotes(self) -> list[str]:
@@ -119,11 +131,11 @@ class Table:
         return [[column.text(row) for column in self.columns] for row in self.rows]
 
     def cells(self) -> list[list[str]]:
-        """Give the cells row by row; the first has the numbers of the row's notes in brackets."""
+        """Give the cells row by row; the one that names the row has the numbers of its notes in brackets."""
         cells = self.written()
         for row, numbers in zip(cells, self.note_numbers(), strict=True):
             if numbers:
-                row[0] += f" [{','.join(map(str, numbers))}]"
+                row[self.label_place] += f" [{','.join(map(str, numbers))}]"
         return cells
 
     def mark(self, row: int, column: Column) -> Mark | None:
@@ -132,11 +144,13 @@ class Table:
 
     def legend(self, best: str, second: str) -> str:
         """Say what the marks are, if there are any, given how a format makes them: "bold", "underlined"."""
-        found = {mark for marks in self.marks for mark in marks.values()}
+        shown = {column.key for column in self.columns}
+        found = {mark for marks in self.marks for key, mark in marks.items() if key in shown}
         named = [f"{mark}: {how}" for mark, how in (("best", best), ("second", second)) if mark in found]
         if not named:
             return ""
-        return f"Marks: {', '.join(named)}; times only where their intervals are apart, counts exactly."
+        told = ("times only where their intervals are apart, counts exactly", *self.marking)
+        return f"Marks: {', '.join(named)}; {'; '.join(told)}."
 
 
 def is_missing(value: Json) -> bool:
@@ -146,10 +160,11 @@ def is_missing(value: Json) -> bool:
 
 def with_units_in_headings(table: Table) -> Table:
     """Put prefix or sign into the heading of a column, "MACs (G)": columns of one quantity share a prefix."""
-    values: dict[Quantity, list[float]] = {}
+    values: dict[Quantity, list[tuple[float, int | None]]] = {}
     for column in table.columns:
         if column.quantity is not None:
-            present = (row[column.key] for row in table.rows if not is_missing(row.get(column.key)))
+            there = (row for row in table.rows if not is_missing(row.get(column.key)))
+            present = ((row[column.key], column.digits(row)) for row in there)
             values.setdefault(column.quantity, []).extend(present)
     shared = {quantity: quantity.of_column(numbers) for quantity, numbers in values.items()}
     return replace(table, columns=tuple(_unit_in_heading(column, shared) for column in table.columns))

@@ -51,6 +51,8 @@ def printed_value(printed: str, unit: str) -> Decimal:
     """
     if unit not in _PRINTED:
         raise SheetError(f"unknown unit {unit!r} of the figure {printed!r}; known: {', '.join(filter(None, _PRINTED))}")
+    if "," in printed and not re.match(r"\d{1,3}(,\d{3})+(?!\d)", printed):
+        raise SheetError(f"{printed!r} is not a number: a comma groups thousands; write decimals with a point")
     digits = re.sub(r" × 10\^(\d+)$", r"E\1", printed.replace(",", ""))
     try:
         return Decimal(digits) * _PRINTED[unit]
@@ -69,6 +71,7 @@ class Quantity:
         decimals: decimals instead of significant digits, for tables that have them so in a paper.
         prefixed: a decimal prefix goes with each number: 4093539446 is "4.09 G".
         suffix: what goes with each number otherwise: "%".
+        whole: no digit before the point is rounded away of a value whose accuracy nobody told.
     """
 
     base: str = ""
@@ -77,6 +80,7 @@ class Quantity:
     decimals: int | None = None
     prefixed: bool = False
     suffix: str = ""
+    whole: bool = False
 
     def __call__(self, value: float, digits: int | None = None) -> str:
         """Write a value with its prefix or sign; ``digits`` are significant and stand for the quantity's own."""
@@ -95,24 +99,35 @@ class Quantity:
         scaled_value = _decimal(value) / self.per
         if self.decimals is not None:
             return f"{scaled_value:.{self.decimals}f}"
-        return significant(scaled_value, digits or self.digits)
+        most = max(self.digits, scaled_value.adjusted() + 1) if self.whole else self.digits
+        return significant(scaled_value, digits or most)
 
     def with_digits(self, digits: int) -> "Quantity":
         """Give the same quantity with another number of significant digits."""
         return replace(self, digits=digits)
 
-    def of_column(self, values: Iterable[float]) -> "Quantity":
-        """Give the quantity that writes all values with one prefix, under which they are nearest to 1 to 999."""
-        sizes = [_decimal(value).adjusted() for value in values if value]
-        if not self.prefixed or not sizes:
-            return replace(self, prefixed=False)
+    def of_column(self, values: Iterable[tuple[float, int | None]]) -> "Quantity":
+        """Give the quantity that writes all values with one prefix, under which they are nearest to 1 to 999.
 
-        def beyond(choice: tuple[int, str]) -> int:
+        No zero is written that nobody counted: exact values are written to the unit at least, 4093539446 as "4094" with
+        M, and the prefix is one under which values that are known to some digits need no zeros after these.
+
+        Args:
+            values: each with the significant digits to which it is known, None for an exact one.
+        """
+        there = [(_decimal(value), digits) for value, digits in values if value]
+        if not self.prefixed or not there:
+            return replace(self, prefixed=False)
+        sizes = [value.adjusted() for value, _ in there]
+        known = [_rounded(value, digits).adjusted() - digits + 1 for value, digits in there if digits is not None]
+
+        def beyond(choice: tuple[int, str]) -> tuple[int, int]:
             shift = len(str(choice[0])) - 1
-            return sum(max(0, shift - size, size - shift - 2) for size in sizes)
+            zeros = max([0, *(place - shift for place in known)])
+            return zeros, sum(max(0, shift - size, size - shift - 2) for size in sizes)
 
         step, prefix = min((*_STEPS, (1, "")), key=beyond)
-        return replace(self, per=Decimal(step), prefixed=False, suffix=prefix)
+        return replace(self, per=Decimal(step), prefixed=False, suffix=prefix, whole=True)
 
     def between(self, ends: Sequence[float]) -> str:
         """Write the ends of an interval, to the digit in which they differ: ``(0.01021, 0.01042)`` is "10.2–10.4"."""
@@ -139,8 +154,13 @@ def significant(value: float | Decimal, digits: int = 3) -> str:
     exact = _decimal(value)
     if not exact:
         return "0"
-    rounded = Context(prec=digits).create_decimal(exact)
+    rounded = _rounded(exact, digits)
     return _to_place(rounded, rounded.adjusted() - digits + 1)  # 0.5 is "0.500"
+
+
+def _rounded(value: float | Decimal, digits: int) -> Decimal:
+    """Round to significant digits."""
+    return Context(prec=digits).create_decimal(_decimal(value))
 
 
 def _to_place(value: Decimal, place: int) -> str:

@@ -42,6 +42,15 @@ def test_columns_are_found_by_key_or_heading_in_the_order_asked_for():
     assert [column.key for column in found.columns] == ["accuracy", "macs", "name"]
 
 
+def test_the_name_of_a_row_stays_before_its_columns_unless_it_is_asked_for_elsewhere():
+    (found,) = arrange.choose_columns({"t": COUNTED}, "latency_s,macs,MACs,latency_s").values()
+    assert [column.key for column in found.columns] == ["name", "latency_s", "macs"]
+    (found,) = arrange.choose_columns({"t": dataclasses.replace(COUNTED, columns=(NAME, MACS))}, "macs,name").values()
+    assert (found.label, found.label_place) == ("name", 1)
+    assert [row[0] for row in found.cells()] == ["30", "10", "–", "20"]
+    assert [row[1] for row in found.cells()][:2] == ["a [1]", "b [2]"]
+
+
 def test_only_tables_that_have_all_columns_are_kept():
     other = dataclasses.replace(COUNTED, columns=(NAME, LATENCY))
     assert list(arrange.choose_columns({"one": COUNTED, "other": other}, "name,latency_s")) == ["one", "other"]
@@ -55,8 +64,20 @@ def test_an_unknown_column_is_told_with_those_that_there_are():
         "one": dataclasses.replace(COUNTED, columns=(MACS,)),
         "other": dataclasses.replace(COUNTED, columns=(NAME,)),
     }
-    with pytest.raises(FerBenchError, match="no table has all of them; one has macs; other has name"):
+    with pytest.raises(FerBenchError, match=r"no table has all of them; name is of other; macs is of one$"):
         arrange.choose_columns(split, "name,macs")
+
+
+def test_of_many_columns_an_error_names_the_nearest_and_the_first():
+    many = Table("t", tuple(Column(f"key{n}", f"Key {n}") for n in range(20)), ())
+    with pytest.raises(FerBenchError) as caught:
+        arrange.choose_columns({"one": many, "other": many}, "key99")
+    assert "no table has key99 (did you mean key9 or key19 or key8?)" in str(caught.value)
+    assert "there are key0, key1, key2, key3, key4, key5, key6, key7 and 12 more: --table NAME" in str(caught.value)
+
+
+def test_a_model_that_is_named_twice_has_its_rows_once():
+    assert names(arrange.choose_models({"t": COUNTED}, ["d", "a", "d"])["t"]) == ["d", "a"]
 
 
 def test_rows_of_models_come_in_the_order_asked_for_with_their_notes():
@@ -103,9 +124,11 @@ def test_to_sort_by_what_no_table_has_is_a_mistake_and_by_what_one_has_is_none()
 
 
 def test_marks_and_notes_go_with_their_rows():
-    found = arrange.sort_rows({"t": arrange.mark_best(COUNTED)}, "macs")["t"]
-    assert found.marks == ({"macs": "best"}, {"macs": "second"}, {}, {})
+    rows = [row for row in COUNTED.rows if row["macs"] is not None]
+    found = arrange.sort_rows({"t": arrange.mark_best(table(*rows))}, "macs")["t"]
+    assert found.marks == ({"macs": "best"}, {"macs": "second"}, {})
     assert found.notes[0] == ("of b",)
+    assert "italic" not in arrange.choose_columns({"t": found}, "latency_s")["t"].legend("bold", "italic")
 
 
 def test_equal_counts_share_a_mark_and_the_last_gets_none():
@@ -155,3 +178,37 @@ def test_nothing_is_marked_where_settings_or_machines_differ():
     same = table(*(row | {"batch": 1} for row in rows), columns=columns)
     assert [row.get("macs") for row in marks(same)] == ["best", "second", None]
     assert arrange.mark_best(dataclasses.replace(same, comparable=False)).marks == ()
+
+
+def test_where_a_network_that_was_measured_has_no_value_nothing_is_best():
+    assert marks(COUNTED) == [{}, {}, {}, {}]
+    ours = ({"name": "a", "macs": 1, "latency_s": 3}, {"name": "b", "macs": 2, "latency_s": None})
+    columns = (NAME, MACS, dataclasses.replace(LATENCY, interval=""))
+    assert marks(table(*ours, columns=columns)) == [{"macs": "best"}, {}]
+
+
+def test_a_network_of_a_paper_may_lack_a_value_and_the_legend_says_so():
+    rows = ({"name": "a", "macs": 1}, {"name": "b", "macs": 2}, {"name": "theirs", "macs": None, "paper": "p"})
+    marked = arrange.mark_best(table(*rows))
+    assert marked.marks[0] == {"macs": "best"}
+    assert "best of those measured" in marked.legend("bold", "italic")
+    assert "measured" not in arrange.mark_best(table(*rows[:2])).legend("bold", "italic")
+
+
+def test_networks_with_another_number_of_classes_are_not_compared():
+    rows = [
+        {"name": name, "macs": macs, "num_classes": classes}
+        for name, macs, classes in (("faces", 1, 2), ("a", 2, 7), ("b", 3, 7), ("theirs", 4, None))
+    ]
+    marked = arrange.mark_best(table(*rows))
+    assert marked.marks == ({}, {"macs": "best"}, {"macs": "second"}, {})
+    assert "another number of classes than most are not compared" in marked.legend("bold", "italic")
+    assert marks(table(*rows[:2])) == [{}, {}]  # as many of either
+    assert arrange.mark_best(table(*rows[1:])).marking == ()
+
+
+def test_the_legend_says_that_inputs_differ():
+    rows = [{"name": str(n), "macs": n, "input_shape": shape} for n, shape in enumerate(([3, 8, 8], (3, 8, 8), None))]
+    assert arrange.mark_best(table(*rows)).marking == ()
+    other = {"name": "z", "macs": 9, "input_shape": (1, 8, 8)}
+    assert arrange.mark_best(table(*rows, other)).legend("bold", "italic").endswith("; inputs differ.")

@@ -58,7 +58,7 @@ def test_a_template_is_filled_in(report, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--columns", "beauty"], "no table has beauty; efficiency has name, "),
+        (["--columns", "beauty"], "no table has beauty; there are name, input_shape, "),
         (["--models", "resnet5"], "did you mean resnet50?"),
         (["--sort", "beauty"], "--sort beauty: no table has that column"),
         (["--table", "beauty"], "--table beauty: there are efficiency, latency"),

@@ -3,8 +3,10 @@
 import dataclasses
 import itertools
 import json
+import math
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,7 +26,7 @@ from fer_bench.plan import QUICK
 from fer_bench.records import Measurement
 from fer_bench.registry import Figure, ModelSpec, Paper
 from fer_bench.render.figure import draw, write_figures
-from fer_bench.render.labels import Box, place
+from fer_bench.render.labels import Box, Scene, place
 
 HOSTILE = r"$x^2$ --><script>alert(1)</script> \alpha _&"
 PAPERS = {"1": Paper("1", "One", authors="Ann Lee, Bo Ray", year=2020), "2": Paper("2", "Two", authors="Cy Day")}
@@ -64,12 +66,12 @@ def costing(make_result):
 def roofed(make_result):
     """Make a result that attains 2e8 MAC/s: 2 million MACs and 500 kB in 10 ms, on a machine whose roofs are known."""
 
-    def make(name="a", **subject):
+    def make(name="a", *more, **subject):
         operators = (
             Measurement("operator_macs", "count", (1_500_000, 500_000)),
             Measurement("operator_bytes", "bytes", (100_000, 400_000)),
         )
-        result = make_result(name, *operators, **subject)
+        result = make_result(name, *operators, *more, **subject)
         return dataclasses.replace(result, environment=dataclasses.replace(result.environment, attainable=ATTAINABLE))
 
     return make
@@ -148,6 +150,31 @@ def test_accuracy_against_latency_has_its_interval(make_result):
     assert point.x_interval == (pytest.approx(0.012 - half), pytest.approx(0.012 + half))
 
 
+def test_a_latency_without_an_interval_is_told_and_so_are_warnings_once_each(make_result):
+    known = zoo(spec("a", ("60", "1", "F")), spec("b", ("50", "1", "F")))
+    several = make_result("a", *latencies((0.010,), (0.012,), (0.014,)), without=("latency_s",))
+    told = "Latencies without a bar have no interval"
+    plot = accuracy([several, make_result("b")], "latency", known, PAPERS)
+    assert told in plot.caption
+    assert [note.split(": ")[:2] for note in plot.notes] == [["b", "too few processes"]]
+    other = dataclasses.replace(several, subject=dataclasses.replace(several.subject, name="b"))
+    assert told not in accuracy([several, other], "latency", known, PAPERS).caption
+    plot = accuracy([several, make_result("b")], "macs", known, PAPERS)  # counts have neither
+    assert told not in plot.caption
+    assert plot.notes == ()
+
+
+def test_a_warning_names_few_networks_and_counts_many(make_result):
+    one, *rest = [note for note in spreads([make_result(f"n{n}") for n in range(3)]).notes if "process" in note]
+    assert one.startswith("n0, n1, n2: too few processes")
+    assert not rest
+    (one,) = [note for note in spreads([make_result(f"n{n}") for n in range(7)]).notes if "process" in note]
+    assert one.startswith("All 7 latencies: too few processes")
+    several = make_result("b", *latencies((0.01,), (0.01,)), without=("latency_s",))
+    (one,) = [note for note in spreads([several, *(make_result(f"n{n}") for n in range(7))]).notes if "process" in note]
+    assert one.startswith("7 of the 8 latencies: too few processes")
+
+
 def test_every_process_is_a_strip_of_quantiles(make_result):
     hundred = tuple(n / 1000 for n in range(101))
     first, second = (Measurement("latency_s", "s", values, process=n) for n, values in ((0, hundred), (2, (0.07,) * 3)))
@@ -162,13 +189,22 @@ def test_every_process_is_a_strip_of_quantiles(make_result):
 
 
 def test_roofs_are_what_the_machine_attains_and_points_what_the_networks_do(roofed):
-    plot = roofs([roofed("a"), roofed("b", status="stand-in")])
+    fast = roofed("c", *latencies((0.0025,)), without=("latency_s",))
+    plot = roofs([roofed("a"), roofed("b", status="stand-in"), fast])
     assert [(p.x, p.y, p.hollow) for p in plot.points] == [
         (4, pytest.approx(2e8), False),
         (4, pytest.approx(2e8), True),
+        (4, pytest.approx(8e8), False),
     ]
-    # By the model 1.5e6 / 1e9 = 1.5 ms of arithmetic, 400 kB at 6.2e8 B/s = 0.65 ms of traffic, and 2 us of overhead.
-    assert plot.groups == ("bound by arithmetic",)
+    # By the model 1.5e6 / 1e9 = 1.5 ms of arithmetic, 400 kB at 6.2e8 B/s = 0.65 ms of traffic, and 2 us of overhead:
+    # of 10 ms that leaves more than the arithmetic takes, of 2.5 ms it does not.
+    none = "bound by none of arithmetic, memory, overhead"
+    assert plot.groups == ("bound by arithmetic", none)
+    assert [p.group for p in plot.points] == [none, none, "bound by arithmetic"]
+    lines = {line.get_label(): line for line in draw(plot).axes[0].lines}
+    red, green, blue = matplotlib.colors.to_rgb(lines[none].get_markeredgecolor())
+    assert red == green == blue  # no colour for what says nothing
+    assert len(set(matplotlib.colors.to_rgb(lines["bound by arithmetic"].get_markeredgecolor()))) > 1
     peak, fast, slow = plot.lines
     # The roofs of copies meet that of arithmetic at 1e9 / 4e9 and 1e9 / 1e8 MAC/B, and start left of all points.
     assert [peak.label, fast.label, slow.label] == ["1.00 GMAC/s", "4.00 GB/s", "100 MB/s"]
@@ -193,7 +229,9 @@ def test_a_sweep_needs_several_batch_sizes_of_one_network(make_result):
     assert [(s.batch, s.latency_s) for s in series.steps] == [(1, 0.010), (4, 0.020)]
     assert [s.per_image_s for s in series.steps] == pytest.approx([0.010, 0.005])
     assert [s.images_per_s for s in series.steps] == pytest.approx([100, 200])
-    assert plot.notes == ("2 results of one batch size only, repeated or failed: not drawn.",)
+    left_out, warning = plot.notes
+    assert left_out == "2 results of one batch size only, repeated or failed: not drawn."
+    assert warning.startswith("a, batch 4, a, batch 1: too few processes: ")
     assert sweep([at("a", 1, 0.01), at("b", 2, 0.01)]) is None
 
 
@@ -220,6 +258,35 @@ def test_a_list_of_modules_has_no_record_and_counts_as_their_sum(make_result):
     plot = divisions([modular(make_result, 100, *modules)])
     assert shares(plot) == {"stages": 0.4, "stem": 0.3, "(network, outside modules)": 0.3}
     assert plot.networks[0].parts[0].parameters == 6  # the conv's are among those of the module around it
+
+
+def test_small_neighbours_are_one_part_where_several_networks_are_drawn(make_result):
+    modules = [("stem", 60), *((f"body.{n}", 2) for n in range(15)), ("mid", 5), ("small", 2), ("fc", 3)]
+    result = modular(make_result, 100, *modules)
+    assert shares(divisions([result])) == {"stem": 0.6, "body": 0.3, "mid": 0.05, "small": 0.02, "fc": 0.03}
+    deep = modular(make_result, 100, ("stem", 40), *((f"b{n}", 2) for n in range(15)), ("fc", 28), ("z", 2), name="b")
+    plot = divisions([result, deep])
+    assert '"others"' in plot.caption
+    first, second = plot.networks
+    assert not any(part.merged for part in first.parts)
+    assert [(part.path, pytest.approx(part.share)) for part in second.parts] == [
+        ("stem", 0.4),
+        ("others", 0.3),
+        ("fc", 0.28),
+        ("z", 0.02),  # alone
+    ]
+    assert second.parts[1].merged == tuple(f"b{n}" for n in range(15))
+    assert "others (b0 to b14) 30 %" in [text.get_text() for text in draw(plot).axes[0].texts]
+
+
+def test_no_part_has_a_bare_number_which_would_look_like_a_share(make_result):
+    inside = [(f"features.{n}", share) for n, share in enumerate((5, 10, 45, 40))]
+    other = modular(make_result, 100, ("0", 60), ("conv", 40), name="b")
+    figure = draw(divisions([modular(make_result, 100, *inside), other]))
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert written == ["f.0", "f.1", "features.2 45 %", "features.3 40 %", "conv 40 %"]
+    (legend,) = figure.legends
+    assert legend.get_texts()[0].get_text().startswith("darker: the largest")
 
 
 def test_records_without_modules_give_no_figure_of_them(make_result):
@@ -335,7 +402,8 @@ def test_strips_are_drawn_as_differences_from_the_estimate(make_result):
     plot = spreads([make_result("a", *measured, without=("latency_s",), status="stand-in"), make_result("b")])
     axes, right = draw(plot).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a ○", "b"]
-    assert [label.get_text() for label in right.get_yticklabels()] == ["50.0 ms", "10.0 ms"]
+    # b's 9, 10, 11, 10, 20 ms in one process: the 90th percentile, 16.4 ms, is 64 % off, which leaves two digits.
+    assert [label.get_text() for label in right.get_yticklabels()] == ["50.0 ms", "10 ms"]
     box, single = axes.patches[:2]
     assert (box.get_x(), box.get_width()) == (pytest.approx(-0.5), pytest.approx(1.0))  # 25 to 75 ms around 50
     assert (single.get_x(), single.get_width()) == (pytest.approx(0), pytest.approx(0))
@@ -437,12 +505,12 @@ def test_points_without_room_for_a_name_are_counted():
 
 def test_names_take_the_nearest_free_place():
     frame, mark = Box(0, 0, 100, 100), Box(48, 48, 52, 52)
-    (found,) = place([(50, 50)], [(20, 10)], frame, [mark])
+    (found,) = place([(50, 50)], [(20, 10)], Scene(frame, [mark]))
     assert found.box.left == pytest.approx(55.5)  # beside the point at the right, at the least distance
     wall = Box(53, 0, 100, 100)
-    (found,) = place([(50, 50)], [(20, 10)], frame, [mark, wall])
+    (found,) = place([(50, 50)], [(20, 10)], Scene(frame, [mark, wall]))
     assert found.box.right <= 53
-    assert place([(50, 50)], [(101, 10)], frame, [mark]) == [None]
+    assert place([(50, 50)], [(101, 10)], Scene(frame, [mark])) == [None]
 
 
 def test_a_name_that_must_be_seen_is_not_given_up_for_others():
@@ -451,7 +519,56 @@ def test_a_name_that_must_be_seen_is_not_given_up_for_others():
     sizes = [(125.0, 50.0), (40.0, 10.0), (40.0, 10.0)]
     marks = [Box(x - 2, y - 2, x + 2, y + 2) for x, y in spots]
     for must, seen in ((0, [False, True, True]), (1, [True, False, False])):
-        assert [found is not None for found in place(spots, sizes, frame, marks, must=must)] == seen
+        assert [found is not None for found in place(spots, sizes, Scene(frame, marks), must)] == seen
+
+
+def place_two(scene, spots=((50, 50), (80, 50)), size=(20, 10)):
+    marks = [Box(x - 2, y - 2, x + 2, y + 2) for x, y in spots]
+    return place(spots, [size] * len(spots), dataclasses.replace(scene, taken=[*marks, *scene.taken]))
+
+
+def test_a_name_is_not_nearer_to_another_point_than_to_its_own_unless_a_line_joins_it():
+    frame = Box(0, 0, 400, 400)
+    for apart in (8, 14, 22, 30):
+        spots = ((200, 200), (200 + apart, 200))
+        for number, found in enumerate(place_two(Scene(frame, [], joined=9), spots)):
+            own, other = (math.dist(spot, found.box.nearest(spot)) for spot in (spots[number], spots[1 - number]))
+            assert found.joined or own < other
+            assert found.joined == (own > 9)
+
+
+def test_names_in_a_line_keep_a_gap():
+    # Walls leave one line only, where the names are at the right of the one point and at the left of the other.
+    walls = [Box(0, 0, 400, 43), Box(0, 57, 400, 100)]
+    for apart, room in ((63, True), (60, False)):  # beside 11 at the points and 40 of names, 12 and 9 are left over
+        found = place_two(Scene(Box(40, 0, 60 + apart, 100), walls), ((50, 50), (50 + apart, 50)))
+        boxes = [its.box for its in found if its is not None]
+        assert (len(boxes) == 2) is room, apart
+
+
+def test_leader_lines_avoid_lines_and_end_at_the_name():
+    frame, mark = Box(0, 0, 400, 100), Box(198, 48, 202, 52)
+    walls = [Box(170, 0, 185, 100), Box(215, 0, 230, 100)]  # no room beside the point
+    line = ((0, 60), (400, 60))
+    (found,) = place([(200, 50)], [(25, 10)], Scene(frame, [mark, *walls], [line], joined=4))
+    assert found.box.top < 60
+    (x, y), box = found.leader[1], found.box
+    assert box.left <= x <= box.right
+    assert box.bottom <= y <= box.top
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
+def test_characters_that_the_font_lacks_are_drawn_as_numbers_without_a_warning(make_result, tmp_path, suffix):
+    plot = spreads([make_result("\u8868\u60c5 caf\u00e9 \U0001f9ff")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_figures(tmp_path, {"latency": plot}, (suffix,))
+        (label,) = draw(plot).axes[0].get_yticklabels()
+    assert label.get_text() == r"\u8868\u60c5 caf\u00e9 \U0001f9ff".replace(r"\u00e9", "\u00e9")
+
+
+def test_the_list_of_figures_tells_how_lacking_characters_are_drawn(committed):
+    assert r"\u8868" in figures.listing(committed).caption
 
 
 def test_an_unknown_suffix_and_a_folder_that_cannot_be_made_are_told(committed, tmp_path):

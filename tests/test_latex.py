@@ -59,7 +59,30 @@ def test_a_column_of_counts_has_one_prefix_in_its_heading():
     counts = numbers(215_000_000, 4_093_539_446, 5_520_000, None)
     assert "{MACs (M)}" in to_latex(counts)
     assert "S[table-format=4.2]" in to_latex(counts)
-    assert [row[1] for row in body(counts)] == ["215", "4090", "5.52", "{--}"]
+    assert [row[1] for row in body(counts)] == ["215", "4094", "5.52", "{--}"]
+
+
+def test_a_printed_count_gets_no_digits_that_were_not_printed():
+    rows = ({"name": "printed", "macs": 4_140_000_000, "share": 0.003}, {"name": "ours", "macs": 5_520_000})
+    table = Table("t", (NAME, Column("macs", "MACs", units.scaled, tolerance="share")), rows)
+    assert [row[1] for row in body(table)] == ["4.14", "0.00552"]
+
+
+def test_notes_stand_with_the_name_wherever_that_is():
+    rows = ({"name": "a", "macs": 4_000_000},)
+    table = Table("t", (NAME, Column("macs", "MACs", units.scaled)), rows, notes=(("odd",),))
+    (turned,) = arrange.choose_columns({"t": table}, "macs,name").values()
+    assert body(turned) == [["4.00", r"a\textsuperscript{1}"]]
+    assert turned.cells() == [["4.00 M", "a [1]"]]
+
+
+def test_letters_that_fonts_lack_are_as_wide_as_their_names():
+    rows = ({"name": "人脸表情识别网络", "text": "表" * 40, "printed": "情" * 40},)
+    columns = (NAME, Column("text", "Text", align="left"), Column("printed", "Printed"))
+    written = to_latex(Table("t", columns, rows))
+    assert written.count(r"\raggedright\arraybackslash}p{") == 2
+    assert written.count(r"\raggedleft\arraybackslash}p{") == 1
+    assert r"{[}U+8868{]}\allowbreak{}{[}U+8868{]}" in written
 
 
 def test_columns_of_one_quantity_share_their_prefix():
@@ -117,12 +140,14 @@ def hostile():
     text = "中é\u2028\\end{table}%" * 9
     rows = tuple({"name": f"{n} {word}", "text": f"{n} {text}", "value": 10**n} for n in range(16))
     wide = tuple(Column("value", f"A heading of words {n} {{", units.scaled, better="lower") for n in range(30))
+    names = tuple({"name": "人脸表情识别网络" * n, "text": "表情" * 20 * n, "value": n} for n in range(1, 5))
     texts = (NAME, Column("text", "Text", align="left"), Column("value", "Value", units.grouped, better="higher"))
     notes = tuple((f"Note {n} {word}", "\\input{/etc/passwd} " * 20) for n in range(16))
     yield TABLE
     yield arrange.mark_best(Table("wide & {long", (NAME, *wide), rows, "50 % " * 300, notes, name="w"))
     yield arrange.mark_best(Table("#1 texts", texts, rows * 8, "$x$", notes * 8, name="x"))
     yield Table("empty", texts, (), name="e")
+    yield Table("網絡", (*texts, Column("text", "表情")), names, "表情" * 200, notes[:4], name="cjk")
 
 
 def test_hostile_tables_compile_and_nothing_sticks_out(tmp_path):

@@ -33,6 +33,27 @@ def test_what_is_no_result_is_refused(line):
         Result.from_json(line)
 
 
+@pytest.mark.parametrize("value", [None, "0.01", True, float("nan"), float("inf"), -1, [1]])
+def test_a_value_that_no_profiler_writes_is_refused_with_its_place(make_result, value):
+    data = json.loads(make_result().to_json())
+    data["measurements"][0]["values"][2] = value
+    with pytest.raises(StoreError, match=r"latency_s of process 0: value 3 is .*, and a number from 0 was expected"):
+        Result.from_json(json.dumps(data))
+
+
+def test_a_difference_of_the_system_s_counters_may_fall(make_result):
+    result = make_result("x", Measurement("testing.machine_idle_s", "s", (-0.01, 0.5)))
+    assert Result.from_json(result.to_json()) == result
+
+
+@pytest.mark.parametrize("batch", [None, 0, "1", 1.5])
+def test_a_plan_without_a_whole_batch_is_refused(make_result, batch):
+    data = json.loads(make_result().to_json())
+    data["plan"]["batch_size"] = batch
+    with pytest.raises(StoreError, match=f"batch_size {batch!r}, and a name and a whole number from 1"):
+        Result.from_json(json.dumps(data))
+
+
 def test_a_later_schema_is_refused_by_its_number(make_result):
     data = json.loads(make_result().to_json()) | {"schema_version": SCHEMA_VERSION + 1}
     with pytest.raises(StoreError, match=f"schema {SCHEMA_VERSION + 1}"):

@@ -88,8 +88,18 @@ def test_csv_has_raw_values_and_a_reader_gets_them_back():
         "0.0105",
         "First note.",
     )
-    assert second["name"] == HOSTILE
+    assert second["name"] == HOSTILE.replace("\x1b", " ")
     assert second["macs"] == ""
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-a", "@home", "a,b", 'a"b'])
+def test_a_text_in_csv_is_that_text(text):
+    (row,) = csv.DictReader(io.StringIO(rows_to_csv([{"name": text}])))
+    assert row["name"] == text
+
+
+def test_a_text_in_csv_has_no_control_characters():
+    assert rows_to_csv([{"name": "a\x1b[2J\r\nb\u202e"}]) == "name\na [2J  b \n"
 
 
 def test_objects_become_dotted_names_and_lists_stay_json():
@@ -132,6 +142,7 @@ def test_marks_are_seen_and_explained(name, best, second):
 
 def test_a_link_or_emphasis_in_a_text_stays_text_in_markdown():
     written = markdown.escape("__init__ a_b [x](javascript:y) ![z](w) ~~s~~ <b>")
+    assert markdown.escape("$x^2$") == r"\$x^2\$"  # GitHub's formulas
     assert written == r"\_\_init\_\_ a_b [x]\(javascript:y) ![z]\(w) \~\~s\~\~ &lt;b>"
 
 

@@ -51,6 +51,12 @@ def test_the_efficiency_table_has_what_a_paper_prints(make_result):
 def test_one_process_has_no_interval_and_the_row_says_so(make_result):
     table = report.efficiency([make_result()])
     assert "95 % interval (ms)" not in cells(table)[0]
+    for caption in (table.caption, report.latency([make_result()]).caption):
+        assert "Latency of a batch: median of one process's passes;" in caption
+        assert "Student" not in caption
+    mixed = report.latency([make_result(), make_result("y", *latencies((0.01,), (0.02,)), without=("latency_s",))])
+    assert "Student's over processes" in mixed.caption
+    assert "A single process has none." in mixed.caption
     assert table.footnotes == [f"[1] {ALONE}; {CURE}"]
 
 
@@ -60,6 +66,20 @@ def test_real_time_is_judged_at_batch_1_and_never_by_division(make_result):
     rows = cells(report.efficiency([at_2, at_1]))
     assert [row["Real time"] for row in rows] == ["–", "no"]
     assert [row["Batch"] for row in rows] == ["2", "1"]
+
+
+def test_real_time_is_unclear_where_what_is_known_holds_the_limit(make_result):
+    # 41 ms lies in 41.5 -+ 12.706 x 0.707 / sqrt(2) = 6.4, and between the tenth and the ninetieth of a process's runs.
+    known = [((0.041,), (0.042,)), ((0.040, 0.040, 0.042, 0.042),), ((0.0400, 0.0405),), ((0.042, 0.043),)]
+    results = [make_result("x", *latencies(*processes), without=("latency_s",)) for processes in known]
+    rows = cells(report.efficiency([with_plan(result, QUICK, batch_size=1) for result in results]))
+    assert [row["Real time"] for row in rows] == ["unclear", "unclear", "yes", "no"]
+
+
+def test_an_image_s_share_of_a_batch_of_one_is_not_repeated(make_result):
+    one, two = (with_plan(make_result(), QUICK, batch_size=size) for size in (1, 2))
+    assert "ms an image" not in cells(report.latency([one]))[0]
+    assert [row["ms an image"] for row in cells(report.latency([one, two]))] == ["–", "5.0"]  # two digits at least
 
 
 def test_code_of_libraries_in_the_peak_is_told_apart(make_result):
@@ -151,14 +171,29 @@ def test_the_latency_table_tells_all_of_it(make_result):
         "Mean of one process (ms)": "10",  # 10.2 of the first process, as the paper has it: (99 x 10 + 30) / 100
         "p90 (ms)": "12",
         "p99 (ms)": "12",
-        "Between processes": "12.9 %",  # 1.414 / 11
+        "Between processes": "13 %",  # 1.414 / 11, which is known to 71 % of itself of two processes
         "ms an image": "2.8",  # 11 / 4, which is known no better than the 11
         "Images/s": "360",
         "Processes": "2",
         "Runs": "200",
-        "Faults a run": "4.00",
-        "Switches a run": "0.250",
+        "Faults a run": "4.0",  # 3 and 5 in one process: 4 -+ 1
+        "Switches a run": "0.25",
     }
+
+
+def test_a_mean_over_processes_has_the_digits_of_its_standard_error(make_result):
+    # Means 4000 and 4200 of two processes: 4100 -+ 141 / sqrt(2) = 100.
+    faults = [Measurement("minor_faults", "count", (value,), process=n) for n, value in enumerate((4000.0, 4200.0))]
+    assert cells(report.latency([make_result("x", *faults)]))[0]["Faults a run"] == "4100"
+    faults = [Measurement("minor_faults", "count", (value,), process=n) for n, value in enumerate((3.0, 6.333))]
+    # 4.6665 -+ 1.67: two digits at least.
+    assert cells(report.latency([make_result("x", *faults)]))[0]["Faults a run"] == "4.7"
+
+
+def test_a_caption_has_no_gap_where_nothing_is_said(make_result):
+    counted = make_result("x", without=("latency_s",))
+    for table in (report.efficiency([counted]), report.latency([counted]), report.efficiency([make_result()])):
+        assert "  " not in table.caption
 
 
 def test_a_gpu_s_four_ways_are_columns(make_result):
@@ -199,22 +234,59 @@ def test_the_roofline_tells_shares_and_the_bound(make_result):
         "Input": "1x48x48",
         "Latency (ms)": "10.0",
         "MAC/s": "800 M",
-        "of attainable": "80.0 %",
+        "of attainable": "80 %",  # of a roof that is known to 3 %
         "B/s": "200 M",
         "of a copy's": "10.0 %",
         "Bound by": "arithmetic",
-        "Arithmetic": "80.0 %",
+        "Arithmetic": "80 %",
         "Memory": "10.0 %",  # 2 MB at 2 GB/s are 1 ms
-        "Overhead": "0.0400 %",  # two operators of 2 us
-        "Rest": "9.96 %",
+        "Overhead": "0.040 %",  # two operators of 2 us
+        "Rest": "10 %",  # 100 - 90.04, of which 3 % are 2.7
     }
     assert report.bounds([result]).rows == ()
+
+
+ATTAINABLE = {"macs_per_s": 1e9, "copy_bytes_per_s": [[1e3, 2e9], [1e9, 2e9]], "operator_s": 2e-6, "threads": 2}
+
+
+def roofed(make_result, name="x", macs=8_000_000, attainable=ATTAINABLE, **where):
+    """A pass of 10 ms, of which a MAC takes 1 ns by the roof."""
+    operators = [Measurement("operator_macs", "count", (macs,)), Measurement("operator_bytes", "bytes", (1000,))]
+    result = make_result(name, *operators, *latencies((0.010,)), without=("latency_s",))
+    environment = dataclasses.replace(result.environment, attainable=attainable, **where)
+    return dataclasses.replace(result, environment=environment)
+
+
+def test_where_the_rest_is_largest_nothing_modelled_is_said_to_bind(make_result):
+    # 4 ms, 4.9 ms and 6 ms of arithmetic leave a rest of 6, 5.1 and 4 ms less 2 us.
+    results = [roofed(make_result, macs=macs) for macs in (4_000_000, 4_900_000, 6_000_000)]
+    assert [row["Bound by"] for row in cells(report.bounds(results))] == [
+        "none of these",
+        "none of these",
+        "arithmetic",
+    ]
+
+
+def test_a_roofline_says_its_conditions_and_which_row_has_which_roof(make_result):
+    first, same = roofed(make_result), roofed(make_result, "y")
+    table = report.bounds([first, same])
+    assert "batch 2, float32, cpu (Some CPU), 2 threads" in table.caption
+    assert "Attainable on this machine, as measured: 1.00 G MAC/s, 2.00 G B/s copied from memory, 2.00" in table.caption
+    assert table.footnotes == []
+    faster = roofed(make_result, "z", attainable=ATTAINABLE | {"macs_per_s": 3e9}, device_name="Another CPU")
+    table = report.bounds([first, faster])
+    assert "1.00 G MAC/s" not in table.caption
+    assert "Times of different rows are not comparable" in table.caption
+    assert [row["Network"] for row in cells(table)] == ["x [1]", "z [2]"]
+    assert "3.00 G MAC/s" in table.footnotes[1]
+    assert "(Another CPU, 2 threads)" in table.footnotes[1]
 
 
 def test_a_training_step_is_told_in_its_parts(make_result):
     parts = {"step": 0.040, "forward": 0.010, "backward": 0.020, "optimizer": 0.005}
     told = {"batch_size": 8, "optimizer": "adam"}
-    steps = [Measurement(f"training_{part}_s", "s", (s, s, s), details=told) for part, s in parts.items()]
+    # The slowest of three passes takes 1.1 times the others; nine tenths of the way to it are 8 % above the median.
+    steps = [Measurement(f"training_{part}_s", "s", (s, s, 1.1 * s), details=told) for part, s in parts.items()]
     peak = Measurement("training_peak_rss_bytes", "bytes", (7 * MIB,))
     result = with_plan(make_result("x", *steps, peak), TRAINING)
     (row,) = cells(report.training([result]))
@@ -223,16 +295,17 @@ def test_a_training_step_is_told_in_its_parts(make_result):
         "Input": "1x48x48",
         "Parameters": "1.000 k",
         "Batch": "8",
-        "Step (ms)": "40.0",
-        "Forward (ms)": "10.0",
-        "Backward (ms)": "20.0",
-        "Optimiser (ms)": "5.00",
+        "Step (ms)": "40",
+        "Forward (ms)": "10.0",  # to 0.8
+        "Backward (ms)": "20",  # to 1.6
+        "Optimiser (ms)": "5.0",
         "Images/s": "200",
         "Memory (MiB)": "7.00",
         "Optimiser": "adam",
         "Steps": "3",
     }
     assert cells(report.memory([result]))[0]["Training: process (MiB)"] == "7.00"
+    assert "medians of parts do not add up" in report.training([result]).caption
 
 
 def test_occupancy_is_in_the_form_of_paper_004(make_result):
@@ -299,28 +372,68 @@ def test_energy_is_told_where_a_counter_told_it_and_is_blank_elsewhere(make_resu
 
 def test_printed_figures_stand_beside_ours(make_result):
     spec = registry.find("mini_xception")
-    table = report.published([spec], {"mini_xception": make_result()})
+    table = report.published([spec], [make_result()])
     assert cells(table) == [
         {
             "Network": "mini_xception",
             "Paper": "004",
+            "Input": "1x48x48",
+            "Classes": "7",
             "Parameters, printed": "58423",
-            "Ours": "1,000",
-            "Ours by Keras": "1,200",
+            "fer_bench: parameters": "1,000",
+            "fer_bench: by Keras": "1,200",
             "Size, printed": "872.9 kilobytes",
-            "Ours (kB)": "3000",
+            "fer_bench: kB": "3000",
             "Where": "Table 3, abstract",
         }
     ]
+    assert "fer_bench: as built with torch 2.9.0. By Keras" in table.caption  # the paper prints no time of it
+
+
+def timed_spec():
+    figures = (Figure("latency", "7.48", "ns", "001", "Table II"), Figure("flops", "0.23", "B", "001", "Table II"))
+    return ModelSpec("n", "zoo", "n", "N", published=figures)
+
+
+def test_each_setting_has_a_row_of_its_own_whatever_the_order_of_the_files(make_result):
+    result = make_result("n", *latencies((0.009,), (0.010,), (0.011,)), without=("latency_s",))
+    one, two = (with_plan(result, QUICK, batch_size=size) for size in (1, 2))
+    table = report.published([timed_spec()], [one, two, dataclasses.replace(one, started_at="later")])
+    rows = cells(table)
+    assert [row["Batch"] for row in rows] == ["1", "2"]
+    # 10 -+ 4.303 x 1 / sqrt(3) = 2.48
+    assert [(row["fer_bench: ms a batch"], row["95 % interval (ms)"]) for row in rows] == [("10", "8–12")] * 2
+    assert sorted(map(str, rows)) == sorted(map(str, cells(report.published([timed_spec()], [two, one]))))
+    assert "cpu (Some CPU), 2 threads" in table.caption
+    assert "the interval is Student's" in table.caption
+    assert table.caption.endswith("Of several measurements under the same settings the first.")
+    assert "Of several" not in report.published([timed_spec()], [one, two]).caption
+
+
+def test_a_count_at_another_input_than_the_sheet_s_says_so(make_result):
+    told = "Counted and measured with 1x48x48 and 7 classes; its sheet, and what is said of its counts, has 3x224x224"
+    small = make_result("resnet152")
+    for table in (
+        report.published([registry.find("resnet152")], [small]),
+        report.efficiency([small]),
+        report.details([small])["counts"],
+        report.papers([small])["paper001_table2"],
+    ):
+        assert f"{told} and 7 classes." in table.note_texts
+    own = make_result("resnet152", input_shape=(3, 224, 224))
+    assert not any(text.startswith("Counted and") for text in report.efficiency([own]).note_texts)
+    eight = make_result("mini_xception", num_classes=8)
+    assert any("with 1x48x48 and 8 classes" in text for text in report.efficiency([eight]).note_texts)
 
 
 def test_each_paper_has_its_own_row_and_ours_stay_empty_without_a_result():
     figures = tuple(Figure("flops", printed, "B", paper, "Table 1") for printed, paper in (("2.1", "2"), ("2.0", "1")))
-    table = report.published([ModelSpec("n", "zoo", "n", "N", published=figures)], {})
-    assert [(row["Paper"], row['"FLOPs", printed'], row["Our MACs"]) for row in cells(table)] == [
-        ("1", "2.0 B", "–"),
-        ("2", "2.1 B", "–"),
+    table = report.published([ModelSpec("n", "zoo", "n", "N", published=figures)], [])
+    assert cells(table) == [
+        {"Network": "n", "Paper": "1", "Where": "Table 1", '"FLOPs", printed': "2.0 B"},
+        {"Network": "n", "Paper": "2", "Where": "Table 1", '"FLOPs", printed': "2.1 B"},
     ]
+    assert "fer_bench" not in table.caption
 
 
 def test_only_what_was_measured_has_a_table(make_result):

@@ -107,10 +107,10 @@ TABLES = {
 }
 HEADINGS = {
     "paper001_table1": ["Layer name", "Output size", "Detail"],
-    "paper001_table2": ["Light Models", "Our network", "Flops", "Parm", "Time", "Acc"],
+    "paper001_table2": ["Light Models", "fer_bench: network", "Flops", "Parm", "Time", "Acc"],
     "paper002_table2": ["Row", "As published"],
     "paper004_table1": ["Our model", "Angry", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral"],
-    "paper004_table4": ["Model", "Our network", "CPU", "Us", "Sy", "MEM"],
+    "paper004_table4": ["Model", "fer_bench: network", "CPU", "Us", "Sy", "MEM"],
 }
 # Shapes in the order in which modules are registered, for a network that has the printed ones with one misprint.
 SHAPES = [(32, 56, 56), (32, 56, 56), (64, 28, 28), (160, 14, 14), (256, 7, 7), (32, 7, 7), (64, 7, 7), (160, 7, 7)]
@@ -197,7 +197,7 @@ def test_a_caption_credits_the_paper_and_says_what_its_columns_mean():
     )
     assert "Flops: floating-point operations per second, in the paper's words." in caption
     assert "Data: FER2013. We measured no accuracy." in caption
-    assert "Ours" not in caption
+    assert "fer_bench" not in caption
 
 
 def test_a_cell_that_the_text_lost_says_so():
@@ -212,22 +212,22 @@ def test_ours_stand_beside_the_printed_quantity_with_macs_and_flops_apart(make_r
     row.pop("95 % interval (ms)", None)
     assert row == {
         "Light Models": "Resnet152",
-        "Our network": "resnet152",
+        "fer_bench: network": "resnet152",
         "Input": "3x224x224",
         "Classes": "7",
         "Flops": "11.60 B",
-        "Our MACs": "2.00 M",
-        "Our FLOPs": "4.00 M",
+        "fer_bench: MACs": "2.00 M",
+        "fer_bench: FLOPs": "4.00 M",
         "Parm": "58.16 M",
-        "Ours: trainable": "1,000",
-        "Ours by Keras": "1,200",
+        "fer_bench: trainable": "1,000",
+        "fer_bench: by Keras": "1,200",
         "Time": "23.66 ns",
-        "Our ms a batch": "10",  # the passes' spread leaves two digits
+        "fer_bench: ms a batch": "10",  # the passes' spread leaves two digits
         "Acc": "73.22 %",
     }
     assert "batch 2, float32, cpu (Some CPU), 2 threads, allocator: system; Linux" in table.caption
     assert "conv+matmul-v1" in table.caption
-    assert cells(table)["Densenet121"]["Our MACs"] == "–"
+    assert cells(table)["Densenet121"]["fer_bench: MACs"] == "–"
 
 
 def test_each_rule_of_counting_layers_has_a_column(make_result):
@@ -235,9 +235,9 @@ def test_each_rule_of_counting_layers_has_a_column(make_result):
     layers += counts(layers__pool=5, layers__fc=0)
     table = report.papers([make_result("mini_xception", *layers)])["paper004_table3"]
     row = cells(table)["Our model"]
-    ours = [row[h] for h in ("Our conv", "separable once", "no shortcuts", "Our pooling", "Our FC")]
+    ours = [row[f"fer_bench: {h}"] for h in ("conv", "separable once", "no shortcuts", "pooling", "FC")]
     assert ours == ["23", "15", "19", "5", "0"]
-    assert (row["Conv"], row["Ours by Keras"]) == ("15", "1,200")
+    assert (row["Conv"], row["fer_bench: by Keras"]) == ("15", "1,200")
     assert "as built with torch 2.9.0" in table.caption
     assert "cpu (" not in table.caption  # counts do not depend on it
 
@@ -245,8 +245,8 @@ def test_each_rule_of_counting_layers_has_a_column(make_result):
 def test_counts_are_those_of_a_network_s_own_input_and_times_those_of_the_first_result(make_result):
     grey = make_result("resnet50", *counts(layers__conv=1), input_shape=(1, 48, 48))
     own = make_result("resnet50", *counts(layers__conv=53), input_shape=(3, 224, 224))
-    assert cells(report.papers([grey, own])["paper004_table3"])["ResNet-50"]["Our conv"] == "53"
-    assert cells(report.papers([grey])["paper004_table3"])["ResNet-50"]["Our conv"] == "1"
+    assert cells(report.papers([grey, own])["paper004_table3"])["ResNet-50"]["fer_bench: conv"] == "53"
+    assert cells(report.papers([grey])["paper004_table3"])["ResNet-50"]["fer_bench: conv"] == "1"
     first, second = (make_result("resnet152", input_shape=shape) for shape in ((3, 48, 48), (3, 224, 224)))
     assert cells(report.papers([first, second])["paper001_table2"])["Resnet152"]["Input"] == "3x48x48"
 
@@ -256,8 +256,8 @@ def test_training_and_testing_have_their_own_occupation(make_result):
     result = dataclasses.replace(result, plan=OCCUPANCY.to_dict())
     drawn = report.papers([result])
     rows = [cells(drawn[f"paper004_table{number}"])["Our model"] for number in (4, 5)]
-    assert [row["Our CPU (%)"] for row in rows] == ["75.00", "50.00"]
-    assert [row["Our MEM (%)"] for row in rows] == ["25.00", "25.00"]
+    assert [row["fer_bench: CPU (%)"] for row in rows] == ["75.00", "50.00"]
+    assert [row["fer_bench: MEM (%)"] for row in rows] == ["25.00", "25.00"]
     assert "Protocol occupancy: batch 32" in drawn["paper004_table4"].caption
 
 

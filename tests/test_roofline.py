@@ -56,6 +56,13 @@ def test_a_network_faster_than_the_model_keeps_its_shares_above_one():
     assert found.bound == "arithmetic"
 
 
+@pytest.mark.parametrize(("latency_s", "bound_by"), [(10.0, "arithmetic"), (10.4, "none of these")])
+def test_what_reaches_neither_rate_is_bound_by_nothing_that_is_modelled(latency_s, bound_by):
+    # 5 s of arithmetic and an operator's start of 0.01 s leave 4.99 s or 5.39 s.
+    found = classify(latency_s, [5000], [64], ATTAINABLE)
+    assert (found.bound, found.bound_by) == ("arithmetic", bound_by)
+
+
 def test_macs_and_bytes_are_of_the_same_operators():
     with pytest.raises(ValueError, match="shorter"):
         classify(1.0, [1, 2], [3], ATTAINABLE)

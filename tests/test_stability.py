@@ -7,7 +7,7 @@ import pytest
 
 from fer_bench.plan import EDGE, QUICK, SAFAVI2023
 from fer_bench.records import Measurement
-from fer_bench.stability import Trouble, median_of, summary, troubles, warnings
+from fer_bench.stability import Trouble, median_of, share_of, summary, troubles, warnings
 
 QUIET = [0.0100, 0.0102, 0.0098, 0.0101, 0.0099, 0.0100, 0.0103, 0.0097, 0.0100]  # 10 ms, 2 %
 
@@ -63,9 +63,23 @@ def test_the_pilot_of_the_plan_counts(make):
     assert taken.converged is False
 
 
-@pytest.mark.parametrize(("seconds", "batch", "real_time"), [(0.040, 1, True), (0.041, 1, False), (0.040, 48, None)])
+@pytest.mark.parametrize(("seconds", "batch", "real_time"), [(0.040, 1, "yes"), (0.041, 1, "no"), (0.040, 48, None)])
 def test_real_time_is_below_41_ms_an_image_and_judged_at_batch_1_only(make, seconds, batch, real_time):
-    assert summary(make([seconds], plan={"batch_size": batch})).real_time is real_time
+    assert summary(make([seconds], plan={"batch_size": batch})).real_time == real_time
+
+
+def test_a_quantile_of_few_runs_is_known_less_well_than_one_of_many(make):
+    # 101 runs of 0 to 100 ms: 1.96 x sqrt(0.9 x 0.1 / 101) = 5.85 % to either side of the ninetieth.
+    taken = summary(make([number / 1000 for number in range(101)]))
+    assert (taken.p90_s, taken.p90_half_s) == pytest.approx((0.090, 0.00585), rel=1e-3)
+    # 0.99 -+ 0.0194 reaches from 97.06 ms to the end.
+    assert (taken.p99_s, taken.p99_half_s) == pytest.approx((0.099, (0.100 - 0.09706) / 2), rel=1e-2)
+
+
+def test_a_median_is_known_as_far_as_its_values_spread(make):
+    assert share_of(make([0.010, 0.010, 0.011]), "latency_s") == pytest.approx(0.08)  # 10.8 is the ninetieth of 100
+    assert share_of(make([0.010]), "latency_s") == 1.0
+    assert share_of(make([0.010]), "graph_latency_s") is None
 
 
 def test_what_was_not_measured_or_failed_has_no_summary_and_no_warnings(make_result):
@@ -202,7 +216,7 @@ def test_an_interval_wider_than_wanted_is_told_with_how_many_processes_it_takes(
     ((trouble, text),) = troubles(make(*medians, plan={"interval_share": 0.01, "processes": 5}))
     assert trouble is Trouble.NOT_CONVERGED
     # 2.776 x 1.414 % / sqrt(5) = 1.756 %
-    assert "+-1.8 % after 5 processes, and +-1.0 % was wanted, which takes about 15" in text
+    assert "±1.8 % after 5 processes, and ±1.0 % was wanted, which takes about 15" in text
     assert seen(make(*medians, plan={"interval_share": 0.02, "processes": 5})) == []
 
 

@@ -697,8 +697,10 @@ def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path, make_result, end,
 
 LATER = '{"fer_bench_export": 2, "runs": []}'
 BAD_FILES = {
-    "a line": ('{"subject": 1}\n', r"line 1: not a result.*; mend or remove that line"),
-    "the last line": ("nonsense\n", r"line 1: not a result.*; mend or remove that line"),
+    "a line": ('{"schema_version": 2}\n', r"line 1: not a result.*; mend or remove that line"),
+    "the last line": ('{"schema_version": 2}\nnonsense\n', r"line 1: not a result.*; mend or remove that line"),
+    "other JSON": ('{"subject": 1}', "not a result of fer_bench a line, nor an export of it; expected a file"),
+    "one result indented": ('{\n "schema_version": 2\n}\n', "not a result of fer_bench a line, nor an export"),
     "nothing": ("", "no result in it"),
     "cut short": ('{"fer_bench_export": 1, "runs": [', "cut short or damaged.*; export it again"),
     "no runs": ('{"fer_bench_export": 1}', "no export of fer_bench: KeyError: 'runs'; export it again"),
@@ -707,6 +709,18 @@ BAD_FILES = {
     "no text": (b"\xff\xfe\x00", "utf-8"),
     "missing": (None, "No such file or directory; expected a file that `fer-bench export` wrote"),
 }
+
+
+def test_a_value_that_was_damaged_in_an_export_is_told_with_its_record_and_a_cure(tmp_path, make_result):
+    with Store.open(str(tmp_path / "results.sqlite")) as store:
+        import_runs(store, make_result("a").to_json() + "\n" + make_result("b").to_json() + "\n")
+        text = export(store, store.runs())
+    file = tmp_path / "results.json"
+    place = text.rindex("0.009")
+    file.write_text(text[:place] + "NaN" + text[place + 5 :])
+    told = r"results\.json: record 2:b: .*latency_s of process 0: value 1 is nan.*; remove that record, or export the"
+    with pytest.raises(StoreError, match=told):
+        read_file(file)
 
 
 @pytest.mark.parametrize(("content", "told"), BAD_FILES.values(), ids=BAD_FILES)

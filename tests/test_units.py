@@ -77,11 +77,19 @@ def test_the_last_digit_is_the_one_in_which_the_uncertainty_has_its_first(value,
     ],
 )
 def test_a_column_has_the_prefix_under_which_its_numbers_are_nearest_to_1_to_999(values, prefix):
-    assert units.scaled.of_column(values).suffix == prefix
+    assert units.scaled.of_column([(value, None) for value in values]).suffix == prefix
+
+
+def test_no_value_of_a_column_is_filled_up_with_zeros_that_nobody_counted():
+    exact = units.scaled.of_column([(5_520_000, None), (4_093_539_446, None)])
+    assert [exact(5_520_000), exact(4_093_539_446)] == ["5.52 M", "4094 M"]
+    printed = units.scaled.of_column([(5_520_000, None), (4_140_000_000, 3)])
+    assert [printed(5_520_000), printed(4_140_000_000, 3)] == ["0.00552 G", "4.14 G"]
+    assert units.scaled.of_column([(999_600, 3), (1_000, 3)]).suffix == "M"  # three digits of it are 1.00 M
 
 
 def test_a_quantity_without_prefixes_stays_as_it_is_in_a_column():
-    assert units.milliseconds.of_column([1, 2]) == units.milliseconds
+    assert units.milliseconds.of_column([(1, None), (2, None)]) == units.milliseconds
 
 
 def test_an_interval_is_written_to_the_digit_in_which_it_is_wide():

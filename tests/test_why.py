@@ -176,6 +176,15 @@ def test_of_several_settings_the_row_s_own_record_is_told(make_result):
     assert [ask(twins, "latency", number, "latency_s")["started"] for number in "12"] == [["then"], ["later"]]
 
 
+def test_ours_beside_a_published_figure_is_of_the_row_s_own_record(make_result):
+    results = [with_plan(make_result("resnet152", input_shape=(3, 224, 224)), batch_size=size) for size in (1, 2)]
+    for number, size in ((1, 1), (2, 2)):
+        told = ask(results, "published", str(number), "our_latency_s")
+        assert f"batch_size={size}," in told["plan"][0]
+        assert told["metric"] == ["latency_s: 5 values of 1 process, in s"]
+    assert ask(results, "published", "2", "latency")["printed"] == ["23.66 ns"]
+
+
 def test_a_paper_s_own_cell_is_told_with_place_convention_and_link():
     told = ask([], "paper001_table2", "proposed method", "Flops")
     assert told["source"][0].startswith("as published, paper 001: Towards Efficient Deep Learning Models")
@@ -196,9 +205,9 @@ def test_a_figure_that_is_a_whole_table_and_a_lost_cell_are_told():
 
 
 def test_ours_in_a_paper_s_table_is_told_from_the_record(make_result):
-    told = ask([make_result("resnet152")], "paper001_table2", "resnet152", "our MACs")
+    told = ask([make_result("resnet152")], "paper001_table2", "resnet152", "fer_bench: MACs")
     assert told["metric"] == ["macs: 1 value of 1 process, in count"]
-    told = ask([make_result("resnet152")], "paper001_table2", "densenet121", "our MACs")
+    told = ask([make_result("resnet152")], "paper001_table2", "densenet121", "fer_bench: macs")
     assert told["measured"] == ["nothing of this row is among the results"]
     told = ask([make_result()], "paper002_table2", "CPU", "ours")
     assert told["commit"] == [COMMIT]

@@ -45,4 +45,5 @@ def listing(drawn: Mapping[str, Plot]) -> Table:
         Column("caption", "Caption", align="left"),
     )
     rows = tuple({"stem": stem, "title": plot.title, "caption": plot.caption} for stem, plot in drawn.items())
-    return Table("Figures", columns, rows, notes=tuple(plot.notes for plot in drawn.values()))
+    told = r"A character that the pictures' font, DejaVu Sans, lacks is drawn as its number: \u8868."
+    return Table("Figures", columns, rows, told, notes=tuple(plot.notes for plot in drawn.values()))

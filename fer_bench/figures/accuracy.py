@@ -6,13 +6,27 @@ from dataclasses import dataclass
 
 from fer_bench import stability, units
 from fer_bench.errors import SheetError
-from fer_bench.figures.common import INTERVALS, axis, counted, doubted, ends, hollow, labels, of_one_setting, sentences
+from fer_bench.figures.common import (
+    INTERVALS,
+    axis,
+    counted,
+    doubted,
+    hollow,
+    labels,
+    of_one_setting,
+    sentences,
+    warned,
+)
 from fer_bench.figures.plots import Axis, Line, Point, Scatter, Written
 from fer_bench.records import Result
 from fer_bench.registry import Figure, ModelSpec, Paper
-from fer_bench.report.common import conditions
+from fer_bench.report.common import conditions, interval_ends
 
 _ENOUGH = 2  # points; one has no front
+_NO_INTERVAL = (
+    "Latencies without a bar have no interval: networks that are close to each other in time may change places on a "
+    "front in another process."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +38,7 @@ class _Cost:
     quantity: Written
     of: Callable[[Result], tuple[float, tuple[float, float] | None] | None]
     told: str
+    timed: bool = False
 
 
 def _count(metric: str) -> Callable[[Result], tuple[float, None] | None]:
@@ -36,7 +51,7 @@ def _count(metric: str) -> Callable[[Result], tuple[float, None] | None]:
 
 def _latency(result: Result) -> tuple[float, tuple[float, float] | None] | None:
     taken = stability.summary(result)
-    return (taken.estimate_s, ends(taken)) if taken is not None else None
+    return (taken.estimate_s, interval_ends(taken)) if taken is not None else None
 
 
 COSTS: Mapping[str, _Cost] = {
@@ -45,7 +60,12 @@ COSTS: Mapping[str, _Cost] = {
         "parameters", "Trainable parameters", "count", _count("parameters.trainable"), "Trainable parameters."
     ),
     "latency": _Cost(
-        "latency", "Latency (ms)", "seconds", _latency, "Latency of a batch: mean of the processes' medians."
+        "latency",
+        "Latency (ms)",
+        "seconds",
+        _latency,
+        "Latency of a batch: mean of the processes' medians.",
+        timed=True,
     ),
 }
 
@@ -92,15 +112,13 @@ def accuracy(
         notes.append(f"{counted(without, 'network')} without a published accuracy on {dataset}: not drawn.")
     return Scatter(
         title=units.printable(f"Accuracy on {dataset} against {COSTS[cost].name}"),
-        caption=units.printable(
-            _caption(drawn, cost, dataset, INTERVALS if any(point.x_interval for point in points) else "")
-        ),
+        caption=units.printable(_caption(drawn, cost, dataset, _intervals(points, COSTS[cost]))),
         x=axis(COSTS[cost].title, COSTS[cost].quantity, [point.x for point in points]),
         y=Axis(units.printable(f"Accuracy on {dataset}, as published (%)"), "percent"),
         groups=tuple(names.values()),
         points=points,
         lines=tuple(front for group in names.values() if len((front := _front(points, group)).points) > 1),
-        notes=(*notes, *bad, *_remarks(claims), *doubted(drawn)),
+        notes=(*notes, *bad, *_remarks(claims), *doubted(drawn), *(warned(drawn) if COSTS[cost].timed else ())),
     )
 
 
@@ -187,6 +205,12 @@ def _remarks(claims: Sequence[_Claim]) -> list[str]:
         if claim.note:
             about.setdefault(f"in paper {claim.paper}: {claim.note}", []).append(claim.label)
     return [units.printable(f"{', '.join(dict.fromkeys(who))} {remark}") for remark, who in about.items()]
+
+
+def _intervals(points: Sequence[Point], cost: _Cost) -> str:
+    """Say what bars are, and what it means that there are none."""
+    known = [point.x_interval is not None for point in points]
+    return sentences(INTERVALS if any(known) else "", _NO_INTERVAL if cost.timed and not all(known) else "")
 
 
 def _caption(results: Sequence[Result], cost: str, dataset: str, intervals: str) -> str:

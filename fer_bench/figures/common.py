@@ -10,6 +10,7 @@ from fer_bench.report.common import head, varying
 from fer_bench.tables import doubts
 
 _HOLLOW = ("reconstruction", "stand-in")
+_NAMED = 6  # networks that a note names; of more it gives the number
 _LOG_RANGE = 10.0  # of the largest value to the smallest: beyond it an axis is divided logarithmically
 
 INTERVALS = "Bars: 95 % interval over processes, in this session. "
@@ -71,11 +72,6 @@ def axis(title: str, quantity: Written, values: Iterable[float]) -> Axis:
     return Axis(title, quantity, log=ordered[0] > 0 and ordered[-1] / ordered[0] >= _LOG_RANGE)
 
 
-def ends(taken: stability.Latency) -> tuple[float, float] | None:
-    """Give the ends of the interval, or None where there is none. No time is below 0, whatever Student says."""
-    return (max(0.0, taken.interval.low), taken.interval.high) if taken.interval is not None else None
-
-
 def doubted(results: Iterable[Result]) -> list[str]:
     """Explain each hollow mark."""
     told = []
@@ -85,6 +81,21 @@ def doubted(results: Iterable[Result]) -> list[str]:
             said = " ".join(doubts(subject.status, subject.note, subject.uncertain))
             told.append(units.printable(f"{subject.name}: {said}"))
     return list(dict.fromkeys(told))
+
+
+def warned(results: Sequence[Result]) -> list[str]:
+    """Give what may mislead about the latencies, a warning once with the results that it is about."""
+    about: dict[str, list[str]] = {}
+    for result, label in zip(results, labels(results), strict=True):
+        for text in stability.warnings(result):
+            about.setdefault(text, []).append(label)
+    return [units.printable(f"{_who(names, len(results))}: {text}.") for text, names in about.items()]
+
+
+def _who(names: Sequence[str], drawn: int) -> str:
+    if len(names) <= _NAMED:
+        return ", ".join(dict.fromkeys(names))
+    return f"All {drawn} latencies" if len(names) == drawn else f"{len(names)} of the {drawn} latencies"
 
 
 def sentences(*parts: str) -> str:

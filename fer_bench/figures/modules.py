@@ -1,7 +1,8 @@
 """Where the multiply-accumulates of a network go, module by module."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from fer_bench import units
 from fer_bench.figures.common import doubted, hollow, labels, of_one_setting, sentences
@@ -11,6 +12,7 @@ from fer_bench.records import Result
 # Share of the MACs: a module with more hides where they go. One with almost all is drawn by what lies in it, however
 # much that is; one with most where that is not crowded.
 _ALMOST_ALL, _MOST, _CROWDED = 0.9, 0.5, 12
+_SMALL = 0.03  # share of the MACs: neighbours with less are drawn as one, or a deep network's bar is a comb
 _ROUNDING = 1e-9  # share that sums of shares may miss
 
 
@@ -25,19 +27,25 @@ class _Module:
 def divisions(results: Sequence[Result]) -> Divisions | None:
     """Draw the share of each module of a network, or None where no record tells of modules."""
     kept, notes = of_one_setting([result for result in results if _division("", result) is not None])
-    networks = [_division(label, result) for result, label in zip(kept, labels(kept), strict=True)]
+    found = (_division(label, result) for result, label in zip(kept, labels(kept), strict=True))
+    networks = [network for network in found if network is not None]
     if not networks:
         return None
+    if len(networks) > 1:  # a single one has a bar for each module, with room for all names
+        networks = [replace(network, parts=tuple(_merged(network.parts))) for network in networks]
+    others = f'Neighbours of less than {units.percent(_SMALL, 1)} each are drawn as one part, "others".'
     return Divisions(
         title="MACs by module",
         caption=sentences(
             "Shares of the multiply-accumulates of an image (conv+matmul-v1) in the modules of the top level, each "
-            "with all inside it, in the order of the network, the largest darker; one with more than "
+            "with all inside it, in the order of the network; one with more than "
             f"{units.percent(_MOST, 2)} is drawn by the modules inside it, where these are not too many. At the right: "
-            "MACs of the whole network. Where room is short, a name is cut to its last part or left out."
+            "MACs of the whole network. Where room is short, a name is cut to its last part, or a number with "
+            "the first letter of what it is in, or left out.",
+            others if any(part.merged for network in networks for part in network.parts) else "",
         ),
         x=Axis("Share of MACs", "share"),
-        networks=tuple(network for network in networks if network is not None),
+        networks=tuple(networks),
         notes=(*notes, *doubted(kept)),
     )
 
@@ -54,6 +62,18 @@ def _division(label: str, result: Result) -> Division | None:
         if m.macs > _ROUNDING * macs
     ]
     return Division(label, macs, tuple(parts), hollow(result))
+
+
+def _merged(parts: Iterable[Part]) -> Iterator[Part]:
+    """Draw neighbours that are small as one."""
+    for small, run in itertools.groupby(parts, lambda part: part.share < _SMALL):
+        members = tuple(run)
+        if small and len(members) > 1:
+            macs, parameters = sum(part.macs for part in members), sum(part.parameters for part in members)
+            paths = tuple(part.path for part in members)
+            yield Part("others", "", macs, parameters, sum(part.share for part in members), paths)
+        else:
+            yield from members
 
 
 def _drawn(around: str, own: float, known: Sequence[_Module], whole: float) -> Iterator[_Module]:

@@ -81,7 +81,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Points of two quantities, in groups that are told apart by their look, and lines among them."""
+    """Points of two quantities, in groups that are told apart by their look, and lines among them.
+
+    ``neutral`` is the group, if any, that nothing is said of by its name: it has no colour.
+    """
 
     title: str
     caption: str
@@ -90,6 +93,7 @@ class Scatter:
     groups: tuple[str, ...]
     points: tuple[Point, ...]
     lines: tuple[Line, ...] = ()
+    neutral: str = ""
     notes: tuple[str, ...] = ()
     kind: Literal["scatter"] = "scatter"
 
@@ -105,10 +109,14 @@ class Strip:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The latency of one network, in seconds: the estimate, its interval, and each process."""
+    """The latency of one network, in seconds: the estimate, its interval, and each process.
+
+    ``written`` is the estimate in milliseconds as tables write it, with the digits that are known.
+    """
 
     label: str
     estimate_s: float
+    written: str
     interval_s: tuple[float, float] | None
     strips: tuple[Strip, ...]
     hollow: bool = False
@@ -128,13 +136,17 @@ class Spreads:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A module of a network with all inside it; ``share`` is of the network's MACs."""
+    """A module of a network with all inside it, or small neighbours together; ``share`` is of the network's MACs.
+
+    ``merged`` are the paths of such neighbours, empty for a module; they have no path and no type in common.
+    """
 
     path: str
     type: str
     macs: float
     parameters: int
     share: float
+    merged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

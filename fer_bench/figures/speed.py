@@ -8,19 +8,20 @@ from fer_bench.figures.common import (
     axis,
     counted,
     doubted,
-    ends,
     hollow,
     labels,
     numbered,
     of_one_setting,
     sentences,
+    warned,
 )
 from fer_bench.figures.plots import Axis, Line, Point, Scatter, Series, Spread, Spreads, Step, Strip, Sweep
 from fer_bench.records import Json, Result
-from fer_bench.report.common import conditions
+from fer_bench.report.common import LATENCY, conditions, interval_ends, latency_digits
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BOUNDS = {bound: f"bound by {bound}" for bound in ("arithmetic", "memory", "overhead")}
+_BOUNDS[roofline.NOTHING_MODELLED] = f"bound by none of {', '.join(_BOUNDS)}"
 _BEYOND = 2.5  # how far roofs go beyond the points, as a factor
 _ENOUGH = 2  # batch sizes; one is no sweep
 
@@ -32,7 +33,7 @@ def spreads(results: Sequence[Result]) -> Spreads | None:
     if not measured:
         return None
     networks = tuple(
-        Spread(label, taken.estimate_s, ends(taken), _strips(result), hollow(result))
+        Spread(label, taken.estimate_s, _written(taken), interval_ends(taken), _strips(result), hollow(result))
         for (result, taken), label in zip(found, numbered(labels(measured)), strict=True)
     )
     several = any(len(network.strips) > 1 for network in networks)
@@ -47,8 +48,12 @@ def spreads(results: Sequence[Result]) -> Spreads | None:
         ),
         x=Axis("Difference from the network's latency", "share"),
         networks=networks,
-        notes=tuple(doubted(measured)),
+        notes=(*doubted(measured), *warned(measured)),
     )
+
+
+def _written(taken: stability.Latency) -> str:
+    return LATENCY.text({LATENCY.key: taken.estimate_s} | latency_digits(taken))
 
 
 def _strips(result: Result) -> tuple[Strip, ...]:
@@ -82,7 +87,8 @@ def roofs(results: Sequence[Result]) -> Scatter | None:
         groups=tuple(group for group in _BOUNDS.values() if any(point.group == group for point in points)),
         points=tuple(points),
         lines=tuple(lines),
-        notes=(*notes, *doubted(kept)),
+        neutral=_BOUNDS[roofline.NOTHING_MODELLED],
+        notes=(*notes, *doubted(kept), *warned(kept)),
     )
 
 
@@ -95,8 +101,8 @@ def _attained(result: Result) -> tuple[str, float, float, tuple[float, float] | 
     total, traffic = sum(macs.values), sum(moved.values)
     if not (total and traffic):
         return None
-    bound = roofline.classify(taken.estimate_s, macs.values, moved.values, where.attainable).bound
-    around = ends(taken)
+    bound = roofline.classify(taken.estimate_s, macs.values, moved.values, where.attainable).bound_by
+    around = interval_ends(taken)
     interval = (total / around[1], total / around[0]) if around is not None and around[0] > 0 else None
     return bound, total / traffic, total / taken.estimate_s, interval
 
@@ -134,8 +140,9 @@ def _roofs_caption(results: Sequence[Result], intervals: str) -> str:
             "Multiply-accumulates a second over those a byte moved (inputs, outputs and weights of all operators).",
             "Lines: what this machine attained: multiply-accumulates, and bytes copied, at the fastest size of a copy "
             f"and at the largest ({'; '.join(filter(None, hows))}).",
-            "Colour and shape: which of arithmetic, memory and the start of operators takes longest by the model. A "
-            "network can exceed a line, by caches, fused operators or cheaper convolutions.",
+            "Colour and shape: which of arithmetic, memory and the start of operators takes longest by the model; none "
+            "of these where the model leaves more time unexplained than the longest of them takes. A network can "
+            "exceed a line, by caches, fused operators or cheaper convolutions.",
             intervals,
             conditions(results),
         )
@@ -169,6 +176,7 @@ def sweep(results: Sequence[Result]) -> Sweep | None:
         notes=(
             *([f"{counted(rest, 'result')} of one batch size only, repeated or failed: not drawn."] if rest else []),
             *doubted(drawn),
+            *warned(drawn),
         ),
     )
 
@@ -178,5 +186,5 @@ def _series(label: str, by_batch: Mapping[int, Result]) -> Series:
     for batch, result in sorted(by_batch.items()):
         taken = stability.summary(result)
         if taken is not None:
-            steps.append(Step(batch, taken.estimate_s, ends(taken), taken.per_image_s, taken.images_per_s))
+            steps.append(Step(batch, taken.estimate_s, interval_ends(taken), taken.per_image_s, taken.images_per_s))
     return Series(label, tuple(steps), any(map(hollow, by_batch.values())))

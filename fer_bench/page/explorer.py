@@ -89,7 +89,7 @@ def _keys(rows: Sequence[Mapping[str, Json]]) -> list[_Key]:
     found: Counter[_Key] = Counter()
     keys = []
     for row in rows:
-        names = _SETTINGS if "protocol" in row else ("name", "paper")
+        names = ("name", "paper") if "paper" in row or "protocol" not in row else _SETTINGS
         key = tuple(f"{name}={row.get(name)}" for name in names)
         found[key] += 1
         keys.append((*key, str(found[key])))

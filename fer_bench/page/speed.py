@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fer_bench import stability, stats, units
 from fer_bench.page.labels import kind, labels
 from fer_bench.records import Json, Measurement, Result
-from fer_bench.report.common import accuracy
+from fer_bench.report.common import interval_ends
 
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -20,7 +20,7 @@ def latencies(results: Sequence[Result]) -> Json:
         taken = stability.summary(result)
         if taken is None:
             continue
-        ends = accuracy(taken)["interval_s"]
+        ends = interval_ends(taken)
         networks.append(
             {
                 "label": label,

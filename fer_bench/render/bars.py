@@ -1,10 +1,10 @@
 """Latencies by process and shares of modules drawn into a figure of matplotlib."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fer_bench import stats, units
-from fer_bench.figures.plots import Division, Divisions, Spread, Spreads
+from fer_bench.figures.plots import Division, Divisions, Part, Spread, Spreads
 from fer_bench.render.canvas import BAND, COLOURS, DOUBLE, GREY, INK, PALE, SINGLE, divide, explain, short
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _LEAST = 0.01  # to both sides, so that equal times do not look far apart
 _ROW = 0.19  # inches of height of a bar
 _EDGES = 0.75  # inches that titles and ticks take
 _LETTER = 0.062  # inches of width of a character, on average
+_DARKER = "#7fb8dc"
 _FEW = 12  # networks that fit into one column
 
 
@@ -47,7 +48,7 @@ def draw_spreads(figure: "Figure", plot: Spreads) -> None:
     handles = [Patch(color=BAND, linewidth=0, label="95 % interval over processes")] if banded else []
     explain(figure, handles, [network.hollow for network in plot.networks], columns=1)
     _name_rows(axes, middles, [_named(n.label, n.hollow, wide) for n in plot.networks])
-    _tell_rows(axes, middles, [f"{units.milliseconds(network.estimate_s)} ms" for network in plot.networks])
+    _tell_rows(axes, middles, [f"{network.written} ms" for network in plot.networks])
 
 
 def _limits(networks: Sequence[Spread]) -> tuple[float, float]:
@@ -137,6 +138,8 @@ def _draw_parts(figure: "Figure", plot: Divisions, network: Division) -> None:
 
 
 def _draw_rows(figure: "Figure", plot: Divisions) -> None:
+    from matplotlib.patches import Patch
+
     figure.set_size_inches(DOUBLE, _EDGES + _ROW * len(plot.networks))
     axes = figure.add_subplot()
     for row, network in enumerate(plot.networks):
@@ -145,7 +148,8 @@ def _draw_rows(figure: "Figure", plot: Divisions) -> None:
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.set_xlabel(plot.x.title)
-    explain(figure, [], [network.hollow for network in plot.networks], columns=1)
+    darker = Patch(color=_DARKER, linewidth=0, label="darker: the largest, where not hollow")
+    explain(figure, [darker], [network.hollow for network in plot.networks], columns=2)
     divide(axes.xaxis, plot.x, axes.set_xscale)
     _name_rows(axes, rows, [_named(network.label, network.hollow, wide=True) for network in plot.networks])
     _tell_rows(axes, rows, [units.scaled(network.macs) for network in plot.networks])
@@ -156,16 +160,17 @@ def _draw_rows(figure: "Figure", plot: Divisions) -> None:
 
 
 def _draw_row(axes: "Axes", row: int, network: Division) -> None:
-    """Draw the parts of a network side by side, the largest darker."""
+    """Draw the parts of a network side by side, the largest module darker."""
     shares = [part.share for part in network.parts]
-    largest = shares.index(max(shares))
+    modules = [number for number, part in enumerate(network.parts) if not part.merged]
+    largest = max(modules, key=lambda number: shares[number], default=None)
     starts = [sum(shares[:number]) for number in range(len(shares))]
     axes.barh(
         [row] * len(shares),
         shares,
         left=starts,
         height=0.78,
-        color=["white" if network.hollow else PALE if n != largest else "#7fb8dc" for n in range(len(shares))],
+        color=["white" if network.hollow else PALE if n != largest else _DARKER for n in range(len(shares))],
         edgecolor=COLOURS[0] if network.hollow else "white",
         linewidth=0.6,
     )
@@ -175,11 +180,21 @@ def _name_parts(axes: "Axes", row: int, network: Division, inches: float) -> Non
     """Write a module's name into its part, where it has room there."""
     start = 0.0
     for part in network.parts:
-        room = part.share * inches / _LETTER - 1  # characters
-        brief = part.path.rpartition(".")[2]
-        text = next(
-            (t for t in (f"{part.path} {units.percent(part.share, 2)}", part.path, brief) if len(t) <= room), ""
-        )
+        room = part.share * inches / _LETTER - 0.6  # characters
+        text = next((text for text in _names(part) if len(text) <= room), "")
         if text:
             axes.text(start + part.share / 2, row, text, ha="center", va="center_baseline", color=INK, in_layout=False)
         start += part.share
+
+
+def _names(part: Part) -> Iterator[str]:
+    """Give what may stand in a part, the fullest first, but no bare number, which would look like a share."""
+    share = units.percent(part.share, 2)
+    if part.merged:
+        yield from (f"others ({part.merged[0]} to {part.merged[-1]}) {share}", f"others {share}", part.path)
+        return
+    *around, own = part.path.split(".")
+    if not own.isdigit():
+        yield from (f"{part.path} {share}", part.path, own)
+    elif around:
+        yield from (f"{part.path} {share}", part.path, f"{around[-1]}.{own}", f"{around[-1][:1]}.{own}")

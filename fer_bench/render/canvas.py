@@ -1,12 +1,11 @@
 """What the kinds of plots share when matplotlib draws them: sizes, colours, marks, axes, names beside points."""
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.figures.plots import HOLLOW, Axis
-from fer_bench.render.labels import Box, Spot, place
+from fer_bench.render.labels import Box, Scene, Spot, place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +21,7 @@ BAND = "#f6d88c"  # behind strips
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "os^DvPXp"  # one more than colours, so that pairs of the two repeat late
 _MARK = 4.5  # points across
+NEUTRAL = (FAINT, "d")  # colour and marker of a group whose name says nothing
 _FEW_POWERS = 100  # of an axis's end to its start: below it powers of ten may be one or none
 
 
@@ -137,12 +137,13 @@ def name_points(
     marks = [Box(x - reach, y - reach, x + reach, y + reach) for x, y in spots]
     pieces = [(spot(axes, *a), spot(axes, *b)) for line in lines for a, b in itertools.pairwise(line)]
     frame = Box(axes.bbox.x0, axes.bbox.y0, axes.bbox.x1, axes.bbox.y1)
-    places = place(spots, [_size(axes, name) for name in shown], frame, [*marks, *texts], pieces, must)
+    sizes = [_size(axes, name) for name in shown]
+    taken = tuple(dict.fromkeys((*marks, *texts)))  # equal points once
+    places = place(spots, sizes, Scene(frame, taken, tuple(pieces), joined=2 * reach), must)
     for name, point, colour, at, found in zip(shown, points, colours, spots, places, strict=True):
         if found is not None:
             offset = ((found.box.left - at[0]) / pixels, (found.box.bottom - at[1]) / pixels)
-            far = math.dist(*found.leader) > 2 * reach
-            _write(axes, name, point, offset, found.held if far else None).set_color(colour)
+            _write(axes, name, point, offset, found.held if found.joined else None).set_color(colour)
     if unnamed := places.count(None):
         told = f"{unnamed} unnamed: no room"
         axes.text(1, 0.01, told, transform=axes.transAxes, ha="right", va="bottom", color=FAINT, in_layout=False)
@@ -161,6 +162,7 @@ def _write(
 ) -> "Text":
     """Write a name at an offset from its point, in points; a leader line holds it there, if it shall have one."""
     leader = {"arrowstyle": "-", "linewidth": 0.4, "color": GREY, "shrinkA": 0, "shrinkB": _MARK / 2, "relpos": held}
+    leader["patchA"] = None  # or it would end at a distance from the text
     return axes.annotate(
         name,
         point,

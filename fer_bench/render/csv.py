@@ -1,10 +1,16 @@
-"""Rows as CSV: raw values in base units, so that a spreadsheet or a script can go on with them."""
+"""Rows as CSV: raw values in base units, so that a spreadsheet or a script can go on with them.
+
+A text is the text, as pandas writes it, without the control characters that a terminal would obey. One that begins
+with ``= + - @`` stays as it is, too: an apostrophe before it would be part of the name for everything that reads data.
+Only a spreadsheet takes it for a formula; with records of others import its column as text.
+"""
 
 import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from fer_bench import units
 from fer_bench.records import Json
 from fer_bench.table import Table
 
@@ -46,4 +52,6 @@ def _flat(row: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _plain(value: Json) -> Json:
-    return json.dumps(value) if isinstance(value, list | tuple | Mapping) else value
+    if isinstance(value, list | tuple | Mapping):
+        return json.dumps(value)
+    return units.printable(value) if isinstance(value, str) else value

@@ -1,11 +1,13 @@
 """Plots as files: SVG, PNG and PDF, drawn by matplotlib.
 
 The same plots give the same bytes with the same matplotlib: no date, no random name, no user's style, no font but the
-one that matplotlib brings. Names are drawn as they are: mathematical text is off. SVG has letters as outlines, and
-looks the same everywhere; PDF embeds the font. Title and caption are in the file's metadata.
+one that matplotlib brings. Names are drawn as they are: mathematical text is off. Only of a character that the font
+lacks the number is drawn. SVG has letters as outlines, and looks the same everywhere; PDF embeds the font. Title and
+caption are in the file's metadata.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = ("svg", "png", "pdf")
 
+_FONT = "DejaVu Sans"
 _LETTERS = 7  # points: what journals ask for at least, at the width that the figures are made for
 _LOOK: Mapping[str, Any] = {
     "axes.axisbelow": True,
@@ -30,7 +33,7 @@ _LOOK: Mapping[str, Any] = {
     "axes.spines.top": False,
     "axes.titlesize": _LETTERS,
     "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",
+    "font.family": _FONT,
     "font.size": _LETTERS,
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.5,
@@ -81,6 +84,7 @@ def draw(plot: Plot) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    plot = _spelled(plot, _known())
     with style.context(dict(_LOOK), after_reset=True):
         figure = Figure()
         FigureCanvasAgg(figure)  # measures texts
@@ -93,6 +97,24 @@ def draw(plot: Plot) -> "Figure":
         else:
             draw_sweep(figure, plot)
     return figure
+
+
+def _known() -> frozenset[int]:
+    """Give the characters that the font has, by number."""
+    from matplotlib import font_manager
+
+    return frozenset(font_manager.get_font(font_manager.findfont(_FONT)).get_charmap())
+
+
+def _spelled(drawn: Any, known: frozenset[int]) -> Any:
+    r"""Write unknown characters in all texts of a plot as their numbers, as Python does: \u8868, \U0001f600."""
+    if isinstance(drawn, str):
+        return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in drawn)
+    if isinstance(drawn, tuple):
+        return tuple(_spelled(part, known) for part in drawn)
+    if is_dataclass(drawn) and not isinstance(drawn, type):
+        return replace(drawn, **{field.name: _spelled(getattr(drawn, field.name), known) for field in fields(drawn)})
+    return drawn
 
 
 def _write(stem: Path, plot: Plot, suffixes: Sequence[str]) -> None:

@@ -23,11 +23,11 @@ _FRAGMENT = """\
 {%- for row in rows %}
 <tr>
 {%- for cell in row.cells %}
-{%- set tag = "th" if loop.first else "td" %}
-<{{ tag }}{% if loop.first %} scope="row"{% endif %} class="{{ cell.column.align }}"\
+{%- set tag = "th" if cell.label else "td" %}
+<{{ tag }}{% if cell.label %} scope="row"{% endif %} class="{{ cell.column.align }}"\
 {% if cell.raw %} data-value="{{ cell.raw }}"{% endif %}>
 {%- if cell.mark %}<{{ tags[cell.mark] }}>{{ cell.text }}</{{ tags[cell.mark] }}>{% else %}{{ cell.text }}{% endif %}
-{%- if loop.first and row.numbers %}<sup>
+{%- if cell.label and row.numbers %}<sup>
 {%- for number in row.numbers %}{{ "," if not loop.first }}<a href="#{{ anchor }}-note-{{ number }}">{{ number }}</a>
 {%- endfor %}</sup>
 {%- endif %}</{{ tag }}>
@@ -73,8 +73,14 @@ def _rows(table: Table) -> list[dict[str, Json]]:
     rows = []
     for place, (row, cells, numbers) in enumerate(zip(table.rows, table.written(), table.note_numbers(), strict=True)):
         drawn = [
-            {"column": column, "text": text, "raw": _raw(row.get(column.key)), "mark": table.mark(place, column)}
-            for column, text in zip(table.columns, cells, strict=True)
+            {
+                "column": column,
+                "text": text,
+                "raw": _raw(row.get(column.key)),
+                "mark": table.mark(place, column),
+                "label": number == table.label_place,
+            }
+            for number, (column, text) in enumerate(zip(table.columns, cells, strict=True))
         ]
         rows.append({"cells": drawn, "numbers": numbers})
     return rows

@@ -16,7 +16,8 @@ def as_json(table: Table) -> dict[str, Json]:
     """Give what JSON can hold of a table.
 
     ``columns`` have key, heading and the unit of their raw values, "" for counts and shares; ``rows`` have the raw
-    values by key, None for what is missing; ``notes`` has the texts of each row, ``marks`` what is marked, if anything.
+    values by key, None for what is missing; ``notes`` has the texts of each row, ``marks`` what is marked, if
+    anything, and ``marking`` what was left out of that comparison.
     """
     told: dict[str, Json] = {
         "name": table.name,
@@ -29,6 +30,7 @@ def as_json(table: Table) -> dict[str, Json]:
     if any(table.marks):
         kept = {column.key for column in table.columns}
         told["marks"] = [{key: mark for key, mark in marks.items() if key in kept} for marks in table.marks]
+        told["marking"] = list(table.marking)
     return told
 
 

@@ -1,22 +1,27 @@
 """Names beside points, placed so that none lies on another: plain geometry, in whatever unit the caller has.
 
 Without chance, so that the same points give the same picture: each name in turn takes the best of many places around
-its point, near ones first, that no earlier name, point or leader line takes. Names that find none go first in another
-round, since those amid others have the fewest places.
+its point, near ones first, that no point takes. It may drive other names out, at a price that grows each time; these
+look for another place in their turn.
 """
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 Spot = tuple[float, float]
 
 _DIRECTIONS = 24
 _NEAR, _FAR, _STRIDE = 0.55, 22.0, 0.45  # distances from point to name that are tried, in heights of a name
-_CROSSING = 4.0  # what a name on a line costs, in heights of distance
-_BESIDE = 3.0  # what a name so near to another point that it seems to be that one's costs, likewise
-_NEIGHBOUR = 0.6  # heights within which it seems so
-_ROUNDS, _CROWD = 6, 50  # rounds; but one only for more names than this, since a round takes a second there
+_GAP = 1.1  # heights between names in a line, or they read as one: two characters
+_CLEAR = 0.4  # heights between a name and the leader line of another
+_CROSSING = 8.0  # what a name on a line costs, and a leader line across one, in heights of distance
+_BESIDE = 6.0  # likewise a name beside another point than its own, though a leader line joins it to that
+_MISREAD = 12.0  # likewise a name nearer to another point than to its own, or nearly, and joined by no line
+_NEIGHBOUR = 1.0  # heights from a point within which a name lies beside it
+_EVICTION, _DEARER = 6.0, 1.5  # what driving another name out costs, likewise, and how that grows each time
+_MUST = 1000.0  # the same for a name that must be seen
+_TURNS = 150  # of placing a name, until those without a place are given up
 _MOST = 60  # names that are tried: more are illegible and take long
 
 
@@ -37,6 +42,10 @@ class Box:
             and self.bottom >= other.bottom
             and self.top <= other.top
         )
+
+    def wider(self, by: float) -> "Box":
+        """Give the box with so much more at the left and at the right."""
+        return Box(self.left - by, self.bottom, self.right + by, self.top)
 
     def meets(self, other: "Box") -> bool:
         """Tell whether the two have common ground."""
@@ -63,11 +72,29 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Scene:
+    """What names are placed in.
+
+    Attributes:
+        frame: that names must not leave.
+        taken: what names must not cover: all points, among them those that are named, and other texts.
+        lines: straight pieces that names and their leader lines had better not meet.
+        joined: distance from which on a name is joined to its point by a leader line.
+    """
+
+    frame: Box
+    taken: Sequence[Box]
+    lines: Sequence[tuple[Spot, Spot]] = ()
+    joined: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """Where a name goes, and its leader line from the point to it."""
+    """Where a name goes, the line from the point to it, and whether that shall be drawn."""
 
     box: Box
     leader: tuple[Spot, Spot]
+    joined: bool
 
     @property
     def held(self) -> Spot:
@@ -77,61 +104,94 @@ class Place:
 
 
 def place(
-    spots: Sequence[Spot],
-    sizes: Sequence[tuple[float, float]],
-    frame: Box,
-    taken: Sequence[Box],
-    lines: Sequence[tuple[Spot, Spot]] = (),
-    must: int = 0,
+    spots: Sequence[Spot], sizes: Sequence[tuple[float, float]], scene: Scene, must: int = 0
 ) -> list[Place | None]:
     """Find a place for each name.
 
     Args:
         spots: the points, the most important first.
         sizes: (width, height) of their names.
-        frame: that names must not leave.
-        taken: what names must not cover: all points, among them those that are named, and other texts.
-        lines: straight pieces that names had better not cover.
+        scene: what they are placed in.
         must: so many of the first are not given up for others.
 
     Returns:
         A place for each, or None where there is none within reach, or for all beyond the first ``_MOST``.
     """
-    order = list(range(min(len(spots), _MOST)))
+    order = range(min(len(spots), _MOST))
+    prices = [_MUST if number < must else _EVICTION for number in order]  # of giving a name up
     best: dict[int, Place] = {}
-    for _ in range(_ROUNDS if len(order) <= _CROWD else 1):
-        found = _round(order, spots, sizes, frame, taken, lines)
-        best = max(best, found, key=lambda places: (sum(number < must for number in places), len(places)))
-        if len(best) == len(order):
+    placed: dict[int, Place] = {}
+    waiting = list(order)
+    for _ in range(_TURNS):
+        if not waiting:
             break
-        order.sort(key=found.__contains__)  # stable: among those that failed the more important stay first
+        number = waiting.pop(0)
+        option = _best(number, placed, prices, spots, sizes[number], scene)
+        if option is None:
+            continue
+        for other in [other for other, its in placed.items() if _conflict(option, its)]:
+            del placed[other]
+            waiting.append(other)
+            prices[other] *= _DEARER
+        placed[number] = option
+        best = max(best, dict(placed), key=lambda places: (sum(its < must for its in places), len(places)))
+    for number in order:  # each again, now that it is known where all are
+        best.pop(number, None)
+        option = _best(number, best, [math.inf] * len(order), spots, sizes[number], scene)
+        if option is not None:
+            best[number] = option
     return [best.get(number) for number in range(len(spots))]
 
 
-def _round(
-    order: Sequence[int],
+def _best(
+    number: int,
+    placed: Mapping[int, Place],
+    prices: Sequence[float],
     spots: Sequence[Spot],
-    sizes: Sequence[tuple[float, float]],
-    frame: Box,
-    taken: Sequence[Box],
-    lines: Sequence[tuple[Spot, Spot]],
-) -> dict[int, Place]:
-    """Find places in this order; names without one are left out."""
-    placed: dict[int, Place] = {}
-    for number in order:
-        spot, size = spots[number], sizes[number]
-        best, least = None, math.inf
-        for distance, box in _around(spot, size):
-            if distance >= least:
-                break  # those that follow lie farther away
-            option = Place(box, (spot, box.nearest(spot)))
-            if box.within(frame) and _free(option, placed.values(), taken):
-                crossing = any(box.cut_by(*line) for line in lines)
-                cost = distance + _CROSSING * crossing + _BESIDE * _misread(option, taken)
-                best, least = (option, cost) if cost < least else (best, least)
-        if best is not None:
-            placed[number] = best
-    return placed
+    size: tuple[float, float],
+    scene: Scene,
+) -> Place | None:
+    """Find the place that costs least for a name, with the prices of the names that it would drive out."""
+    spot = spots[number]
+    foreign = [other for other in spots if other != spot]
+    passed = [other for other in scene.taken if other.nearest(spot) != spot]  # a line through it seemed to be of it
+    best, least = None, math.inf
+    for distance, box in _around(spot, size):
+        if distance >= least:
+            break  # those that follow lie farther away
+        option = Place(box, (spot, _end(box, spot)), math.dist(spot, box.nearest(spot)) > scene.joined)
+        if not box.within(scene.frame) or any(box.meets(other) for other in scene.taken):
+            continue
+        if any(other.cut_by(*option.leader) for other in passed):
+            continue
+        cost = distance
+        for other, its in placed.items():
+            if _conflict(option, its):
+                cost += prices[other]
+                if cost >= least:
+                    break  # no need to know how much worse it is
+        cost += _cost(option, foreign, scene.lines) if cost < least else 0
+        best, least = (option, cost) if cost < least else (best, least)
+    return best
+
+
+def _end(box: Box, spot: Spot) -> Spot:
+    """Give the end of a leader line: the nearest place of a name, but beside it at half its height, not at a corner."""
+    x, y = box.nearest(spot)
+    return (x, y) if box.left <= spot[0] <= box.right else (x, (box.bottom + box.top) / 2)
+
+
+def _cost(option: Place, foreign: Sequence[Spot], lines: Sequence[tuple[Spot, Spot]]) -> float:
+    """Tell what speaks against a place, in heights of distance."""
+    box, spot = option.box, option.leader[0]
+    height = box.top - box.bottom
+    own = math.dist(spot, box.nearest(spot))
+    other = min((math.dist(another, box.nearest(another)) for another in foreign), default=math.inf)
+    cost = _CROSSING * any(box.cut_by(*line) for line in lines)
+    if option.joined:
+        cost += _CROSSING * any(_cross(option.leader, line) for line in lines)
+        return cost + _BESIDE * (other < _NEIGHBOUR * height)
+    return cost + _MISREAD * (other < own + _CLEAR * height)
 
 
 def _around(spot: Spot, size: tuple[float, float]) -> Iterator[tuple[float, Box]]:
@@ -152,28 +212,15 @@ def _angle(turn: int) -> float:
     return (turn + 1) // 2 * (1 if turn % 2 else -1) * 2 * math.pi / _DIRECTIONS
 
 
-def _free(option: Place, placed: Collection[Place], taken: Sequence[Box]) -> bool:
-    """Tell whether a name covers nothing, and its leader line passes nothing that it could be taken to be of."""
-    spot = option.leader[0]
-    return not (
-        any(option.box.meets(box) for box in taken)
-        or any(box.cut_by(*option.leader) for box in taken if box.nearest(spot) != spot)
-        or any(
-            option.box.meets(other.box)
-            or option.box.cut_by(*other.leader)
-            or other.box.cut_by(*option.leader)
-            or _cross(option.leader, other.leader)
-            for other in placed
-        )
+def _conflict(one: Place, other: Place) -> bool:
+    """Tell whether two names, or their leader lines, are in each other's way."""
+    height = one.box.top - one.box.bottom
+    return (
+        one.box.wider(_GAP * height).meets(other.box)
+        or one.box.wider(_CLEAR * height).cut_by(*other.leader)
+        or other.box.wider(_CLEAR * height).cut_by(*one.leader)
+        or _cross(one.leader, other.leader)
     )
-
-
-def _misread(option: Place, taken: Sequence[Box]) -> bool:
-    """Tell whether a name lies beside something else than its own point."""
-    box, spot = option.box, option.leader[0]
-    near = _NEIGHBOUR * (box.top - box.bottom)
-    wide = Box(box.left - near, box.bottom, box.right + near, box.top)
-    return any(wide.meets(other) for other in taken if other.nearest(spot) != spot)
 
 
 def _cross(one: tuple[Spot, Spot], other: tuple[Spot, Spot]) -> bool:

@@ -4,8 +4,9 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from fer_bench.render.latex_text import breakable, escape
+from fer_bench.render.latex_text import breakable, escape, spelt
 from fer_bench.render.layout import blocks
 from fer_bench.table import MISSING, Mark, Table, with_units_in_headings
 
@@ -49,8 +50,9 @@ class _Column:
 def to_latex(table: Table) -> str:
     """Write a table with booktabs rules and siunitx columns, to be referred to as ``tab:NAME``.
 
-    A column of counts has one decimal prefix, in its heading. A table wider than the text goes on in a second panel,
-    with its first column repeated. What does not fit a page is no float, but a ``longtable`` followed by its notes.
+    A column of counts has one decimal prefix, in its heading, that adds no digit to what is known. A table wider than
+    the text goes on in a second panel, with its first column repeated. What does not fit a page is no float, but a
+    ``longtable`` followed by its notes.
     """
     columns = _fitting(with_units_in_headings(table))
     panels = [[columns[place] for place in block] for block in blocks([c.width for c in columns], _GAP, _TEXT_WIDTH)]
@@ -119,8 +121,8 @@ def _label(table: Table) -> str:
 def _height(table: Table, panels: Sequence[Sequence[_Column]]) -> float:
     """Estimate the points that a table takes with its caption and notes."""
     rows: int = sum(max(lines) for panel in panels for lines in zip(*(column.lines for column in panel), strict=True))
-    caption = len(table.title + table.caption) // _CAPTION_CHARACTERS + 1
-    notes = sum(len(text) // _NOTE_CHARACTERS + 1 for text in table.note_texts)
+    caption = len(spelt(table.title + table.caption)) // _CAPTION_CHARACTERS + 1
+    notes = sum(len(spelt(text)) // _NOTE_CHARACTERS + 1 for text in table.note_texts)
     return _LINE * (rows + caption) + _RULES * len(panels) + _NOTE_LINE * notes
 
 
@@ -135,18 +137,22 @@ def _fitting(table: Table) -> list[_Column]:
 
 def _columns(table: Table, widest: int) -> list[_Column]:
     rows = table.written()
-    written = list(zip(*rows, strict=True)) if rows else [()] * len(table.columns)
+    spelt_rows = [list(map(spelt, row)) for row in rows]  # as wide as they are to be seen
+    written = list(zip(*spelt_rows, strict=True)) if rows else [()] * len(table.columns)
     columns = []
     for place, (column, cells) in enumerate(zip(table.columns, written, strict=True)):
         marks = [table.mark(row, column) for row in range(len(cells))]
-        if place == 0:
-            columns.append(_text(column.heading, cells, _NAME_WIDTH, marks, table.note_numbers()))
+        heading = spelt(column.heading)
+        if place == table.label_place:
+            columns.append(_text(heading, cells, _NAME_WIDTH, marks, table.note_numbers()))
         elif column.align == "left":
-            columns.append(_text(column.heading, cells, widest, marks))
+            columns.append(_text(heading, cells, widest, marks))
         elif any(_NUMBER.fullmatch(cell) for cell in cells) and all(map(_is_number, cells)):
-            columns.append(_numbers(column.heading, cells, marks))
+            columns.append(_numbers(heading, cells, marks))
+        elif max(map(len, cells), default=0) > widest:  # of a user's sheet
+            columns.append(_text(heading, cells, widest, marks, side="left"))
         else:
-            columns.append(_right(column.heading, cells, marks))
+            columns.append(_right(heading, cells, marks))
     return columns
 
 
@@ -155,15 +161,23 @@ def _is_number(cell: str) -> bool:
 
 
 def _text(
-    heading: str, cells: Sequence[str], most: int, marks: Sequence[Mark | None], notes: Sequence[Sequence[int]] = ()
+    heading: str,
+    cells: Sequence[str],
+    most: int,
+    marks: Sequence[Mark | None],
+    notes: Sequence[Sequence[int]] = (),
+    side: Literal["left", "right"] = "right",
 ) -> _Column:
-    """Set texts; where one is long, in a paragraph as wide as is allowed. Numbers of notes are raised."""
+    """Set texts; where one is long, in a paragraph as wide as is allowed, ragged at a side.
+
+    Numbers of notes are raised.
+    """
     raised = [_ranges(numbers) for numbers in notes] or [""] * len(cells)
     lengths = [len(cell) + _RAISED * len(numbers) for cell, numbers in zip(cells, raised, strict=True)]
     longest = max([len(heading) if not cells else 0, *lengths])
     width = _CHARACTER * max(min(longest, most), _heading_width(heading, 0))
     if folded := longest > most:
-        specification = f">{{\\raggedright\\arraybackslash}}p{{{width:.0f}pt}}"
+        specification = f">{{\\ragged{side}\\arraybackslash}}p{{{width:.0f}pt}}"
         texts = [breakable(cell, most // 2) for cell in cells]
     else:
         specification, texts = "l", [escape(cell) for cell in cells]

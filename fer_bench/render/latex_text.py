@@ -87,21 +87,33 @@ _ACCENTS: Mapping[str, str] = {
 _LIGATURE = re.compile(r"([-',])(?=\1)")
 
 
-def escape(text: str) -> str:
-    """Make plain text safe in LaTeX; a letter that the T1 fonts lack is named by its number, "[U+4E2D]"."""
+# A letter that is named by its number.
+_NAMED = r"\[U\+[0-9A-F]{4,6}\]"
+
+
+def spelt(text: str) -> str:
+    """Give a text with the characters that are to be seen; a letter that the T1 fonts lack is named: "[U+4E2D]"."""
     composed = unicodedata.normalize("NFC", units.printable(text))
-    apart = _LIGATURE.sub("\\1\N{WORD JOINER}", composed)
+    return "".join(c if _has_letter(c) else f"[U+{ord(c):04X}]" for c in composed)
+
+
+def escape(text: str) -> str:
+    """Make plain text safe in LaTeX; a letter that the T1 fonts lack is named by its number, as by ``spelt``."""
+    apart = _LIGATURE.sub("\\1\N{WORD JOINER}", spelt(text))
     return "".join(map(_character, apart))
 
 
 def breakable(text: str, run: int) -> str:
-    """Make plain text safe where lines are broken: words longer than ``run`` break, at punctuation or anywhere."""
+    """Make plain text safe where lines are broken: words longer than ``run`` break, at punctuation or anywhere.
+
+    Letters that the fonts lack count as the names that they get, and no line breaks within one.
+    """
 
     def word(found: re.Match[str]) -> str:
-        pieces = re.findall(rf"[^\W_]{{1,{run}}}|[\W_]", found[0])
+        pieces = re.findall(rf"{_NAMED}|[^\W_]{{1,{run}}}|[\W_]", found[0])
         return r"\allowbreak{}".join(map(escape, pieces))
 
-    return "".join(word(m) if len(m[0]) > run else escape(m[0]) for m in re.finditer(r"\s+|\S+", text))
+    return "".join(word(m) if len(m[0]) > run else escape(m[0]) for m in re.finditer(r"\s+|\S+", spelt(text)))
 
 
 def _character(character: str) -> str:
@@ -112,9 +124,14 @@ def _character(character: str) -> str:
     if character.isascii():
         return character
     decomposed = unicodedata.normalize("NFD", character)
-    letter, marks = decomposed[0], decomposed[1:]
-    if letter.isascii() and marks and all(mark in _ACCENTS for mark in marks):
-        for mark in marks:
-            letter = f"\\{_ACCENTS[mark]}{{{letter}}}"
-        return letter
-    return f"{{[}}U+{ord(character):04X}{{]}}"
+    letter = decomposed[0]
+    for mark in decomposed[1:]:
+        letter = f"\\{_ACCENTS[mark]}{{{letter}}}"
+    return letter
+
+
+def _has_letter(character: str) -> bool:
+    """Tell whether a character of a text can be written, if with accents."""
+    decomposed = unicodedata.normalize("NFD", character)
+    accented = decomposed[0].isascii() and all(mark in _ACCENTS for mark in decomposed[1:])
+    return character in _SPECIAL or accented

@@ -7,9 +7,9 @@ from fer_bench import units
 from fer_bench.table import Mark, Table
 
 _SPECIAL = str.maketrans({"<": "&lt;", "&": "&amp;"})
-# A backslash before what means something: an underscore beside a letter on one side only, a bracket before a link's
-# address. Those of names and of notes mean nothing, and stay readable.
-_MEANT = re.compile(r"[\\|*`~]|(?<![^\W_])_|_(?![^\W_])|(?<=])\(")
+# A backslash before what means something: a dollar is GitHub's for formulas; an underscore beside a letter on one side
+# only, a bracket before a link's address. Those of names and of notes mean nothing, and stay readable.
+_MEANT = re.compile(r"[\\|*`~$]|(?<![^\W_])_|_(?![^\W_])|(?<=])\(")
 _MARKS: Mapping[Mark | None, str] = {"best": "**", "second": "_", None: ""}
 
 

@@ -11,6 +11,7 @@ from fer_bench.render.canvas import (
     FAINT,
     GREY,
     INK,
+    NEUTRAL,
     SINGLE,
     around,
     divide_finely,
@@ -41,7 +42,7 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
     figure.set_size_inches((DOUBLE, 4.6 if len(plot.points) <= _MANY else 6.0) if wide else (SINGLE, 3.2))
     axes = figure.add_subplot()
     set_axes(axes, plot.x, plot.y)
-    looks = {group: look(number) for number, group in enumerate(plot.groups)}
+    looks = {group: look(number) if group != plot.neutral else NEUTRAL for number, group in enumerate(plot.groups)}
     for line in plot.lines:
         _draw_line(axes, line, looks)
     for group, hollow in itertools.product(looks, (False, True)):

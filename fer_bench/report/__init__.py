@@ -48,7 +48,6 @@ def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> di
         baselines: networks of which there is only what others published: a user's sheets without code.
     """
     zoo = sheets()
-    by_name = {result.subject.name: result for result in reversed(results)}  # the first of several settings
     specs = [zoo[name] for name in dict.fromkeys(r.subject.name for r in results) if name in zoo]
     drawn = {
         "efficiency": efficiency(results, baselines),
@@ -59,7 +58,7 @@ def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> di
         "occupancy_training": occupation(results, "training"),
         "occupancy_testing": occupation(results, "testing"),
         "energy": joules(results),
-        "published": published([*specs, *baselines], by_name),
+        "published": published([*specs, *baselines], results),
     }
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}
 

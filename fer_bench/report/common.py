@@ -1,12 +1,15 @@
 """What the tables of a run share: columns, rows' heads, conditions, notes."""
 
+import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fer_bench import stability, units
-from fer_bench.records import Environment, Json, Result
+from fer_bench.records import Environment, Json, Result, Subject
+from fer_bench.registry import sheets
 from fer_bench.table import Column, Table
-from fer_bench.tables import write_shape
+from fer_bench.tables import built_with, doubts, write_shape
 
 Row = dict[str, Json]
 
@@ -68,6 +71,7 @@ def head(result: Result) -> Row:
     return row | {
         "name": result.subject.name,
         "input_shape": result.subject.input_shape,
+        "num_classes": result.subject.num_classes,
         "parameters": result.value("parameters.trainable"),
     }
 
@@ -82,22 +86,83 @@ def varying(results: Sequence[Result]) -> list[Column]:
     ]
 
 
-def accuracy(taken: stability.Latency) -> Row:
+def interval_ends(taken: stability.Latency) -> tuple[float, float] | None:
+    """Give the ends of the interval, or None where there is none. No time is below 0, whatever Student says."""
+    return (max(0.0, taken.interval.low), taken.interval.high) if taken.interval is not None else None
+
+
+def latency_digits(taken: stability.Latency) -> Row:
     """Give how far a latency is known: the ends of its interval, or None where there is none; and as a share of it.
 
-    No time is below 0, whatever Student says. A single process has no interval: there it is the passes' own spread
-    that takes digits away, from their median to their 90th percentile.
+    A single process has no interval: there it is the passes' own spread that takes digits away, from their median to
+    their 90th percentile.
     """
-    if taken.interval is None:
+    ends = interval_ends(taken)
+    if ends is None:
         return {"interval_s": None, TOLERANCE: taken.p90_s / taken.estimate_s - 1}
-    low, high = max(0.0, taken.interval.low), taken.interval.high
-    return {"interval_s": (low, high), TOLERANCE: (high - low) / 2 / taken.estimate_s}
+    return {"interval_s": ends, TOLERANCE: (ends[1] - ends[0]) / 2 / taken.estimate_s}
+
+
+def joined(*texts: str) -> str:
+    """Make a caption of sentences, of which some have nothing to say."""
+    return " ".join(filter(None, texts))
+
+
+def latency_means(rows: Iterable[Mapping[str, Json]]) -> str:
+    """Say what the latency of rows is, for a caption: "" where none has one, and nothing of intervals without one."""
+    timed = [row for row in rows if row.get("latency_s") is not None]
+    if not timed:
+        return ""
+    if all(row.get("interval_s") is None for row in timed):
+        return "Latency of a batch: median of one process's passes; another process may differ by several percent."
+    alone = " A single process has none." if any(row.get("interval_s") is None for row in timed) else ""
+    return (
+        "Latency of a batch: mean of the processes' medians; the interval is Student's over processes, in this "
+        f"session: another session may differ by some percent more.{alone}"
+    )
 
 
 def mean(result: Result, metric: str) -> float | None:
     """Give the mean of a metric over all passes of all processes."""
     values = [value for sample in result.samples(metric) for value in sample]
-    return sum(values) / len(values) if values else None
+    return statistics.fmean(values) if values else None
+
+
+def mean_share(result: Result, metric: str) -> float | None:
+    """Give how far ``mean`` is known, as a share of it; None where it is 0 or was not measured.
+
+    That is the standard error over processes; of one process, as with a latency, the deviation of its passes.
+    """
+    samples, found = result.samples(metric), mean(result, metric)
+    if not found:
+        return None
+    if len(samples) > 1:
+        return statistics.stdev(map(statistics.fmean, samples)) / math.sqrt(len(samples)) / found
+    return statistics.pstdev(samples[0]) / found
+
+
+def about(result: Result) -> list[str]:
+    """Say what the reader must know of a network: doubts, settings, another size than the protocol's or the sheet's."""
+    subject = result.subject
+    texts = doubts(subject.status, subject.note, subject.uncertain)
+    if subject.settings:
+        texts.append(built_with(subject.settings))
+    return [*texts, *exempt(result), *_of_another_input(subject)]
+
+
+def _of_another_input(subject: Subject) -> list[str]:
+    """Say that a sheet's words on counts are of another input or number of classes, where they are."""
+    spec = sheets().get(subject.name)
+    if spec is None or subject.input_shape is None or spec.input_shape is None:
+        return []
+    ours, own = (_built_for(of.input_shape, of.num_classes) for of in (subject, spec))
+    if ours == own:
+        return []
+    return [f"Counted and measured with {ours}; its sheet, and what is said of its counts, has {own}."]
+
+
+def _built_for(shape: tuple[int, int, int] | None, classes: int) -> str:
+    return f"{units.size(shape or ())} and {classes} classes"
 
 
 def exempt(result: Result) -> list[str]:

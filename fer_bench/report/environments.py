@@ -72,8 +72,10 @@ def beside(printed: PrintedTable, results: Sequence[Result]) -> Table:
     columns = [Column("row", printed.corner, align="left"), Column("printed", "As published", align="left")]
     caption = printed.credit
     if any(row["ours"] is not None for row in rows):
-        columns.append(Column("ours", "Ours", align="left"))
-        caption += " Ours: where the results were measured; what only we tell, the paper does not, or its text lost it."
+        columns.append(Column("ours", "fer_bench: where measured", align="left"))
+        caption += (
+            " fer_bench: where the results were measured; what only we tell, the paper does not, or its text lost it."
+        )
     return Table(printed.heading, tuple(columns), tuple(rows), caption, tuple(notes))
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from fer_bench import occupancy, stability, units
 from fer_bench.records import Result
-from fer_bench.report.common import INTERVAL, LATENCY, Row, accuracy
+from fer_bench.report.common import INTERVAL, LATENCY, Row, latency_digits
 from fer_bench.table import Column
 
 
@@ -16,7 +16,7 @@ class Ours:
     Attributes:
         columns: of ours, in the order in which they follow the printed one.
         values: of a result, by the columns' keys; the stage is the printed figure's.
-        said: what a caption must say of them.
+        said: what a caption must say of them; of a latency it depends on the rows.
         timed: they depend on the machine and on the plan; counts do not.
     """
 
@@ -37,7 +37,7 @@ def _parameters(result: Result, _stage: str) -> Row:
 
 def _latency(result: Result, _stage: str) -> Row:
     taken = stability.summary(result)
-    return {} if taken is None else {"latency_s": taken.estimate_s} | accuracy(taken)
+    return {} if taken is None else {"latency_s": taken.estimate_s} | latency_digits(taken)
 
 
 def _file_size(result: Result, _stage: str) -> Row:
@@ -71,42 +71,42 @@ _LAYERS_SAID = (
 )
 _OF_PARAMETERS = Ours(
     (
-        Column("parameters", "Ours: trainable", units.grouped),
-        Column("keras_total", "Ours by Keras", units.grouped),
+        Column("parameters", "fer_bench: trainable", units.grouped),
+        Column("keras_total", "fer_bench: by Keras", units.grouped),
     ),
     _parameters,
     "By Keras: with the statistics of batch norm, as Keras prints a total.",
 )
 OURS: Mapping[str, Ours] = {
     "flops": Ours(
-        (Column("macs", "Our MACs", units.scaled), Column("flops", "Our FLOPs", units.scaled)),
+        (Column("macs", "fer_bench: MACs", units.scaled), Column("flops", "fer_bench: FLOPs", units.scaled)),
         _macs,
         "MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs.",
     ),
     "parameters": _OF_PARAMETERS,
     "trainable_parameters": _OF_PARAMETERS,
     "latency": Ours(
-        (replace(LATENCY, heading="Our ms a batch"), INTERVAL),
+        (replace(LATENCY, heading="fer_bench: ms a batch"), INTERVAL),
         _latency,
-        "Our time: mean of the processes' medians.",
+        "",
         timed=True,
     ),
     "file_size": Ours(
-        (Column("checkpoint_bytes", "Ours (kB)", units.kilobytes),), _file_size, "Our file: with Adam's state."
+        (Column("checkpoint_bytes", "fer_bench: kB", units.kilobytes),), _file_size, "kB: with Adam's state."
     ),
     "conv_layers": Ours(
         (
-            Column("conv", "Our conv"),
-            Column("conv_separable_once", "separable once"),
-            Column("conv_without_shortcuts", "no shortcuts"),
+            Column("conv", "fer_bench: conv"),
+            Column("conv_separable_once", "fer_bench: separable once"),
+            Column("conv_without_shortcuts", "fer_bench: no shortcuts"),
         ),
         _layers,
         _LAYERS_SAID,
     ),
-    "pooling_layers": Ours((Column("pool", "Our pooling"),), _layers, _LAYERS_SAID),
-    "fc_layers": Ours((Column("fc", "Our FC"),), _layers, _LAYERS_SAID),
-    "cpu_percent": _occupied("cpu_share", "Our CPU (%)"),
-    "user_percent": _occupied("machine_user_share", "Our us (%)"),
-    "system_percent": _occupied("machine_system_share", "Our sy (%)"),
-    "memory_percent": _occupied("memory_share", "Our MEM (%)"),
+    "pooling_layers": Ours((Column("pool", "fer_bench: pooling"),), _layers, _LAYERS_SAID),
+    "fc_layers": Ours((Column("fc", "fer_bench: FC"),), _layers, _LAYERS_SAID),
+    "cpu_percent": _occupied("cpu_share", "fer_bench: CPU (%)"),
+    "user_percent": _occupied("machine_user_share", "fer_bench: us (%)"),
+    "system_percent": _occupied("machine_system_share", "fer_bench: sy (%)"),
+    "memory_percent": _occupied("memory_share", "fer_bench: MEM (%)"),
 }

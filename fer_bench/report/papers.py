@@ -10,18 +10,19 @@ from fer_bench.report import environments, structure
 from fer_bench.report.common import (
     INPUT,
     Row,
+    about,
     comparable,
     conditions,
-    exempt,
     failures,
     head,
+    joined,
+    latency_means,
     make_table,
     varying,
 )
 from fer_bench.report.ours import OURS
 from fer_bench.report.printed import OUR_NETWORK, PrintedRow, PrintedTable, printed_tables, sentence
 from fer_bench.table import Column, Table
-from fer_bench.tables import built_with, doubts
 
 
 def papers(results: Sequence[Result] = ()) -> dict[str, Table]:
@@ -52,10 +53,11 @@ def _comparison(printed: PrintedTable, results: Sequence[Result]) -> Table:
     timed = used if any(OURS[quantity].timed for quantity in given) else []
     if used:
         built = f"as built with {environments.told('packages', used) or 'packages that no record tells'}."
-        caption += ["Ours:", conditions(timed) or built, *dict.fromkeys(OURS[quantity].said for quantity in given)]
+        caption += ["fer_bench:", conditions(timed) or built, *dict.fromkeys(OURS[quantity].said for quantity in given)]
+        caption.append(latency_means(rows))
     columns = [*_labels(printed), INPUT, Column("num_classes", "Classes"), *varying(timed), *_cells(printed)]
     notes = [_notes(row, result) for row, result in zip(printed.rows, chosen, strict=True)]
-    return make_table(printed.heading, columns, rows, " ".join(caption), notes, comparable=comparable(used))
+    return make_table(printed.heading, columns, rows, joined(*caption), notes, comparable=comparable(used))
 
 
 def _choose(row: PrintedRow, results: Iterable[Result]) -> Result | None:
@@ -92,7 +94,7 @@ def _row(printed: PrintedTable, row: PrintedRow, result: Result | None) -> Row:
     drawn = printed.cells(row) | {"name": row.spec.name if row.spec is not None else None}
     if result is None:
         return drawn
-    ours = head(result) | {"num_classes": result.subject.num_classes} | _values(row, result)
+    ours = head(result) | _values(row, result)
     return drawn | {key: value for key, value in ours.items() if key != "name"}
 
 
@@ -127,11 +129,7 @@ def _notes(row: PrintedRow, result: Result | None) -> tuple[str, ...]:
     texts = row.notes
     if result is None:
         return tuple(texts)
-    subject = result.subject
-    texts += doubts(subject.status, subject.note, subject.uncertain)
-    if subject.settings:
-        texts.append(built_with(subject.settings))
-    texts += [*exempt(result), *failures(result)]
+    texts += [*about(result), *failures(result)]
     if any(figure.quantity == "latency" for figure in row.figures.values()):
         texts += stability.warnings(result)
     return tuple(texts)

@@ -19,7 +19,7 @@ _TABLE = re.compile(r"Table (\w+)")
 # What is listed as name and value, and not compared: recipes, machines.
 _LISTED = frozenset({"recipe", "environment", "epochs", "protocol"})
 
-OUR_NETWORK = Column("name", "Our network", align="left")  # beside the name that the paper has
+OUR_NETWORK = Column("name", "fer_bench: network", align="left")  # beside the name that the paper has
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ def training(results: Sequence[Result]) -> Table:
         row, step = head(result), result.measurement("training_step_s")
         if step is not None:
             row |= {part: stability.median_of(result, part) for part in parts}
+            row |= {_share_of(part): stability.share_of(result, part) for part in parts}
             row |= {
                 "training_batch": step.details["batch_size"],
                 "images_per_s": step.details["batch_size"] / row["training_step_s"],
@@ -88,18 +89,24 @@ def training(results: Sequence[Result]) -> Table:
         *(column for column in varying(measured) if column.key != "batch_size"),
         PARAMETERS,
         Column("training_batch", "Batch"),
-        *(Column(part, heading, units.milliseconds) for part, heading in parts.items()),
-        Column("images_per_s", "Images/s", units.number),
+        *(Column(part, heading, units.milliseconds, tolerance=_share_of(part)) for part, heading in parts.items()),
+        Column("images_per_s", "Images/s", units.number, tolerance=_share_of("training_step_s")),
         Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes),
         Column("optimizer", "Optimiser", align="left"),
         Column("steps", "Steps"),
     )
     caption = (
-        f"{conditions(measured)} Medians of one process's steps, after a warm-up; a step has zero_grad beside its "
-        "parts. Memory: peak of another process."
+        f"{conditions(measured)} Medians of one process's steps, after a warm-up, with as many digits as the steps' "
+        "own spread leaves; a step has zero_grad beside its parts, and medians of parts do not add up to the median of "
+        "the step. Memory: peak of another process."
     )
     notes = [(*failures(result), *warnings_of(result, "training")) for result in measured]
     return make_table("Training step", columns, rows, caption, notes)
+
+
+def _share_of(part: str) -> str:
+    """Name the key of the share of a part's time up to which it is known."""
+    return part.removesuffix("_s") + "_share"
 
 
 def occupation(results: Sequence[Result], stage: str) -> Table:

@@ -62,7 +62,11 @@ _EVERYWHERE: Mapping[str, Source] = {
     "mean_s": Source("Mean of the passes of the first process, as paper 001 has it.", ("latency_s",)),
     "latency_per_image_s": Source(f"{_MEDIANS} Divided by the images of a batch.", ("latency_s",)),
     "images_per_s": Source("Images of a batch, divided by the mean of the processes' medians.", ("latency_s",)),
-    "real_time": Source("Whether the mean of the processes' medians is below 41 ms at batch 1.", ("latency_s",)),
+    "real_time": Source(
+        "Whether the interval, or of one process the middle 80 % of the passes, lies below 41 ms at batch 1; unclear "
+        "where it holds that.",
+        ("latency_s",),
+    ),
     "peak_memory_bytes": Source(
         "Most that was allocated on the GPU where that was measured, else the process's peak above the idle one.",
         ("peak_cuda_allocated_bytes", "peak_rss_bytes"),
@@ -80,7 +84,10 @@ _EVERYWHERE: Mapping[str, Source] = {
     "share_of_peak": _roof("MAC/s reached, divided by those attainable."),
     "bytes_per_s": Source("Bytes that the operators move, divided by the latency.", ("latency_s", "operator_bytes")),
     "share_of_copy": _roof("Bytes a second, divided by those of a copy."),
-    "bound": _roof("The largest of the times of arithmetic, of memory and of starting operators."),
+    "bound": _roof(
+        "The largest of the times of arithmetic, of memory and of starting operators; none of these where the rest is "
+        "larger."
+    ),
     "arithmetic": _roof("Time of the operators that arithmetic bounds, as a share of the latency."),
     "memory": _roof("Time of the operators that memory bounds, as a share of the latency."),
     "overhead": _roof("Operators by the time of starting one, as a share of the latency."),

@@ -7,10 +7,10 @@ from difflib import SequenceMatcher
 from fer_bench import units
 from fer_bench.records import Json, Result
 from fer_bench.registry import sheets
-from fer_bench.report.common import INPUT, NETWORK, Row, exempt, head, make_table
+from fer_bench.report.common import INPUT, NETWORK, Row, about, head, make_table
 from fer_bench.report.printed import OUR_NETWORK, PrintedTable
 from fer_bench.table import Column, Table
-from fer_bench.tables import built_with, doubts, write_shape
+from fer_bench.tables import write_shape
 
 # Of a printed table's rows; with fewer of its output sizes a network is another one.
 _ENOUGH_EQUAL = 0.5
@@ -54,8 +54,8 @@ def architecture(results: Sequence[Result]) -> Table:
     for result in _once(results, "module_macs"):
         for module in modules(result):
             rows.append({"name": result.subject.name, "input_shape": result.subject.input_shape} | module)
-            notes.append(_doubts(result))
-    columns = (NETWORK, Column("input_shape", "Input", write_shape), *_OURS)
+            notes.append(tuple(about(result)))
+    columns = (NETWORK, INPUT, *_OURS)
     return make_table("Architecture", columns, rows, f"{_SAID} Modules as they are registered.", notes)
 
 
@@ -67,7 +67,6 @@ def counts(results: Sequence[Result]) -> Table:
         rows.append(
             head(result)
             | {
-                "num_classes": result.subject.num_classes,
                 "macs": macs,
                 "flops": None if macs is None else 2 * macs,
                 **{metric: result.value(metric) for metric in ("state_dict_bytes", "peak_activation_bytes")},
@@ -75,7 +74,7 @@ def counts(results: Sequence[Result]) -> Table:
                 "keras_total": result.value("parameters.keras_total"),
             }
         )
-        notes.append(_doubts(result))
+        notes.append(tuple(about(result)))
     columns = (
         NETWORK,
         INPUT,
@@ -109,14 +108,6 @@ def _once(results: Sequence[Result], metric: str) -> list[Result]:
     return list(found.values())
 
 
-def _doubts(result: Result) -> tuple[str, ...]:
-    subject = result.subject
-    texts = doubts(subject.status, subject.note, subject.uncertain)
-    if subject.settings:
-        texts.append(built_with(subject.settings))
-    return (*texts, *exempt(result))
-
-
 def beside(printed: PrintedTable, results: Sequence[Result]) -> Table:
     """Draw a network's parts as printed, and beside each the module that it is, for each network that it may be.
 
@@ -128,12 +119,12 @@ def beside(printed: PrintedTable, results: Sequence[Result]) -> Table:
     for result, found in _candidates(printed, results):
         for row, module in zip(printed.rows, found, strict=True):
             rows.append(printed.cells(row) | {"name": result.subject.name} | module)
-            notes.append((*row.notes, *_doubts(result)))
+            notes.append((*row.notes, *about(result)))
     caption = printed.credit
     if rows:
         caption += (
-            f" Ours: networks of the paper whose modules give more than half of the printed output sizes, the modules "
-            f"found by these and by their order. {_SAID}"
+            f" fer_bench: networks of the paper whose modules give more than half of the printed output sizes, the "
+            f"modules found by these and by their order. {_SAID}"
         )
     else:
         rows, notes = [printed.cells(row) for row in printed.rows], [tuple(row.notes) for row in printed.rows]
