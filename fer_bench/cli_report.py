@@ -81,6 +81,7 @@ def report(
     figures: Annotated[
         Path | None, typer.Option(help="Draw the figures into this folder, and list them in figures.md.")
     ] = None,
+    figure: Annotated[list[str] | None, typer.Option("--figure", help="Only this figure; repeat.")] = None,
     figure_types: Annotated[
         str, typer.Option("--figure-types", metavar="LIST", help="Of the figures' files: svg, png, pdf.")
     ] = "svg,png",
@@ -103,7 +104,9 @@ def report(
     if html is not None:
         _write_page(html, chosen, drawn, recounts)
     if figures is not None:
-        _write_figures(figures, chosen, parse_list(figure_types))
+        _write_figures(figures, chosen, figure, parse_list(figure_types))
+    elif figure:
+        raise FerBenchError("--figure says which of the figures; --figures FOLDER says where they go")
     if (html is not None or figures is not None) and out is None:
         return
     if template is not None:
@@ -211,7 +214,7 @@ def _write_page(
     write_text(path, page("fer_bench report", found, drawn, audited))
 
 
-def _write_figures(folder: Path, found: "Sequence[Result]", types: Sequence[str]) -> None:
+def _write_figures(folder: Path, found: "Sequence[Result]", names: Sequence[str] | None, types: Sequence[str]) -> None:
     from fer_bench.figures import figures, listing
     from fer_bench.render.figure import write_figures
 
@@ -221,6 +224,9 @@ def _write_figures(folder: Path, found: "Sequence[Result]", types: Sequence[str]
     drawn = figures(found)
     if not drawn:
         raise FerBenchError("--figures: these results give none; latencies, counts with modules or a sweep do")
+    if unknown := [name for name in names or () if name not in drawn]:
+        raise FerBenchError(f"--figure {', '.join(unknown)}: there are {', '.join(drawn)}")
+    drawn = {name: drawn[name] for name in names or drawn}
     write_figures(folder, drawn, types)
     write_all(folder, {"figures": listing(drawn)}, ("markdown",))
 
