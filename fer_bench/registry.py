@@ -248,18 +248,22 @@ def use_sheets(folders: Iterable[Path]) -> None:
     Raises:
         SheetError: one is no folder.
     """
-    given = [str(folder.resolve()) for folder in folders]
+    given = _existing(folders)
     if given:  # else what the environment says stays
-        os.environ[_USERS_SHEETS] = os.pathsep.join(given)
-    _folders()
+        os.environ[_USERS_SHEETS] = os.pathsep.join(map(str, given))
 
 
 def _folders() -> tuple[Path, ...]:
-    users = [Path(part).resolve() for part in os.environ.get(_USERS_SHEETS, "").split(os.pathsep) if part]
-    for folder in users:
+    named = os.environ.get(_USERS_SHEETS, "").split(os.pathsep)
+    return (_SHEETS, *_existing(Path(part) for part in named if part))
+
+
+def _existing(folders: Iterable[Path]) -> list[Path]:
+    found = [folder.resolve() for folder in folders]
+    for folder in found:
         if not folder.is_dir():
             raise SheetError(f"sheets in {folder}: there is no such folder; it holds sheets such as my_family.toml")
-    return (_SHEETS, *users)
+    return found
 
 
 def sheets() -> Mapping[str, ModelSpec]:

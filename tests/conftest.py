@@ -10,6 +10,13 @@ import pytest
 from fer_bench.plan import QUICK
 from fer_bench.records import Environment, Measurement, Result, Subject
 
+
+@pytest.fixture(autouse=True)
+def no_users_sheets(monkeypatch):
+    """What a test, or who runs it, says of folders of sheets holds for no other test."""
+    monkeypatch.setenv("FER_BENCH_SHEETS", "")
+
+
 USERS_NETWORKS = """
 import os, signal, time, torch
 from torch import nn

@@ -49,7 +49,6 @@ PLANTED = {
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("FER_BENCH_SHEETS", "")
     monkeypatch.chdir(tmp_path)
     sheets = tmp_path / "sheets"
     (sheets / "papers").mkdir(parents=True)
@@ -141,7 +140,7 @@ def test_a_published_table_of_known_networks_is_audited(folder, capsys, tmp_path
         (["--paper", "000", "--models", "rarn"], "no printed figure is left"),
         (["--sheets", "missing"], "there is no such folder"),
         (["--records", "missing.json"], "cannot read missing.json"),
-        (["--records", "rubbish.json"], "rubbish.json: neither an export"),
+        (["--records", "rubbish.json"], "rubbish.json: not a result of fer_bench"),
         (["--table", "missing.csv"], "cannot read the table missing.csv"),
         (["--table", "theirs.csv", "--paper", "000"], "leave --paper and --models out"),
         (["--classes", "7"], "--classes and --input are of --table"),

@@ -133,8 +133,7 @@ network = "mini_xception"
 
 
 @pytest.fixture
-def users_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("FER_BENCH_SHEETS", "")
+def users_folder(tmp_path):
     (tmp_path / "papers").mkdir()
     (tmp_path / "theirs.toml").write_text(SHEET)
     (tmp_path / "papers" / "theirs.toml").write_text('[paper]\nid = "theirs"\ntitle = "A paper"\nyear = 2024\n')
