@@ -96,7 +96,6 @@ class _Judge:
                 for line in _lines(figure):
                     columns.setdefault(line, []).append(claim)
         self._columns = columns
-        self._favoured: dict[tuple[str, ...], str] = {}
         self._hypotheses: dict[tuple[object, ...], list[Hypothesis]] = {}
 
     def verdict(self, claim: Claim) -> Verdict:
