@@ -79,3 +79,66 @@ def test_best_is_one_of_two_words(report):
     assert code == 2
     assert "none" in err
     assert "bold" in err
+
+
+def test_a_paper_s_tables_are_drawn_and_all_papers_together(report):
+    tables = json.loads(report("--paper", "001", "--format", "json")[1])
+    assert [table["title"].split(":")[0] for table in tables] == ["Paper 001, Table I", "Paper 001, Table II"]
+    assert len(json.loads(report("--paper", "all", "--format", "json")[1])) > len(tables)
+
+
+def test_a_table_that_is_not_drawn_unasked_is_drawn_when_named(report):
+    assert "Counts" not in report()[1]
+    assert report("--table", "counts")[1].startswith("Counts")
+
+
+def test_a_page_and_figures_are_files_and_nothing_is_printed(report, tmp_path):
+    code, out, _ = report(
+        "--html", tmp_path / "page.html", "--figures", tmp_path / "drawn", "--figure-types", "svg,pdf"
+    )
+    assert (code, out) == (0, "")
+    assert "<!doctype html>" in (tmp_path / "page.html").read_text(encoding="utf-8").lower()
+    suffixes = {path.suffix for path in (tmp_path / "drawn").iterdir()}
+    assert suffixes == {".svg", ".pdf", ".md"}
+    assert report("--figures", tmp_path / "one", "--figure", "latency")[0] == 0
+    assert {path.stem for path in (tmp_path / "one").iterdir()} == {"latency", "figures"}
+
+
+def test_figures_follow_the_networks_chosen(report, tmp_path):
+    report("--models", "resnet50", "--figures", tmp_path, "--figure", "latency", "--figure-types", "svg")
+    drawn = (tmp_path / "figures.md").read_text(encoding="utf-8")
+    assert "mini_xception" not in drawn
+
+
+def test_the_same_results_given_twice_are_drawn_once(records, report):
+    once = report("--table", "efficiency", "--format", "csv")[1]
+    assert report(records, "--table", "efficiency", "--format", "csv")[1] == once
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--paper", "999"], "--paper 999: there are tables of 000, 001"),
+        (["--figures", "drawn", "--figure", "portrait"], "--figure portrait: there are"),
+        (["--figure", "latency"], "--figures FOLDER says where"),
+        (["--figures", "drawn", "--figure-types", "gif"], "no figure can be written as gif"),
+        (["--figures", "drawn", "--figure-types", ","], "names none of svg, png, pdf"),
+        (["--format", "json", "--html", "page.html"], "--format is of tables"),
+        (["--out", "drawn", "--format", "csv"], "--out writes markdown, latex, csv, json"),
+        (["--html", "missing/page.html"], "cannot write missing/page.html"),
+    ],
+)
+def test_options_that_cannot_go_together_are_told(report, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = report(*options)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert message in err
+
+
+def test_why_tells_where_a_cell_comes_from(records, capsys):
+    assert main(["why", "efficiency", "resnet50", "MACs", "--from", records]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"results     file {records}")
+    assert "macs" in told
+    assert main(["why", "efficiency", "resnet51", "MACs", "--from", records]) == 1
+    assert "resnet50" in capsys.readouterr().err
