@@ -456,3 +456,12 @@ def test_a_gpu_that_rounds_to_tf32_is_not_called_float32_alone(make_result):
     on_gpu = dataclasses.replace(result, environment=environment)
     assert "float32, cpu" in report.efficiency([result]).caption
     assert "float32 (TF32 in convolutions), cuda (Some GPU)" in report.efficiency([on_gpu]).caption
+
+
+def test_a_bare_count_adds_no_row_beside_a_measured_result_of_the_same_build(make_result):
+    measured = make_result("resnet50")
+    counted = dataclasses.replace(measured, plan={**measured.plan, "metrics": ["static"]})
+    other = dataclasses.replace(counted, subject=dataclasses.replace(counted.subject, num_classes=1000))
+    rows = report.report([measured, counted, other])["efficiency"].rows
+    assert [row["num_classes"] for row in rows] == [measured.subject.num_classes, 1000]
+    assert len(report.report([counted])["efficiency"].rows) == 1

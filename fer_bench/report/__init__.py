@@ -48,6 +48,7 @@ def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> di
         baselines: networks of which there is only what others published: a user's sheets without code.
     """
     zoo = sheets()
+    results = _without_bare_counts(results)
     specs = [zoo[name] for name in dict.fromkeys(r.subject.name for r in results) if name in zoo]
     drawn = {
         "efficiency": efficiency(results, baselines),
@@ -61,6 +62,17 @@ def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> di
         "published": published([*specs, *baselines], results),
     }
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}
+
+
+def _without_bare_counts(results: Sequence[Result]) -> list[Result]:
+    """Leave out results that only count a network which others measured: they would add a row and nothing to it."""
+
+    def build(result: Result) -> tuple[object, ...]:
+        subject = result.subject
+        return subject.name, subject.input_shape, subject.num_classes, subject.settings
+
+    measured = {build(result) for result in results if result.plan.get("metrics") != ["static"]}
+    return [r for r in results if r.plan.get("metrics") != ["static"] or build(r) not in measured]
 
 
 def details(results: Sequence[Result]) -> dict[str, Table]:
