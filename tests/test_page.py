@@ -17,7 +17,9 @@ from fer_bench import units
 from fer_bench.exports import read_file
 from fer_bench.page import page
 from fer_bench.page.explorer import explorer
+from fer_bench.page.modules import modules
 from fer_bench.page.speed import latencies, roofs
+from fer_bench.page.sweep import sweep
 from fer_bench.records import Measurement
 from fer_bench.report import report
 from fer_bench.report.common import head
@@ -108,6 +110,31 @@ def results(make_result):
         one("slow", 0.100, 1000, 3_000_000),
         one("quick", 0.009, 2_000_000, 2_000_000, status="stand-in", note="Stands in for another."),
         one("middling", 0.010, 950, None),
+    ]
+
+
+def of_modules(make_result, name="layered", batch=1, seconds=0.010, part="stem", kind="Conv2d", **more):
+    """Make a result of 2 M MACs: 25 % in the stem, 70 % in the body's two, and the rest in small ones at the end."""
+    shares = {part: 500_000, "body": 1_400_000, "body.0": 800_000, "body.1": 600_000, "neck": 40_000, "head": 40_000}
+    told = [{"path": path, "type": kind, "parameters": 10, "output_shape": None} for path in shares]
+    factors = (0.99, 1, 1.01)
+    result = make_result(
+        name,
+        Measurement("module_macs", "count", tuple(shares.values()), details={"batch": 1, "modules": told}),
+        *(Measurement("latency_s", "s", (seconds * factor,) * 3, process=p) for p, factor in enumerate(factors)),
+        without=("latency_s",),
+        **more,
+    )
+    return dataclasses.replace(result, plan={**result.plan, "batch_size": batch})
+
+
+@pytest.fixture
+def layered(make_result):
+    """Two networks, one at two batch sizes: 10 ms for one image, 20 ms for four."""
+    return [
+        of_modules(make_result),
+        of_modules(make_result, batch=4, seconds=0.020),
+        of_modules(make_result, name="doubtful", status="stand-in"),
     ]
 
 
@@ -269,6 +296,43 @@ def test_a_roof_has_the_rate_of_the_machine_and_a_point_its_intensity(make_resul
     assert (point["rate"], point["rate_text"], point["share_text"]) == (4e8, "400 MMAC/s", "0.400 %")  # in 10 ms
     assert (machine["peak"], [slope["rate"] for slope in machine["slopes"]]) == (1e11, [1e10, 5e10])
     assert roofs([make_result()]) is None
+
+
+def test_small_neighbours_are_one_among_networks_and_told_one_by_one_of_a_network(layered):
+    first, second = modules(layered)["networks"]
+    assert (first["label"], first["macs"]) == ("layered", "2.00 M")
+    assert (first["kind"], second["kind"]) == ("measured", "doubted")
+    assert [part["path"] for part in first["whole"]] == ["stem", "body.0", "body.1", "others"]
+    others = first["whole"][3]
+    assert (others["share_text"], others["merged"]) == ("5.00 %", "neck, head, (network, outside modules)")
+    assert [(part["path"], part["macs"], part["share_text"]) for part in first["parts"]] == [
+        ("stem", "500 k", "25.0 %"),
+        ("body.0", "800 k", "40.0 %"),
+        ("body.1", "600 k", "30.0 %"),
+        ("neck", "40.0 k", "2.00 %"),
+        ("head", "40.0 k", "2.00 %"),
+        ("(network, outside modules)", "20.0 k", "1.00 %"),
+    ]
+    assert modules(layered)["told"] == "1 more result under other settings or repeated: not drawn."
+
+
+def test_a_sweep_has_the_networks_of_several_batch_sizes_with_latency_and_rate(layered):
+    chart = sweep(layered)
+    (network,) = chart["networks"]
+    assert network["label"] == "layered"
+    assert [(s["batch"], s["latency"]["text"], s["rate"]["text"]) for s in network["steps"]] == [
+        (1, "10.00 ms", "100"),
+        (4, "20.00 ms", "200"),
+    ]
+    low, high = network["steps"][1]["latency"]["interval"]
+    assert network["steps"][1]["rate"]["interval"] == (4 / high, 4 / low)
+    assert chart["axes"]["latency"]["title"] == "Latency of a batch (ms)"
+
+
+def test_without_modules_or_other_batch_sizes_there_is_no_such_figure(results):
+    assert modules(results) is None
+    assert sweep(results) is None
+    assert not {"modules", "sweep"} & set(data_of(drawn(results))["charts"])
 
 
 # In the browser
@@ -530,6 +594,84 @@ def test_the_roofline_figure_tells_the_rate(visit):
     assert "of attainable" in tip(driver)
 
 
+def test_the_figure_of_modules_tells_each_of_all_networks_or_of_one(visit, layered):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = visit(drawn(layered))
+    figure = one(driver, "figure[data-chart=modules]")
+    found = marks(driver, "modules")
+    assert len(found) == 8
+    point_at(driver, found[0])
+    assert tip(driver).splitlines() == [
+        "layered: stem",
+        "Type Conv2d",
+        "MACs 500 k, 25.0 % of the network's 2.00 M",
+        "Parameters 10",
+    ]
+    point_at(driver, found[7])
+    told = tip(driver).splitlines()
+    assert told[0] == "doubtful: others"
+    assert {"Modules neck, head, (network, outside modules)", "Reconstruction or stand-in"} <= set(told)
+    select(figure.find_element("css selector", "select"), "layered")
+    assert len(marks(driver, "modules")) == 6
+    names = [text.text for text in figure.find_elements("css selector", ".row")]
+    assert names == ["stem", "body.0", "body.1", "neck", "head", f"{'(network, outside modules)'[:23]}\u2026"]
+    driver.execute_script("arguments[0].focus()", figure.find_element("css selector", "select"))
+    press(driver, Keys.TAB)
+    assert tip(driver).startswith("layered: stem")
+    press(driver, Keys.ARROW_DOWN)
+    assert tip(driver).startswith("layered: body.0")
+    told = driver.switch_to.active_element.get_attribute("aria-label")
+    assert told.startswith("layered: body.0; Type: Conv2d; MACs: 800 k, 40.0 %")
+
+
+def test_the_batch_sweep_tells_latency_and_rate_on_either_axis(visit, layered):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = visit(drawn(layered))
+    figure = one(driver, "figure[data-chart=sweep]")
+
+    def titles():
+        return [title.text for title in figure.find_elements("css selector", ".title")]
+
+    found = marks(driver, "sweep")
+    assert len(found) == 2
+    assert titles() == ["Batch size", "Latency of a batch (ms)"]
+    point_at(driver, found[1])
+    told = tip(driver).splitlines()
+    assert told[0] == "layered, batch 4"
+    assert told[1].startswith("Latency of a batch 20.00 ms (95 % interval")
+    assert told[2].startswith("Images/s 200 (95 % interval")
+    shown = figure.find_element("css selector", "select")
+    select(shown, "Images/s")
+    assert titles() == ["Batch size", "Images/s"]
+    driver.execute_script("arguments[0].focus()", shown)
+    press(driver, Keys.TAB, Keys.END)
+    assert tip(driver).startswith("layered, batch 4")
+    assert driver.switch_to.active_element.get_attribute("aria-label") == "; ".join(
+        ["layered, batch 4", told[1].replace("batch 20", "batch: 20"), told[2].replace("s 200", "s: 200")]
+    )
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_hostile_modules_are_shown_as_they_are_on_any_screen(width, visit, make_result):
+    results = [
+        of_modules(make_result, name=name, part=name, kind=name, batch=batch, settings=("n" * 300,))
+        for name in HOSTILE
+        for batch in (1, 2)
+    ]
+    driver = visit(drawn(results), width=width)
+    for chart in ("modules", "sweep"):
+        found = marks(driver, chart)
+        assert {mark.get_attribute("aria-label")[:7] for mark in found} == {name[:7] for name in HOSTILE}
+        point_at(driver, found[0])
+        assert tip(driver).startswith(HOSTILE[0])
+        assert driver.execute_script("return document.documentElement.scrollWidth") == width
+    assert all_of(driver, "img, iframe, object, embed, [onerror], [onload]") == []
+    assert browser.requests(driver) == [driver.current_url]
+    assert browser.complaints(driver) == []
+
+
 def test_a_finger_on_a_mark_is_told_the_numbers_and_they_stay(visit, results):
     driver = visit(drawn(results), width=360)
     mark = marks(driver, "explorer")[0]
@@ -575,9 +717,10 @@ def luminance(colour):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_the_contrast_that_wcag_aa_asks_for(scheme, visit, results):
-    driver = visit(drawn(results, AUDIT), prefers_color_scheme=scheme)
+def test_every_text_has_the_contrast_that_wcag_aa_asks_for(scheme, visit, results, layered):
+    driver = visit(drawn([*results, *layered], AUDIT), prefers_color_scheme=scheme)
     marks(driver, "latency")
+    marks(driver, "modules"), marks(driver, "sweep")
     script = """
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const rgba = (colour) => {

@@ -1,7 +1,8 @@
 """The page: tables, figures to explore, audit and machines in one file of HTML that asks for nothing.
 
 ``page`` is the way in. What the figures are drawn from is worked out here, in base units and in written texts
-(``explorer``, ``speed``); ``assets/`` has the document, its style and its scripts, which sort, filter and draw.
+(``explorer``, ``speed``, ``modules``, ``sweep``); ``assets/`` has the document, its style and its scripts, which sort,
+filter and draw.
 
 The scripts are our own. Plotly, Bokeh or DataTables would put up to five megabytes into the page, which change with the
 installed version where the same records are to give the same bytes, and no keyboard reaches a mark of Plotly's.
@@ -11,7 +12,9 @@ from collections.abc import Mapping, Sequence
 
 from fer_bench.page.document import fill
 from fer_bench.page.explorer import explorer
+from fer_bench.page.modules import modules
 from fer_bench.page.speed import latencies, roofs
+from fer_bench.page.sweep import sweep
 from fer_bench.records import Result
 from fer_bench.table import Table
 
@@ -33,6 +36,12 @@ def page(title: str, results: Sequence[Result], tables: Mapping[str, Table], aud
     Returns:
         The document. It is UTF-8, and says so.
     """
-    charts = {"explorer": explorer(results, tables), "latency": latencies(results), "roofline": roofs(results)}
+    charts = {
+        "explorer": explorer(results, tables),
+        "latency": latencies(results),
+        "roofline": roofs(results),
+        "modules": modules(results),
+        "sweep": sweep(results),
+    }
     drawn = {name: chart for name, chart in charts.items() if chart is not None}
     return fill(title, results, tables, audit, drawn)

@@ -18,10 +18,16 @@ from fer_bench.table import Table
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_SCRIPTS = ("dom.js", "chart.js", "tables.js", "explorer.js", "latency.js", "roofline.js", "main.js")
-# Beside which table a figure stands; where that is left out, the figure has a section of its own.
-_FIGURES = {"explorer": "efficiency", "latency": "latency", "roofline": "roofline"}
-_TITLES = {"explorer": "Compare networks", "latency": "Latency by process", "roofline": "Roofline"}
+_SCRIPTS = "dom chart tables explorer latency roofline modules sweep main".split()
+# Beside which table a figure stands; where there is none or it is left out, the figure has a section of its own.
+_FIGURES = {"explorer": "efficiency", "latency": "latency", "roofline": "roofline", "modules": "", "sweep": ""}
+_TITLES = {
+    "explorer": "Compare networks",
+    "latency": "Latency by process",
+    "roofline": "Roofline",
+    "modules": "Where the MACs are",
+    "sweep": "Batch sweep",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ def fill(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     style, theme = _asset("page.css"), _asset("theme.js")
-    script = "".join(map(_asset, _SCRIPTS))
+    script = "".join(_asset(f"{name}.js") for name in _SCRIPTS)
     return environment.from_string(_asset("page.html.j2")).render(
         title=units.printable(title),
         policy=_policy((theme, script), style),
@@ -130,9 +136,10 @@ def _each(texts: Iterator[str]) -> str:
 
 
 def _sections(tables: Mapping[str, Table], charts: Mapping[str, Json]) -> list[Section]:
-    beside = {_FIGURES[chart]: chart for chart in charts}
-    sections = [_section(stem, table, beside.pop(stem, "")) for stem, table in tables.items()]
-    return [*sections, *(Section(f"figure-{chart}", _TITLES[chart], chart=chart) for chart in beside.values())]
+    beside = {_FIGURES[chart]: chart for chart in charts if _FIGURES[chart] in tables}
+    alone = [chart for chart in charts if _FIGURES[chart] not in tables]
+    sections = [_section(stem, table, beside.get(stem, "")) for stem, table in tables.items()]
+    return [*sections, *(Section(f"figure-{chart}", _TITLES[chart], chart=chart) for chart in alone)]
 
 
 def _section(stem: str, table: Table, chart: str = "") -> Section:

@@ -155,6 +155,10 @@ function doubts(kind) {
   return said ? [["", said]] : [];
 }
 
+function shortened(text, length) {
+  return text.length > length ? `${text.slice(0, length - 1)}\u2026` : text;
+}
+
 function withInterval(text, interval) {
   return interval ? `${text} (95 % interval ${interval})` : text;
 }

@@ -106,7 +106,3 @@ class Latencies {
     return { node, x: median, y, left: low, right: high, label: network.label, lines };
   }
 }
-
-function shortened(text, length) {
-  return text.length > length ? `${text.slice(0, length - 1)}\u2026` : text;
-}

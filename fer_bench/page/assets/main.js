@@ -1,7 +1,7 @@
 "use strict";
 // Brings the page to life.
 
-const CHARTS = { explorer: Explorer, latency: Latencies, roofline: Roofline };
+const CHARTS = { explorer: Explorer, latency: Latencies, roofline: Roofline, modules: Modules, sweep: Sweep };
 
 function themeButton() {
   const button = document.getElementById("theme");
