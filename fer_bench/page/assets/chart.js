@@ -3,6 +3,7 @@
 
 const PREFIXES = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
 const REACH = 30; // pixels from a pointer to the mark that it means
+let pointer = ""; // where it last was, in the window
 
 /** Write the number of a tick briefly: 2000000 is "2 M" where prefixes are written. */
 function tickText(value, axis) {
@@ -87,6 +88,12 @@ function reachable(figure, marks) {
     current = null;
     tip.hide();
   };
+  // Without a mark under the pointer the one that has the focus is told of.
+  const rest = () => {
+    const focused = marks.find((mark) => mark.node === document.activeElement);
+    if (focused) show(focused);
+    else hide();
+  };
   const go = (place) => {
     marks.forEach((mark, other) => mark.node.setAttribute("tabindex", other === place ? "0" : "-1"));
     marks[place].node.focus();
@@ -109,6 +116,9 @@ function reachable(figure, marks) {
     }, []);
   });
   const point = (event) => {
+    const at = `${event.clientX} ${event.clientY}`;
+    if (event.type === "pointermove" && at === pointer) return; // the page moved below it, and nobody pointed
+    pointer = at;
     const box = figure.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     const away = (mark) => Math.hypot(Math.max(mark.left - x, 0, x - mark.right), mark.y - y);
@@ -116,12 +126,12 @@ function reachable(figure, marks) {
     if (nearest && away(nearest) < REACH) {
       if (nearest !== current) show(nearest);
     } else {
-      hide();
+      rest();
     }
   };
   figure.addEventListener("pointermove", point);
   figure.addEventListener("pointerdown", point);
-  figure.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && hide()); // a finger always leaves
+  figure.addEventListener("pointerleave", (event) => event.pointerType !== "touch" && rest()); // a finger always leaves
 }
 
 /** Write names beside marks where there is room, the most important first. */
