@@ -220,7 +220,6 @@ def _write_figures(folder: Path, found: "Sequence[Result]", names: Sequence[str]
 
     if not types:
         raise FerBenchError("--figure-types names none of svg, png, pdf")
-
     drawn = figures(found)
     if not drawn:
         raise FerBenchError("--figures: these results give none; latencies, counts with modules or a sweep do")

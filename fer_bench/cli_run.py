@@ -29,6 +29,7 @@ from fer_bench.cli_common import (
     parse_shape,
     print_json,
     print_tables,
+    write_text,
 )
 from fer_bench.errors import FerBenchError, StoreError
 from fer_bench.store import DEFAULT_STORE
@@ -182,10 +183,7 @@ def export(
     if to is None:
         typer.echo(text, nl=False)
     else:
-        try:
-            to.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"cannot write {to}: {error.strerror or error}") from error
+        write_text(to, text)
 
 
 def import_(

@@ -78,8 +78,8 @@ def by_shape(claim: Claim, evidence: Sequence[Evidence]) -> Verdict | None:
     source = f"shapes of {own.name} ({own.own.told})"
     if "," in printed:  # several stages' widths or sides in one figure
         if fits := [one.name for one in evidence if _pyramid(sizes, one.own.shapes)]:
-            line = f"maps of {fits[0]} have these {_pyramid(sizes, evidence[0].own.shapes) or 'widths'}, stage by stage"
             if fits[0] == own.name:
+                line = f"maps of {own.name} have these {_pyramid(sizes, own.own.shapes)}, stage by stage"
                 return Verdict(claim, Kind.confirmed, line, "", source)
             line = f"no stages of {own.name} have these widths or sides"
             return Verdict(claim, Kind.refuted, line, "", source).remarked(f"those of {', '.join(fits)} have")

@@ -17,7 +17,7 @@ from fer_bench.figures.common import (
 )
 from fer_bench.figures.plots import Axis, Line, Point, Scatter, Series, Spread, Spreads, Step, Strip, Sweep
 from fer_bench.records import Json, Result
-from fer_bench.report.common import LATENCY, conditions, interval_ends, latency_digits
+from fer_bench.report.common import conditions, interval_ends, write_latency
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BOUNDS = {bound: f"bound by {bound}" for bound in ("arithmetic", "memory", "overhead")}
@@ -33,7 +33,7 @@ def spreads(results: Sequence[Result]) -> Spreads | None:
     if not measured:
         return None
     networks = tuple(
-        Spread(label, taken.estimate_s, _written(taken), interval_ends(taken), _strips(result), hollow(result))
+        Spread(label, taken.estimate_s, write_latency(taken), interval_ends(taken), _strips(result), hollow(result))
         for (result, taken), label in zip(found, numbered(labels(measured)), strict=True)
     )
     several = any(len(network.strips) > 1 for network in networks)
@@ -50,10 +50,6 @@ def spreads(results: Sequence[Result]) -> Spreads | None:
         networks=networks,
         notes=(*doubted(measured), *warned(measured)),
     )
-
-
-def _written(taken: stability.Latency) -> str:
-    return LATENCY.text({LATENCY.key: taken.estimate_s} | latency_digits(taken))
 
 
 def _strips(result: Result) -> tuple[Strip, ...]:

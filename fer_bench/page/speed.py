@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fer_bench import stability, stats, units
 from fer_bench.page.labels import kind, labels
 from fer_bench.records import Json, Measurement, Result
-from fer_bench.report.common import interval_ends
+from fer_bench.report.common import interval_ends, write_latency
 
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -26,7 +26,7 @@ def latencies(results: Sequence[Result]) -> Json:
                 "label": label,
                 "kind": kind(result),
                 "estimate": taken.estimate_s,
-                "text": _milliseconds(taken.estimate_s),
+                "text": f"{write_latency(taken)} ms",
                 "interval": ends,
                 "interval_text": f"{units.milliseconds.between(ends)} ms" if ends is not None else None,
                 "strips": [_strip(m) for m in result.measurements if m.metric == stability.LATENCY and m.values],

@@ -1,6 +1,7 @@
 """A network's parts: what each module costs and gives, and what the modules of one role have in common."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -49,7 +50,7 @@ def parts(model: nn.Module, trace: Trace, deepest: int) -> Iterator[Part]:
         if path and path not in holders and level <= deepest:
             shapes = trace.shapes.get(path)
             yield Part(
-                path, type(module).__name__, elements(module), _inside(trace, path), shapes[0] if shapes else None
+                path, type(module).__name__, elements(module), macs_inside(trace, path), shapes[0] if shapes else None
             )
 
 
@@ -58,7 +59,10 @@ def elements(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _inside(trace: Trace, path: str) -> int:
+def macs_inside(trace: Trace, path: str) -> int:
+    """Sum up the MACs of a module and of all inside it; "" is the whole network, a backward pass included."""
+    if not path:
+        return trace.macs
     return sum(macs for other, macs in trace.modules.items() if other == path or other.startswith(f"{path}."))
 
 
@@ -104,7 +108,7 @@ def extras(model: nn.Module, trace: Trace) -> Extras:
     """Count what stands beside the MACs."""
     norm_elements = bias_elements = norm_parameters = bias_parameters = weight_macs = 0
     for path, module in model.named_modules():
-        given = sum(_elements(shape) for shape in trace.shapes.get(path, ()))
+        given = sum(math.prod(shape) for shape in trace.shapes.get(path, ()))
         if isinstance(module, _NORMALISATIONS):
             norm_elements += given
             norm_parameters += elements(module)
@@ -134,10 +138,3 @@ def roles(model: nn.Module) -> dict[str, list[str]]:
             if around:
                 found.setdefault(f"{role} in {kind}", []).append(path)
     return {role: paths for role, paths in found.items() if len(paths) > 1}
-
-
-def _elements(shape: Iterable[int]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product

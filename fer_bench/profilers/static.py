@@ -13,7 +13,7 @@ from fer_bench import building
 from fer_bench.building import DEFAULT_BUILD, Build
 from fer_bench.errors import BuildError, CountingError
 from fer_bench.profilers.activations import measure_activations
-from fer_bench.profilers.anatomy import measure_modules
+from fer_bench.profilers.anatomy import macs_inside, measure_modules
 from fer_bench.profilers.counters import OtherCount, count_with
 from fer_bench.profilers.layers import LayerCounts, count_layers
 from fer_bench.profilers.macs import measure_macs, per_sample
@@ -98,8 +98,7 @@ class Count:
                 rank.setdefault(around, len(rank))
         rows = []
         for path in sorted(rank, key=lambda path: [rank[around] for around in _ancestry(path)]):
-            prefix = f"{path}." if path else ""
-            inside = sum(macs for other, macs in own.items() if other == path or other.startswith(prefix))
+            inside = macs_inside(self.inference, path)
             rows.append(
                 {
                     "module": path or "(network)",

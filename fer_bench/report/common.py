@@ -103,6 +103,11 @@ def latency_digits(taken: stability.Latency) -> Row:
     return {"interval_s": ends, TOLERANCE: (ends[1] - ends[0]) / 2 / taken.estimate_s}
 
 
+def write_latency(taken: stability.Latency) -> str:
+    """Write a latency in milliseconds, without the suffix, with the digits that the tables give it."""
+    return LATENCY.text({LATENCY.key: taken.estimate_s} | latency_digits(taken))
+
+
 def joined(*texts: str) -> str:
     """Make a caption of sentences, of which some have nothing to say."""
     return " ".join(filter(None, texts))
