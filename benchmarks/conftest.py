@@ -1,10 +1,37 @@
-"""What several benchmarks of one session say together, drawn at its end."""
+"""Which benchmarks a session runs, and what several of them say together, drawn at its end.
+
+``pytest benchmarks/ --benchmark-only`` measures the networks. The other files are studies of the bench itself; they run
+when one is named, or all of them with ``--studies``.
+"""
+
+from pathlib import Path
 
 import pytest
+
+_HERE = Path(__file__).parent
+_OF_NETWORKS = _HERE / "test_networks.py"
 
 _RATIOS = pytest.StashKey[dict[tuple[str, str], tuple[float, float]]]()
 _INSTRUMENT = pytest.StashKey[dict[str, dict[str, float]]]()
 _ISOLATION = pytest.StashKey[dict[str, dict[str, float]]]()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--studies", action="store_true", help="also run the studies of the bench itself (much longer)")
+
+
+def pytest_report_header(config):
+    return None if _with_studies(config) else "benchmarks: of networks; --studies adds the studies of the bench itself"
+
+
+def pytest_ignore_collect(collection_path, config):
+    named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
+    study = collection_path.name.startswith("test_") and collection_path != _OF_NETWORKS
+    return True if study and collection_path not in named and not _with_studies(config) else None
+
+
+def _with_studies(config):
+    return config.getoption("--studies", default=False)  # not known where pytest was not started with this folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench import cli_audit, cli_report, cli_run, registry, tables
+from fer_bench import cli_audit, cli_gate, cli_history, cli_report, cli_run, registry, tables
 from fer_bench.cli_common import (
     FAILED,
     Breakdown,
@@ -187,6 +187,8 @@ def _count_tables(rows: "Sequence[dict[str, Json]]", by: Breakdown | None) -> It
 cli_run.register(app)
 cli_report.register(app)
 cli_audit.register(app)
+cli_gate.register(app)
+cli_history.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -211,9 +213,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _runs_users_code(given: Sequence[str]) -> bool:
-    """Tell whether this process would import a user's file; `run` leaves that to its workers."""
+    """Tell whether this process would import a user's file; those that measure leave that to their workers."""
     factories = [argument for argument in given[1:] if ":" in argument]
-    return given[:1] != ["run"] and any(not name.startswith(("timm:", "torchvision:")) for name in factories)
+    measures = given[:1] in (["run"], ["gate"], ["compare"])
+    return not measures and any(not name.startswith(("timm:", "torchvision:")) for name in factories)
 
 
 if __name__ == "__main__":

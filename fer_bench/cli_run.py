@@ -59,8 +59,8 @@ def run(
     metrics: Annotated[
         str,
         typer.Option(
-            help="static, latency, memory, training, training_memory, occupancy, energy, recount: comma-separated; by "
-            "default the protocol's."
+            help="static, latency, memory, training, training_memory, occupancy, energy, recount, anatomy: "
+            "comma-separated; by default the protocol's."
         ),
     ] = "",
     device: Annotated[str, typer.Option(help="cpu or cuda; by default the protocol's.")] = "",
@@ -187,11 +187,14 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="What `fer-bench export` wrote.")],
+    file: Annotated[Path, typer.Argument(help="What `fer-bench export`, --benchmark-json or --benchmark-save wrote.")],
     store: StoreOption = DEFAULT_STORE,
     debug: Debug = False,
 ) -> None:
-    """Add the runs of a JSON file to a store; one that is there already stays as it is."""
+    """Add the runs of a JSON file to a store; one that is there already stays as it is.
+
+    A file of pytest-benchmark's becomes one run. What a file does not hold is said.
+    """
     from fer_bench.exports import import_runs
 
     try:
@@ -199,10 +202,17 @@ def import_(
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"cannot read {file}: {error}") from error
     with _store(store, create=True) as opened:
-        added, there = import_runs(opened, text)
+        try:
+            added, there = import_runs(opened, text)
+        except StoreError as error:
+            raise StoreError(f"{file}: {error}") from error
+        results = [result for run in added for result in opened.results(run)]
     for verb, ids in (("imported", added), ("there already", there)):
         if ids:
             typer.echo(f"{verb}: {' '.join(ids)}")
+    for result in results:
+        for failure in reports.failures(result):
+            complain(named(result.subject.name, failure), OK)
 
 
 def delete(

@@ -67,16 +67,17 @@ def _mallopt(settings: Sequence[tuple[int, int]]) -> bool:
     return all(mallopt(name, value) == 1 for name, value in settings)
 
 
-def describe(device: str, allocator: str) -> Environment:
+def describe(device: str, allocator: str, code: Path | None = None) -> Environment:
     """Describe where this process runs.
 
     Args:
         device: "cpu" or "cuda": what the network ran on.
         allocator: the setting that ``keep_freed_memory`` named.
+        code: the folder that a user's network comes from, whose commit is told; None for ours.
     """
     torch = sys.modules["torch"]
     gpu = _gpu() if device == "cuda" else {}
-    commit, dirty = _commit()
+    commit, dirty = _commit(code)
     cpu = _cpu()
     return Environment(
         cpu=cpu,
@@ -252,16 +253,17 @@ def gpu_state() -> dict[str, Json]:
         return {"nvml": f"not available: {error}"}
 
 
-def _commit() -> tuple[str, bool]:
-    """Name the git commit of the source that is imported, and whether it was changed since; "" outside a checkout."""
+def _commit(code: Path | None) -> tuple[str, bool]:
+    """Name the git commit of a network's code, and whether it was changed since; "" outside a checkout."""
+    ours = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]  # the user's own git
+        command = ["git", "-C", str(code or ours), *arguments]  # the user's own git
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")).joinpath("fer_bench") != Path(__file__).parent:
+        if code is None and Path(git("rev-parse", "--show-toplevel")).joinpath("fer_bench") != ours:
             return "", False  # installed as a package inside somebody else's checkout
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
     except (OSError, subprocess.TimeoutExpired):

@@ -29,6 +29,14 @@ class DeviceError(FerBenchError):
     """The device asked for is not there."""
 
 
+class RevisionError(FerBenchError):
+    """A revision of the user's repository is not to be had."""
+
+
+class BaselineError(FerBenchError):
+    """A baseline of the gate cannot be read or written."""
+
+
 class StoreError(FerBenchError):
     """Results cannot be written or read."""
 

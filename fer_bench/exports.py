@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fer_bench import pytest_benchmark_file
 from fer_bench.errors import StoreError
 from fer_bench.records import Json, Result
 from fer_bench.store import Contents, Run, Store, compact
@@ -25,7 +26,9 @@ def export(store: Store, runs: Sequence[Run]) -> str:
 
 
 def import_runs(store: Store, text: str) -> tuple[list[str], list[str]]:
-    """Add the runs of an exported document, all or none; or of a file of one result a line, which becomes one run.
+    """Add the runs of an exported document, all or none.
+
+    A file of one result a line, or one of pytest-benchmark's, becomes one run.
 
     Give the ids of the runs added, and of those passed over because they are in the store already.
 
@@ -36,9 +39,9 @@ def import_runs(store: Store, text: str) -> tuple[list[str], list[str]]:
 
 
 def read_file(path: Path) -> list[Result]:
-    """Read the results in an exported document, in a file of one result a line, or in a folder that has either.
+    """Read the results in an exported document, in a file of one result a line, or in one of pytest-benchmark's.
 
-    In a folder, that is results.json or else results.jsonl. A last line that was cut off, as by a run that was killed,
+    Of a folder, results.json is read or else results.jsonl. A last line that was cut off, as by a run that was killed,
     is passed over.
 
     Raises:
@@ -50,8 +53,8 @@ def read_file(path: Path) -> list[Result]:
         return [result for run in _read(path.read_text(encoding="utf-8")) for _, result in run.results]
     except OSError as error:
         raise StoreError(
-            f"cannot read {path}: {error.strerror or error}; expected a file that `fer-bench export` wrote, or a "
-            "folder with such a results.json"
+            f"cannot read {path}: {error.strerror or error}; expected a file that `fer-bench export` or "
+            "--benchmark-json wrote, or a folder with such a results.json"
         ) from error
     except (UnicodeDecodeError, StoreError) as error:
         raise StoreError(f"{path}: {error}") from error
@@ -64,7 +67,12 @@ def _exported(run: Contents) -> str:
 
 
 def _read(text: str) -> list[Contents]:
-    return _of_export(text) if '"fer_bench_export"' in text[:200] else [_of_lines(text)]
+    if '"fer_bench_export"' in text[:200]:
+        return _of_export(text)
+    if pytest_benchmark_file.written_by_pytest_benchmark(text):
+        results, written_at = pytest_benchmark_file.results_of(text)
+        return [_run_of(text, "pytest-benchmark", results, written_at)]
+    return [_of_lines(text)]
 
 
 def _of_export(text: str) -> list[Contents]:
@@ -91,16 +99,19 @@ def _contents_of(run: Mapping[str, Json]) -> Contents:
 
 
 def _of_lines(text: str) -> Contents:
-    """Make one finished run of results that stand in no run. The same lines make the same run."""
     results = _of_each_line(text)
     if not results:
         raise StoreError("there is no result in it")
-    times = sorted(result.started_at for result in results)
+    return _run_of(text, "imported from lines of results", results, max(result.started_at for result in results))
+
+
+def _run_of(text: str, title: str, results: Sequence[Result], finished_at: str) -> Contents:
+    """Make one finished run of results that stand in no run. The same text makes the same run."""
     return Contents(
         id=hashlib.sha256(text.encode()).hexdigest()[:12],
-        title="imported from lines of results",
-        started_at=times[0],
-        finished_at=times[-1],
+        title=title,
+        started_at=min(result.started_at for result in results),
+        finished_at=finished_at,
         fingerprint="",
         results=tuple((f"{number}:{result.subject.name}", result) for number, result in enumerate(results, start=1)),
     )
@@ -109,7 +120,8 @@ def _of_lines(text: str) -> Contents:
 def _of_each_line(text: str) -> list[Result]:
     if text.strip() and ('"schema_version"' not in text or ("\n" in text.strip() and _is_json(text))):
         raise StoreError(
-            "not a result of fer_bench a line, nor an export of it; expected a file that `fer-bench export` wrote"
+            "not a result of fer_bench a line, nor an export of it; expected a file that `fer-bench export` or "
+            "--benchmark-json wrote"
         )
     lines = text.split("\n")
     if not _is_json(lines[-1]):  # nothing after the last line's end, or what a killed run left

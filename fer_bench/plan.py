@@ -11,7 +11,7 @@ from typing import Any, Self
 from fer_bench.errors import FerBenchError
 
 # What can be measured: metric groups, in the order in which they are. Each is a process of its own.
-METRICS = ("static", "recount", "latency", "memory", "training", "training_memory", "occupancy", "energy")
+METRICS = ("static", "recount", "anatomy", "latency", "memory", "training", "training_memory", "occupancy", "energy")
 
 _CHOICES = {
     "device": ("cpu", "cuda"),

@@ -4,7 +4,9 @@ A fresh process imports for seconds. A server imports once and forks in millisec
 fresh processes' do is measured in ``benchmarks/test_isolation.py``.
 """
 
+import atexit
 import contextlib
+import functools
 import os
 import queue
 import signal
@@ -14,6 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self
 
@@ -21,16 +24,17 @@ from fer_bench import units
 from fer_bench.errors import FerBenchError
 
 # -P: the current folder, which may hold a `models/` of the user's, is not a place to import from.
-_COMMAND = (sys.executable, "-P", "-m", "fer_bench.worker")
+_MODULE = ("-P", "-m", "fer_bench.worker")
 _START_LIMIT_S = 300.0  # a cold disk may take a minute to import PyTorch from
 END_LIMIT_S = 30.0  # for a process that was killed to be gone
 
 
 class Worker(Protocol):
-    """A worker's answers, and its end."""
+    """A worker's answers, what it is told beside its job, and its end."""
 
     answers: IO[str]
 
+    def tell(self, command: str) -> None: ...
     def kill(self) -> None: ...
     def wait(self, limit_s: float | None = None) -> int: ...
 
@@ -38,22 +42,29 @@ class Worker(Protocol):
 class _Fresh:
     """A process that starts from nothing."""
 
-    def __init__(self, job: str, errors: IO[str]) -> None:
+    def __init__(self, job: str, errors: IO[str], python: str, *, told: bool) -> None:
         self._process = subprocess.Popen(  # noqa: S603  # our own module
-            (*_COMMAND, str(os.getpid())),
+            (python, *_MODULE, str(os.getpid())),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             encoding="utf-8",
             errors="replace",
-            env=_environment(),
+            env=_environment(python),
         )
         assert self._process.stdin is not None  # noqa: S101  # both are pipes
         assert self._process.stdout is not None  # noqa: S101
         self.answers: IO[str] = self._process.stdout
-        with contextlib.suppress(BrokenPipeError):  # it ended before it had read its job: its exit code tells
-            self._process.stdin.write(job)
-            self._process.stdin.close()
+        self.tell(job)
+        if not told:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+
+    def tell(self, command: str) -> None:
+        assert self._process.stdin is not None  # noqa: S101  # a pipe
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code tells
+            self._process.stdin.write(f"{command}\n")
+            self._process.stdin.flush()
 
     def kill(self) -> None:
         self._process.kill()
@@ -65,31 +76,65 @@ class _Fresh:
 class _Server:
     """The process that forks workers."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], python: str) -> None:
+        self._ended: dict[int, int] = {}  # exit codes of children that nobody has asked for yet
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # ours till end
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own module
-                (*_COMMAND, str(os.getpid()), "--serve", str(theirs.fileno()), *names),
+                (python, *_MODULE, str(os.getpid()), "--serve", str(theirs.fileno()), *names),
                 stdin=subprocess.DEVNULL,
                 stdout=self._errors,
                 stderr=self._errors,
                 pass_fds=[theirs.fileno()],
-                env=_environment(),
+                env=_environment(python),
             )
-        if self.hear(_START_LIMIT_S) != "ready":
+        self._ready = False
+
+    def be_ready(self) -> None:
+        """Wait until it has imported what it must.
+
+        Raises:
+            FerBenchError: it ended before.
+        """
+        if not self._ready and self._hear(_START_LIMIT_S) != "ready":
             self.close()
             how = ending(self._process.returncode, self._errors)
             raise FerBenchError(f"the process that forks workers did not start: {how}")
+        self._ready = True
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def send(self, job: str, files: Sequence[int]) -> None:
-        socket.send_fds(self._connection, [job.encode()], files)
+    def fork(self, job: str, files: Sequence[int]) -> int | None:
+        """Have a child forked for a job; None when the server has ended."""
+        try:
+            socket.send_fds(self._connection, [job.encode()], files)
+        except ConnectionError:
+            return None
+        while told := self._hear(END_LIMIT_S):
+            kind, pid, *code = told.split()
+            if kind == "forked":
+                return int(pid)
+            self._ended[int(pid)] = int(code[0])
+        return None
 
-    def hear(self, limit_s: float | None) -> str:
+    def wait(self, pid: int, limit_s: float | None) -> int:
+        """Give a child's exit code once it has ended; with the server its children are killed.
+
+        Raises:
+            TimeoutError: it has not ended within the limit.
+        """
+        while pid not in self._ended:
+            told = self._hear(limit_s)
+            if not told:
+                return -signal.SIGKILL
+            _, ended, code = told.split()
+            self._ended[int(ended)] = int(code)
+        return self._ended.pop(pid)
+
+    def _hear(self, limit_s: float | None) -> str:
         """Give its next message; "" when it has ended.
 
         Raises:
@@ -114,21 +159,26 @@ class _Server:
 class _Forked:
     """A process forked from a server."""
 
-    def __init__(self, server: _Server, job: str, errors: IO[str]) -> None:
+    def __init__(self, server: _Server, job: str, errors: IO[str], *, told: bool) -> None:
         self._server = server
         self._returncode: int | None = None
-        ours, theirs = os.pipe()
-        self.answers: IO[str] = os.fdopen(ours, encoding="utf-8", errors="replace")
+        answers, theirs = os.pipe()
+        self.answers: IO[str] = os.fdopen(answers, encoding="utf-8", errors="replace")
+        given, commands = os.pipe() if told else (os.open(os.devnull, os.O_RDONLY), None)
+        self._commands = os.fdopen(commands, "w", encoding="utf-8") if commands is not None else None
         try:
-            server.send(job, [theirs, errors.fileno()])
-            told = server.hear(END_LIMIT_S)
-        except ConnectionError:
-            told = ""
+            self._pid = server.fork(job, [theirs, errors.fileno(), given])
         finally:
             os.close(theirs)
-        self._pid = int(told) if told else None
-        if not told:
+            os.close(given)
+        if self._pid is None:
             self._returncode = -signal.SIGKILL  # the server is gone, and its children with it
+
+    def tell(self, command: str) -> None:
+        assert self._commands is not None  # noqa: S101  # started to be told
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code tells
+            self._commands.write(f"{command}\n")
+            self._commands.flush()
 
     def kill(self) -> None:
         if self._returncode is None and self._pid is not None:
@@ -137,19 +187,28 @@ class _Forked:
 
     def wait(self, limit_s: float | None = None) -> int:
         if self._returncode is None:
+            assert self._pid is not None  # noqa: S101  # else it has a code
             try:
-                told = self._server.hear(limit_s)
+                self._returncode = self._server.wait(self._pid, limit_s)
             except TimeoutError as error:
-                raise subprocess.TimeoutExpired(_COMMAND, limit_s or 0.0) from error
-            self._returncode = int(told) if told else -signal.SIGKILL
+                raise subprocess.TimeoutExpired(_MODULE, limit_s or 0.0) from error
+        if self._commands is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._commands.close()
         return self._returncode
 
 
 class Starter:
-    """Starts workers for the networks of a run; one at a time is under way."""
+    """Starts workers for the networks of a run.
 
-    def __init__(self, names: Sequence[str], *, fresh: bool = False) -> None:
-        self._names = list(dict.fromkeys(names))
+    Args:
+        names: networks whose libraries a server imports beforehand.
+        fresh: start each worker from nothing.
+        python: the interpreter of another environment, in which this fer_bench runs with that one's PyTorch.
+    """
+
+    def __init__(self, names: Sequence[str], *, fresh: bool = False, python: str = sys.executable) -> None:
+        self._names, self.python = list(dict.fromkeys(names)), python
         self.fresh = fresh or not (hasattr(socket, "SOCK_SEQPACKET") and sys.platform == "linux")
         self._server: _Server | None = None
 
@@ -167,19 +226,35 @@ class Starter:
             self._server.close()
             self._server = None
 
-    def start(self, job: str, errors: IO[str]) -> Worker:
-        """Start a worker on a job; what it prints goes to a file of the caller's."""
+    def begin(self) -> None:
+        """Start the server, where there is to be one, and do not wait for it.
+
+        Called in the main thread, where threads are to start workers: the server ends with the thread that started it.
+        """
+        if not self.fresh and self._server is None:
+            self._server = _Server(self._names, self.python)
+
+    def start(self, job: str, errors: IO[str], *, told: bool = False) -> Worker:
+        """Start a worker on a job; what it prints goes to a file of the caller's.
+
+        Args:
+            job: a line of JSON.
+            errors: where it prints to.
+            told: it will be told more (``Worker.tell``); without, it finds nothing to read.
+        """
         if self.fresh:
-            return _Fresh(job, errors)
-        if self._server is None or not self._server.alive:
-            self._server = self._served()
-        return _Forked(self._server, job, errors)
+            return _Fresh(job, errors, self.python, told=told)
+        return _Forked(self._served(), job, errors, told=told)
 
     def _served(self) -> _Server:
+        if self._server is None or not self._server.alive:
+            self._server = _Server(self._names, self.python)
         try:
-            return _Server(self._names)
+            self._server.be_ready()
         except FerBenchError:  # killed for memory in its first moments, perhaps
-            return _Server(self._names)
+            self._server = _Server(self._names, self.python)
+            self._server.be_ready()
+        return self._server
 
 
 def lines(stream: IO[str], limit_s: float) -> Iterator[str | None]:
@@ -217,5 +292,17 @@ def ending(returncode: int, errors: IO[str]) -> str:
     return f"the process ended with exit code {returncode} before it was done{said}"
 
 
-def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONUNBUFFERED": "1"}
+def _environment(python: str) -> dict[str, str]:
+    found = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if python != sys.executable:
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, (_alone(), os.environ.get("PYTHONPATH", ""))))
+    return found
+
+
+@functools.cache
+def _alone() -> str:
+    """Give a folder that holds this fer_bench and nothing else that is installed beside it."""
+    folder = tempfile.TemporaryDirectory(prefix="fer-bench-code-")
+    Path(folder.name, "fer_bench").symlink_to(Path(__file__).parent, target_is_directory=True)
+    atexit.register(folder.cleanup)
+    return folder.name

@@ -1,80 +1,267 @@
 """Lend pytest-benchmark our plan, and take back a Result.
 
 The fixture ``fer_benchmark`` measures a network under the rules of a plan with pytest-benchmark's own timer, table,
-storage and comparison. Nothing here loads PyTorch before a test asks for the fixture's work.
+storage and comparison; ``fer_network`` is each network of the registry in turn. The options ``--fer-models``,
+``--fer-protocol`` and ``--fer-device`` choose. Whoever has fer_bench installed has this module in every pytest session,
+so it loads nothing before a test or an option asks for it.
 """
 
 import dataclasses
-import datetime
 import json
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fer_bench.plan import QUICK, Plan
-
 if TYPE_CHECKING:
-    from fer_bench.records import Result
+    from torch import nn
 
-_LEAST_ROUNDS = 3
+    from fer_bench.errors import FerBenchError
+    from fer_bench.plan import Plan
+    from fer_bench.records import Json, Result
+
+_PLAN = pytest.StashKey["Plan"]()
+_NETWORKS = pytest.StashKey[list[str]]()
+_MEASURED = pytest.StashKey[dict[str, "Result"]]()  # in this session, by the benchmark's full name
+_SAVED = pytest.StashKey[list[tuple[str, dict[str, "Json"]]]]()  # compared with: which run, and the same of it as JSON
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that choose networks, protocol and device."""
+    group = parser.getgroup("fer_bench", "fer_bench: latency of networks")
+    group.addoption(
+        "--fer-models",
+        metavar="NAMES",
+        default="",
+        help="Networks that fer_network stands for: comma-separated names of `fer-bench list`, timm:NAME, "
+        "torchvision:NAME, FILE.py:FACTORY or MODULE:FACTORY; by default all built-ins.",
+    )
+    group.addoption(
+        "--fer-protocol",
+        metavar="NAME|FILE",
+        default="",
+        help="The plan of each fer_benchmark that is not given one: quick (the default), edge, safavi2023, or a TOML "
+        "file; always in one process, that of pytest.",
+    )
+    group.addoption(
+        "--fer-device", choices=("cpu", "cuda"), default="", help="Instead of the protocol's device: cpu or cuda."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse what the options ask for and there is not, before anything is measured."""
+    options = ("fer_models", "fer_protocol", "fer_device")
+    if not any(config.getoption(name) for name in options):
+        return
+    from fer_bench.environment import has_gpu
+
+    plan = _plan(config)
+    _networks(config)
+    if plan.device == "cuda" and not has_gpu():
+        asked = "--fer-device cuda" if config.getoption("fer_device") else f"--fer-protocol {plan.protocol} (cuda)"
+        raise pytest.UsageError(
+            f"{asked}: there is no NVIDIA GPU that the driver shows; check nvidia-smi, or use --fer-device cpu"
+        )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make a test of each network for whoever asks for ``fer_network``."""
+    if "fer_network" in metafunc.fixturenames:
+        metafunc.parametrize("fer_network", _networks(metafunc.config), indirect=True)
 
 
 @pytest.fixture
-def fer_benchmark(benchmark: Any) -> "Callable[..., Result]":
-    """Measure the latency of a network: ``fer_benchmark("resnet50")``, or with a plan of your own.
+def fer_network(request: pytest.FixtureRequest) -> str:
+    """The name of each network of the registry in turn, or of those that --fer-models names."""
+    name: str = request.param
+    return name
 
-    Timed are forward passes on the plan's device, after its warm-up, as many as it wants or as its time cap allows. The
-    whole record goes to ``extra_info["fer_bench"]``.
+
+@pytest.fixture
+def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[..., Result]":
+    """Measure the latency of a network: ``fer_benchmark(MyNet(), input_shape=(3, 224, 224))``, or a name.
+
+    Timed are forward passes in inference mode, after the plan's warm-up, as many as it wants or as its time cap allows.
+    A module of the test's own is measured in eval mode on the plan's device, and put back as it was. Gives a
+    ``fer_bench.records.Result`` with the times and the static counts; it also goes to ``extra_info["fer_bench"]``.
+    Under --benchmark-disable a single pass is made and nothing is timed.
     """
+    config, used = request.config, False
 
-    def measure(name: str, plan: Plan = QUICK) -> "Result":
-        import torch
+    def measure(
+        network: "str | nn.Module",
+        plan: "Plan | str | None" = None,
+        *,
+        input_shape: tuple[int, int, int] | None = None,
+        name: str = "",
+    ) -> "Result":
+        """Measure a network and give the record.
 
-        from fer_bench import environment
-        from fer_bench.building import DEFAULT_BUILD
-        from fer_bench.records import Measurement, Result, Subject
-        from fer_bench.worker import Job, Network, take_up
+        Args:
+            network: a module, or a name of ``fer-bench list``, timm:NAME, torchvision:NAME, file.py:factory or
+                package.module:factory.
+            plan: the plan, or a protocol's name or TOML file; by default what --fer-protocol and --fer-device say.
+            input_shape: (C, H, W) of the images; a module needs it, a network by name has its own.
+            name: what to call a module in the record; by default the test's full name.
 
-        started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        allocator = take_up(plan)
-        with torch.inference_mode():
-            network = Network(Job(name, DEFAULT_BUILD, plan, ("latency",)))
-            model, images = network.make()
+        Raises:
+            FerBenchError: the network, its input or the device is not as it must be.
+        """
+        nonlocal used
+        __tracebackhide__ = True
+        from fer_bench.errors import FerBenchError
+        from fer_bench.pytest_rounds import measure_here
 
-            def forward() -> None:
-                model(images)
-                if images.is_cuda:
-                    torch.cuda.synchronize()
-
-            start = time.perf_counter()
-            for _ in range(plan.warmup_runs):
-                forward()
-            a_pass = (time.perf_counter() - start) / max(plan.warmup_runs, 1)
-            affordable = plan.runs if plan.max_time_s is None else int(plan.max_time_s / a_pass)
-            rounds = min(plan.runs, max(affordable, _LEAST_ROUNDS))
-            benchmark.pedantic(forward, rounds=rounds, iterations=1)
-            described = environment.describe(plan.device, allocator)
-        values = tuple(benchmark.stats.stats.data) if benchmark.stats else ()  # none under --benchmark-disable
-        spec = network.spec
-        result = Result(
-            subject=Subject(
-                spec.name,
-                spec.title,
-                spec.status,
-                network.input_shape,
-                spec.num_classes,
-                note=spec.note,
-                uncertain=spec.uncertain,
-            ),
-            plan=plan.to_dict(),
-            environment=described,
-            measurements=(Measurement("latency_s", "s", values, details={"clock": "pytest-benchmark"}),),
-            started_at=started_at,
-        )
+        try:
+            if used:
+                raise FerBenchError(
+                    "fer_benchmark was used twice in one test, and pytest-benchmark keeps one benchmark a test: "
+                    "parametrise the test, or write another"
+                )
+            used = True
+            chosen = _of_latency(_protocol(plan) if isinstance(plan, str) else plan or _plan(config))
+            if benchmark.group is None:
+                benchmark.group = f"{chosen.protocol} on {chosen.device}, batch {chosen.batch_size}"
+            result = measure_here(
+                benchmark,
+                network,
+                chosen,
+                input_shape=input_shape,
+                name=name,
+                commit=lambda: _commit(config),
+            )
+        except FerBenchError as error:  # the line of the test and the message are all that a reader needs
+            raise _of_our_options(error) from error.__cause__
+        config.stash.setdefault(_MEASURED, {})[benchmark.fullname] = result
         # As JSON has it, so that --benchmark-json can write it.
-        benchmark.extra_info["fer_bench"] = json.loads(json.dumps(dataclasses.asdict(result)))
+        benchmark.extra_info["fer_bench"] = json.loads(result.to_json())
         return result
 
     return measure
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    """Add our environment, as the session's first network found it; nothing where none was measured."""
+    measured = config.stash.get(_MEASURED, {})
+    found = (result.environment for result in measured.values() if result.environment is not None)
+    if (where := next(found, None)) is not None:
+        machine_info["fer_bench"] = json.loads(json.dumps(dataclasses.asdict(where)))
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_benchmark_compare_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any], compared_benchmark: Mapping[str, Any]
+) -> None:
+    """Take our environment out of pytest-benchmark's comparison of machines, which is made before anything is measured.
+
+    It would differ each time, by load and clocks. The records of the saved run are kept instead, for
+    ``pytest_terminal_summary`` to compare when more is known.
+    """
+    theirs = compared_benchmark["machine_info"]
+    machine_info.pop("fer_bench", None)
+    if "fer_bench" in theirs:
+        machine_info["fer_bench"] = theirs["fer_bench"]
+    records = {
+        bench["fullname"]: bench["extra_info"]["fer_bench"]
+        for bench in compared_benchmark["benchmarks"]
+        if "fer_bench" in (bench.get("extra_info") or {})
+    }
+    saved_at = str(compared_benchmark.get("datetime", ""))[:19]
+    config.stash.setdefault(_SAVED, []).append((saved_at, records))
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-benchmark's own ends with an exception where --benchmark-compare-fail strikes
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say where times of a saved run cannot be compared with this session's, though pytest-benchmark compares them."""
+    for saved_at, records in config.stash.get(_SAVED, []):
+        measured = config.stash.get(_MEASURED, {})
+        reasons = Counter(_differences(records, measured))
+        for why, networks in reasons.items():
+            terminalreporter.write_line(
+                f"fer_bench: {networks} of {len(measured)} networks are not comparable with the run saved at "
+                f"{saved_at}: {why}",
+                yellow=True,
+            )
+
+
+def _differences(saved: "Mapping[str, Json]", measured: "Mapping[str, Result]") -> Iterator[str]:
+    from fer_bench.errors import StoreError
+    from fer_bench.pytest_rounds import difference
+    from fer_bench.records import Result
+
+    for fullname, result in measured.items():
+        if fullname in saved:
+            try:
+                why = difference(Result.of(saved[fullname]), result)
+            except StoreError as error:
+                why = f"its record cannot be read: {error}"
+            if why:
+                yield why
+
+
+def _of_our_options(error: "FerBenchError") -> "FerBenchError":
+    """Give an error whose message names the options as they are called here."""
+    text = str(error).replace("--protocol", "--fer-protocol").replace("--device", "--fer-device")
+    return type(error)(text)
+
+
+def _plan(config: pytest.Config) -> "Plan":
+    """Give the plan that the options ask for."""
+    if _PLAN not in config.stash:
+        from fer_bench.errors import FerBenchError
+        from fer_bench.plan import QUICK
+
+        name, device = config.getoption("fer_protocol"), config.getoption("fer_device")
+        try:
+            plan = _of_latency(_protocol(name) if name else QUICK)
+        except FerBenchError as error:
+            raise pytest.UsageError(str(error)) from error
+        config.stash[_PLAN] = dataclasses.replace(plan, device=device or plan.device)
+    return config.stash[_PLAN]
+
+
+def _protocol(name: str) -> "Plan":
+    from fer_bench.errors import FerBenchError
+    from fer_bench.plan import protocol
+
+    try:
+        return protocol(name)
+    except FerBenchError as error:
+        raise _of_our_options(error) from None
+
+
+def _of_latency(plan: "Plan") -> "Plan":
+    from fer_bench.errors import FerBenchError
+    from fer_bench.plan import PRESETS
+
+    if "latency" not in plan.metrics:
+        able = ", ".join(name for name, preset in PRESETS.items() if "latency" in preset.metrics)
+        raise FerBenchError(
+            f"protocol {plan.protocol} measures {', '.join(plan.metrics)}, and pytest-benchmark times forward passes "
+            f"only: use {able}, or `fer-bench run --protocol {plan.protocol}`"
+        )
+    return plan
+
+
+def _networks(config: pytest.Config) -> list[str]:
+    """Give the names that ``fer_network`` stands for."""
+    if _NETWORKS not in config.stash:
+        from fer_bench import registry
+        from fer_bench.errors import FerBenchError
+
+        given = [part.strip() for part in config.getoption("fer_models").split(",") if part.strip()]
+        try:
+            names = [registry.find(name).name for name in given] or registry.list_models()
+        except FerBenchError as error:
+            raise pytest.UsageError(f"--fer-models: {error}" if given else str(error)) from error
+        config.stash[_NETWORKS] = list(dict.fromkeys(names))
+    return config.stash[_NETWORKS]
+
+
+def _commit(config: pytest.Config) -> tuple[str, bool]:
+    """Give the commit of the tests' repository, as pytest-benchmark tells it."""
+    from fer_bench.pytest_benchmark_file import commit_of
+
+    return commit_of(config.hook.pytest_benchmark_generate_commit_info(config=config))

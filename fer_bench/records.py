@@ -9,7 +9,7 @@ Schema history (``SCHEMA_VERSION``):
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -50,6 +50,7 @@ class Measurement:
 # What a time depends on, in the order in which a difference is told.
 _MATTERS = """device device_name cpu cores memory_bytes threads allocator malloc_settings huge_pages frequency_policy
 packages blas python os gpu""".split()
+_MEMORY_SHARE = 0.01  # of difference that is none
 _LIBRARIES = ("torch", "torchvision", "timm")
 _GPU = ("name", "driver", "cuda", "memory_bytes", "tf32_convolutions", "tf32_matrix_products")
 
@@ -95,17 +96,35 @@ class Environment:
     def of(cls, data: Mapping[str, Json]) -> Self:
         return cls(**{**data, "affinity": tuple(data.get("affinity", ()))})
 
-    def comparable_with(self, other: Self) -> str:
+    @property
+    def speeds(self) -> dict[str, float]:
+        """Give what the machine itself attained then, by kind: "arithmetic" in MAC/s, "memory" in bytes/s."""
+        found = {}
+        if self.attainable.get("macs_per_s"):
+            found["arithmetic"] = float(self.attainable["macs_per_s"])
+        if self.attainable.get("copy_bytes_per_s"):
+            found["memory"] = float(max(self.attainable["copy_bytes_per_s"])[1])  # of the largest copy
+        return found
+
+    def comparable_with(self, other: Self, *, apart_from: Sequence[str] = ()) -> str:
         """Name the first difference that makes times of the two not comparable, with both values; "" for none.
 
         Load, clocks, temperatures and the commit of what is measured are no such difference: stability warnings tell
         of the first three, and the last is what one compares.
+
+        Args:
+            other: the other.
+            apart_from: what differs on purpose: of these attributes, and of packages by name.
         """
         for name in _MATTERS:
+            if name in apart_from:
+                continue
             ours, theirs = getattr(self, name), getattr(other, name)
             if name in ("packages", "gpu"):
-                kept = _LIBRARIES if name == "packages" else _GPU
+                kept = [key for key in (_LIBRARIES if name == "packages" else _GPU) if key not in apart_from]
                 ours, theirs = ({key: value.get(key) for key in kept} for value in (ours, theirs))
+            if name == "memory_bytes" and math.isclose(ours, theirs, rel_tol=_MEMORY_SHARE):
+                continue  # a virtual machine is given a page more or less from start to start
             if ours != theirs:
                 return f"{name}: {ours!r} and {theirs!r}"
         return ""

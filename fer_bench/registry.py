@@ -8,8 +8,12 @@ it, to ``building``.
 A user's folders of sheets, named by the environment variable ``FER_BENCH_SHEETS`` (``--sheets`` sets it), are read
 beside ours. A table there may have code beside it, as ours; or name a known network under ``network``; or have neither,
 and then it only holds what others published.
+
+A table ``[name.gate]`` holds limits that ``fer-bench gate`` keeps the network under; ``[gate]`` holds those of all
+networks of the sheet, where they say none of their own.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -20,7 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fer_bench.errors import SheetError, UnknownModelError
+from fer_bench.budget import NO_LIMITS, Budget
+from fer_bench.errors import FerBenchError, SheetError, UnknownModelError
 
 Status = Literal["exact", "library", "inferred", "reconstruction", "stand-in", "unregistered"]
 STATUSES: dict[str, str] = {
@@ -40,6 +45,7 @@ QUANTITIES = frozenset(
 )
 
 _SHEETS = Path(__file__).parent / "models"
+_zoo = _SHEETS  # ours, as installed or of another checkout
 _USERS_SHEETS = "FER_BENCH_SHEETS"  # folders; an environment variable, so that workers read the same sheets
 DEFAULT_INPUT = (3, 224, 224)
 _DEFAULT_CLASSES = 7  # the basic expressions of FER2013
@@ -115,6 +121,7 @@ class ModelSpec:
         uncertain: quantities that rest on assumptions: of "parameters", "macs", "latency".
         expected: counts of the original, by name.
         published: figures that the papers print.
+        gate: limits that the network stays under.
         min_size: the smallest H and W that the network runs at.
     """
 
@@ -135,6 +142,7 @@ class ModelSpec:
     expected: Mapping[str, int] = field(default_factory=dict)
     published: tuple[Figure, ...] = ()
     built_as: str = ""
+    gate: Budget = NO_LIMITS
 
     def figures(self, quantity: str, paper: str | None = None) -> list[Figure]:
         """Give the published figure of a quantity, of any paper or of one; of accuracy, one for each data set.
@@ -190,7 +198,7 @@ def _complaint(missing: set[str], unknown: set[str]) -> str:
     return " and ".join(parts)
 
 
-def _spec(path: Path, name: str, table: dict[str, Any], *, users: bool) -> ModelSpec:
+def _spec(path: Path, name: str, table: dict[str, Any], limits: Budget, *, users: bool) -> ModelSpec:
     place = f"{path.name} [{name}]"
     if not isinstance(table, dict):
         raise SheetError(f"{place} is no table: a sheet has one for each network, headed [name]")
@@ -207,15 +215,26 @@ def _spec(path: Path, name: str, table: dict[str, Any], *, users: bool) -> Model
     if not isinstance(classes, int) or classes < 1:
         raise SheetError(f"{place}: num_classes is {classes!r}, expected a number from 1")
     published = tuple(_figures(place, table.get("published", [])))
-    rest: dict[str, Any] = {key: _frozen(value) for key, value in table.items() if key not in ("published", "network")}
-    spec = ModelSpec(name=name, source="zoo", target=path.stem, published=published, **rest)
+    gate = _limits(f"{path.name} [{name}.gate]", table.get("gate", {})).or_else(limits)
+    apart = ("published", "network", "gate")
+    rest: dict[str, Any] = {key: _frozen(value) for key, value in table.items() if key not in apart}
+    spec = ModelSpec(name=name, source="zoo", target=path.stem, published=published, gate=gate, **rest)
     return _users(path, spec, table.get("network", "")) if users else spec
+
+
+def _limits(place: str, table: Any) -> Budget:
+    if not isinstance(table, dict):
+        raise SheetError(f"{place} is {table!r}, expected a table of limits such as max_params = '5 M'")
+    try:
+        return Budget.of(table)
+    except FerBenchError as error:
+        raise SheetError(f"{place}: {error}") from error
 
 
 def _users(path: Path, spec: ModelSpec, network: str) -> ModelSpec:
     """Say what a user's table is built from: the network that it names, the file beside it, or nothing."""
     if network:
-        known = _elsewhere(network) if ":" in network else _read((_SHEETS,)).get(network)
+        known = _elsewhere(network) if ":" in network else _read((_zoo,)).get(network)
         if known is None:
             raise SheetError(f"{path.name} [{spec.name}]: network {network!r} is unknown; `fer-bench list` shows ours")
         return dataclasses.replace(spec, source=known.source, target=known.target, built_as=known.name)
@@ -231,7 +250,9 @@ def read_sheet(path: Path, *, users: bool = False) -> dict[str, ModelSpec]:
     Raises:
         SheetError: the file is no TOML, or a table lacks a key or has one that no sheet has.
     """
-    return {name: _spec(path, name, table, users=users) for name, table in _toml(path).items()}
+    tables = _toml(path)
+    limits = _limits(f"{path.name} [gate], the limits of all networks of the sheet", tables.pop("gate", {}))
+    return {name: _spec(path, name, table, limits, users=users) for name, table in tables.items()}
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -240,6 +261,25 @@ def _toml(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SheetError(f"cannot read the sheet {path}: {error}") from error
+
+
+@contextlib.contextmanager
+def elsewhere() -> Iterator[None]:
+    """Let other sheets be used, and read those of before again afterwards."""
+    zoo, users = _zoo, os.environ.get(_USERS_SHEETS)
+    try:
+        yield
+    finally:
+        use_zoo(zoo)
+        os.environ.pop(_USERS_SHEETS, None)
+        if users is not None:
+            os.environ[_USERS_SHEETS] = users
+
+
+def use_zoo(folder: Path | None) -> None:
+    """Read our own sheets from the folder of another checkout from now on; None for those installed."""
+    global _zoo  # as the environment variable is, beside it
+    _zoo = folder or _SHEETS
 
 
 def use_sheets(folders: Iterable[Path]) -> None:
@@ -255,7 +295,7 @@ def use_sheets(folders: Iterable[Path]) -> None:
 
 def _folders() -> tuple[Path, ...]:
     named = os.environ.get(_USERS_SHEETS, "").split(os.pathsep)
-    return (_SHEETS, *_existing(Path(part) for part in named if part))
+    return (_zoo, *_existing(Path(part) for part in named if part))
 
 
 def _existing(folders: Iterable[Path]) -> list[Path]:
@@ -280,7 +320,7 @@ def _read(folders: tuple[Path, ...]) -> Mapping[str, ModelSpec]:
     found: dict[str, ModelSpec] = {}
     places: dict[str, str] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*.toml"))):
-        for name, spec in read_sheet(path, users=path.parent != _SHEETS).items():
+        for name, spec in read_sheet(path, users=path.parent != _zoo).items():
             if name in found:
                 raise SheetError(f"{name} is registered twice: in {places[name]} and in {path.name}")
             found[name], places[name] = spec, path.name
@@ -331,6 +371,17 @@ def paper_title(paper: str) -> str:
 def list_models() -> list[str]:
     """Name the networks of the sheets that can be built, alphabetically."""
     return [name for name, spec in sheets().items() if spec.source != "published"]
+
+
+def list_users() -> list[str]:
+    """Name the networks of the user's sheets that can be built, alphabetically."""
+    ours = _read((_zoo,))
+    return [name for name in list_models() if name not in ours]
+
+
+def users_folders() -> list[Path]:
+    """Give the user's folders of sheets."""
+    return list(_folders()[1:])
 
 
 def find(name: str) -> ModelSpec:

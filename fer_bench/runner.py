@@ -13,18 +13,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from fer_bench import stats, units
 from fer_bench.errors import DeviceError, FerBenchError, StoreError
+from fer_bench.place import Place
 from fer_bench.plan import Plan
 from fer_bench.processes import END_LIMIT_S, Starter, ending, lines
 from fer_bench.records import Environment, Json, Measurement, Result, Subject
 from fer_bench.registry import DEFAULT_INPUT, ModelSpec
 from fer_bench.store import Store
+
+# These count on meta tensors: nothing of one touches the other.
+_COUNTED = ("static", "anatomy")
 
 # Most metrics are one process a network; latency is several, and occupancy has two stages. Time and memory never share.
 _GROUPS: Mapping[str, tuple[str, ...]] = {"occupancy": ("testing_occupancy", "training_occupancy")}
@@ -45,6 +49,7 @@ class Task:
         input_shape: (C, H, W) that the user demands; None for the plan's size, and without one the network's own.
         settings: further arguments of its factory, each "key=value".
         checkpoint: weights to load, or "".
+        place: the checkout that the network's code comes from; None for the current folder.
     """
 
     spec: ModelSpec
@@ -52,6 +57,7 @@ class Task:
     input_shape: tuple[int, int, int] | None = None
     settings: tuple[str, ...] = ()
     checkpoint: str = ""
+    place: Place | None = None
 
     @property
     def key(self) -> str:
@@ -170,6 +176,8 @@ def measure(
     starter: Starter,
     machine: "Machine | None" = None,
     *,
+    environment: Environment | None = None,
+    stage: str = "",
     progress: Progress = lambda stage: None,
     debug: bool = False,
 ) -> Result:
@@ -179,6 +187,8 @@ def measure(
         task: which and how.
         starter: of processes.
         machine: knows what the machine attains; without one that is not looked at.
+        environment: of the starter's processes, where that is known already.
+        stage: of a metric that has several, the one that is measured: "testing_occupancy"; "" for all.
         progress: told the group that is under way.
         debug: pass on what the processes print.
 
@@ -188,16 +198,16 @@ def measure(
     began, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     attainable = machine.attainable(task.plan, progress) if machine and "latency" in task.plan.metrics else {}
     session = _Session(task, starter, progress, debug=debug)
+    session.environment = environment
     if task.plan.metrics[0] in _NOTHING_BEFORE:
-        session.process("")
-    for metric in task.plan.metrics:
-        for group in _GROUPS.get(metric, (metric,)):
-            if session.refused:  # no process of this network even begins: another would do the same
-                session.measurements.append(Measurement(group, "", failure=session.refused))
-            elif group == "latency":
-                session.latency()
-            else:
-                session.process(group)
+        session.process()
+    for groups in [(stage,)] if stage else _processes(task.plan.metrics):
+        if session.refused:  # no process of this network even begins: another would do the same
+            session.measurements += [Measurement(group, "", failure=session.refused) for group in groups]
+        elif groups == ("latency",):
+            session.latency()
+        else:
+            session.process(*groups)
     spec, environment = task.spec, session.environment
     subject = Subject(
         name=spec.name,
@@ -222,14 +232,30 @@ def measure(
     )
 
 
+def _processes(metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Give the groups that each process measures: one, but for counts, which run nothing."""
+    counted = tuple(metric for metric in metrics if metric in _COUNTED)
+    if counted:
+        yield counted
+    for metric in metrics:
+        if metric not in counted:
+            for group in _GROUPS.get(metric, (metric,)):
+                yield (group,)
+
+
 @dataclass(slots=True)
 class _Told:
-    """What one worker said before it ended."""
+    """What one worker said before it ended.
+
+    Attributes:
+        begun: the groups that it began with, of which the last may be unfinished.
+    """
 
     environment: Environment | None = None
     shape: tuple[int, int, int] | None = None
     exempt: str = ""
     measurements: list[Measurement] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
     attainable: Mapping[str, Json] = field(default_factory=dict)
     passes_s: float = 0.0
     finished: bool = False
@@ -253,7 +279,9 @@ class _Told:
             raise DeviceError(message["no_device"])
         elif "error" in message:
             self.failure, self.refused = units.printable(message["error"]), True
-        elif not message.keys() & {"alive", "started"}:
+        elif "started" in message:
+            self.begun.append(message["started"])
+        elif "alive" not in message:
             self.finished = bool(message["finished"])
 
 
@@ -277,7 +305,7 @@ class _Session:
         spent_s = 0.0
         while len(medians) < wanted:
             number = len(medians)
-            told = self.process("latency", number, f"latency {number + 1}/{wanted}" if wanted > 1 else "latency")
+            told = self.process("latency", number=number, stage=f"latency {number + 1}/{wanted}" if wanted > 1 else "")
             found = [m.values for m in told.measurements if m.metric == "latency_s" and m.values]
             if not found:
                 return  # what failed once would fail again
@@ -289,18 +317,15 @@ class _Session:
                     left = min(left, int(len(medians) * (plan.budget_s / spent_s - 1)))
                 wanted += stats.further_processes(medians, plan.interval_share, plan.processes, left)
 
-    def process(self, group: str, number: int = 0, stage: str = "") -> _Told:
-        """Measure one group in a process; with "" it only describes where it is."""
-        self._progress(stage or group)
+    def process(self, *groups: str, number: int = 0, stage: str = "") -> _Told:
+        """Measure groups in a process; without any it only describes where it is."""
+        self._progress(stage or " and ".join(groups))
         task = self.task
         shape = self.shape or task.protocol_shape()
-        job = _job(
-            task.plan,
-            name=task.spec.name,
+        job = make_job(
+            task,
             input_shape=shape,
-            settings=task.settings,
-            groups=[group] if group else [],
-            checkpoint=task.checkpoint,
+            groups=groups,
             fall_back=self.shape is None and shape is not None,
             process=number,
             describe=self.environment is None,
@@ -312,7 +337,11 @@ class _Session:
         self.passes_s += told.passes_s
         self.measurements += told.measurements
         if told.failure:
-            self.measurements.append(Measurement(group, "", process=number, failure=told.failure))
+            self.measurements += [
+                Measurement(group, "", process=number, failure=told.failure)
+                for group in groups or ("",)
+                if group not in told.begun[:-1]
+            ]
             if told.refused:
                 self.refused = told.failure
         return told
@@ -336,6 +365,13 @@ class Machine:
         return self._known[setting]
 
 
+def make_job(task: Task, **given: Json) -> dict[str, Json]:
+    """Give a worker's job about a task's network."""
+    place = dataclasses.asdict(task.place) if task.place else None
+    about = {"name": task.spec.name, "settings": task.settings, "checkpoint": task.checkpoint, "place": place}
+    return _job(task.plan, **about, **given)
+
+
 def _job(plan: Plan, **given: Json) -> dict[str, Json]:
     """Give a worker's job; without a name it is to look at the machine."""
     job: dict[str, Json] = {
@@ -347,6 +383,8 @@ def _job(plan: Plan, **given: Json) -> dict[str, Json]:
         "fall_back": False,
         "process": 0,
         "describe": False,
+        "place": None,
+        "paced": False,
     }
     return job | given | {"plan": plan.to_dict(), "num_classes": plan.num_classes}
 

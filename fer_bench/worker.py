@@ -13,14 +13,16 @@ import gc
 import json
 import os
 import random
+import select
 import signal
 import socket
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, TextIO
 
 import torch
@@ -30,10 +32,12 @@ from fer_bench import building, environment, registry
 from fer_bench.building import Build
 from fer_bench.checkpoints import load_checkpoint
 from fer_bench.errors import BuildError, CountingError, DeviceError, FerBenchError, brief
+from fer_bench.place import CODE, CodeRead, Place
 from fer_bench.plan import Plan, parse_settings
 from fer_bench.profilers import PROFILERS
+from fer_bench.profilers.paced import pace
 from fer_bench.profilers.roofline import measure_attainable
-from fer_bench.profilers.static import count
+from fer_bench.profilers.static import Count, count
 from fer_bench.records import Json, Measurement
 
 Tell = Callable[[Mapping[str, Json]], None]
@@ -51,6 +55,8 @@ class Job:
         fall_back: where the network cannot run at the build's input shape, run it at its own.
         process: which of the network's processes this is.
         describe: tell the environment, which takes a moment, so that one process of a network does.
+        place: where the network's code is, if not in the current folder; then tell what was read of it, too.
+        paced: make passes only as told.
     """
 
     name: str
@@ -61,6 +67,8 @@ class Job:
     fall_back: bool = False
     process: int = 0
     describe: bool = True
+    place: Place | None = None
+    paced: bool = False
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -68,8 +76,9 @@ class Job:
         data = json.loads(text)
         shape = tuple(data["input_shape"]) if data["input_shape"] else None
         build = Build(data["num_classes"], shape, parse_settings(data["settings"]))
-        rest = {key: data[key] for key in ("name", "checkpoint", "fall_back", "process", "describe")}
-        return cls(build=build, plan=Plan.of(data["plan"]), groups=tuple(data["groups"]), **rest)
+        rest = {key: data[key] for key in ("name", "checkpoint", "fall_back", "process", "describe", "paced")}
+        place = Place.of(data["place"]) if data["place"] else None
+        return cls(build=build, plan=Plan.of(data["plan"]), groups=tuple(data["groups"]), place=place, **rest)
 
 
 class Network:
@@ -92,6 +101,7 @@ class Network:
         self.input_shape = building.input_shape(self.spec, self.build)
         self.made_at = 0.0
         self._made: tuple[nn.Module, Tensor] | None = None
+        self._counted: Count | None = None
 
     def _fall_back(self) -> None:
         """Take the network's own size where it cannot run at the protocol's."""
@@ -104,6 +114,12 @@ class Network:
             except (BuildError, CountingError):
                 return  # then the size is not to blame
             self.build, self.exempt = own, " ".join(str(refusal).split())
+
+    def counted(self) -> Count:
+        """Give the network's counts, of the plan's batch."""
+        if self._counted is None:
+            self._counted = count(self.spec, self.build, batch=self.job.plan.batch_size)
+        return self._counted
 
     def make(self) -> tuple[nn.Module, Tensor]:
         """Give the network in eval mode and a batch of images, both on the plan's device."""
@@ -138,8 +154,12 @@ def check_device(device: str) -> None:
         )
 
 
-def take_up(plan: Plan) -> str:
+def take_up(plan: Plan, *, pin: bool = True) -> str:
     """Bring this process into the state that a plan demands, and name the allocator's setting.
+
+    Args:
+        plan: says which.
+        pin: choose the cores, too; without, somebody else will.
 
     Raises:
         DeviceError: the plan's device is not there.
@@ -148,23 +168,32 @@ def take_up(plan: Plan) -> str:
     allocator = environment.keep_freed_memory() if plan.alloc == "keep" else environment.SYSTEM_ALLOCATOR
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    if plan.pin:
+    if plan.pin and pin:
         environment.pin(torch.get_num_threads())
     building.round_products(plan.precision)
     return allocator
 
 
-def work(job: Job, tell: Tell) -> None:
-    """Carry out a job and tell the environment, then each measurement."""
+def work(job: Job, tell: Tell, commands: Iterable[str] = ()) -> None:
+    """Carry out a job and tell the environment, then each measurement; of a paced one what each command asks for."""
     plan = job.plan
-    allocator = take_up(plan)
+    allocator = take_up(plan, pin=not job.paced)
+    read = CodeRead(job.place) if job.place and not job.paced else None
+    if job.place:
+        job.place.enter()
     if not job.name:
         tell({"attainable": measure_attainable(plan.device, plan.precision)})
         tell({"finished": True})
         return
     network = Network(job, lambda: tell({"alive": True}))
-    described = dataclasses.asdict(environment.describe(plan.device, allocator)) if job.describe else None
-    tell({"environment": described, "input_shape": network.input_shape, "exempt": network.exempt})
+    users = Path.cwd() if network.spec.source in ("file", "module") else None
+    described = environment.describe(plan.device, allocator, users) if job.describe else None
+    told = dataclasses.asdict(described) if described else None
+    tell({"environment": told, "input_shape": network.input_shape, "exempt": network.exempt})
+    if job.paced:
+        pace(*network.make(), plan, tell, commands)
+        tell({"finished": True})
+        return
     for group in job.groups:
         tell({"started": group})
         idle_s = 0.0
@@ -174,6 +203,9 @@ def work(job: Job, tell: Tell) -> None:
             tell({"measurement": dataclasses.asdict(numbered)})
         if network.made_at:
             tell({"passes_s": time.perf_counter() - network.made_at - idle_s})
+    if read is not None:
+        files = read.files()
+        tell({"measurement": dataclasses.asdict(Measurement(CODE, "count", (len(files),), details={"files": files}))})
     tell({"finished": True})
 
 
@@ -186,8 +218,14 @@ def _measure(group: str, network: Network) -> Iterator[Measurement]:
         yield Measurement(group, "", failure=told)
 
 
-def answer(text: str, answers: int) -> int:
-    """Do a job and write what it tells to a file descriptor; give the exit code."""
+def answer(text: str, answers: int, commands: TextIO) -> int:
+    """Do a job and write what it tells to a file descriptor; give the exit code.
+
+    Args:
+        text: the job.
+        answers: where to.
+        commands: a line each time that a job which is paced shall make passes.
+    """
     stream: TextIO = os.fdopen(answers, "w", encoding="utf-8")
 
     def tell(message: Mapping[str, Any]) -> None:
@@ -195,7 +233,7 @@ def answer(text: str, answers: int) -> int:
         stream.flush()
 
     try:
-        work(Job.from_json(text), tell)
+        work(Job.from_json(text), tell, commands)
     except DeviceError as error:
         tell({"no_device": str(error)})
         return 1
@@ -220,33 +258,56 @@ def serve(connection: socket.socket, names: Sequence[str]) -> int:
                 building.find_factory(spec)
     gc.collect()
     gc.freeze()  # so that no worker's collector writes to, and thereby copies, what all share
+    server = os.getpid()
+    ended, wake = socket.socketpair()  # the kernel's word that a child has ended, to be heard beside the connection
+    wake.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     connection.send(b"ready")
     while True:
-        text, files, _, _ = socket.recv_fds(connection, _JOB_BYTES, 2)
+        heard, _, _ = select.select([connection, ended], [], [])
+        if ended in heard:
+            ended.recv(_JOB_BYTES)
+            for child, code in _children_that_ended():
+                connection.send(f"ended {child} {code}".encode())
+        if connection not in heard:
+            continue
+        text, files, _, _ = socket.recv_fds(connection, _JOB_BYTES, 3)
         if not text:
             return 0
-        server = os.getpid()
         child = os.fork()
         if child == 0:
-            connection.close()
+            for theirs in (connection, ended, wake):
+                theirs.close()
             os._exit(_forked(server, text.decode(), *files))
         for file in files:
             os.close(file)
-        connection.send(str(child).encode())
-        status = os.waitpid(child, 0)[1]
-        connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+        connection.send(f"forked {child}".encode())
 
 
-def _forked(server: int, text: str, answers: int, errors: int) -> int:
+def _children_that_ended() -> Iterator[tuple[int, int]]:
+    while True:
+        try:
+            child, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:  # there is none left
+            return
+        if not child:
+            return
+        yield child, os.waitstatus_to_exitcode(status)
+
+
+def _forked(server: int, text: str, answers: int, errors: int, commands: int) -> int:
     """Be the worker that a server has just forked."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(errors, 2)
     os.dup2(errors, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         die_with_parent(server)
         _shift_heap()
-        return answer(text, answers)
+        return answer(text, answers, os.fdopen(commands, encoding="utf-8"))
     except BaseException:  # the process ends here whatever it was: it must not go on as a second server
         traceback.print_exc()
         return 1
@@ -284,7 +345,9 @@ def main(arguments: Sequence[str]) -> int:
         return serve(socket.socket(fileno=int(arguments[2])), arguments[3:])
     answers = os.dup(1)
     os.dup2(2, 1)  # C code that prints, too
-    return answer(sys.stdin.read(), answers)
+    commands = os.fdopen(os.dup(0), encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    return answer(commands.readline(), answers, commands)
 
 
 if __name__ == "__main__":

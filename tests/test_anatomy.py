@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from fer_bench.profilers.anatomy import extras, measure_modules, roles
+from fer_bench.profilers.anatomy import extras, measure_anatomy, measure_modules, roles
 from fer_bench.profilers.trace import trace
 
 
@@ -55,6 +55,28 @@ def test_a_list_of_modules_is_no_part_and_no_level():
     assert "stages" not in found
     assert {"stages.0.conv1", "stages.1.0"} <= set(found)
     assert "stages.1.0.conv1" not in found
+
+
+def test_every_module_has_what_it_dispatches_and_holds_itself_and_all_add_up():
+    model, seen = traced()
+    model.twin = model.stem  # a second name of one module
+    model.tied = nn.Linear(4, 7)
+    model.tied.weight = model.fc.weight
+    modules, operators = measure_anatomy(model, seen)
+    details = modules.details
+    rows = zip(details["types"], details["parameters"], modules.values, details["calls"], strict=True)
+    found = dict(zip(details["paths"], rows, strict=True))
+    assert found["stages.1.0.conv1"] == ("Conv2d", 4 * 4 * 9, 64 * 4 * 4 * 9, 1)
+    assert found["stages.1"] == ("Sequential", 0, 0, 1)
+    assert found["stages"] == ("ModuleList", 0, 0, 0)  # which does not run
+    assert found[""] == ("Net", 0, 2 * 2 * 4 / 2, 1)  # x @ x.T of two images of 4 values, an image
+    assert found["tied"] == ("Linear", 7, 0, 0)  # its bias: the weight is another's
+    assert "twin" not in found
+    assert sum(modules.values) * seen.batch == seen.macs
+    assert sum(details["parameters"]) == sum(p.numel() for p in model.parameters())
+    calls = dict(zip(operators.details["operators"], operators.values, strict=True))
+    assert calls["aten::convolution"] == 7  # the stem, and two in each of three blocks
+    assert calls.keys() == seen.operators.keys()
 
 
 def test_what_other_conventions_count_beside():

@@ -13,7 +13,7 @@ PACKAGE = Path(fer_bench.__file__).parent
 WITH_TORCH = {"worker", "building", "checkpoints"}
 MODULES = sorted(
     ".".join(("fer_bench", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-    for folder in (PACKAGE, *(PACKAGE / name for name in ("audit", "figures", "page", "render", "report")))
+    for folder in (PACKAGE, *(PACKAGE / name for name in ("audit", "figures", "gate", "page", "render", "report")))
     for path in folder.glob("*.py")
     if path.stem not in WITH_TORCH
 )

@@ -27,6 +27,8 @@ JOB = {
     "fall_back": False,
     "process": 3,
     "describe": True,
+    "place": None,
+    "paced": False,
 }
 
 

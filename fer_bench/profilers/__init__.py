@@ -15,7 +15,6 @@ from fer_bench.profilers.latency import measure_latency
 from fer_bench.profilers.memory import measure_memory
 from fer_bench.profilers.occupancy import measure_occupancy
 from fer_bench.profilers.recount import measure_recounts
-from fer_bench.profilers.static import count
 from fer_bench.profilers.training import measure_training, measure_training_memory
 from fer_bench.records import Measurement
 
@@ -30,8 +29,13 @@ _OF_FLOAT32 = ("peak_activation_bytes", "operator_macs", "operator_bytes")
 
 
 def _static(network: "Network", plan: Plan) -> list[Measurement]:
-    counted = count(network.spec, network.build, batch=plan.batch_size).measurements()
-    return [m for m in counted if plan.precision not in AUTOCAST or m.metric not in _OF_FLOAT32]
+    return [
+        m for m in network.counted().measurements() if plan.precision not in AUTOCAST or m.metric not in _OF_FLOAT32
+    ]
+
+
+def _anatomy(network: "Network", plan: Plan) -> Iterable[Measurement]:
+    return network.counted().anatomy
 
 
 def _recount(network: "Network", plan: Plan) -> Iterable[Measurement]:
@@ -45,6 +49,7 @@ def _latency(network: "Network", plan: Plan) -> list[Measurement]:
 PROFILERS: Mapping[str, Profiler] = {
     "static": _static,
     "recount": _recount,
+    "anatomy": _anatomy,
     "latency": _latency,
     "memory": lambda network, plan: measure_memory(network.make, plan),
     "training": lambda network, plan: measure_training(network.make, plan, alive=network.alive),

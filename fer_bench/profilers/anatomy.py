@@ -86,6 +86,45 @@ def measure_modules(model: nn.Module, trace: Trace) -> Measurement:
     )
 
 
+def measure_anatomy(model: nn.Module, trace: Trace) -> tuple[Measurement, Measurement]:
+    """Give what tells one build of a network from another: every module at every level, and every operator.
+
+    Returns:
+        MACs a sample that each module dispatched itself, without those inside it, in the order in which modules are
+        registered, the network first as "". In the details, likewise: paths, types, distinct parameters that no module
+        before it holds, and calls that gave a tensor. And calls by operator. Modules' values add up to the network's.
+    """
+    modules = dict(model.named_modules())
+    held: set[int] = set()
+    parameters: list[Json] = []
+    for module in modules.values():
+        own = {id(parameter): parameter for parameter in module.parameters(recurse=False)}
+        parameters.append(sum(parameter.numel() for key, parameter in own.items() if key not in held))
+        held |= own.keys()
+    calls: list[Json] = [len(trace.shapes.get(path, ())) for path in modules]
+    operators: list[Json] = sorted(trace.operators)
+    return (
+        Measurement(
+            "module_own_macs",
+            "count",
+            tuple(per_sample(trace.modules.get(path, 0), trace.batch) for path in modules),
+            details={
+                "batch": trace.batch,
+                "paths": list(modules),
+                "types": [type(module).__name__ for module in modules.values()],
+                "parameters": parameters,
+                "calls": calls,
+            },
+        ),
+        Measurement(
+            "operator_calls",
+            "count",
+            tuple(trace.operators[name].calls for name in sorted(trace.operators)),
+            details={"batch": trace.batch, "operators": operators},
+        ),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Extras:
     """What other conventions count beside MACs, of one pass, and parameters by what they do.

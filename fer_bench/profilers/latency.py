@@ -88,8 +88,8 @@ def _on_cuda(model: nn.Module, images: Tensor, taking: "_Taking") -> Iterator[Me
 
     flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=images.device)
     told: dict[str, Json] = {"clock": "CUDA events"}
-    yield from taking.timed("latency_s", lambda: _cuda_pass(eager), told)
-    yield from taking.timed("latency_cold_s", lambda: _cuda_pass(eager, flush), told)[:1]
+    yield from taking.timed("latency_s", lambda: cuda_pass(eager), told)
+    yield from taking.timed("latency_cold_s", lambda: cuda_pass(eager, flush), told)[:1]
     try:
         graph = _capture(eager)
     except RuntimeError as error:  # it synchronises, branches on values or allocates as no graph may
@@ -97,11 +97,11 @@ def _on_cuda(model: nn.Module, images: Tensor, taking: "_Taking") -> Iterator[Me
         for metric in ("graph_latency_s", "graph_latency_cold_s"):
             yield Measurement(metric, "s", details={"not_captured": brief(error)})
         return
-    yield from taking.timed("graph_latency_s", lambda: _cuda_pass(graph.replay), told)[:1]
-    yield from taking.timed("graph_latency_cold_s", lambda: _cuda_pass(graph.replay, flush), told)[:1]
+    yield from taking.timed("graph_latency_s", lambda: cuda_pass(graph.replay), told)[:1]
+    yield from taking.timed("graph_latency_cold_s", lambda: cuda_pass(graph.replay, flush), told)[:1]
 
 
-def _cuda_pass(launch: Callable[[], None], flush: Tensor | None = None) -> float:
+def cuda_pass(launch: Callable[[], None], flush: Tensor | None = None) -> float:
     """Make one pass and give its seconds on the device; a flush fills the L2 cache with zeros before."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     if flush is not None:

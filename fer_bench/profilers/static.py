@@ -13,7 +13,7 @@ from fer_bench import building
 from fer_bench.building import DEFAULT_BUILD, Build
 from fer_bench.errors import BuildError, CountingError
 from fer_bench.profilers.activations import measure_activations
-from fer_bench.profilers.anatomy import macs_inside, measure_modules
+from fer_bench.profilers.anatomy import macs_inside, measure_anatomy, measure_modules
 from fer_bench.profilers.counters import OtherCount, count_with
 from fer_bench.profilers.layers import LayerCounts, count_layers
 from fer_bench.profilers.macs import measure_macs, per_sample
@@ -45,6 +45,7 @@ class Count:
     training: Trace | str | None = None
     others: tuple[OtherCount, ...] = ()
     modules: Measurement | None = None
+    anatomy: tuple[Measurement, ...] = ()
 
     def row(self) -> dict[str, Json]:
         """Give the count as the JSON object that ``fer-bench count --format json`` promises."""
@@ -204,6 +205,7 @@ def count(
         training=training,
         others=tuple(others),
         modules=measure_modules(model, inference),
+        anatomy=measure_anatomy(model, inference),
     )
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.errors import StoreError
+from fer_bench.figures.history import Timeline
 from fer_bench.figures.plots import Divisions, Plot, Scatter, Spreads
 from fer_bench.render.bars import draw_divisions, draw_spreads
 from fer_bench.render.canvas import INK
+from fer_bench.render.history import draw_timeline
 from fer_bench.render.points import draw_scatter, draw_sweep
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ _LOOK: Mapping[str, Any] = {
 _DOTS_PER_INCH = 220
 
 
-def write_figures(folder: Path, plots: Mapping[str, Plot], suffixes: Sequence[str] = ("svg", "png")) -> None:
+def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: Sequence[str] = ("svg", "png")) -> None:
     """Write each plot into a folder, a file for each suffix.
 
     Args:
@@ -75,7 +77,7 @@ def write_figures(folder: Path, plots: Mapping[str, Plot], suffixes: Sequence[st
         raise StoreError(f"cannot write the figures to {folder}: {error.strerror or error}") from error
 
 
-def draw(plot: Plot) -> "Figure":
+def draw(plot: Plot | Timeline) -> "Figure":
     """Draw a plot; data stand in the axes in base units.
 
     No state of pyplot is touched. What is drawn later, as by ``savefig``, takes the look that holds then.
@@ -94,6 +96,8 @@ def draw(plot: Plot) -> "Figure":
             draw_spreads(figure, plot)
         elif isinstance(plot, Divisions):
             draw_divisions(figure, plot)
+        elif isinstance(plot, Timeline):
+            draw_timeline(figure, plot)
         else:
             draw_sweep(figure, plot)
     return figure
@@ -117,7 +121,7 @@ def _spelled(drawn: Any, known: frozenset[int]) -> Any:
     return drawn
 
 
-def _write(stem: Path, plot: Plot, suffixes: Sequence[str]) -> None:
+def _write(stem: Path, plot: Plot | Timeline, suffixes: Sequence[str]) -> None:
     from matplotlib import style
 
     figure = draw(plot)
@@ -126,7 +130,7 @@ def _write(stem: Path, plot: Plot, suffixes: Sequence[str]) -> None:
             figure.savefig(f"{stem}.{suffix}", format=suffix, dpi=_DOTS_PER_INCH, metadata=_about(plot, suffix))
 
 
-def _about(plot: Plot, suffix: str) -> dict[str, str | None]:
+def _about(plot: Plot | Timeline, suffix: str) -> dict[str, str | None]:
     """Give a file's metadata: what it shows, and nothing that changes from one writing to the next."""
     if suffix == "pdf":
         return {"Title": plot.title, "Subject": plot.caption, "CreationDate": None, "Creator": None, "Producer": None}

@@ -1,0 +1,143 @@
+"""How often the timing gate is wrong, and what it finds: pairs and gates recorded on this machine.
+
+    python benchmarks/gate_power/experiment.py calibrate
+    python benchmarks/gate_power/experiment.py pairs quiet 0 60        # the same code on both sides
+    python benchmarks/gate_power/experiment.py pairs quiet 5 60        # the candidate is really 5 % slower
+    python benchmarks/gate_power/experiment.py gates 0 30              # `fer-bench gate`, as a user runs it
+
+Conditions are quiet, other-core and same-core (a program that is always busy, on the other core or on the one that the
+pair is measured on) and huge-pages. ``records/`` keeps what each wrote; ``error_rates.py`` draws the table from it.
+What is slower is so by work, not by a factor: ``network.py`` with a convolution that nothing needs.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from fer_bench import registry
+from fer_bench.gate import timing
+from fer_bench.gate.gating import GATE
+from fer_bench.gate.pairs import Side
+from fer_bench.place import Place
+from fer_bench.processes import Starter
+from fer_bench.runner import Task, measure
+
+HERE = Path(__file__).parent
+RECORDS = HERE / "records"
+NETWORK = "network.py:net"
+LIBRARIES = ("timm:resnet18", "torchvision:resnet18")
+# Channels of the needless convolution that make it about so many percent slower; see ``calibrate``.
+CHANNELS = {0: 0, 3: 3, 5: 6}
+BURN = "while True: pass"
+
+
+def code(extra: int) -> str:
+    return (HERE / "network.py").read_text().replace("EXTRA = 0 ", f"EXTRA = {extra} ")
+
+
+@contextlib.contextmanager
+def checkouts(effect: int) -> Iterator[tuple[Place, Place]]:
+    """Lay the two states of the network's code side by side, as the gate does."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = []
+        for name, extra in (("base", 0), ("head", CHANNELS[effect])):
+            place = Path(folder, name)
+            place.mkdir()
+            (place / "network.py").write_text(code(extra))
+            places.append(Place(str(place), str(place)))
+        yield places[0], places[1]
+
+
+@contextlib.contextmanager
+def neighbour(condition: str) -> Iterator[None]:
+    """Keep cores busy beside the measurement."""
+    cores = sorted(os.sched_getaffinity(0))
+    busy = {"other-core": cores[:1], "same-core": cores}.get(condition, [])
+    started = [subprocess.Popen(["taskset", "-c", str(core), sys.executable, "-c", BURN]) for core in busy]
+    try:
+        yield
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
+
+
+def record_pairs(condition: str, effect: int, count: int) -> dict:
+    if condition == "huge-pages":
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+    plan = timing.METRICS["latency"].of(GATE)
+    with checkouts(effect) as places, neighbour(condition), Starter(LIBRARIES, fresh=condition == "fresh") as starter:
+        sides = [Side(Task(registry.find(NETWORK), plan, place=place), starter) for place in places]
+        described = measure(
+            dataclasses.replace(sides[0].task, plan=dataclasses.replace(plan, metrics=("static",))), starter
+        )
+        verdict, record = timing.judge(NETWORK, "latency", *sides, timing.Rule(pairs=count, budget_s=3600.0))
+    record["environment"] = dataclasses.asdict(described.environment)
+    record |= {"condition": condition, "effect_percent": effect}
+    print(condition, effect, verdict.effect, verdict.details, f"{record['wall_s'] / count:.2f} s a pair")
+    return record
+
+
+def calibrate() -> None:
+    """Tell what a needless convolution of so many channels costs."""
+    for channels in (2, 4, 8, 12):
+        CHANNELS[channels * 100] = channels
+        record_pairs("quiet", channels * 100, 12)
+
+
+def record_gates(effect: int, count: int, least: int) -> list[dict]:
+    """Run the command itself, on a repository with two commits, again and again."""
+    gates = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, extra in enumerate((0, CHANNELS[effect])):
+            Path(folder, "network.py").write_text(code(extra) + f"\n# {number}\n")
+            for command in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", str(number))):
+                subprocess.run(["git", "-C", folder, *command], check=True)
+        told = Path(folder, "..", f"gate-{os.getpid()}.json").resolve()
+        for number in range(count):
+            arguments = ["gate", "--against", "HEAD~1", "--models", NETWORK, "--min-effect", str(least)]
+            began = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "fer_bench.cli", *arguments, "--json", str(told)],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            wall_s = time.perf_counter() - began
+            report = json.loads(told.read_text())
+            latency = next(each for each in report["verdicts"] if each["metric"] == "latency")
+            gates.append(
+                {"wall_s": wall_s, "exit_code": done.returncode, "verdict": latency, "records": report["records"]}
+            )
+            print(number, f"{wall_s:.1f} s", latency["word"], latency["effect"], flush=True)
+        told.unlink()
+    return gates
+
+
+def write(name: str, record: object) -> None:
+    RECORDS.mkdir(exist_ok=True)
+    (RECORDS / f"{name}.json").write_text(json.dumps(record, separators=(",", ":")) + "\n")
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[0] == "calibrate":
+        calibrate()
+    elif arguments[0] == "pairs":
+        condition, effect, count = arguments[1], int(arguments[2]), int(arguments[3])
+        write(f"pairs-{condition}-{effect}", record_pairs(condition, effect, count))
+    elif arguments[0] == "gates":
+        effect, count = int(arguments[1]), int(arguments[2])
+        least = int(arguments[3]) if arguments[3:] else 5
+        write(f"gates-{effect}-min-effect-{least}", record_gates(effect, count, least))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,28 @@
+"""A network of about 10 ms, and the same made slower by a convolution that nothing needs: extra work, real and small.
+
+``experiment.py`` commits this file twice into a scratch repository, the second time with another EXTRA.
+"""
+
+from torch import nn
+
+from fer_bench.models.torchvision_nets import mobilenetv3_large
+
+EXTRA = 0  # channels of the needless convolution; 0 for none
+
+
+class Slower(nn.Module):
+    """A network, and a 3x3 convolution of its images at half their size, of which nothing is used."""
+
+    def __init__(self, network: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.network = network
+        self.needless = nn.Conv2d(3, channels, 3, stride=2, padding=1, bias=False)
+
+    def forward(self, images):
+        self.needless(images)
+        return self.network(images)
+
+
+def net(num_classes: int = 7) -> nn.Module:
+    network = mobilenetv3_large(num_classes)
+    return Slower(network, EXTRA) if EXTRA else network

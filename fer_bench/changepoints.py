@@ -1,0 +1,222 @@
+"""Change points of a short and noisy series: where its level changed, with a known rate of false alarms.
+
+E-divisive (Matteson and James 2014, J. Am. Stat. Assoc. 109, 334-345), by which Daly et al. (2020, ICPE) watch a
+database's performance: the split with the largest energy distance between its sides is a change if shuffling the series
+gives one as large in at most ``LEVEL`` of the cases; then the sides are searched likewise. Nothing is assumed of the
+noise but that its order does not matter.
+
+Two statistics are asked, each at half the level: the split of the whole series, which sees a change in the last few
+values, and the paper's own, whose right side may end anywhere, which sees a level that came back. Values further than
+``CLIP`` robust standard deviations from the median count as that far, so that a spike does not hide a step; as the
+shuffled ones do too, that moves no error rate.
+
+Simulated with a standard deviation of 2 % and one value in twenty 10 to 100 % too high, in 1000 to 6000 series each: a
+mark is in 1.0, 1.3, 1.5 and 1.8 % of flat series of 10, 20, 30 and 60 values, but in 8 % of 30 values of which
+neighbours correlate by 0.3, and in 32 % by 0.6: runs of the same hour are no independent points. Of 30 values, a step
+in the middle is found in 89 % if it is of 5 % and in 98 % if it is of 10 %, in the last three values in 35 and 83 %,
+and there and back for six values in 34 and 82 %. A step of 5 % in the middle is placed exactly in 65 % of the cases and
+at most one value beside in 85 %; of 10 %, in 89 and 96 %.
+"""
+
+import itertools
+import math
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
+# Of flat series with independent noise, the share that gets any mark: those looked at by eye are few, and a false mark
+# costs a look at a commit.
+LEVEL = 0.02
+# With half the level for each statistic, a split may be reached by nine of so many shuffled series.
+SHUFFLES = 999
+# Values on each side of a change: two slow runs may share a busy hour.
+SMALLEST = 3
+# Values below which no change can be told: a perfect step in nine values is matched by one shuffle in 63.
+FEWEST = 10
+CLIP = 3.0  # robust standard deviations
+_NORMAL_MAD = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
+_AT_ONCE = 250_000  # distances: few enough for the cache, and for stopping early
+_EQUAL = 1e-9  # relative: sums in another order differ by less
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of level: ``place`` is the first value of the new one, ``p`` how often chance makes such a split."""
+
+    place: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Split:
+    """The best split of a segment by one statistic."""
+
+    score: float
+    start: int  # of the segment that it splits
+    place: int
+
+
+def change_points(series: Sequence[Sequence[float]]) -> list[list[Change]]:
+    """Find where levels changed.
+
+    Args:
+        series: one or several, in whose order values are compared; never one's values with another's. ``LEVEL`` holds
+            for all together. Values of which ratios matter are given as logarithms.
+
+    Returns:
+        For each series its changes, by place.
+    """
+    values = [value for one in series for value in one]
+    rng = _of(values)
+    ends = [sum(map(len, series[: number + 1])) for number in range(len(series))]
+    found: dict[int, float] = {}
+    while True:
+        edges = sorted({0, *ends, *found})
+        segments = [
+            (start, values[start:end]) for start, end in itertools.pairwise(edges) if end - start >= 2 * SMALLEST
+        ]
+        split = _next(segments, rng)
+        if split is None:
+            break
+        found[split.place] = split.p
+    starts = [end - len(one) for end, one in zip(ends, series, strict=True)]
+    return [
+        [Change(place - start, p) for place, p in sorted(found.items()) if start < place < end]
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def differ(before: Sequence[float], after: Sequence[float]) -> float | None:
+    """Give the probability that two groups differ as much by chance, by the same distance and by shuffling.
+
+    None where a group has fewer than ``SMALLEST`` values.
+    """
+    if min(len(before), len(after)) < SMALLEST:
+        return None
+    distances, cut = _distances([*before, *after]), len(before) - 1
+    reached, real = 0, float(_energy(distances, [_in_order(distances)])[0, cut, -1])
+    for chunk in _shuffled(distances, _of([*before, *after])):
+        reached += int((_energy(distances, chunk)[:, cut, -1] >= real * (1 - _EQUAL)).sum())
+    return (reached + 1) / (SHUFFLES + 1)
+
+
+def steps(values: Sequence[float]) -> list[int]:
+    """Give the places at which exact values differ from the one before: no statistics are needed."""
+    return [place for place in range(1, len(values)) if values[place] != values[place - 1]]
+
+
+def middle(values: Sequence[float]) -> float:
+    """Give the level of values: the median of the means of all pairs, each value with itself too.
+
+    Hodges and Lehmann (1963, Ann. Math. Statist. 34): hardly touched by outliers, and nearly as exact as the mean.
+    """
+    return statistics.median((a + b) / 2 for place, a in enumerate(values) for b in values[place:])
+
+
+def _of(values: Sequence[float]) -> random.Random:
+    """Give numbers that the values decide: the same series gets the same marks, and each series its own shuffles."""
+    return random.Random(repr(list(values)))  # noqa: S311
+
+
+def _next(segments: Sequence[tuple[int, Sequence[float]]], rng: random.Random) -> Change | None:
+    """Give the most telling split of any segment, or None where chance gives one as large too often."""
+    if not segments:
+        return None
+    spaces = [(start, _distances(segment)) for start, segment in segments]
+    splits = [_best(start, space) for start, space in spaces]
+    best = [max((of_segment[which] for of_segment in splits), key=lambda its: its.score) for which in (0, 1)]
+    allowed = math.floor(LEVEL / 2 * (SHUFFLES + 1)) - 1
+    reached = [0, 0]
+    for scores in _largest(spaces, rng):
+        for which in (0, 1):
+            reached[which] += scores[which] >= best[which].score * (1 - _EQUAL)
+        if min(reached) > allowed:  # whatever follows (Besag and Clifford 1991, Biometrika 78)
+            return None
+    which = min((1, 0), key=lambda number: reached[number])
+    return Change(best[which].start + best[which].place, min(1.0, 2 * (reached[which] + 1) / (SHUFFLES + 1)))
+
+
+def _largest(spaces: "Sequence[tuple[int, Numbers]]", rng: random.Random) -> Iterator[tuple[float, float]]:
+    """Give for each shuffle the largest score of any segment, by each statistic."""
+    # Segments take turns, each with numbers of its own.
+    runs = [_scores(space, random.Random(rng.random())) for _, space in spaces]  # noqa: S311
+    for together in zip(*runs, strict=True):
+        yield max(whole for whole, _ in together), max(free for _, free in together)
+
+
+def _scores(distances: "Numbers", rng: random.Random) -> Iterator[tuple[float, float]]:
+    """Give the largest scores of a segment for each shuffle."""
+    for chunk in _shuffled(distances, rng):
+        energy = _energy(distances, chunk)
+        yield from zip(energy[:, :, -1].max(axis=1).tolist(), energy.max(axis=(1, 2)).tolist(), strict=True)
+
+
+def _best(start: int, distances: "Numbers") -> tuple[_Split, _Split]:
+    """Give the best splits of a segment as it is: of the whole of it, and with a right side that ends anywhere."""
+    (energy,) = _energy(distances, [_in_order(distances)])
+    whole = int(energy[:, -1].argmax())
+    free = int(energy.max(axis=1).argmax())
+    return _Split(float(energy[whole, -1]), start, whole + 1), _Split(float(energy[free].max()), start, free + 1)
+
+
+def _distances(values: Sequence[float]) -> "Numbers":
+    """Give the distances of values from each other, spikes taken in."""
+    import numpy as np
+
+    centre = statistics.median(values)
+    reach = CLIP * _NORMAL_MAD * statistics.median(abs(value - centre) for value in values)
+    kept = np.array(values, dtype=np.float64)
+    if reach > 0:  # else more than half are equal, and what differs is all there is to see
+        kept = kept.clip(centre - reach, centre + reach)
+    gaps: Numbers = np.abs(kept[:, None] - kept[None, :])
+    return gaps
+
+
+def _in_order(distances: "Numbers") -> list[int]:
+    return list(range(len(distances)))
+
+
+def _shuffled(distances: "Numbers", rng: random.Random) -> Iterator[list[list[int]]]:
+    """Give ``SHUFFLES`` orders of the values, some at once."""
+    at_once = max(1, _AT_ONCE // len(distances) ** 2)
+    for done in range(0, SHUFFLES, at_once):
+        orders = []
+        for _ in range(min(at_once, SHUFFLES - done)):
+            orders.append(_in_order(distances))
+            rng.shuffle(orders[-1])
+        yield orders
+
+
+def _energy(distances: "Numbers", orders: Sequence[Sequence[int]]) -> "Numbers":
+    """Give the paper's scaled distance between the sides of each split, for each order.
+
+    Returns:
+        Shape (orders, values, values): at [k, i, j] the left side is the first i + 1 values of order k, the right side
+        those after it up to j; -inf where a side has fewer than ``SMALLEST``.
+    """
+    import numpy as np
+
+    count = len(distances)
+    places = np.array(orders)
+    sums = distances[places[:, :, None], places[:, None, :]].cumsum(axis=1).cumsum(axis=2)
+    inside = np.diagonal(sums, axis1=1, axis2=2)  # twice the distances among the first values
+    left = np.arange(1, count + 1)[:, None]
+    both = np.arange(1, count + 1)[None, :]
+    right = both - left
+    valid = (left >= SMALLEST) & (right >= SMALLEST)
+    # E = 2 cross / (l r) - within left / (l (l - 1)) - within right / (r (r - 1)), times l r / (l + r).
+    of_left = right / np.maximum(left - 1, 1) / both
+    of_right = left / np.maximum(right - 1, 1) / both
+    cross = sums - inside[:, :, None]
+    energy = 2 * cross / both - of_left * inside[:, :, None]
+    energy -= of_right * (inside[:, None, :] - inside[:, :, None] - 2 * cross)
+    scores: Numbers = np.where(valid, energy, -np.inf)
+    return scores

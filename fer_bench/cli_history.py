@@ -1,0 +1,134 @@
+"""The command that draws a metric over stored runs and commits."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fer_bench.cli_common import Debug, Format, FormatOption, name_source, print_json, print_tables, read_results
+from fer_bench.errors import FerBenchError
+from fer_bench.store import DEFAULT_STORE, Store
+
+if TYPE_CHECKING:
+    from fer_bench.series import Stored
+
+_FIGURES = (".svg", ".png", ".pdf")
+_LAST = 200  # points: what is legible, and takes seconds to search for changes
+
+
+def history(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The network, as it was named when it was measured.")],
+    metric: Annotated[
+        str,
+        typer.Argument(
+            metavar="METRIC",
+            help="latency, images_per_s, macs, flops, parameters, activations, memory, energy, occupancy, cpu, "
+            "training, or what else a run measured; a wrong name lists what there is.",
+        ),
+    ] = "latency",
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="URL", help=f"All runs in it; by default {DEFAULT_STORE}, without --from."),
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="RUN|FILE", help="These runs, or files of `fer-bench export`; repeat."),
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(help="Of the plan, as all below: by default what is stored most often.")
+    ] = "",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "",
+    batch: Annotated[str, typer.Option(help="Images a pass.")] = "",
+    threads: Annotated[str, typer.Option(help="CPU threads asked for, or all.")] = "",
+    precision: Annotated[str, typer.Option(help="fp32, tf32, default, bf16, fp16.")] = "",
+    layout: Annotated[str, typer.Option(help="nchw or nhwc.")] = "",
+    mode: Annotated[str, typer.Option(help="eager or compile.")] = "",
+    alloc: Annotated[str, typer.Option(help="keep or system.")] = "",
+    input_: Annotated[str, typer.Option("--input", metavar="CxHxW", help="Image size.")] = "",
+    classes: Annotated[str, typer.Option(help="Outputs.")] = "",
+    settings: Annotated[
+        str, typer.Option("--set", metavar="LIST", help="Settings of the factory, as KEY=VALUE,..., or none.")
+    ] = "",
+    pin: Annotated[str, typer.Option(help="Whether processes were pinned to cores: yes or no.")] = "",
+    isolation: Annotated[str, typer.Option(help="forked or fresh.")] = "",
+    optimizer: Annotated[str, typer.Option(help="Of training: adam or sgd.")] = "",
+    last: Annotated[int, typer.Option(min=1, metavar="N", help="Only the latest points.")] = _LAST,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw a figure (svg, png, pdf) here, and print nothing.")
+    ] = None,
+    fmt: FormatOption = Format.table,
+    debug: Debug = False,
+) -> None:
+    """Draw a metric over stored runs and commits, with its change points and the environment's changes marked.
+
+    Changes are told by E-divisive (Matteson and James 2014); counts are exact, and every difference of theirs is one.
+    """
+    if out is not None and (out.suffix not in _FIGURES or fmt is not Format.table):
+        raise FerBenchError(
+            f"--out {out}: draws {', '.join(_FIGURES)}, without --format; tables are printed: --format csv > FILE"
+        )
+    from fer_bench import history as histories
+    from fer_bench.figures.history import timeline as plot
+    from fer_bench.report.history import timeline as table
+
+    wanted = {
+        "protocol": protocol,
+        "device": device,
+        "batch": batch,
+        "threads": threads,
+        "pin": pin,
+        "precision": precision,
+        "layout": layout,
+        "mode": mode,
+        "alloc": alloc,
+        "isolation": isolation,
+        "optimizer": optimizer,
+        "input": input_,
+        "classes": classes,
+        "set": settings,
+    }
+    found = list(_stored(model, store, sources or []))
+    drawn = histories.history(found, model, metric, {name: text for name, text in wanted.items() if text}, last)
+    if out is not None:
+        from fer_bench.render.figure import write_figures
+
+        write_figures(out.parent, {out.stem: plot(drawn)}, (out.suffix[1:],))
+    elif fmt is Format.json:
+        from fer_bench.render.json import as_json
+
+        print_json(as_json(table(drawn)))
+    else:
+        if fmt is Format.table:
+            from fer_bench.render.history import to_letters
+            from fer_bench.render.text import terminal_width
+
+            typer.echo(to_letters(plot(drawn), terminal_width()))
+        print_tables([table(drawn)], fmt)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the command line."""
+    app.command("history")(history)
+
+
+def _stored(model: str, store: str | None, sources: Sequence[str]) -> "Iterator[Stored]":
+    """Read what files and runs hold, and the store, if it is named or nothing else is."""
+    where = store or DEFAULT_STORE
+    for source in sources:
+        kind, _, name = name_source(source, where).partition(" ")
+        shown = Path(name).name if kind == "file" else name.split()[0]
+        for result in read_results(source, where):
+            yield shown, result
+    if store is None and sources:
+        return
+    from fer_bench.series import nothing_of
+
+    with Store.open(where, create=False) as opened:
+        runs = opened.runs()
+        if not sources and all(model not in run.networks for run in runs):
+            raise nothing_of(model, (name for run in runs for name in run.networks))
+        for run in reversed(runs):
+            if model in run.networks:
+                for result in opened.results(run.id):
+                    yield run.id, result

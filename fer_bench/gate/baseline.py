@@ -1,0 +1,301 @@
+"""The baseline: a committed file of what networks count, and why each change of it was let pass.
+
+It is laid out for a diff, a module a line, and the same content gives the same bytes.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fer_bench.errors import BaselineError, CountingError
+from fer_bench.gate import counts
+from fer_bench.gate.counts import METRIC, Snapshot
+from fer_bench.gate.verdicts import Verdict, Word
+from fer_bench.records import Environment, Json, Result
+
+BASELINE_VERSION = 1  # of the file
+
+_LIBRARIES = ("torch", "torchvision", "timm")  # which a count rests on beside the network's own code
+_NAMED = 5  # networks in one line
+_GONE = "gone: "  # how what is said of a network that is no more begins
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A network in the baseline.
+
+    Attributes:
+        snapshot: what it counted.
+        by: the versions that counted it, as ``versions`` writes them.
+    """
+
+    snapshot: Snapshot
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A change that was let pass.
+
+    Attributes:
+        reason: in the words of whoever accepted it.
+        when: the day, ISO 8601.
+        what: what the gate said of it.
+        commit: of the repository then, or "" where that is not known.
+    """
+
+    network: str
+    reason: str
+    when: str
+    what: str
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What networks count, and the changes of it that were accepted, in order.
+
+    Attributes:
+        command: how it was first written, so that another can be.
+    """
+
+    networks: Mapping[str, Counted] = field(default_factory=dict)
+    accepted: tuple[Accepted, ...] = ()
+    command: str = ""
+
+
+def versions(environment: Environment | None) -> str:
+    """Name what counts: "fer-bench 0.1.0, torch 2.9.0, torchvision 0.24.0, timm 1.0.20"."""
+    packages = environment.packages if environment is not None else {}
+    return ", ".join(f"{name} {packages[name]}" for name in ("fer-bench", *_LIBRARIES) if name in packages)
+
+
+def read(path: Path) -> Baseline:
+    """Read a baseline.
+
+    Raises:
+        BaselineError: there is none, or it is damaged, edited by hand, another version's or something else.
+    """
+    anew = f"write a new one: fer-bench gate --baseline {path} --accept REASON"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BaselineError(f"there is no baseline {path}; {anew}") from None
+    except OSError as error:
+        raise BaselineError(f"cannot read the baseline {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:  # no UTF-8 or no JSON
+        raise BaselineError(
+            f"the baseline {path} is cut short or damaged ({error}); take it from git again (git checkout -- {path}), "
+            f"or remove it and {anew}"
+        ) from error
+    if not isinstance(data, dict) or "fer_bench_baseline" not in data:
+        raise BaselineError(
+            f"{path} is no baseline of fer_bench: it has no fer_bench_baseline; results are compared with by "
+            f"--against {path}"
+        )
+    version = data["fer_bench_baseline"]
+    if version != BASELINE_VERSION:
+        later = isinstance(version, int) and version > BASELINE_VERSION
+        cure = "upgrade this one: pip install --upgrade fer-bench" if later else f"remove it and {anew}"
+        raise BaselineError(
+            f"the baseline {path} is of version {version!r}, written by {'a later' if later else 'another'} fer_bench, "
+            f"and this one reads {BASELINE_VERSION}; {cure}"
+        )
+    if data.pop("checksum", None) != _checksum(data):
+        raise BaselineError(
+            f"the baseline {path} was edited by hand, or merged: its checksum does not match; take one side from git "
+            f"and re-baseline with `fer-bench gate --baseline {path} --accept REASON`"
+        )
+    try:
+        return Baseline(
+            {name: _counted(each) for name, each in data["networks"].items()},
+            tuple(Accepted(**each) for each in data["accepted"]),
+            data["command"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BaselineError(
+            f"the baseline {path} does not say what one says: {type(error).__name__}: {error}; remove it and {anew}"
+        ) from error
+
+
+def write(path: Path, baseline: Baseline) -> None:
+    """Write a baseline; what is there before stays whole until the new one is.
+
+    Raises:
+        BaselineError: it cannot be written; the one that was there is as it was.
+    """
+    path = path.resolve()  # so that a link stays one
+    there = None
+    try:
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        descriptor, there = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(_text(baseline))
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(there, mode)
+        os.replace(there, path)
+    except OSError as error:
+        raise BaselineError(
+            f"cannot write the baseline {path}: {error.strerror or error}; what was there is as it was"
+        ) from error
+    finally:
+        if there is not None:
+            with contextlib.suppress(FileNotFoundError):  # it has taken its place
+                os.unlink(there)
+
+
+def judge(
+    baseline: Baseline, results: Mapping[str, Result], wanted: Collection[str]
+) -> tuple[list[Verdict], tuple[str, ...]]:
+    """Say what became of networks since the baseline.
+
+    Args:
+        baseline: what they counted.
+        results: what they count now, of those of the wanted that there are.
+        wanted: the networks to judge; one that the baseline has and ``results`` lacks is gone, which is an error and
+            never a pass.
+
+    Returns:
+        A verdict on each network that the baseline has; and notes: those that it does not have, which nothing holds
+        yet, and counts that were made with other versions.
+    """
+    verdicts: list[Verdict] = []
+    other: dict[tuple[str, str], list[str]] = {}
+    for name in sorted({*wanted, *results} & baseline.networks.keys()):
+        known = baseline.networks[name]
+        if name not in results:
+            verdicts.append(_is_gone(name, known.snapshot, baseline, results))
+            continue
+        try:
+            verdicts.append(counts.judge(name, known.snapshot, Snapshot.of(results[name])))
+        except CountingError as error:
+            verdicts.append(Verdict(name, METRIC, Word.error, str(error)))
+            continue
+        now = versions(results[name].environment)
+        if now != known.by:
+            other.setdefault((known.by, now), []).append(name)
+    notes = [
+        f"{_names(names)}: counted with {before or 'unknown versions'}, and now with {now or 'unknown versions'}; "
+        "operators, activations and libraries' networks may differ for that"
+        for (before, now), names in other.items()
+    ]
+    if new := sorted(results.keys() - baseline.networks.keys()):
+        notes.append(f"not in the baseline, so that nothing holds it yet: {_names(new)}; add it with --accept REASON")
+    return verdicts, tuple(notes)
+
+
+def with_accepted(
+    baseline: Baseline,
+    results: Mapping[str, Result],
+    verdicts: Iterable[Verdict],
+    *,
+    reason: str,
+    when: str,
+    commit: str = "",
+) -> Baseline:
+    """Give the baseline with what networks count now, and why that is let pass.
+
+    Networks that the verdicts say are gone are taken out; those without a result, and not gone, stay as they are. One
+    that cannot be counted cannot be accepted.
+
+    Args:
+        baseline: so far.
+        results: what networks count now; those new to the baseline are added.
+        verdicts: as ``judge`` gave them.
+        reason: why, in a sentence.
+        when: the day, ISO 8601.
+        commit: of the repository, or "".
+
+    Raises:
+        BaselineError: there is no reason.
+        CountingError: a network cannot be counted.
+    """
+    reason = " ".join(reason.split())
+    if not reason:
+        raise BaselineError("--accept needs a reason, which is kept in the baseline: --accept 'wider stem, see #12'")
+    networks = dict(baseline.networks)
+    accepted = list(baseline.accepted)
+    for verdict in verdicts:
+        gone = verdict.said.startswith(_GONE)
+        if verdict.metric != METRIC or verdict.word is Word.same or not (gone or verdict.network in results):
+            continue
+        if gone:
+            networks.pop(verdict.network, None)
+            accepted.append(Accepted(verdict.network, reason, when, "gone", commit))
+        else:
+            accepted.append(Accepted(verdict.network, reason, when, f"{verdict.word}: {verdict.said}", commit))
+    for name, result in sorted(results.items()):
+        snapshot = Snapshot.of(result)
+        if name not in networks:
+            what = f"new: {snapshot.parameters:,} parameters, {snapshot.macs:,} MACs"
+            accepted.append(Accepted(name, reason, when, what, commit))
+        networks[name] = Counted(snapshot, versions(result.environment))
+    return dataclasses.replace(baseline, networks=networks, accepted=tuple(accepted))
+
+
+def _is_gone(name: str, snapshot: Snapshot, baseline: Baseline, results: Mapping[str, Result]) -> Verdict:
+    """Say that a network of the baseline is no more, and whether another counts exactly what it did."""
+    alike = []
+    for other in sorted(results.keys() - baseline.networks.keys()):
+        with contextlib.suppress(CountingError):  # which is then no twin of anything
+            if counts.judge(other, snapshot, Snapshot.of(results[other])).word is Word.same:
+                alike.append(other)
+    twin = f"; {alike[0]} counts the same: renamed?" if alike else ""
+    return Verdict(
+        name,
+        METRIC,
+        Word.error,
+        f"{_GONE}in the baseline, and no network of the registry{twin}; if that is meant, --accept REASON takes it out",
+    )
+
+
+def _names(names: list[str]) -> str:
+    left = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{left}"
+
+
+def _umask() -> int:
+    """Give the process's mask of permissions, which can only be had by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _counted(data: Mapping[str, Json]) -> Counted:
+    return Counted(Snapshot.from_dict(data), data["counted_with"])
+
+
+def _text(baseline: Baseline) -> str:
+    data = {
+        "fer_bench_baseline": BASELINE_VERSION,
+        "command": baseline.command,
+        "networks": {
+            name: {"counted_with": each.by, **each.snapshot.to_dict()}
+            for name, each in sorted(baseline.networks.items())
+        },
+        "accepted": [dataclasses.asdict(each) for each in baseline.accepted],
+    }
+    return _laid_out(data | {"checksum": _checksum(data)}) + "\n"
+
+
+def _checksum(data: Json) -> str:
+    content = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+
+
+def _laid_out(value: Json, depth: int = 0) -> str:
+    """Write JSON with a line for each member of an object, and for each list in a list."""
+    before, end = "\n" + " " * (depth + 1), "\n" + " " * depth
+    if isinstance(value, dict) and value:
+        members = (f"{json.dumps(key)}: {_laid_out(member, depth + 1)}" for key, member in value.items())
+        return "{" + before + f",{before}".join(members) + end + "}"
+    if isinstance(value, list) and any(isinstance(member, list | dict) for member in value):
+        return "[" + before + f",{before}".join(_laid_out(member, depth + 1) for member in value) + end + "]"
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,252 @@
+"""Pairs of fresh processes, one of the base and one of the candidate, measured alternately at one time in one place."""
+
+import contextlib
+import json
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any, Literal
+
+import psutil
+
+from fer_bench import units
+from fer_bench.errors import DeviceError, FerBenchError
+from fer_bench.gate.rules import clipped_mean
+from fer_bench.plan import Plan
+from fer_bench.processes import END_LIMIT_S, Starter, Worker, ending, lines
+from fer_bench.records import Json, Result
+from fer_bench.runner import Task, make_job, measure
+
+SideName = Literal["base", "candidate"]
+NAMES: tuple[SideName, SideName] = ("base", "candidate")
+
+# Turns of each process, and passes a turn: what a pair costs beside its turns is about 0.35 s, and processes differ by
+# 1.9 %, turns of one by 2.4 % (MobileNetV3, 13 ms): the variance that a second buys is least at 3 to 5 turns.
+TURNS = 4
+RUNS = 3
+# Of a slower network fewer passes a turn: the turns alternate, so that what drifts meets both sides.
+FEWER_RUNS = ((0.25, 1), (0.05, 2))  # from so many seconds a pass
+
+# A process that was sent off its core in more than so many passes more than the other one met another program there.
+CONTESTED = 1.0
+# Both that often: the core is shared, and only large changes can be told.
+SHARED = 1.0
+FAULTS = 1.0  # of pages a pass, with memory kept: above, the allocator's setting is not at work
+
+_LOOK_S = 0.05  # for how long the cores are looked at before one is chosen
+
+
+class SideError(FerBenchError):
+    """One side of a pair failed.
+
+    Attributes:
+        side: which.
+    """
+
+    def __init__(self, side: SideName, message: str) -> None:
+        super().__init__(message)
+        self.side = side
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two that are compared.
+
+    Attributes:
+        task: the network, its plan and where its code is.
+        starter: of processes of its environment.
+        slower: a share by which each pass is made longer, for the gate to try itself.
+    """
+
+    task: Task
+    starter: Starter
+    slower: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A few passes of one side in a row.
+
+    Attributes:
+        seconds: of each pass.
+        cpu_s: processor time of all.
+        minor_faults, involuntary_switches: of all.
+    """
+
+    side: SideName
+    seconds: tuple[float, ...]
+    cpu_s: float
+    minor_faults: int
+    involuntary_switches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What one pair of processes gave.
+
+    Attributes:
+        number: from 0.
+        values: one a side, in the base unit of the metric: of latency the clipped mean, seconds.
+        checks: one a side: of latency the median.
+        turns: in order; none where the metric is no latency.
+        cores: that both were kept on; none where they were not.
+        outputs: shapes and digest, one a side.
+    """
+
+    number: int
+    values: tuple[float, float]
+    checks: tuple[float, float]
+    turns: tuple[Turn, ...] = ()
+    cores: tuple[int, ...] = ()
+    outputs: tuple[Json, ...] = field(default=())
+
+    def per_run(self, count: str) -> tuple[float, float]:
+        """Give page faults or context switches a pass, one a side."""
+        found = []
+        for name in NAMES:
+            turns = [turn for turn in self.turns if turn.side == name]
+            runs = sum(len(turn.seconds) for turn in turns)
+            found.append(sum(getattr(turn, count) for turn in turns) / runs if runs else 0.0)
+        return found[0], found[1]
+
+    @property
+    def contested(self) -> bool:
+        """Tell whether another program was in the way of one side only. Only what was forced counts, not waiting."""
+        base, candidate = self.per_run("involuntary_switches")
+        return abs(base - candidate) > CONTESTED
+
+
+def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
+    """Measure a pair: two processes are started together, warmed up, and make passes in turns on one core.
+
+    The side that begins alternates with the pair and within it.
+
+    Raises:
+        SideError: one failed.
+        DeviceError: the plan's device is not there.
+    """
+    plan = base.task.plan
+    cores = _idlest(plan)
+    with contextlib.ExitStack() as stack:
+        sides = zip(NAMES, (base, candidate), strict=True)
+        processes = [stack.enter_context(_paced(name, side)) for name, side in sides]
+        for process in processes:
+            process.hear("input_shape")
+        warm = [process.ask({"cores": cores}) for process in processes]
+        runs = _runs(max(each["pass_s"] for each in warm))
+        turns = []
+        for turn in range(TURNS):
+            first = (number + turn) % 2
+            for place in (first, 1 - first):
+                told = processes[place].ask({"runs": runs, "slower": (base, candidate)[place].slower})
+                counts = {key: told[key] for key in ("cpu_s", "minor_faults", "involuntary_switches")}
+                turns.append(Turn(NAMES[place], tuple(told["seconds"]), **counts))
+    seconds = [[s for turn in turns if turn.side == name for s in turn.seconds] for name in NAMES]
+    return Pair(
+        number,
+        values=(clipped_mean(seconds[0]), clipped_mean(seconds[1])),
+        checks=(statistics.median(seconds[0]), statistics.median(seconds[1])),
+        turns=tuple(turns),
+        cores=tuple(cores),
+        outputs=tuple(each["outputs"] for each in warm),
+    )
+
+
+def group_pair(value: Callable[[Result], float], stage: str, number: int, base: Side, candidate: Side) -> Pair:
+    """Measure a pair of another metric than latency: each side in processes of its own, one side after the other.
+
+    Args:
+        value: the metric of a result, in its base unit.
+        stage: what is measured for it.
+        number: of the pair; the side that begins alternates.
+        base: one side.
+        candidate: the other.
+
+    Raises:
+        SideError: one failed.
+        DeviceError: the plan's device is not there.
+    """
+    found = {}
+    sides = list(zip(NAMES, (base, candidate), strict=True))
+    for name, side in sides if number % 2 == 0 else reversed(sides):
+        result = measure(side.task, side.starter, stage=stage)
+        failed = next((m.failure for m in result.measurements if m.failure), "")
+        if failed:
+            raise SideError(name, failed)
+        found[name] = value(result) * (1 + side.slower)
+        if found[name] <= 0:
+            raise SideError(name, "measured nothing above what an idle process takes")
+    values = found["base"], found["candidate"]
+    return Pair(number, values, values)
+
+
+def _runs(pass_s: float) -> int:
+    return next((runs for least, runs in FEWER_RUNS if pass_s > least), RUNS)
+
+
+def _idlest(plan: Plan) -> list[int]:
+    """Choose the cores that both processes stay on: as many as threads, the idlest just now; none without pinning."""
+    if not plan.pin or plan.threads is None or not hasattr(psutil.Process, "cpu_affinity"):
+        return []
+    allowed = psutil.Process().cpu_affinity() or []
+    if plan.threads >= len(allowed):
+        return []
+    busy = dict(enumerate(psutil.cpu_percent(_LOOK_S, percpu=True)))
+    return sorted(sorted(allowed, key=lambda core: busy.get(core, 0.0))[: plan.threads])
+
+
+class _Paced:
+    """A process that makes passes when told."""
+
+    def __init__(self, name: SideName, worker: Worker, errors: IO[str], limit_s: float) -> None:
+        self._name, self._worker, self._errors, self._limit_s = name, worker, errors, limit_s
+        self._answers = lines(worker.answers, limit_s)
+
+    def ask(self, command: Mapping[str, Json]) -> dict[str, Any]:
+        self._worker.tell(json.dumps(command))
+        return self.hear("outputs" if "cores" in command else "seconds")
+
+    def hear(self, key: str) -> dict[str, Any]:
+        """Give what it answers next, which has this key.
+
+        Raises:
+            SideError: it failed, ended, hangs, or answers something else.
+            DeviceError: its device is not there.
+        """
+        line = next(self._answers, "")
+        if line is None:
+            raise SideError(self._name, f"gave no answer for {self._limit_s:g} s")
+        if not line:
+            try:
+                raise SideError(self._name, ending(self._worker.wait(END_LIMIT_S), self._errors))
+            except subprocess.TimeoutExpired:
+                raise SideError(self._name, "closed its answers and did not end") from None
+        try:
+            told: dict[str, Any] = json.loads(line)
+            known = key in told
+        except (ValueError, TypeError):
+            told, known = {}, False
+        if known:
+            return told
+        if "no_device" in told:
+            raise DeviceError(told["no_device"])
+        said = told.get("error", "the process answered what is no measurement")
+        raise SideError(self._name, units.printable(str(said)))
+
+
+@contextlib.contextmanager
+def _paced(name: SideName, side: Side) -> Iterator[_Paced]:
+    """Start a process of one side; however the block ends, it is gone then."""
+    job = json.dumps(make_job(side.task, paced=True, input_shape=side.task.input_shape or side.task.protocol_shape()))
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        worker = side.starter.start(job, errors, told=True)
+        try:
+            yield _Paced(name, worker, errors, side.task.plan.time_limit_s)
+        finally:
+            worker.kill()
+            try:
+                worker.wait(END_LIMIT_S)
+            except subprocess.TimeoutExpired:  # it hangs in the kernel, on a GPU perhaps
+                side.starter.close()

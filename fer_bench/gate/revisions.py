@@ -1,0 +1,272 @@
+"""Check out revisions of the user's repository side by side, and leave nothing behind.
+
+Each side is a git worktree in a temporary folder, the working tree with its changes too: so both lie on the same disk
+under paths of the same length, and nothing changes under a measurement.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fer_bench import registry, units
+from fer_bench.errors import RevisionError
+from fer_bench.place import Place
+
+_PREFIX = "fer-bench-gate"
+_SLOW_S = 600.0  # a checkout that takes longer hangs, on a password perhaps
+_LARGEST_UNTRACKED = 64 * 2**20  # bytes of a file that is copied into a checkout though git does not know it
+TRAILER = "Fer-Bench-Accept"  # of a commit message, which accepts what the commit changes
+
+# What a hook of git's sets for its own repository and index, and would mislead us in a checkout.
+_GITS_OWN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A checkout of a revision.
+
+    Attributes:
+        told: as a reader knows it, such as "main (1a2b3c4)".
+        commit: its whole hash; of a working tree with changes, of the commit that it started from.
+        changed: it is a working tree with changes.
+        notes: what to know about it.
+    """
+
+    told: str
+    commit: str
+    place: Place
+    changed: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Repository:
+    """The git repository around a folder, and the worktrees that were made of it; on leaving these are removed.
+
+    Args:
+        folder: the current folder.
+        sheets: folders of a user's sheets, inside the repository.
+
+    Raises:
+        RevisionError: there is no git, or the folder is in no repository.
+    """
+
+    def __init__(self, folder: Path, sheets: Sequence[Path] = ()) -> None:
+        self._folder = folder.resolve()
+        self._environment = {name: value for name, value in os.environ.items() if name not in _GITS_OWN}
+        self._environment["GIT_TERMINAL_PROMPT"] = "0"
+        if not shutil.which("git"):
+            raise RevisionError("git is not installed, and a revision is git's; --baseline FILE needs none")
+        top = self._asked("rev-parse", "--show-toplevel")
+        if not top:
+            raise RevisionError(f"{folder} is in no git repository; run in one, or use --baseline FILE without")
+        self.top = Path(top).resolve()
+        self._sheets = [self._inside(sheet.resolve()) for sheet in sheets]
+        self._made: Path | None = None
+
+    def __enter__(self) -> Self:
+        self._remove_left_behind()
+        self._made = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{os.getpid()}-"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._made is not None:
+            self._remove(self._made)
+
+    def commit_of(self, revision: str) -> str | None:
+        """Give the commit that a revision names, or None where it names none."""
+        return self._asked("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}") or None
+
+    def base(self, revision: str, candidate: str = "HEAD") -> Revision:
+        """Check out what a change is held against: where the candidate left the revision's line.
+
+        A branch that has moved on since would otherwise count against, or for, a change that has not seen it.
+
+        Raises:
+            RevisionError: there is no such revision, or it cannot be checked out.
+        """
+        commit, head = self._known(revision), self._known(candidate)
+        common = self._asked("merge-base", commit, head)
+        if not common and self._shallow:
+            raise RevisionError(
+                f"this clone is shallow and does not reach where {candidate} left {revision}; fetch it whole: "
+                "git fetch --unshallow (GitHub: fetch-depth: 0 for actions/checkout; GitLab: GIT_DEPTH: 0)"
+            )
+        if common and common not in (commit, head):
+            told = f"{self._named(common)}, where {candidate} left {revision}"
+            return self._checkout("base", common, told)
+        notes = () if common else (f"{revision} and {candidate} have no commit in common",)
+        return self._checkout("base", commit, self._named(commit, revision), notes=notes)
+
+    def candidate(self, revision: str = "") -> Revision:
+        """Check out what is judged: a revision, or without one the working tree with its changes.
+
+        Raises:
+            RevisionError: there is no such revision, or it cannot be checked out.
+        """
+        if revision:
+            commit = self._known(revision)
+            return self._checkout("head", commit, self._named(commit, revision))
+        head = self._known("HEAD")
+        changed = self._git("status", "--porcelain", "--untracked-files=all").splitlines()
+        if not changed:
+            return self._checkout("head", head, self._named(head, "HEAD"))
+        many = f"{len(changed)} uncommitted change{'s' if len(changed) > 1 else ''}"
+        tree, notes = self._snapshot()
+        told = f"the working tree: {self._named(head)} and {many}"
+        return self._checkout("head", tree, told, changed_since=head, notes=notes)
+
+    def accepted(self, base: Revision, candidate: Revision) -> list[str]:
+        """Give what commits between two say in a trailer ``Fer-Bench-Accept: NETWORK: reason``."""
+        form = f"--format=%(trailers:key={TRAILER},valueonly,unfold)"
+        said = self._asked("log", form, f"{base.commit}..{candidate.commit}")
+        return [line.strip() for line in said.splitlines() if line.strip()]
+
+    @property
+    def _shallow(self) -> bool:
+        return self._asked("rev-parse", "--is-shallow-repository") == "true"
+
+    def _known(self, revision: str) -> str:
+        commit = self.commit_of(revision)
+        if commit:
+            return commit
+        if revision == "HEAD":
+            raise RevisionError("this repository has no commit yet: commit first, then there is something to compare")
+        if self._shallow:
+            raise RevisionError(
+                f"this clone is shallow and does not reach {revision!r}; fetch it whole: git fetch --unshallow "
+                "(GitHub: fetch-depth: 0 for actions/checkout; GitLab: GIT_DEPTH: 0)"
+            )
+        branches = self._asked("for-each-ref", "--format=%(refname:short)").splitlines()
+        remote = [name for name in branches if name.endswith(f"/{revision}")]
+        near = f" (did you mean {remote[0]}?)" if remote else registry.nearest(revision, branches)
+        raise RevisionError(f"git knows no revision {revision!r}{near}; a branch, a tag or a commit was expected")
+
+    def _named(self, commit: str, revision: str = "") -> str:
+        short = self._asked("rev-parse", "--short", commit)
+        return f"{revision} ({short})" if revision and not commit.startswith(revision) else short
+
+    def _checkout(
+        self, name: str, commit: str, told: str, changed_since: str = "", notes: tuple[str, ...] = ()
+    ) -> Revision:
+        assert self._made is not None  # noqa: S101  # made on entering
+        root = self._made / name
+        self._git("worktree", "add", "--detach", "--force", str(root), commit)
+        folder = root / self._folder.relative_to(self.top)
+        if not folder.is_dir():
+            raise RevisionError(f"{told} has no folder {self._folder.relative_to(self.top)}; run in one that it has")
+        for sheet in self._sheets:
+            if not (root / sheet).is_dir():
+                raise RevisionError(f"{told} has no folder {sheet} of sheets")
+        sheets = tuple(str(root / sheet) for sheet in self._sheets)
+        place = Place(str(root), str(folder), sheets, str(self.top))
+        return Revision(told, changed_since or commit, place, bool(changed_since), notes)
+
+    def _snapshot(self) -> tuple[str, tuple[str, ...]]:
+        """Make a commit of the working tree, untracked files included, in a place of our own that git forgets."""
+        assert self._made is not None  # noqa: S101  # made on entering
+        objects = self._made / "objects"
+        objects.mkdir()
+        theirs = Path(self._git("rev-parse", "--path-format=absolute", "--git-path", "objects").strip())
+        self._environment |= {
+            "GIT_OBJECT_DIRECTORY": str(objects),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(theirs),
+        }
+        index = {"GIT_INDEX_FILE": str(self._made / "index")}
+        untracked = self._git("ls-files", "--others", "--exclude-standard", "-z", "--full-name", ":/").split("\0")
+        files = [path for path in untracked if path and (self.top / path).is_file()]
+        large = [path for path in files if (self.top / path).stat().st_size > _LARGEST_UNTRACKED]
+        self._git("read-tree", "HEAD", more=index)
+        self._git("add", "--update", ":/", more=index)
+        small = [f":(top,literal){path}" for path in files if path not in large]
+        if small:
+            self._git("add", "--pathspec-from-file=-", "--pathspec-file-nul", more=index, given="\0".join(small))
+        tree = self._git("write-tree", more=index).strip()
+        who = ("-c", "user.name=fer-bench", "-c", "user.email=fer-bench@localhost")
+        commit = self._git(*who, "commit-tree", tree, "-p", "HEAD", "-m", "the working tree").strip()
+        sizes = ", ".join(f"{path} ({units.mebibytes.number((self.top / path).stat().st_size)} MiB)" for path in large)
+        return commit, ((f"left out, since untracked and large: {sizes}",) if large else ())
+
+    def _inside(self, path: Path) -> Path:
+        if not path.is_relative_to(self.top):
+            raise RevisionError(f"{path} is outside of the repository {self.top}: no revision has it")
+        return path.relative_to(self.top)
+
+    def _asked(self, *arguments: str) -> str:
+        """Give what git answers, "" where it has no answer."""
+        return self._run(arguments, self._environment).stdout.strip()
+
+    def _git(self, *arguments: str, more: Mapping[str, str] | None = None, given: str = "") -> str:
+        done = self._run(arguments, {**self._environment, **(more or {})}, given)
+        if done.returncode:
+            said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+            raise RevisionError(f"git {' '.join(arguments[:2])} failed: {said}")
+        return done.stdout
+
+    def _run(
+        self, arguments: Sequence[str], environment: Mapping[str, str], given: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        # The user's own git; no hook of the repository's runs for what the user does not see.
+        command = ["git", "-c", "core.hooksPath=/dev/null", "-C", str(self._folder), *arguments]
+        try:
+            return subprocess.run(  # noqa: S603
+                command,
+                capture_output=True,
+                text=True,
+                errors="surrogateescape",
+                env=environment,
+                input=given,
+                timeout=_SLOW_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise RevisionError(f"git {arguments[0]} did not end within {_SLOW_S:g} s") from error
+
+    def _remove(self, made: Path) -> None:
+        with _no_interrupts():
+            for name in ("base", "head"):
+                if (made / name).exists():
+                    self._run(("worktree", "remove", "--force", "--force", str(made / name)), self._environment)
+            shutil.rmtree(made, ignore_errors=True)
+            self._run(("worktree", "prune"), self._environment)
+
+    def _remove_left_behind(self) -> None:
+        """Remove what a gate left that was killed beyond cleaning up."""
+        listed = self._asked("worktree", "list", "--porcelain").splitlines()
+        parents = {Path(line.removeprefix("worktree ")).parent for line in listed if line.startswith("worktree ")}
+        for parent in parents:
+            owner = re.fullmatch(rf"{_PREFIX}-(\d+)-\w+", parent.name)
+            if owner and not _runs(int(owner[1])):
+                self._remove(parent)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _no_interrupts() -> Iterator[None]:
+    """Finish cleaning up even where the user presses Ctrl-C again."""
+    import signal
+
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

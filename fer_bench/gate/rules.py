@@ -1,0 +1,79 @@
+"""When a gate may say what: the interval over pairs of processes, the looks at it, and the verdict. Pure functions.
+
+A pair of processes, of the base and of the candidate, gives one number: the logarithm of the ratio of their means. What
+such numbers scatter by, and how often which verdict is wrong, is measured in ``benchmarks/gate_power``.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from fer_bench import stats
+from fer_bench.gate.verdicts import Effect, Word
+
+# Numbers of pairs after which the interval is looked at. Each look has a chance to be wrong: so that all together are
+# wrong in 1 % at most where nothing changed (Pocock 1977, Biometrika 64), each interval's level is 1 - PER_LOOK.
+# From 2,000,000 simulated gates of normal differences with t intervals: 0.0015 gives 1.00 %, with a standard error of
+# 0.01; ``tests/test_gate_rules.py`` repeats it with fewer. That "worse" wants more than a bound above 0 only lowers it.
+LOOKS = (6, 9, 12, 16, 20, 24, 30, 36, 44, 52, 60)
+PER_LOOK = 0.0015
+
+# Fewer pairs than that have no interval worth the name: t of one degree of freedom is 424.
+FEWEST = 3
+
+# What spikes of other programs reach: the slowest tenth of a process's passes counts as its 90th percentile.
+CLIP = 0.9
+
+# Share of the minimum effect that a change must surely exceed to be called worse or better: half of it, so that a true
+# change of just the minimum effect is found, and one of less than half is not.
+SURE_SHARE = 0.5
+
+
+def clipped_mean(values: Sequence[float]) -> float:
+    """Give the mean of a process's passes, those above its 90th percentile counted as that."""
+    highest = stats.quantile(values, CLIP)
+    return statistics.fmean(min(value, highest) for value in values)
+
+
+def effect(differences: Sequence[float], checks: Sequence[float]) -> Effect:
+    """Give the change over pairs, with its interval by Student's t at the level of a look.
+
+    Args:
+        differences: log(candidate / base), one a pair; ``FEWEST`` at least.
+        checks: the same by medians.
+    """
+    centre = statistics.fmean(differences)
+    level = 1 - PER_LOOK
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    half = stats.student_t(level, len(differences) - 1) * error
+    return Effect(
+        math.expm1(centre),
+        math.expm1(centre - half),
+        math.expm1(centre + half),
+        level,
+        len(differences),
+        math.expm1(statistics.median(checks)),
+    )
+
+
+def decide(found: Effect, least: float) -> Word | None:
+    """Give the verdict that an interval allows, or None where more pairs are needed.
+
+    Between half the minimum effect and the whole, either *worse* or *same* is right; worse is asked first.
+
+    Args:
+        found: the interval.
+        least: the minimum effect, as a share: 0.05 for 5 %.
+    """
+    if found.low > SURE_SHARE * least:
+        return Word.worse
+    if found.high < -SURE_SHARE * least:
+        return Word.better
+    if -least < found.low and found.high < least:
+        return Word.same
+    return None
+
+
+def reached(pairs: int) -> bool:
+    """Tell whether to look after so many pairs."""
+    return pairs in LOOKS

@@ -1,0 +1,220 @@
+"""Judge what a change does to a time or a memory: pairs of processes until the verdict is sure, or the time is up."""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fer_bench import units
+from fer_bench.gate import rules
+from fer_bench.gate.pairs import FAULTS, NAMES, SHARED, Pair, Side, SideError, group_pair, latency_pair
+from fer_bench.gate.verdicts import Effect, Verdict, Word
+from fer_bench.plan import Plan
+from fer_bench.records import Json, Result
+
+# At most this share of the pairs is measured anew because another program was in the way of one side.
+REDONE_SHARE = 0.25
+
+Progress = Callable[[str], None]
+MeasurePair = Callable[[int, Side, Side], Pair]
+
+
+def _peak(result: Result) -> float:
+    found = result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes")
+    return found or 0.0
+
+
+def _cores_busy(result: Result) -> float:
+    """Give how many cores the network kept busy while it was tested, on average."""
+    spent = [result.measurement(f"testing.process_{kind}_s") for kind in ("user", "system")]
+    passed = result.measurement("testing.interval_s")
+    if passed is None or not passed.values:
+        return 0.0
+    return sum(sum(each.values) for each in spent if each is not None) / sum(passed.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a pair of processes can be compared by.
+
+    Attributes:
+        group: of ``plan.METRICS``, as which it is measured.
+        pair: measures one pair.
+        quantity: writes a value, in ``unit``.
+        plan: of the plan, what is changed for it.
+    """
+
+    group: str
+    pair: MeasurePair
+    quantity: units.Quantity
+    unit: str
+    plan: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+
+    def of(self, plan: Plan) -> Plan:
+        """Give the plan by which it is measured."""
+        return dataclasses.replace(plan, metrics=(self.group,), **self.plan)
+
+
+METRICS: Mapping[str, Metric] = {
+    "latency": Metric("latency", latency_pair, units.milliseconds, "ms"),
+    "memory": Metric("memory", functools.partial(group_pair, _peak, "memory"), units.mebibytes, "MiB"),
+    # How many cores a network keeps busy is of interest where it may have more than one.
+    "occupancy": Metric(
+        "occupancy",
+        functools.partial(group_pair, _cores_busy, "testing_occupancy"),
+        units.number,
+        "cores busy",
+        {"threads": None, "pin": False, "sample_s": 2.0},
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What decides a verdict.
+
+    Attributes:
+        least: the minimum effect, as a share of the base.
+        budget_s: wall time for one network, at most.
+        pairs: measure so many and decide then, for a study; None to decide as soon as it is sure.
+    """
+
+    least: float = 0.05
+    budget_s: float = 180.0
+    pairs: int | None = None
+
+
+DEFAULT_RULE = Rule()
+
+
+def judge(
+    network: str, metric: str, base: Side, candidate: Side, rule: Rule, progress: Progress = lambda told: None
+) -> tuple[Verdict, dict[str, Json]]:
+    """Compare two sides and give the verdict, and all that was measured.
+
+    A pair that fails is measured once more; where the same side fails twice in a row the verdict is an error.
+
+    Args:
+        network: as it is told.
+        metric: of ``METRICS``.
+        base: one side, its plan made by ``Metric.of``.
+        candidate: the other.
+        rule: when to stop.
+        progress: told how it goes on.
+
+    Raises:
+        DeviceError: the plan's device is not there.
+    """
+    began = time.perf_counter()
+    kept: list[Pair] = []
+    redone: list[Pair] = []
+    failures: list[str] = []
+    last_failed = ""
+    word: Word | None = None
+    effect: Effect | None = None
+    stopped = ""
+    while word is None:
+        elapsed = time.perf_counter() - began
+        done = len(kept)
+        a_pair_s = elapsed / max(done + len(redone), 1)
+        if done >= (rule.pairs or rules.LOOKS[-1]) or (done >= rules.FEWEST and elapsed + a_pair_s > rule.budget_s):
+            stopped = "time" if done < rules.LOOKS[-1] else "pairs"
+            break
+        try:
+            pair = METRICS[metric].pair(done + len(redone), base, candidate)
+        except SideError as error:
+            failures.append(f"{error.side}: {error}")
+            if last_failed == error.side or len(failures) > 1 + rules.LOOKS[-1] * REDONE_SHARE:
+                said = f"the {error.side} failed twice: {error}"
+                verdict = Verdict(network, metric, Word.error, said, tuple(failures[:-1]))
+                return verdict, _record(network, metric, kept, redone, failures, verdict, began)
+            last_failed = error.side
+            continue
+        last_failed = ""
+        if pair.contested and len(redone) + 1 <= REDONE_SHARE * rules.LOOKS[-1]:
+            redone.append(pair)
+            continue
+        kept.append(pair)
+        if len(kept) >= rules.FEWEST:
+            effect = _effect(kept)
+            progress(f"{metric} {len(kept)} pairs, {100 * effect.estimate:+.1f} %")
+        if effect is not None and rule.pairs is None and rules.reached(len(kept)):
+            word = rules.decide(effect, rule.least)
+    effect = _effect(kept)
+    word = word or rules.decide(effect, rule.least) or Word.inconclusive
+    said = _said(METRICS[metric], kept, word, rule, stopped)
+    verdict = Verdict(network, metric, word, said, tuple(_guards(kept, redone, failures)), effect=effect)
+    return verdict, _record(network, metric, kept, redone, failures, verdict, began)
+
+
+def _effect(pairs: list[Pair]) -> Effect:
+    differences = [math.log(pair.values[1] / pair.values[0]) for pair in pairs]
+    return rules.effect(differences, [math.log(pair.checks[1] / pair.checks[0]) for pair in pairs])
+
+
+def _said(metric: Metric, pairs: list[Pair], word: Word, rule: Rule, stopped: str) -> str:
+    base, candidate = (math.exp(sum(math.log(p.values[side]) for p in pairs) / len(pairs)) for side in (0, 1))
+    values = f"{metric.quantity.number(base)} -> {metric.quantity.number(candidate)} {metric.unit}"
+    if word is Word.same:
+        return f"{values}; a change of {100 * rule.least:g} % or more is ruled out"
+    if word is Word.inconclusive:
+        why = f"in {rule.budget_s:g} s" if stopped == "time" else f"in {len(pairs)} pairs"
+        return f"{values}; {100 * rule.least:g} % could not be told {why}"
+    return values
+
+
+def _guards(pairs: list[Pair], redone: list[Pair], failures: list[str]) -> list[str]:
+    """Say what may mislead, none of it found by looking at the times."""
+    told = [f"measured anew after a failure: {failure}" for failure in failures]
+    if redone:
+        told.append(f"{len(redone)} pairs measured anew: another program was on the core of one side only")
+    timed = [pair for pair in pairs if pair.turns]
+    if not timed:
+        return told
+    for count, most, message in (
+        ("involuntary_switches", SHARED, "the core is shared with another program: about 10 % is what can be told"),
+        ("minor_faults", FAULTS, "the allocator gives memory back in each pass, which blurs the times"),
+    ):
+        means = [sum(pair.per_run(count)[side] for pair in timed) / len(timed) for side in (0, 1)]
+        if min(means) > most:
+            told.append(f"{message} ({means[0]:.1f} and {means[1]:.1f} {count.replace('_', ' ')} a pass)")
+        elif max(means) > most and count == "minor_faults":
+            told.append(f"page faults a pass differ: {means[0]:.1f} and {means[1]:.1f}")
+    outputs = timed[0].outputs
+    if outputs and outputs[0]["shapes"] != outputs[1]["shapes"]:
+        told.append(f"outputs differ in shape: {outputs[0]['shapes']} and {outputs[1]['shapes']}")
+    elif outputs and outputs[0]["digest"] != outputs[1]["digest"]:
+        told.append("outputs differ for the same seed and images: this is another network, or other arithmetic")
+    return told
+
+
+def _record(
+    network: str,
+    metric: str,
+    kept: list[Pair],
+    redone: list[Pair],
+    failures: list[str],
+    verdict: Verdict,
+    began: float,
+) -> dict[str, Json]:
+    return {
+        "network": network,
+        "metric": metric,
+        "verdict": verdict.word.value,
+        "effect": dataclasses.asdict(verdict.effect) if verdict.effect else None,
+        "wall_s": time.perf_counter() - began,
+        "pairs": [_written(pair) for pair in kept],
+        "measured_anew": [_written(pair) for pair in redone],
+        "failures": failures,
+    }
+
+
+def _written(pair: Pair) -> dict[str, Json]:
+    turns = [
+        [NAMES.index(turn.side), list(turn.seconds), turn.cpu_s, turn.minor_faults, turn.involuntary_switches]
+        for turn in pair.turns
+    ]
+    record = {"number": pair.number, "values": list(pair.values), "checks": list(pair.checks)}
+    return record | ({"cores": list(pair.cores), "turns": turns} if turns else {})

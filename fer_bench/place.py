@@ -1,0 +1,113 @@
+"""A place that networks' code comes from, other than the current folder: the checkout of a revision.
+
+The bench that measures stays the installed one. Of our own repository the zoo comes from the place too.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+from fer_bench import registry
+
+CODE = "code_files"  # the measurement that tells what ``CodeRead`` found
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A checkout.
+
+    Attributes:
+        root: its top folder.
+        folder: of it, the one that stands for the current folder.
+        sheets: of it, the folders of a user's sheets.
+        instead_of: the top folder that the user works in. What Python would import from there, it imports from here.
+    """
+
+    root: str
+    folder: str
+    sheets: tuple[str, ...] = ()
+    instead_of: str = ""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Read what JSON has."""
+        return cls(**{**data, "sheets": tuple(data["sheets"])})
+
+    @property
+    def zoo(self) -> Path | None:
+        """The folder of our own zoo, where this is our own repository."""
+        zoo = Path(self.root, "models")
+        ours = zoo.joinpath("__init__.py").is_file() and Path(self.root, "fer_bench", "registry.py").is_file()
+        return zoo if ours else None
+
+    def enter(self) -> None:
+        """Make this process, from now on, find networks here."""
+        os.chdir(self.folder)
+        self.use_sheets()
+        sys.path[:] = [self._moved(entry) for entry in sys.path]
+        if Path(self.root, "src").is_dir():  # of a package installed as editable, which is found by no path
+            sys.path.insert(0, str(Path(self.root, "src")))
+        sys.path.insert(0, self.folder)
+        if self.zoo is not None:
+            _import_package("fer_bench.models", self.zoo)
+
+    def use_sheets(self) -> None:
+        """Read the sheets that are here, from now on."""
+        registry.use_zoo(self.zoo)
+        registry.use_sheets(map(Path, self.sheets))
+
+    def _moved(self, entry: str) -> str:
+        path, theirs = Path(entry).resolve(), Path(self.instead_of)
+        if not (entry and self.instead_of and path.is_relative_to(theirs)):
+            return entry
+        moved = Path(self.root, path.relative_to(theirs))
+        # A virtual environment inside the repository is in no revision.
+        return str(moved) if moved.exists() else entry
+
+
+class CodeRead:
+    """Notes which files of a place Python opens, from making this to asking: the code that a network is made of."""
+
+    def __init__(self, place: Place) -> None:
+        self._root = os.path.realpath(place.root)
+        self._opened: set[str] = set()
+        sys.addaudithook(self._note)
+
+    def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(arguments[0], str):
+            self._opened.add(arguments[0])
+
+    def files(self) -> dict[str, str]:
+        """Give the digest of each file by its path in the place."""
+        modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+        found = {os.path.realpath(path) for path in (*self._opened, *filter(None, modules))}
+        inside = sorted(path for path in found if path.startswith(f"{self._root}{os.sep}") and os.path.isfile(path))
+        return {
+            os.path.relpath(path, self._root): hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            for path in inside
+            if "__pycache__" not in path
+        }
+
+
+def _import_package(name: str, folder: Path) -> ModuleType:
+    """Import a package from a folder, under a name that would otherwise be found elsewhere."""
+    import importlib.util
+
+    for known in [known for known in sys.modules if known == name or known.startswith(f"{name}.")]:
+        del sys.modules[known]
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None  # noqa: S101  # a file's name ends in .py
+    assert spec.loader is not None  # noqa: S101
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[name] = package
+    spec.loader.exec_module(package)
+    parent, _, child = name.rpartition(".")
+    setattr(sys.modules[parent], child, package)
+    return package

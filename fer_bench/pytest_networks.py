@@ -1,0 +1,159 @@
+"""Make networks ready to be measured in somebody's pytest session: built by name, or a module that a test has made."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fer_bench import registry
+from fer_bench.errors import BuildError, DeviceError
+from fer_bench.plan import Plan
+from fer_bench.records import Measurement, Subject
+from fer_bench.registry import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A network that is about to be measured.
+
+    Attributes:
+        model, images: as ``worker.Network.make`` gives them.
+        static: what was counted of it.
+        users: its code is neither ours nor a library's.
+    """
+
+    subject: Subject
+    model: "nn.Module"
+    images: "Tensor"
+    static: list[Measurement]
+    users: bool
+
+
+def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
+    """Build a network of the registry, as a worker does."""
+    from fer_bench.building import Build
+    from fer_bench.profilers import PROFILERS
+    from fer_bench.runner import Task
+    from fer_bench.worker import Job, Network
+
+    spec = registry.find(name)
+    shape = input_shape or Task(spec, plan).protocol_shape()
+    job = Job(name, Build(plan.num_classes, shape), plan, ("latency",), fall_back=shape is not None and not input_shape)
+    network: Network = Network(job)
+    static = list(PROFILERS["static"](network, plan))
+    subject = Subject(
+        spec.name,
+        spec.title,
+        spec.status,
+        network.input_shape,
+        plan.num_classes or spec.num_classes,
+        note=spec.note,
+        uncertain=spec.uncertain,
+        exempt=network.exempt,
+    )
+    return Ready(subject, *network.make(), static, users=spec.source in ("file", "module"))
+
+
+@contextlib.contextmanager
+def lent(model: "nn.Module", plan: Plan, input_shape: Shape | None, name: str) -> Iterator[Ready]:
+    """Lay out somebody's module as a worker lays out a network, and put it back as it was."""
+    import torch
+
+    kind, shape, home = _checked(model, plan, input_shape)
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval().to(plan.device)
+        subject, static = _counted(model, shape, plan, name, kind)
+        torch.manual_seed(plan.seed)
+        yield Ready(subject, *_laid_out(model, shape, plan), static, users=True)
+    finally:
+        if plan.layout == "nhwc":
+            model.to(memory_format=torch.contiguous_format)
+        if home is not None:
+            model.to(home)
+        for module, mode in modes:
+            module.training = mode
+
+
+def _checked(model: object, plan: Plan, input_shape: Shape | None) -> "tuple[str, Shape, torch.device | None]":
+    """Refuse what cannot be measured; give the class's name, the input shape, and the device that the module is on."""
+    from torch import nn
+
+    kind = type(model).__name__
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise BuildError(f"fer_benchmark got the class {model.__name__}; expected a network: {model.__name__}(...)")
+    if not isinstance(model, nn.Module):
+        raise BuildError(f"fer_benchmark got {kind}; expected a torch.nn.Module, or a name such as resnet50")
+    if input_shape is None:
+        raise BuildError(
+            f"{kind}: a module does not tell what images it takes: give input_shape=(channels, height, width)"
+        )
+    whole = isinstance(input_shape, tuple | list) and all(type(n) is int and n > 0 for n in input_shape)
+    if not whole or len(input_shape) != 3:
+        raise BuildError(
+            f"{kind}: input_shape is {input_shape!r}; expected (channels, height, width), each from 1; the batch is "
+            f"the plan's: {plan.batch_size}"
+        )
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    if len(devices) > 1:
+        raise DeviceError(f"{kind} is spread over {', '.join(sorted(map(str, devices)))}; expected one device")
+    home = next(iter(devices), None)
+    if home is not None and home.type not in ("cpu", plan.device):
+        cure = "give it values on the cpu first" if home.type == "meta" else f"use --fer-device {home.type}, or .cpu()"
+        raise DeviceError(f"{kind} is on {home}, and the plan measures on {plan.device}: {cure}")
+    channels, height, width = input_shape
+    return kind, (channels, height, width), home
+
+
+def _counted(model: "nn.Module", shape: Shape, plan: Plan, name: str, kind: str) -> tuple[Subject, list[Measurement]]:
+    """Count a module as ``profilers.static.count`` counts what it builds."""
+    import torch
+
+    from fer_bench import building
+    from fer_bench.profilers import _OF_FLOAT32
+    from fer_bench.profilers.anatomy import measure_modules
+    from fer_bench.profilers.layers import count_layers
+    from fer_bench.profilers.params import count_parameters
+    from fer_bench.profilers.static import Count
+    from fer_bench.profilers.trace import trace
+
+    images = torch.empty(plan.batch_size, *shape, device="meta", dtype=building.number_type(model))
+    with building.quiet():
+        seen = trace(model, (images,))
+    logits = seen.outputs[0] if len(seen.outputs) == 1 else ()
+    classes = logits[1] if len(logits) == 2 else None
+    counted = Count(
+        spec=ModelSpec(name, "module", "", kind),
+        build=building.DEFAULT_BUILD,
+        input_shape=shape,
+        num_classes=classes,
+        parameters=count_parameters(model),
+        layers=count_layers(seen),
+        inference=seen,
+        modules=measure_modules(model, seen),
+    )
+    about = {"name": name, "title": kind, "status": "unregistered", "input_shape": shape, "num_classes": classes}
+    static = [
+        m for m in counted.measurements() if plan.precision not in building.AUTOCAST or m.metric not in _OF_FLOAT32
+    ]
+    return Subject.of(about | {"settings": (), "uncertain": ()}), static
+
+
+def _laid_out(model: "nn.Module", shape: Shape, plan: Plan) -> "tuple[nn.Module, Tensor]":
+    """Do to a module what ``worker.Network.make`` does to what it has built."""
+    from fer_bench import building
+
+    images = building.example_inputs(shape, plan.batch_size, plan.device, building.number_type(model))
+    if plan.layout == "nhwc":
+        model, images = building.channels_last(model, images)
+    if plan.precision in building.AUTOCAST:
+        model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()
+    if plan.mode == "compile":
+        model = building.compiled(model)
+    return model, images

@@ -1,0 +1,297 @@
+"""Measure the latency of a network in this process, a round of pytest-benchmark's a pass.
+
+A pytest session is one process, so that its networks share an allocator, libraries' caches and the state that earlier
+tests left. The record says so: its plan has one process and the isolation "shared". ``fer-bench run`` and ``fer-bench
+gate`` measure in processes of their own.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import gc
+import math
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fer_bench import environment, stats
+from fer_bench.errors import FerBenchError
+from fer_bench.plan import Plan
+from fer_bench.pytest_networks import Ready, Shape, by_name, lent
+from fer_bench.records import Json, Measurement, Result
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Commit = Callable[[], tuple[str, bool]]
+
+_SHARED = "shared"
+_WALL_CLOCKS = ("perf_counter", "monotonic", "time")  # of the module time, in seconds
+# Settings of a plan that a time depends on and that no environment tells.
+_SETTINGS = ("batch_size", "precision", "layout", "mode", "pin", "alloc")
+
+
+@dataclass(slots=True)
+class _Here:
+    """What this process has been through.
+
+    Attributes:
+        memory_kept: glibc was told to keep freed memory, for good.
+        networks: measured so far.
+    """
+
+    memory_kept: bool = False
+    networks: int = 0
+
+
+_here = _Here()
+
+
+class _TimeIsUp(BaseException):
+    """Leaves pytest-benchmark's loop. It is no Exception, which pytest-benchmark takes for a failure."""
+
+
+@dataclass(slots=True)
+class _Passes:
+    """What was noted beside pytest-benchmark's times, a value a pass.
+
+    Attributes:
+        limit_s: no pass begins when all before have taken so long.
+        elapsed_s: what they have.
+    """
+
+    limit_s: float = math.inf
+    elapsed_s: float = 0.0
+    minor_faults: list[int] = field(default_factory=list)
+    involuntary_switches: list[int] = field(default_factory=list)
+    system_s: list[float] = field(default_factory=list)
+    device_s: list[float] = field(default_factory=list)
+
+
+def measure_here(
+    benchmark: Any,
+    network: "str | nn.Module",
+    plan: Plan,
+    *,
+    input_shape: Shape | None = None,
+    name: str = "",
+    commit: Commit = lambda: ("", False),
+) -> Result:
+    """Count a network, warm it up and time it with pytest-benchmark; leave the process as it was.
+
+    What stays is glibc's setting to keep freed memory, which cannot be read and put back.
+
+    Args:
+        benchmark: pytest-benchmark's fixture.
+        network: a module, or a name as ``registry.find`` takes it.
+        plan: how; it is carried out in this one process.
+        input_shape: (C, H, W); a module needs it.
+        name: of a module in the record; by default the benchmark's full name.
+        commit: tells the commit of code that is not ours, and whether it was changed since.
+
+    Returns:
+        Static counts, and ``latency_s`` with ``minor_faults`` and ``involuntary_switches`` of the same passes; where
+        pytest-benchmark is disabled, ``latency_s`` fails with that reason.
+
+    Raises:
+        FerBenchError: the network, its input or the device is not as it must be.
+    """
+    import torch
+
+    began, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    alone = dataclasses.replace(
+        plan, metrics=("static", "latency"), processes=1, pilot_processes=0, interval_share=None, budget_s=None
+    )
+    try:
+        with contextlib.ExitStack() as stack:
+            allocator = stack.enter_context(_settings(alone))
+            if isinstance(network, str):
+                ready = by_name(network, alone, input_shape)
+            else:
+                ready = stack.enter_context(lent(network, alone, input_shape, name or benchmark.fullname))
+            where = environment.describe(alone.device, allocator)
+            with torch.inference_mode():  # not around what builds or moves a network: its weights would stay so
+                timed = _timed(benchmark, ready, alone)
+            users = ready.users
+            subject, static = ready.subject, ready.static
+            del ready  # and with it the network, before the next one comes
+    finally:
+        _here.networks += 1
+        _free(alone)
+    if users:
+        told, dirty = commit()
+        where = dataclasses.replace(where, commit=told, dirty=dirty)
+    return Result(
+        subject,
+        alone.to_dict() | {"isolation": _SHARED},
+        where,
+        (*static, *timed),
+        started_at,
+        wall_s=time.perf_counter() - began,
+        passes_s=sum(sum(m.values) + sum(m.details.get("warmup_s", ())) for m in timed if m.metric == "latency_s"),
+    )
+
+
+def difference(saved: Result, now: Result) -> str:
+    """Name the first reason for which times of two records of one benchmark are not comparable, or give ""."""
+    for what, (theirs, ours) in {
+        "input": (saved.subject.input_shape, now.subject.input_shape),
+        **{key: (saved.plan.get(key), now.plan.get(key)) for key in _SETTINGS},
+    }.items():
+        if theirs != ours:
+            return f"{what}: {theirs!r} and {ours!r}"
+    if saved.environment is None or now.environment is None:
+        return "environment: not known"
+    return saved.environment.comparable_with(now.environment)
+
+
+def planned_rounds(plan: Plan, pass_s: float) -> int:
+    """Give how many passes of so many seconds a plan wants or, if that is less, has time for; at least one."""
+    pass_s = max(pass_s, 1e-9)  # a clock that did not move
+    wanted = max(plan.runs, math.ceil(plan.min_time_s / pass_s))
+    return wanted if plan.max_time_s is None else max(1, min(wanted, math.ceil(plan.max_time_s / pass_s)))
+
+
+@contextlib.contextmanager
+def _settings(plan: Plan) -> Iterator[str]:
+    """Bring this process into the state that a plan demands, as a worker is, and back; name the allocator's setting."""
+    import torch
+
+    from fer_bench.worker import take_up
+
+    if plan.alloc == "system" and _here.memory_kept:
+        raise FerBenchError(
+            'alloc is "system", and an earlier test of this session told glibc to keep freed memory, which cannot be '
+            "undone: run this test in a session of its own"
+        )
+    threads, cores = torch.get_num_threads(), os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        allocator = take_up(plan)
+        _here.memory_kept |= allocator == environment.KEPT_ALLOCATOR
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if plan.device == "cuda" else []):
+            yield allocator
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounded
+        torch.set_num_threads(threads)
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+
+def _free(plan: Plan) -> None:
+    """Give back what a network held."""
+    import torch
+
+    if plan.mode == "compile":
+        torch._dynamo.reset()
+    gc.collect()
+    if plan.device == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+
+
+def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
+    """Warm up, let pytest-benchmark time the passes, and write them down as ``profilers.latency`` does."""
+    passes = _Passes()
+    if plan.max_time_s is not None and not benchmark.cprofile:  # --benchmark-cprofile profiles when the loop is over
+        passes.limit_s = plan.max_time_s
+    one, before, after = _pass(ready.model, ready.images, passes)
+    if benchmark.disabled:
+        benchmark.pedantic(one)
+        why = "not timed: pytest-benchmark is disabled (--benchmark-disable, or pytest-xdist)"
+        return [Measurement("latency_s", "s", failure=why)]
+    warmup_s = [_seconds(one) for _ in range(max(1, plan.warmup_runs))]
+    rounds = planned_rounds(plan, stats.median(warmup_s[len(warmup_s) // 2 :]))
+    with _collector_at_rest():
+        beside = environment.Beside()
+        try:
+            benchmark.pedantic(one, setup=before, teardown=after, rounds=rounds)
+        except _TimeIsUp:
+            pass
+        except BaseException:  # Ctrl-C: pytest-benchmark would save the passes so far as if they were all
+            benchmark.has_error = True
+            raise
+        told = beside.told()
+    on_device = ready.images.is_cuda
+    seconds = (passes.device_s if on_device else benchmark.stats.stats.data)[:rounds]  # --benchmark-cprofile adds some
+    clock = benchmark.stats.options["timer"]
+    longer = stats.warmup_cut([*warmup_s, *seconds], len(warmup_s)) - len(warmup_s)
+    details: Mapping[str, Json] = {
+        "clock": "CUDA events" if on_device else f"pytest-benchmark: {clock.__module__}.{clock.__name__}",
+        "warmup_s": [*warmup_s, *seconds[:longer]],
+        "stopped_by": "runs" if len(seconds) >= plan.runs else "time cap",
+        "kernel_s_per_run": statistics.fmean(passes.system_s[:rounds]),
+        "networks_before": _here.networks,
+        **told,
+    }
+    wall = on_device or (clock.__module__ == "time" and clock.__name__ in _WALL_CLOCKS)
+    warnings = () if wall else (f"timed by {clock.__name__} (--benchmark-timer), which may tell other than wall time",)
+    return [
+        Measurement("latency_s", "s", tuple(seconds[longer:]), details=details, warnings=warnings),
+        Measurement("minor_faults", "count", tuple(passes.minor_faults[longer:rounds])),
+        Measurement("involuntary_switches", "count", tuple(passes.involuntary_switches[longer:rounds])),
+    ]
+
+
+def _pass(
+    model: "nn.Module", images: "Tensor", passes: _Passes
+) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:
+    """Give one pass, and what is to be done before and after it, outside of the time that is taken."""
+    import torch
+
+    used: list[resource.struct_rusage] = []
+    started: list[float] = []
+    events: list[Any] = []
+    if images.is_cuda:
+        events += [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
+
+    def one() -> None:
+        if not events:
+            model(images)
+            return
+        events[0].record()
+        model(images)
+        events[1].record()
+        events[1].synchronize()
+
+    def before() -> None:
+        if passes.minor_faults and passes.elapsed_s >= passes.limit_s:
+            raise _TimeIsUp
+        if events:
+            torch.cuda.synchronize()
+        used[:] = [resource.getrusage(resource.RUSAGE_SELF)]
+        started[:] = [time.perf_counter()]
+
+    def after() -> None:
+        passes.elapsed_s += time.perf_counter() - started[0]
+        now = resource.getrusage(resource.RUSAGE_SELF)
+        passes.minor_faults.append(now.ru_minflt - used[0].ru_minflt)
+        passes.involuntary_switches.append(now.ru_nivcsw - used[0].ru_nivcsw)
+        passes.system_s.append(now.ru_stime - used[0].ru_stime)
+        if events:
+            passes.device_s.append(events[0].elapsed_time(events[1]) * 1e-3)  # PyTorch gives milliseconds
+
+    return one, before, after
+
+
+def _seconds(one: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    one()
+    return time.perf_counter() - start
+
+
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Keep the garbage collector off what was there before, as in a worker: it would walk all of a pytest session."""
+    if gc.get_freeze_count():  # somebody else has set objects aside, and only all can be taken back
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

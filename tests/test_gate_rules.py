@@ -1,0 +1,65 @@
+"""The timing gate's rules: the statistic, the interval, the looks and the verdict."""
+
+import math
+import random
+import statistics
+
+import pytest
+from scipy import stats as scipy_stats
+
+from fer_bench.gate import rules
+from fer_bench.gate.verdicts import Effect, Word
+
+
+def test_the_slowest_tenth_counts_as_the_90th_percentile():
+    values = [1.0] * 9 + [100.0]
+    # numpy's definition: place 0.9 * 9 = 8.1 of the sorted values, 1 + 0.1 * 99
+    assert rules.clipped_mean(values) == pytest.approx((9 + 10.9) / 10)
+    assert rules.clipped_mean([2.0, 2.0]) == 2.0
+
+
+def test_the_interval_is_students():
+    differences = [0.01, 0.03, 0.02, 0.05, 0.00, 0.04]
+    found = rules.effect(differences, differences)
+    centre, error = statistics.fmean(differences), statistics.stdev(differences) / 6**0.5
+    low, high = scipy_stats.t.interval(1 - rules.PER_LOOK, 5, centre, error)
+    assert (found.estimate, found.low, found.high) == pytest.approx(tuple(map(math.expm1, (centre, low, high))))
+    assert found.pairs == 6
+    assert found.check == pytest.approx(math.expm1(0.025))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.026, 0.09, Word.worse),
+        (0.025, 0.09, None),  # half the minimum effect is not surely exceeded
+        (-0.09, -0.026, Word.better),
+        (-0.049, 0.049, Word.same),
+        (-0.01, 0.051, None),
+        (0.026, 0.049, Word.worse),  # both would be right: worse is asked first
+        (-0.2, 0.2, None),
+    ],
+)
+def test_the_verdict_follows_from_the_interval(low, high, expected):
+    found = Effect((low + high) / 2, low, high, 0.9985, 6, 0.0)
+    assert rules.decide(found, 0.05) is expected
+
+
+def test_all_looks_together_are_wrong_in_one_percent():
+    """Differences of nothing, at every look: how often any interval excludes 0."""
+    draw = random.Random(7)
+    gates, wrong = 6_000, 0
+    critical = {n: scipy_stats.t.ppf(1 - rules.PER_LOOK / 2, n - 1) for n in rules.LOOKS}
+    for _ in range(gates):
+        total = squares = 0.0
+        for n in range(1, rules.LOOKS[-1] + 1):
+            value = draw.gauss(0, 1)
+            total += value
+            squares += value * value
+            if n in critical:
+                variance = (squares - total * total / n) / (n - 1)
+                if abs(total / n) > critical[n] * math.sqrt(variance / n):
+                    wrong += 1
+                    break
+    # 1.00 % by two million gates; 4 standard errors of a share of 1 % among 6,000 are 0.51 %
+    assert abs(wrong / gates - 0.010) < 0.0051
