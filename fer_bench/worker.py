@@ -130,6 +130,7 @@ class Network:
             if self.job.checkpoint:
                 load_checkpoint(model, self.job.checkpoint, self.spec)
             dtype = building.number_type(model)
+            torch.manual_seed(plan.seed)  # again, so that the images are the same whatever the network drew
             images = building.example_inputs(self.input_shape, plan.batch_size, plan.device, dtype)
             if plan.layout == "nhwc":
                 model, images = building.channels_last(model, images)

@@ -11,11 +11,10 @@ from fer_bench.gate import rules
 from fer_bench.gate.verdicts import Effect, Word
 
 
-def test_the_slowest_tenth_counts_as_the_90th_percentile():
-    values = [1.0] * 9 + [100.0]
-    # numpy's definition: place 0.9 * 9 = 8.1 of the sorted values, 1 + 0.1 * 99
-    assert rules.clipped_mean(values) == pytest.approx((9 + 10.9) / 10)
-    assert rules.clipped_mean([2.0, 2.0]) == 2.0
+def test_the_slower_half_of_the_passes_does_not_count():
+    assert rules.faster_half([100.0, 1.0, 3.0, 50.0]) == 2.0
+    assert rules.faster_half([100.0, 1.0, 6.0]) == 3.5
+    assert rules.faster_half([2.0]) == 2.0
 
 
 def test_the_interval_is_students():

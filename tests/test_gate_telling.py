@@ -48,14 +48,14 @@ def rows(markdown):
 def test_a_measured_verdict_is_one_line_with_effect_interval_pairs_and_check():
     text = as_text(report(verdict("mobilenetv3_large", "latency", Word.worse, "above half of 5 %", effect=SLOWER)))
     assert (
-        "mobilenetv3_large  latency  worse  +5.1 % [+3.0, +7.2]  12 pairs  (median +4.8 %)\n    above half of 5 %\n"
+        "mobilenetv3_large  latency  worse  +5.1 % [+3.0, +7.2]  12 pairs  (mean +4.8 %)\n    above half of 5 %\n"
     ) in text
 
 
 @pytest.mark.parametrize(
     ("effect", "written"),
     [
-        (Effect(-0.0004, -0.021, 0.019, 0.99, 6, 0.0), "+0.0 % [-2.1, +1.9]  6 pairs  (median +0.0 %)"),
+        (Effect(-0.0004, -0.021, 0.019, 0.99, 6, 0.0), "+0.0 % [-2.1, +1.9]  6 pairs  (mean +0.0 %)"),
         (Effect(-0.1, -0.12, -0.08, 0.99, 6, -0.1), "-10.0 % [-12.0, -8.0]"),
         (Effect(0.00211, 0.00191, 0.00231, 0.99, 60, 0.002), "+0.21 % [+0.19, +0.23]"),  # a tenth would hide it
         (Effect(1.5, 1.5, 1.5, 0.99, 6, 1.5), "+150.0 % [+150.0, +150.0]"),
@@ -348,7 +348,7 @@ def test_a_metric_is_a_suite_with_settings_and_times():
         "command": "fer-bench gate",
     }
     assert {case.attrib["classname"] for case in root[1].iter("testcase")} == {"fer_bench.gate.latency"}
-    assert ending(root[1], "b").attrib["message"] == "worse: +5.1 % [+3.0, +7.2]  12 pairs  (median +4.8 %)"
+    assert ending(root[1], "b").attrib["message"] == "worse: +5.1 % [+3.0, +7.2]  12 pairs  (mean +4.8 %)"
 
 
 def test_several_budgets_of_a_network_are_one_case_of_the_worst():

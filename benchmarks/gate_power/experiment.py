@@ -34,7 +34,7 @@ RECORDS = HERE / "records"
 NETWORK = "network.py:net"
 LIBRARIES = ("timm:resnet18", "torchvision:resnet18")
 # Channels of the needless convolution that make it about so many percent slower; see ``calibrate``.
-CHANNELS = {0: 0, 3: 3, 5: 6}
+CHANNELS = {0: 0, 3: 40, 5: 72}
 BURN = "while True: pass"
 
 
@@ -87,9 +87,9 @@ def record_pairs(condition: str, effect: int, count: int) -> dict:
 
 def calibrate() -> None:
     """Tell what a needless convolution of so many channels costs."""
-    for channels in (2, 4, 8, 12):
+    for channels in (16, 32, 48, 72):
         CHANNELS[channels * 100] = channels
-        record_pairs("quiet", channels * 100, 12)
+        record_pairs("quiet", channels * 100, 16)
 
 
 def record_gates(effect: int, count: int, least: int) -> list[dict]:

@@ -13,7 +13,7 @@ import psutil
 
 from fer_bench import units
 from fer_bench.errors import DeviceError, FerBenchError
-from fer_bench.gate.rules import clipped_mean
+from fer_bench.gate.rules import faster_half
 from fer_bench.plan import Plan
 from fer_bench.processes import END_LIMIT_S, Starter, Worker, ending, lines
 from fer_bench.records import Json, Result
@@ -22,18 +22,17 @@ from fer_bench.runner import Task, make_job, measure
 SideName = Literal["base", "candidate"]
 NAMES: tuple[SideName, SideName] = ("base", "candidate")
 
-# Turns of each process, and passes a turn: what a pair costs beside its turns is about 0.35 s, and processes differ by
-# 1.9 %, turns of one by 2.4 % (MobileNetV3, 13 ms): the variance that a second buys is least at 3 to 5 turns.
-TURNS = 4
-RUNS = 3
-# Of a slower network fewer passes a turn: the turns alternate, so that what drifts meets both sides.
-FEWER_RUNS = ((0.25, 1), (0.05, 2))  # from so many seconds a pass
+# Turns of each process, and passes a turn, from so many seconds a pass. What comes in bursts of 0.1 s meets both sides
+# the more equally the shorter a turn is; the second pass of a turn has its data in the cache again. What a pair costs
+# beside its turns is 0.35 s: of a 13 ms network, half as many turns scatter a fifth more and save a third of the time.
+TURNS = ((0.25, (6, 1)), (0.05, (12, 1)), (0.0, (12, 2)))
 
 # A process that was sent off its core in more than so many passes more than the other one met another program there.
 CONTESTED = 1.0
 # Both that often: the core is shared, and only large changes can be told.
 SHARED = 1.0
-FAULTS = 1.0  # of pages a pass, with memory kept: above, the allocator's setting is not at work
+# Page faults a pass, with memory kept: above, the allocator gives memory back. Of a forked process a few are copies.
+FAULTS = 20.0
 
 _LOOK_S = 0.05  # for how long the cores are looked at before one is chosen
 
@@ -88,8 +87,8 @@ class Pair:
 
     Attributes:
         number: from 0.
-        values: one a side, in the base unit of the metric: of latency the clipped mean, seconds.
-        checks: one a side: of latency the median.
+        values: one a side, in the base unit of the metric: of latency the mean of the faster half, seconds.
+        checks: one a side: of latency the mean.
         turns: in order; none where the metric is no latency.
         cores: that both were kept on; none where they were not.
         outputs: shapes and digest, one a side.
@@ -135,9 +134,10 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
         for process in processes:
             process.hear("input_shape")
         warm = [process.ask({"cores": cores}) for process in processes]
-        runs = _runs(max(each["pass_s"] for each in warm))
+        slowest = max(each["pass_s"] for each in warm)
+        rounds, runs = next(planned for least, planned in TURNS if slowest > least)
         turns = []
-        for turn in range(TURNS):
+        for turn in range(rounds):
             first = (number + turn) % 2
             for place in (first, 1 - first):
                 told = processes[place].ask({"runs": runs, "slower": (base, candidate)[place].slower})
@@ -146,8 +146,8 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
     seconds = [[s for turn in turns if turn.side == name for s in turn.seconds] for name in NAMES]
     return Pair(
         number,
-        values=(clipped_mean(seconds[0]), clipped_mean(seconds[1])),
-        checks=(statistics.median(seconds[0]), statistics.median(seconds[1])),
+        values=(faster_half(seconds[0]), faster_half(seconds[1])),
+        checks=(statistics.fmean(seconds[0]), statistics.fmean(seconds[1])),
         turns=tuple(turns),
         cores=tuple(cores),
         outputs=tuple(each["outputs"] for each in warm),
@@ -180,10 +180,6 @@ def group_pair(value: Callable[[Result], float], stage: str, number: int, base: 
             raise SideError(name, "measured nothing above what an idle process takes")
     values = found["base"], found["candidate"]
     return Pair(number, values, values)
-
-
-def _runs(pass_s: float) -> int:
-    return next((runs for least, runs in FEWER_RUNS if pass_s > least), RUNS)
 
 
 def _idlest(plan: Plan) -> list[int]:

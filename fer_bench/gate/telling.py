@@ -229,7 +229,7 @@ def _measured(verdict: Verdict) -> str:
     found = verdict.effect
     if found is None:
         return ""
-    return f"{_change(found)}  {found.pairs} pairs  (median {_percent(found.check, found)} %)"
+    return f"{_change(found)}  {found.pairs} pairs  (mean {_percent(found.check, found)} %)"
 
 
 def _change(effect: Effect) -> str:

@@ -145,7 +145,9 @@ def judge(
     effect = _effect(kept)
     word = word or rules.decide(effect, rule.least) or Word.inconclusive
     said = _said(METRICS[metric], kept, word, rule, stopped)
-    verdict = Verdict(network, metric, word, said, tuple(_guards(kept, redone, failures)), effect=effect)
+    verdict = Verdict(
+        network, metric, word, said, tuple(_guards(kept, redone, failures, word, rule.least)), effect=effect
+    )
     return verdict, _record(network, metric, kept, redone, failures, verdict, began)
 
 
@@ -165,9 +167,13 @@ def _said(metric: Metric, pairs: list[Pair], word: Word, rule: Rule, stopped: st
     return values
 
 
-def _guards(pairs: list[Pair], redone: list[Pair], failures: list[str]) -> list[str]:
-    """Say what may mislead, none of it found by looking at the times."""
-    told = [f"measured anew after a failure: {failure}" for failure in failures]
+def _guards(pairs: list[Pair], redone: list[Pair], failures: list[str], word: Word, least: float) -> list[str]:
+    """Say what may mislead."""
+    by_means = [math.log(pair.checks[1] / pair.checks[0]) for pair in pairs]
+    told = []
+    if rules.decide(rules.effect(by_means, by_means), least) is Word.worse and word is not Word.worse:
+        told.append("the plain mean is worse: something makes some passes slower, and not most")
+    told += [f"measured anew after a failure: {failure}" for failure in failures]
     if redone:
         told.append(f"{len(redone)} pairs measured anew: another program was on the core of one side only")
     timed = [pair for pair in pairs if pair.turns]

@@ -40,7 +40,7 @@ class Effect:
     Attributes:
         low, high: bounds of the interval at ``level``.
         pairs: how many pairs of processes it rests on.
-        check: the same by the ratio of medians, to hold beside it.
+        check: the same by plain means, which also see what makes only some passes slower.
     """
 
     estimate: float
