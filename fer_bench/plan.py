@@ -48,7 +48,8 @@ class Plan:
         pin: each process stays on as many cores as it has threads, the idlest ones when it starts.
         alloc: "keep": glibc is told to keep freed memory; "system": the allocator is left as deployed.
         isolation: "forked": processes are forked from one that has imported PyTorch and done nothing else, and shift
-            their heaps by a random amount; "fresh": each starts and imports for itself.
+            their heaps by a random amount; "fresh": each starts and imports for itself. Records of a
+            pytest session say "shared": all its networks ran in one process.
         processes: how many measure the latency, at most.
         pilot_processes: how many of them decide the number of the others; 0 where it is fixed.
         interval_share: the half-width of the 95 % interval that is wanted, as a share of the median; None asks none.

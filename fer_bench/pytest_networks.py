@@ -62,16 +62,15 @@ def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
 
 @contextlib.contextmanager
 def lent(model: "nn.Module", plan: Plan, input_shape: Shape | None, name: str) -> Iterator[Ready]:
-    """Lay out somebody's module as a worker lays out a network, and put it back as it was."""
-    import torch
+    """Lay out somebody's module as a worker makes a network, and put it back as it was."""
+    from fer_bench.worker import as_planned
 
     kind, shape, home = _checked(model, plan, input_shape)
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.eval().to(plan.device)
         subject, static = _counted(model, shape, plan, name, kind)
-        torch.manual_seed(plan.seed)
-        yield Ready(subject, *_laid_out(model, shape, plan), static, users=True)
+        yield Ready(subject, *as_planned(model, shape, plan), static, users=True)
     finally:
         if plan.layout == "nhwc":
             model.to(memory_format=torch.contiguous_format)
@@ -116,7 +115,7 @@ def _counted(model: "nn.Module", shape: Shape, plan: Plan, name: str, kind: str)
     import torch
 
     from fer_bench import building
-    from fer_bench.profilers import _OF_FLOAT32
+    from fer_bench.profilers import OF_FLOAT32
     from fer_bench.profilers.anatomy import measure_modules
     from fer_bench.profilers.layers import count_layers
     from fer_bench.profilers.params import count_parameters
@@ -140,20 +139,6 @@ def _counted(model: "nn.Module", shape: Shape, plan: Plan, name: str, kind: str)
     )
     about = {"name": name, "title": kind, "status": "unregistered", "input_shape": shape, "num_classes": classes}
     static = [
-        m for m in counted.measurements() if plan.precision not in building.AUTOCAST or m.metric not in _OF_FLOAT32
+        m for m in counted.measurements() if plan.precision not in building.AUTOCAST or m.metric not in OF_FLOAT32
     ]
     return Subject.of(about | {"settings": (), "uncertain": ()}), static
-
-
-def _laid_out(model: "nn.Module", shape: Shape, plan: Plan) -> "tuple[nn.Module, Tensor]":
-    """Do to a module what ``worker.Network.make`` does to what it has built."""
-    from fer_bench import building
-
-    images = building.example_inputs(shape, plan.batch_size, plan.device, building.number_type(model))
-    if plan.layout == "nhwc":
-        model, images = building.channels_last(model, images)
-    if plan.precision in building.AUTOCAST:
-        model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()
-    if plan.mode == "compile":
-        model = building.compiled(model)
-    return model, images

@@ -134,15 +134,15 @@ class Environment:
 class Subject:
     """Which network was measured, and how it was built: enough to build it again.
 
-    ``input_shape`` is (C, H, W), or None where the network failed before its size was known. ``exempt`` is the reason
-    why it did not run at the protocol's size, but at its own.
+    ``input_shape`` is (C, H, W), or None where the network failed before its size was known; ``num_classes`` None where
+    nobody told. ``exempt`` is the reason why it did not run at the protocol's size, but at its own.
     """
 
     name: str
     title: str
     status: str
     input_shape: tuple[int, int, int] | None
-    num_classes: int
+    num_classes: int | None
     settings: tuple[str, ...] = ()
     checkpoint: str = ""
     note: str = ""

@@ -129,18 +129,23 @@ class Network:
             model = building.create(self.spec, self.build, plan.device)
             if self.job.checkpoint:
                 load_checkpoint(model, self.job.checkpoint, self.spec)
-            dtype = building.number_type(model)
-            torch.manual_seed(plan.seed)  # again, so that the images are the same whatever the network drew
-            images = building.example_inputs(self.input_shape, plan.batch_size, plan.device, dtype)
-            if plan.layout == "nhwc":
-                model, images = building.channels_last(model, images)
-            if plan.precision in building.AUTOCAST:
-                model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()
-            if plan.mode == "compile":
-                model = building.compiled(model)
-            self._made = model, images
+            self._made = as_planned(model, self.input_shape, plan)
             self.made_at = time.perf_counter()
         return self._made
+
+
+def as_planned(model: nn.Module, input_shape: tuple[int, int, int], plan: Plan) -> tuple[nn.Module, Tensor]:
+    """Make a built network run as a plan has it, and give it with a batch of images, (N, C, H, W)."""
+    torch.manual_seed(plan.seed)  # so that the images are the same whatever the network drew
+    dtype = building.number_type(model)
+    images = building.example_inputs(input_shape, plan.batch_size, plan.device, dtype)
+    if plan.layout == "nhwc":
+        model, images = building.channels_last(model, images)
+    if plan.precision in building.AUTOCAST:
+        model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()
+    if plan.mode == "compile":
+        model = building.compiled(model)
+    return model, images
 
 
 def check_device(device: str) -> None:

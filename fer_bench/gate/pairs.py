@@ -120,7 +120,8 @@ class Pair:
 def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
     """Measure a pair: two processes are started together, warmed up, and make passes in turns on one core.
 
-    The side that begins alternates with the pair and within it.
+    Which side starts first alternates with the pair, which one makes passes first with every second pair and within it:
+    of two processes of the same code, the one that started first was slower by 0.6 % (over 120 pairs).
 
     Raises:
         SideError: one failed.
@@ -129,18 +130,21 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
     plan = base.task.plan
     cores = _idlest(plan)
     with contextlib.ExitStack() as stack:
-        sides = zip(NAMES, (base, candidate), strict=True)
-        processes = [stack.enter_context(_paced(name, side)) for name, side in sides]
-        for process in processes:
-            process.hear("input_shape")
-        warm = [process.ask({"cores": cores}) for process in processes]
+        sides = (base, candidate)
+        order = (0, 1) if number % 2 == 0 else (1, 0)
+        started = {place: stack.enter_context(_paced(NAMES[place], sides[place])) for place in order}
+        processes = [started[0], started[1]]
+        for place in order:
+            processes[place].hear("input_shape")
+        ready = {place: processes[place].ask({"cores": cores}) for place in order}
+        warm = [ready[0], ready[1]]
         slowest = max(each["pass_s"] for each in warm)
         rounds, runs = next(planned for least, planned in TURNS if slowest > least)
         turns = []
         for turn in range(rounds):
-            first = (number + turn) % 2
+            first = (number // 2 + turn) % 2
             for place in (first, 1 - first):
-                told = processes[place].ask({"runs": runs, "slower": (base, candidate)[place].slower})
+                told = processes[place].ask({"runs": runs, "slower": sides[place].slower})
                 counts = {key: told[key] for key in ("cpu_s", "minor_faults", "involuntary_switches")}
                 turns.append(Turn(NAMES[place], tuple(told["seconds"]), **counts))
     seconds = [[s for turn in turns if turn.side == name for s in turn.seconds] for name in NAMES]

@@ -25,13 +25,11 @@ Profiler = Callable[["Network", Plan], Iterable[Measurement]]
 
 
 # Worked out with float32 values, which autocast makes half as large, here and there.
-_OF_FLOAT32 = ("peak_activation_bytes", "operator_macs", "operator_bytes")
+OF_FLOAT32 = ("peak_activation_bytes", "operator_macs", "operator_bytes")
 
 
 def _static(network: "Network", plan: Plan) -> list[Measurement]:
-    return [
-        m for m in network.counted().measurements() if plan.precision not in AUTOCAST or m.metric not in _OF_FLOAT32
-    ]
+    return [m for m in network.counted().measurements() if plan.precision not in AUTOCAST or m.metric not in OF_FLOAT32]
 
 
 def _anatomy(network: "Network", plan: Plan) -> Iterable[Measurement]:

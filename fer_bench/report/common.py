@@ -67,7 +67,7 @@ def head(result: Result) -> Row:
     plan = result.plan
     row: Row = {key: plan.get(key) for key in _SETTINGS}
     if result.environment is not None:
-        row["threads"] = result.environment.threads
+        row["threads"] = result.environment.threads or None
     return row | {
         "name": result.subject.name,
         "input_shape": result.subject.input_shape,
@@ -166,7 +166,7 @@ def _of_another_input(subject: Subject) -> list[str]:
     return [f"Counted and measured with {ours}; its sheet, and what is said of its counts, has {own}."]
 
 
-def _built_for(shape: tuple[int, int, int] | None, classes: int) -> str:
+def _built_for(shape: tuple[int, int, int] | None, classes: int | None) -> str:
     return f"{units.size(shape or ())} and {classes} classes"
 
 
@@ -209,14 +209,15 @@ def _told(plan: Mapping[str, Json], where: Environment) -> dict[str, str]:
     layout, mode = plan.get("layout", "nchw"), plan.get("mode", "eager")
     return {
         "protocol": plan["protocol"],
-        "batch_size": f"batch {plan['batch_size']}",
-        "precision": _precision(plan, where),
+        # A file of pytest-benchmark's may be silent on any of these.
+        "batch_size": f"batch {plan['batch_size']}" if where.device else "",
+        "precision": _precision(plan, where) if where.device else "",
         "layout": layout if layout != "nchw" else "",
         "mode": mode if mode != "eager" else "",
-        "device": f"{where.device} ({where.device_name})",
-        "threads": f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}",
-        "alloc": f"allocator: {where.allocator}",
-        "platform": f"{where.os}, Python {where.python}, {versions}",
+        "device": f"{where.device} ({where.device_name})" if where.device else "",
+        "threads": f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}" if where.threads else "",
+        "alloc": f"allocator: {where.allocator}" if where.allocator else "",
+        "platform": ", ".join(filter(None, (where.os, f"Python {where.python}", versions))),
     }
 
 

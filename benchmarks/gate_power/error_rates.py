@@ -1,0 +1,245 @@
+"""Draw the error rates of the timing gate from the recorded pairs and gates: 10,000 resampled gates a row.
+
+    python benchmarks/gate_power/error_rates.py reports/gate-power
+
+A resampled gate draws recorded pairs at random, each as dear as it was, and goes by the gate's own rules
+(``fer_bench.gate.rules``). Of pairs of the same code, which side is the base is drawn, too. Beside the gate stands what
+pytest-benchmark's ``--benchmark-compare-fail`` does on the same pairs: with the two runs of one pair, which were
+measured at the same time, and with two runs of different pairs, as with a stored number.
+"""
+
+import json
+import math
+import random
+import statistics
+import sys
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from fer_bench.gate import rules
+from fer_bench.gate.timing import Rule
+from fer_bench.gate.verdicts import Word
+from fer_bench.render import FORMATS
+from fer_bench.table import Column, Table
+from fer_bench.units import Quantity
+
+RECORDS = Path(__file__).parent / "records"
+GATES = 10_000
+SEED = 20261121
+CONDITIONS = {
+    "quiet": "quiet",
+    "other-core": "a neighbour on the other core",
+    "same-core": "a neighbour on each core",
+    "huge-pages": "quiet, huge pages",
+}
+SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv"}
+
+share = Quantity(per=Decimal("0.01"), decimals=2)
+seconds = Quantity(decimals=0)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Pairs under one condition: log ratios by the gate's statistic and by plain means, and what a pair takes."""
+
+    pairs: list[dict]
+    a_pair_s: float
+    same_code: bool
+
+    @property
+    def differences(self) -> list[tuple[float, float]]:
+        return [tuple(math.log(p[key][1] / p[key][0]) for key in ("values", "checks")) for p in self.pairs]
+
+    def sides(self) -> list[tuple[list[float], list[float]]]:
+        """Give each pair's passes by side."""
+        return [
+            tuple([s for side, taken, *_ in pair["turns"] if side == which for s in taken] for which in (0, 1))
+            for pair in self.pairs
+        ]
+
+
+def read(condition: str, effect: int) -> Recorded | None:
+    path = RECORDS / f"pairs-{condition}-{effect}.json"
+    if not path.exists():
+        return None
+    record = json.loads(path.read_text())
+    return Recorded(record["pairs"], record["wall_s"] / len(record["pairs"]), effect == 0)
+
+
+def resampled(recorded: Recorded, least: float, started_s: float) -> dict[str, float]:
+    """Resample gates; give shares of verdicts and the seconds that a gate takes, its start included."""
+    rng = random.Random(f"{SEED}{least}{len(recorded.pairs)}{recorded.a_pair_s}")
+    differences = recorded.differences
+    most = min(rules.LOOKS[-1], int(Rule().budget_s / recorded.a_pair_s))
+    looks = [n for n in rules.LOOKS if n < most] + [most]
+    words: list[Word] = []
+    taken: list[float] = []
+    for _ in range(GATES):
+        drawn: list[tuple[float, float]] = []
+        word = None
+        while word is None and len(drawn) < most:
+            one = rng.choice(differences)
+            if recorded.same_code and rng.random() < 0.5:
+                one = (-one[0], -one[1])
+            drawn.append(one)
+            if len(drawn) in looks:
+                word = rules.decide(rules.effect([d for d, _ in drawn], [c for _, c in drawn]), least)
+        words.append(word or Word.inconclusive)
+        taken.append(started_s + len(drawn) * recorded.a_pair_s)
+    found = {word.value: words.count(word) / GATES for word in (Word.worse, Word.better, Word.same, Word.inconclusive)}
+    return {**found, "median_s": statistics.median(taken), "p95_s": sorted(taken)[int(0.95 * GATES)]}
+
+
+def by_threshold(recorded: Recorded, statistic, limit: float, *, apart: bool) -> float:
+    """Give how often the candidate's run is above the base's by more than the limit, as pytest-benchmark fails."""
+    rng = random.Random(SEED)
+    sides = recorded.sides()
+    failed = 0
+    for _ in range(GATES):
+        first = rng.randrange(len(sides))
+        second = rng.randrange(len(sides)) if apart else first
+        base, candidate = sides[first][0], sides[second][1]
+        if recorded.same_code and rng.random() < 0.5:
+            base, candidate = sides[second][1], sides[first][0]
+        failed += statistic(candidate) > (1 + limit) * statistic(base)
+    return failed / GATES
+
+
+def gates(effect: int, least: int) -> list[dict]:
+    path = RECORDS / f"gates-{effect}-min-effect-{least}.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def start_s() -> float:
+    """Give what a gate takes beside its pairs: checkouts, imports, counts. The median of all recorded gates."""
+    every = [gate for effect, least in ((0, 5), (5, 5), (3, 3)) for gate in gates(effect, least)]
+    return statistics.median(gate["wall_s"] - gate["records"][0]["wall_s"] for gate in every)
+
+
+def true_size(recorded: Recorded) -> str:
+    logs = [d for d, _ in recorded.differences]
+    error = statistics.stdev(logs) / len(logs) ** 0.5
+    return f"{100 * math.expm1(statistics.fmean(logs)):+.2f} % (standard error {100 * error:.2f})"
+
+
+def power() -> Table:
+    started_s = start_s()
+    rows = []
+    for condition, told in CONDITIONS.items():
+        for effect, least in ((0, 0.05), (5, 0.05), (0, 0.03), (3, 0.03)):
+            recorded = read(condition, effect)
+            if recorded is None:
+                continue
+            deviation = statistics.stdev(d for d, _ in recorded.differences)
+            rows.append(
+                {
+                    "condition": told,
+                    "change": "none" if not effect else true_size(recorded),
+                    "least": f"{100 * least:g} %",
+                    "pairs": len(recorded.pairs),
+                    "deviation": deviation,
+                    **resampled(recorded, least, started_s),
+                }
+            )
+    columns = (
+        Column("condition", "Machine", align="left"),
+        Column("change", "True change", align="left"),
+        Column("least", "Minimum effect"),
+        Column("pairs", "Pairs recorded"),
+        Column("deviation", "SD of a pair (%)", share),
+        Column("worse", "Worse (%)", share),
+        Column("better", "Better (%)", share),
+        Column("same", "Same (%)", share),
+        Column("inconclusive", "Inconclusive (%)", share),
+        Column("median_s", "Median (s)", seconds),
+        Column("p95_s", "95th percentile (s)", seconds),
+    )
+    caption = (
+        f"Verdicts of {GATES:,} gates resampled from recorded pairs of processes, a row. MobileNetV3-Large, batch 1, one "
+        "thread on one core of a shared virtual machine with two (AMD EPYC); what is slower is so by a convolution that "
+        "nothing needs. A time is of the whole command: "
+        f"{started_s:.0f} s of it are checkouts, imports and counts."
+    )
+    return Table("Error rates of the timing gate", columns, tuple(rows), caption, name="error_rates")
+
+
+def beside() -> Table:
+    rows = []
+    for name, statistic in (("mean", statistics.fmean), ("min", min)):
+        for apart, how in ((False, "at the same time"), (True, "one stored, one later")):
+            rows.append({"rule": f"--benchmark-compare-fail={name}:5%", "how": how})
+            for effect in (0, 3, 5):
+                recorded = read("quiet", effect)
+                if recorded is not None:
+                    rows[-1][f"plus{effect}"] = by_threshold(recorded, statistic, 0.05, apart=apart)
+    ours = {"rule": "fer-bench gate --min-effect 5", "how": "pairs, until it is sure"}
+    for effect in (0, 3, 5):
+        recorded = read("quiet", effect)
+        if recorded is not None:
+            ours[f"plus{effect}"] = resampled(recorded, 0.05, 0.0)["worse"]
+    columns = (
+        Column("rule", "Rule", align="left"),
+        Column("how", "The two runs", align="left"),
+        Column("plus0", "Fails where nothing changed (%)", share),
+        Column("plus3", "Fails at +3 % (%)", share),
+        Column("plus5", "Fails at +5 % (%)", share),
+    )
+    caption = (
+        "What the rules say on the same recorded passes, 10,000 draws a cell: the quiet machine, memory kept by the "
+        "allocator as fer_bench has it, which pytest-benchmark leaves to its user."
+    )
+    return Table("Beside pytest-benchmark's rule", columns, (*rows, ours), caption, name="beside_pytest_benchmark")
+
+
+def real() -> Table:
+    rows = []
+    for effect, least in ((0, 5), (5, 5), (3, 3)):
+        every = gates(effect, least)
+        if not every:
+            continue
+        words = [gate["verdict"]["word"] for gate in every]
+        taken = sorted(gate["wall_s"] for gate in every)
+        estimates = [100 * gate["verdict"]["effect"]["estimate"] for gate in every]
+        rows.append(
+            {
+                "change": "none" if not effect else true_size(read("quiet", effect)),
+                "least": f"{least} %",
+                "gates": len(every),
+                **{word.value: words.count(word.value) for word in Word},
+                "estimates": f"{min(estimates):+.1f} to {max(estimates):+.1f}",
+                "median_s": statistics.median(taken),
+                "most_s": taken[-1],
+            }
+        )
+    columns = (
+        Column("change", "True change", align="left"),
+        Column("least", "Minimum effect"),
+        Column("gates", "Gates run"),
+        *(Column(word, word.capitalize()) for word in ("worse", "better", "same", "inconclusive", "error")),
+        Column("estimates", "Estimates (%)"),
+        Column("median_s", "Median (s)", seconds),
+        Column("most_s", "Longest (s)", seconds),
+    )
+    caption = (
+        "`fer-bench gate --against HEAD~1` as a user runs it, on a repository with two commits, one after the other on "
+        "the quiet machine. The true change is what the recorded pairs, which are others, say."
+    )
+    return Table("Real gates", columns, tuple(rows), caption, name="real_gates")
+
+
+def main(arguments: list[str]) -> None:
+    folder = Path(arguments[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = [power(), real(), beside()]
+    for form, suffix in SUFFIXES.items():
+        for table in tables:
+            if suffix != "md":
+                (folder / f"{table.name}.{suffix}").write_text(FORMATS[form](table), encoding="utf-8")
+    text = "\n".join(FORMATS["markdown"](table) for table in tables)
+    (folder / "gate_power.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
