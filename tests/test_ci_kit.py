@@ -416,7 +416,7 @@ def test_the_hook_is_passed_over_where_neither_code_nor_a_sheet_is_there(bench):
 
 # The README
 
-SECTION = "## Gate a change in CI"
+SECTION = "## Gate a change"
 
 
 def blocks(language):

@@ -34,7 +34,7 @@ RECORDS = HERE / "records"
 NETWORK = "network.py:net"
 LIBRARIES = ("timm:resnet18", "torchvision:resnet18")
 # Channels of the needless convolution that make it about so many percent slower; see ``calibrate``.
-CHANNELS = {0: 0, 3: 40, 5: 72}
+CHANNELS = {0: 0, 3: 48, 5: 64}
 BURN = "while True: pass"
 
 
@@ -87,9 +87,9 @@ def record_pairs(condition: str, effect: int, count: int) -> dict:
 
 def calibrate() -> None:
     """Tell what a needless convolution of so many channels costs."""
-    for channels in (16, 32, 48, 72):
+    for channels in (32, 48, 56, 64):
         CHANNELS[channels * 100] = channels
-        record_pairs("quiet", channels * 100, 16)
+        record_pairs("quiet", channels * 100, 50)
 
 
 def record_gates(effect: int, count: int, least: int) -> list[dict]:

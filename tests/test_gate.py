@@ -1,0 +1,365 @@
+"""The gate as a user runs it, on a repository of a user's: verdicts, exit codes, faults, and nothing left behind."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fer_bench import cli
+from fer_bench.gate import gating, timing
+from fer_bench.gate.pairs import Pair
+
+from .test_gate_revisions import git
+
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2)
+        self.body = nn.Sequential(nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+        self.head = nn.Linear(8, classes)
+    def forward(self, x):
+        return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+def build(num_classes=7):
+    return Net(num_classes)
+"""
+WIDER = NET.replace("nn.Conv2d(8, 8, 3))", "nn.Conv2d(8, 12, 3), nn.Conv2d(12, 8, 3))")
+SAME_COUNTS = NET + "\n# another line\n"
+IN_FORWARD = "    def forward(self, x):\n"
+DIES = NET.replace(
+    IN_FORWARD, IN_FORWARD + "        if not x.is_meta: __import__('os').kill(__import__('os').getpid(), 11)\n"
+)
+HANGS = NET.replace(IN_FORWARD, IN_FORWARD + "        if not x.is_meta: __import__('time').sleep(1000)\n")
+RAISES = NET.replace("    return Net(num_classes)", "    raise RuntimeError('boom')")
+OPTIONS = ("--models", "net.py:build", "--budget-s", "5")
+
+
+@pytest.fixture
+def top(tmp_path, monkeypatch):
+    """A repository with one commit of a network on main; the current folder is in it."""
+    monkeypatch.setattr(gating, "_LIBRARIES", ())  # nothing here needs timm, which takes seconds to import
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / ".gitignore").write_text("__pycache__/\n*.json\n*.md\n*.xml\n*.toml\n")
+    commit(folder, NET)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def commit(folder, text, name="net.py"):
+    (folder / name).write_text(text)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "a change")
+
+
+@pytest.fixture
+def gate(top, capfd):
+    """Run `fer-bench gate`; give the exit code, what it says, and its JSON."""
+
+    def run(*arguments):
+        report = top / "report.json"
+        report.unlink(missing_ok=True)
+        code = cli.main(["gate", *map(str, arguments), "--json", str(report)])
+        said = capfd.readouterr()
+        told = json.loads(report.read_text()) if report.exists() else None
+        assert len(git(top, "worktree", "list").splitlines()) == 1
+        assert not any(path.name.startswith("fer-bench") for path in (top.parent / "temporary").iterdir())
+        return code, said.out + said.err, told
+
+    return run
+
+
+def words(told):
+    return {each["metric"]: each["word"] for each in told["verdicts"]}
+
+
+def test_a_change_is_named_by_module_and_measured(top, gate):
+    (top / "net.py").write_text(WIDER)
+    code, said, told = gate("--against", "main", *OPTIONS)
+    assert code == 1
+    assert words(told)["counts"] == "worse"
+    assert re.search(r"body.*: new Conv2d", said)
+    # 8*12*3*3 + 12 and 12*8*3*3 + 8, where 8*8*3*3 + 8 were
+    assert "parameters 1,471 -> 2,343" in said
+    assert told["verdicts"][1]["metric"] == "latency"
+    assert told["verdicts"][1]["effect"]["pairs"] >= 3
+    assert len(told["records"][0]["pairs"]) == told["verdicts"][1]["effect"]["pairs"]
+    assert "1 uncommitted change" in told["candidate"]
+
+
+def test_code_that_is_the_same_to_the_byte_is_not_timed(top, gate):
+    commit(top, "", "other.py")
+    code, said, told = gate("--against", "HEAD~1", *OPTIONS)
+    assert code == 0
+    assert words(told) == {"counts": "same", "latency": "same"}
+    assert "not measured: its code is the same on both sides" in said
+    assert told["records"] == []
+
+
+def test_code_in_another_file_that_the_network_imports_counts_as_its_code(top, gate):
+    commit(top, "WIDTH = 8\n", "width.py")
+    commit(top, NET.replace("from torch import nn", "from torch import nn\nfrom width import WIDTH"))
+    commit(top, "WIDTH = 4 + 4\n", "width.py")
+    code, said, told = gate("--against", "HEAD~1", *OPTIONS)
+    assert words(told)["counts"] == "same"
+    assert told["records"]
+    assert code in (0, 4)  # what is measured may be inconclusive on a busy machine, and is no finding
+
+
+def test_the_same_commit_is_refused_and_measured_against_itself_if_asked(top, gate):
+    code, said, told = gate("--against", "main", *OPTIONS)
+    assert code == 3
+    assert "there is nothing to compare" in said
+    assert told is None
+    code, _, told = gate("--against", "main", "--unchanged", *OPTIONS)
+    assert told["records"]
+    assert code in (0, 4)
+
+
+def test_a_network_that_the_base_lacks_is_incomparable_unless_accepted(top, gate):
+    commit(top, NET.replace("def build(", "def later("), "later.py")
+    options = ("--models", "later.py:later")
+    code, said, told = gate("--against", "HEAD~1", *options)
+    assert (code, words(told)) == (3, {"counts": "error"})  # a file that is not there does not build
+    assert "there is no file later.py" in said
+
+
+@pytest.mark.parametrize(
+    ("base", "candidate", "told"),
+    [
+        (RAISES, NET, "base: net.py:build cannot be counted: net.py:build: the factory failed"),
+        (NET, RAISES, "candidate: net.py:build cannot be counted: net.py:build: the factory failed"),
+        (NET, DIES, "the candidate failed twice: the process was killed by SIGSEGV"),
+        ("import nothing_like_that\n", NET, "cannot import net.py"),
+    ],
+)
+def test_a_side_that_does_not_build_or_dies_is_an_error_and_never_a_pass(top, gate, base, candidate, told):
+    commit(top, base + "\n")
+    commit(top, candidate + "\n\n")
+    code, said, _ = gate("--against", "HEAD~1", *OPTIONS)
+    assert code == 3
+    assert told in said
+
+
+def test_a_side_that_hangs_is_given_up(top, gate):
+    (top / "short.toml").write_text('base = "quick"\nthreads = 1\npin = true\ntime_limit_s = 2.0\n')
+    commit(top, HANGS)
+    code, said, _ = gate("--against", "HEAD~1", "--protocol", "short.toml", *OPTIONS)
+    assert code == 3
+    assert "the candidate failed twice: gave no answer for 2 s" in said
+
+
+def test_a_change_is_accepted_by_the_command_or_by_a_commit(top, gate):
+    (top / "net.py").write_text(WIDER)
+    code, said, told = gate("--baseline", "main", "--models", "net.py:build", "--accept", "a wider\n body")
+    assert code == 0
+    assert [each["accepted"] for each in told["verdicts"]] == ["a wider body"]
+    git(top, "commit", "-qam", "wider\n\nFer-Bench-Accept: net.py:build: by the reviewers' wish")
+    code, said, _ = gate("--baseline", "HEAD~1", "--models", "net.py:build")
+    assert code == 0
+    assert "by the reviewers' wish" in said
+    git(top, "commit", "-q", "--amend", "-m", "wider\n\nFer-Bench-Accept: other.py:build: not this one")
+    assert gate("--baseline", "HEAD~1", "--models", "net.py:build")[0] == 1
+
+
+def test_a_baseline_file_is_written_held_and_written_anew_with_its_reason(top, gate):
+    options = ("--baseline", "counts.json", "--models", "net.py:build")
+    assert gate(*options)[0] == 3
+    assert gate(*options, "--accept", "first counts")[0] == 0
+    assert gate(*options)[0] == 0
+    (top / "net.py").write_text(WIDER)
+    code, said, told = gate(*options)
+    assert (code, words(told)) == (1, {"counts": "worse"})
+    assert gate(*options, "--accept", "a wider body")[0] == 0
+    assert gate(*options)[0] == 0
+    kept = json.loads((top / "counts.json").read_text())
+    assert [each["reason"] for each in kept["accepted"]] == ["first counts", "a wider body"]
+    (top / "counts.json").write_text((top / "counts.json").read_text().replace('"macs": 3', '"macs": 4'))
+    code, said, _ = gate(*options)
+    assert code == 3
+    assert "edited by hand" in said or "checksum" in said
+
+
+@pytest.mark.parametrize(("limit", "code"), [("1K", 1), ("2K", 0)])
+def test_a_budget_is_held_without_any_base(top, gate, limit, code):
+    assert gate("--models", "net.py:build", "--max-params", limit)[0] == code
+
+
+def test_a_budget_of_a_sheet_is_held(top, gate):
+    (top / "sheets").mkdir()
+    (top / "sheets" / "mine.py").write_text(NET.replace("def build(", "def mine("))
+    (top / "sheets" / "mine.toml").write_text('[mine]\ntitle = "Mine"\n[mine.gate]\nmax_params = "1 k"\n')
+    code, said, _ = gate("--models", "mine", "--sheets", "sheets")
+    assert code == 1
+    assert "over the budget of 1" in said
+
+
+def test_nothing_to_hold_against_is_told(top, gate):
+    code, said, _ = gate("--models", "net.py:build")
+    assert code == 3
+    assert "--against REV, --baseline FILE or a limit" in said
+
+
+def test_a_pytest_benchmark_file_and_a_run_are_held_against(top, gate, capfd):
+    run = ("--models", "net.py:build", "--metrics", "static,anatomy,latency", "--runs", "5")
+    assert cli.main(["run", *run, "--store", "sqlite:///results.json.sqlite"]) == 0
+    assert cli.main(["export", "last", "--store", "sqlite:///results.json.sqlite", "--to", "old.json"]) == 0
+    (top / "net.py").write_text(WIDER)
+    capfd.readouterr()
+    code, said, told = gate("--against", "old.json")
+    assert code == 1
+    assert words(told)["counts"] == "worse"
+    assert "one process a side" in said
+    assert gate("--against", "last", "--store", "sqlite:///results.json.sqlite")[0] == 1
+    (top / "bench_it.py").write_text(
+        "from net import build\ndef test_mine(fer_benchmark):\n    fer_benchmark(build(), input_shape=(3, 32, 32))\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "bench_it.py",
+        "--benchmark-json",
+        "bench.json",
+        "-p",
+        "no:cacheprovider",
+    ]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(top)}, capture_output=True)
+    capfd.readouterr()
+    assert cli.main(["compare", "bench.json", "bench.json"]) == 0
+    assert "all counts same" in capfd.readouterr().out
+
+
+def test_two_ways_to_run_a_network_are_compared(top, capfd):
+    code = cli.main(["compare", "net.py:build", "net.py:build@batch_size=64", "--budget-s", "5"])
+    said = capfd.readouterr().out
+    assert code == 1
+    assert "1,471 parameters" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("compare", "net.py:build", "net.py:build@speed=3"), "a plan has no speed"),
+        (("compare", "net.py:build", "nothing"), "no network is called 'nothing'"),
+        (("gate", "--against", "mian", "--models", "net.py:build"), "did you mean main?"),
+        (("gate", "--against", "main", "--baseline", "x.json"), "name one"),
+        (("gate", "--against", "missing.json"), "cannot read missing.json"),
+        (("gate", "--against", "HEAD", "--metric", "speed"), "known: latency, memory, occupancy"),
+        (("gate", "--models", "net.py:build", "--max-params", "many"), "max_params"),
+        (("gate", "--against", "HEAD", "--unchanged"), "no network is named"),
+        (("gate", "--against", "HEAD", "--unchanged", "--models", "/etc/net.py:build"), "outside of the repository"),
+        (("gate", "--against", "HEAD", "--unchanged", *OPTIONS, "--setup", "echo no; exit 3"), "--setup failed"),
+        (("gate", "--against", "HEAD", "--unchanged", *OPTIONS, "--base-python", "/none"), "--base-python /none"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_and_exit_with_3(top, capfd, arguments, told):
+    assert cli.main(list(arguments)) == 3
+    said = capfd.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_a_setup_command_runs_in_each_checkout(top, gate):
+    commit(top, NET.replace("from torch import nn", "from torch import nn\nimport built"))
+    commit(top, (top / "net.py").read_text() + "\n#\n")
+    code, _, told = gate("--baseline", "HEAD~1", "--models", "net.py:build", "--setup", "echo BUILT=1 > built.py")
+    assert (code, words(told)) == (0, {"counts": "same"})
+
+
+def test_reports_are_written_for_people_and_for_readers_of_junit(top, gate):
+    (top / "net.py").write_text(WIDER)
+    files = ("--summary", "summary.md", "--junit", "junit.xml")
+    (top / "summary.md").write_text("# before\n")
+    gate("--baseline", "main", "--models", "net.py:build", *files)
+    assert (top / "summary.md").read_text().startswith("# before\n\n## fer-bench gate: worse")
+    assert "<failure" in (top / "junit.xml").read_text()
+
+
+def test_ctrl_c_in_the_middle_leaves_neither_checkouts_nor_processes(top):
+    commit(top, SAME_COUNTS)
+    environment = {**os.environ, "TMPDIR": str(top.parent / "temporary")}
+    command = [sys.executable, "-m", "fer_bench.cli", "gate", "--against", "HEAD~1", "--models", "net.py:build"]
+    process = subprocess.Popen(
+        [*command, "--min-effect", "0.1"], cwd=top, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    everyone = psutil.Process(process.pid)
+    deadline = time.monotonic() + 120
+    while len(everyone.children(recursive=True)) < 4 and time.monotonic() < deadline:  # two servers, two of a pair
+        time.sleep(0.05)
+    children = everyone.children(recursive=True)
+    assert len(children) >= 4
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"interrupted" in said
+    assert b"Traceback" not in said
+    assert len(git(top, "worktree", "list").splitlines()) == 1
+    assert not any(path.name.startswith("fer-bench") for path in (top.parent / "temporary").iterdir())
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
+
+
+def test_the_gate_tries_itself(top, monkeypatch, capfd):
+    def made_up(number, base, candidate):
+        slower = 1 + candidate.slower + 0.001 * (number % 2)
+        return Pair(number, (0.01, 0.01 * slower), (0.01, 0.01 * slower))
+
+    metric = timing.METRICS["latency"]
+    for told, pair in (
+        ("accepted: it was made slower", made_up),
+        ("same instead of worse", lambda n, b, c: made_up(n, b, b)),
+    ):
+        changed = {"latency": type(metric)(metric.group, pair, metric.quantity, metric.unit)}
+        monkeypatch.setattr(timing, "METRICS", changed)
+        monkeypatch.setattr(gating, "METRICS", changed)
+        code = cli.main(["gate", "--self-test"])
+        assert told in capfd.readouterr().out
+        assert code == (0 if "accepted" in told else 3)
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+SECTION = README.partition("\n## Gate a change\n")[2].partition("\n## ")[0]
+EXAMPLES = re.findall(r"^fer-bench (?:gate|compare) [^#\n]*", SECTION.partition("### In CI")[0], re.MULTILINE)
+
+
+@pytest.fixture
+def changed(top):
+    """The repository of the README's examples: a network in my_net.py, a branch, a change."""
+    commit(top, NET, "my_net.py")
+    git(top, "checkout", "-qb", "mine")
+    commit(top, SAME_COUNTS, "my_net.py")
+    return top
+
+
+def test_the_readme_has_examples():
+    assert len(EXAMPLES) >= 6
+
+
+@pytest.mark.parametrize("example", [line.strip() for line in EXAMPLES if "--self-test" not in line])
+def test_the_examples_of_the_readme_run_as_written_but_for_less_time(changed, capfd, monkeypatch, example):
+    if "--baseline fer-bench.json" in example and "--accept" not in example:
+        assert (
+            cli.main(["gate", "--baseline", "fer-bench.json", "--models", "my_net.py:build", "--accept", "first"]) == 0
+        )
+    if "--accept" in example:
+        monkeypatch.setattr("fer_bench.registry.list_models", lambda: ["mini_xception"])  # the whole zoo takes a while
+    code = cli.main([*shlex.split(example)[1:], *(["--budget-s", "5"])])
+    said = capfd.readouterr()
+    assert code in (0, 4) or "compare" in example, said.out + said.err
+    assert code in (0, 1, 4)
