@@ -30,7 +30,7 @@ from fer_bench.gate.verdicts import ERROR, Report, Verdict
 from fer_bench.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
-    from fer_bench.gate.gating import Request
+    from fer_bench.gate.request import Request
     from fer_bench.plan import Plan
     from fer_bench.runner import Task
 
@@ -125,7 +125,7 @@ def gate(
     registry.use_sheets(sheets or [])
 
     def judged() -> Report:
-        from fer_bench.gate import gating
+        from fer_bench.gate.request import Request
         from fer_bench.gate.timing import Rule
 
         limits = {
@@ -135,7 +135,7 @@ def gate(
             "max_size": max_size,
             "max_latency": max_latency,
         }
-        request = gating.Request(
+        request = Request(
             models=tuple(parse_list(models)),
             metrics=_metrics(metric),
             rule=Rule(min_effect / 100, budget_s),
@@ -180,10 +180,11 @@ def compare(
     registry.use_sheets(sheets or [])
 
     def judged() -> Report:
-        from fer_bench.gate import gating
+        from fer_bench.gate import compared
+        from fer_bench.gate.request import Request
         from fer_bench.gate.timing import Rule
 
-        request = gating.Request(
+        request = Request(
             metrics=_metrics(metric),
             rule=Rule(min_effect / 100, budget_s),
             plan=_plan(protocol, device),
@@ -192,12 +193,12 @@ def compare(
         sides = [_side(side, request.plan, tuple(settings or ()), store) for side in (base, candidate)]
         tasks = [side for side in sides if side is not None]
         if len(tasks) == len(sides):
-            return gating.compare((base, candidate), (tasks[0], tasks[1]), request, _Told())
+            return compared.compare((base, candidate), (tasks[0], tasks[1]), request, _Told())
         if tasks:
             raise FerBenchError(f"{base} and {candidate} are a network and stored results: compare two of one kind")
         results = [read_results(side, store) for side in (base, candidate)]
         told = name_source(base, store), name_source(candidate, store)
-        return gating.against_results(told, results[0], results[1], request, _Told())
+        return compared.against_results(told, results[0], results[1], request, _Told())
 
     parse_settings(settings)
     _judge(judged, inconclusive, summary, junit, json_file, debug=debug)
@@ -232,24 +233,24 @@ class _Told:
 
 
 def _gated(baseline: str, against: str, candidate: str, request: "Request", store: str, *, self_test: bool) -> Report:
-    from fer_bench.gate import gating
+    from fer_bench.gate import compared, revised, standing
 
     told = _Told()
     if sum(map(bool, (baseline, against, self_test))) > 1:
         raise FerBenchError("--baseline, --against and --self-test are three kinds of gate: name one")
     if self_test:
-        return gating.self_test(request, told)
+        return compared.self_test(request, told)
     if against:
         if not _stored(against, store):
-            return gating.against_revision(against, candidate, request, told)
+            return revised.against_revision(against, candidate, request, told)
         later = read_results(candidate, store) if candidate else None
         names = name_source(against, store), name_source(candidate, store) if candidate else "measured now"
-        return gating.against_results(names, read_results(against, store), later, request, told)
+        return compared.against_results(names, read_results(against, store), later, request, told)
     if baseline:
         if Path(baseline).suffix == ".json" or Path(baseline).exists():
-            return gating.against_baseline(Path(baseline), request, told)
-        return gating.against_revision(baseline, candidate, request, told, timed=False)
-    return gating.against_nothing(request, told)
+            return standing.against_baseline(Path(baseline), request, told)
+        return revised.against_revision(baseline, candidate, request, told, timed=False)
+    return standing.against_nothing(request, told)
 
 
 def _stored(source: str, store: str) -> bool:
@@ -280,13 +281,13 @@ def _judge(
 ) -> None:
     """Judge, tell, write what was asked for, end with the exit code; whatever fails is an error, never a pass."""
     from fer_bench.gate import telling
-    from fer_bench.gate.gating import request_command
+    from fer_bench.gate.request import command
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job of CI's ends as by Ctrl-C
     passes = inconclusive is Inconclusive.pass_
     try:
         report = judged()
-        report = dataclasses.replace(report, settings={**report.settings, "command": request_command()})
+        report = dataclasses.replace(report, settings={**report.settings, "command": command()})
         typer.echo(telling.as_text(report, inconclusive_passes=passes), nl=False)
         if summary is not None:
             _append(summary, telling.as_markdown(report, inconclusive_passes=passes))
@@ -321,7 +322,7 @@ def _metrics(text: str) -> tuple[str, ...]:
 
 def _plan(name: str, device: str) -> "Plan":
     from fer_bench import plan
-    from fer_bench.gate.gating import GATE
+    from fer_bench.gate.request import GATE
 
     chosen = plan.protocol(name) if name else GATE
     return dataclasses.replace(chosen, device=device) if device else chosen

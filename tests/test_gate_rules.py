@@ -60,5 +60,5 @@ def test_all_looks_together_are_wrong_in_one_percent():
                 if abs(total / n) > critical[n] * math.sqrt(variance / n):
                     wrong += 1
                     break
-    # 1.00 % by two million gates; 4 standard errors of a share of 1 % among 6,000 are 0.51 %
+    # 0.99 % by two million gates; 4 standard errors of a share of 1 % among 6,000 are 0.51 %
     assert abs(wrong / gates - 0.010) < 0.0051

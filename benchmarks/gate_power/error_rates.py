@@ -158,7 +158,7 @@ def power() -> Table:
     caption = (
         f"Verdicts of {GATES:,} gates resampled from recorded pairs of processes, a row. MobileNetV3-Large, batch 1, "
         "one thread on one core of a shared virtual machine with two (AMD EPYC); what is slower is so by a convolution "
-        f"that nothing needs. A time is of the whole command: {started_s:.0f} s of it are checkouts, imports and counts."
+        f"that nothing needs. A time is of the whole command: {started_s:.0f} s of it are checkouts, imports, counts."
     )
     return Table("Error rates of the timing gate", columns, tuple(rows), caption, name="error_rates")
 

@@ -7,7 +7,7 @@
 
 Conditions are quiet, other-core and same-core (a program that is always busy, on the other core or on the one that the
 pair is measured on) and huge-pages. ``records/`` keeps what each wrote; ``error_rates.py`` draws the table from it.
-What is slower is so by work, not by a factor: ``network.py`` with a convolution that nothing needs.
+What is slower is so by work, not by a factor: ``network.py`` with convolutions that nothing needs.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from pathlib import Path
 
 from fer_bench import registry
 from fer_bench.gate import timing
-from fer_bench.gate.gating import GATE
 from fer_bench.gate.pairs import Side
+from fer_bench.gate.request import GATE
 from fer_bench.place import Place
 from fer_bench.processes import Starter
 from fer_bench.runner import Task, measure
@@ -33,13 +33,16 @@ HERE = Path(__file__).parent
 RECORDS = HERE / "records"
 NETWORK = "network.py:net"
 LIBRARIES = ("timm:resnet18", "torchvision:resnet18")
-# Channels of the needless convolution that make it about so many percent slower; see ``calibrate``.
-CHANNELS = {0: 0, 3: 48, 5: 64}
+# Channels of the needless convolutions that make it about so many percent slower; see ``calibrate``.
+EXTRA: dict[int, tuple[int, ...]] = {0: (), 3: (32,), 5: (64,)}
 BURN = "while True: pass"
 
 
-def code(extra: int) -> str:
-    return (HERE / "network.py").read_text().replace("EXTRA = 0 ", f"EXTRA = {extra} ")
+def code(effect: int) -> str:
+    text = (HERE / "network.py").read_text()
+    changed = text.replace("EXTRA = ()", f"EXTRA = {EXTRA[effect]}")
+    assert changed != text or not effect
+    return changed
 
 
 @contextlib.contextmanager
@@ -47,10 +50,10 @@ def checkouts(effect: int) -> Iterator[tuple[Place, Place]]:
     """Lay the two states of the network's code side by side, as the gate does."""
     with tempfile.TemporaryDirectory() as folder:
         places = []
-        for name, extra in (("base", 0), ("head", CHANNELS[effect])):
+        for name, state in (("base", 0), ("head", effect)):
             place = Path(folder, name)
             place.mkdir()
-            (place / "network.py").write_text(code(extra))
+            (place / "network.py").write_text(code(state))
             places.append(Place(str(place), str(place)))
         yield places[0], places[1]
 
@@ -86,18 +89,18 @@ def record_pairs(condition: str, effect: int, count: int) -> dict:
 
 
 def calibrate() -> None:
-    """Tell what a needless convolution of so many channels costs."""
-    for channels in (32, 48, 56, 64):
-        CHANNELS[channels * 100] = channels
-        record_pairs("quiet", channels * 100, 50)
+    """Tell what needless convolutions of so many channels cost. It is no straight line: kernels differ."""
+    for number, extra in enumerate(((8,), (32,), (48,), (64,), (72,)), start=100):
+        EXTRA[number] = extra
+        record_pairs("quiet", number, 50)
 
 
 def record_gates(effect: int, count: int, least: int) -> list[dict]:
     """Run the command itself, on a repository with two commits, again and again."""
     gates = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, extra in enumerate((0, CHANNELS[effect])):
-            Path(folder, "network.py").write_text(code(extra) + f"\n# {number}\n")
+        for number, state in enumerate((0, effect)):
+            Path(folder, "network.py").write_text(code(state) + f"\n# {number}\n")
             for command in (("init", "-q"), ("add", "-A"), ("commit", "-q", "-m", str(number))):
                 subprocess.run(["git", "-C", folder, *command], check=True)
         told = Path(folder, "..", f"gate-{os.getpid()}.json").resolve()

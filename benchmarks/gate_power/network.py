@@ -1,4 +1,4 @@
-"""A network of about 10 ms, and the same made slower by a convolution that nothing needs: extra work, real and small.
+"""A network of about 10 ms, and the same made slower by convolutions that nothing needs: extra work, real and small.
 
 ``experiment.py`` commits this file twice into a scratch repository, the second time with another EXTRA.
 """
@@ -7,19 +7,20 @@ from torch import nn
 
 from fer_bench.models.torchvision_nets import mobilenetv3_large
 
-EXTRA = 0  # channels of the needless convolution; 0 for none
+EXTRA = ()  # channels of each needless convolution
 
 
 class Slower(nn.Module):
-    """A network, and a 3x3 convolution of its images at half their size, of which nothing is used."""
+    """A network, and 3x3 convolutions of its images at half their size, of which nothing is used."""
 
-    def __init__(self, network: nn.Module, channels: int) -> None:
+    def __init__(self, network: nn.Module, channels: tuple[int, ...]) -> None:
         super().__init__()
         self.network = network
-        self.needless = nn.Conv2d(3, channels, 3, stride=2, padding=1, bias=False)
+        self.needless = nn.ModuleList(nn.Conv2d(3, each, 3, stride=2, padding=1, bias=False) for each in channels)
 
     def forward(self, images):
-        self.needless(images)
+        for convolution in self.needless:
+            convolution(images)
         return self.network(images)
 
 

@@ -173,17 +173,18 @@ def judge(
         if name not in results:
             verdicts.append(_is_gone(name, known.snapshot, baseline, results))
             continue
+        now = versions(results[name].environment)
+        same_torch = _torch(known.by) == _torch(now)
         try:
-            verdicts.append(counts.judge(name, known.snapshot, Snapshot.of(results[name])))
+            verdicts.append(counts.judge(name, known.snapshot, Snapshot.of(results[name]), same_torch=same_torch))
         except CountingError as error:
             verdicts.append(Verdict(name, METRIC, Word.error, str(error)))
             continue
-        now = versions(results[name].environment)
         if now != known.by:
             other.setdefault((known.by, now), []).append(name)
     notes = [
         f"{_names(names)}: counted with {before or 'unknown versions'}, and now with {now or 'unknown versions'}; "
-        "operators, activations and libraries' networks may differ for that"
+        "libraries' networks may differ for that; operators and activations are compared with the same PyTorch only"
         for (before, now), names in other.items()
     ]
     if new := sorted(results.keys() - baseline.networks.keys()):
@@ -238,6 +239,11 @@ def with_accepted(
             accepted.append(Accepted(name, reason, when, what, commit))
         networks[name] = Counted(snapshot, versions(result.environment))
     return dataclasses.replace(baseline, networks=networks, accepted=tuple(accepted))
+
+
+def _torch(by: str) -> str:
+    """Give PyTorch's version of what ``versions`` writes."""
+    return next((part for part in by.split(", ") if part.startswith("torch ")), "")
 
 
 def _is_gone(name: str, snapshot: Snapshot, baseline: Baseline, results: Mapping[str, Result]) -> Verdict:

@@ -1,5 +1,6 @@
 """What a network counts, exactly, and what is said where that is not what it was: no noise, no level, no statistics."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -64,7 +65,7 @@ class Snapshot:
     """
 
     input_shape: tuple[int, ...]
-    num_classes: int
+    num_classes: int | None
     batch: int
     convention: str
     counts: Mapping[str, int]
@@ -84,6 +85,11 @@ class Snapshot:
     def cost(self, name: str) -> int | None:
         """Give what is better when less: "macs", "parameters", ..., or None where it was not counted."""
         return self.parameters if name == "parameters" else self.counts.get(name)
+
+    def apart_from_torch(self) -> Self:
+        """Give it without what the same network counts otherwise under another version of PyTorch."""
+        counts = {name: value for name, value in self.counts.items() if name != "peak_activation_bytes"}
+        return dataclasses.replace(self, counts=counts, operators=None)
 
     @classmethod
     def of(cls, result: Result) -> Self:
@@ -217,16 +223,30 @@ def judge_results(network: str, base: Result, candidate: Result) -> Verdict:
             snapshots.append(Snapshot.of(result))
         except CountingError as error:
             return Verdict(network, METRIC, Word.error, f"{side}: {error}")
-    return judge(network, *snapshots)
+    versions = [
+        result.environment.packages.get("torch") if result.environment is not None else None
+        for result in (base, candidate)
+    ]
+    return judge(network, *snapshots, same_torch=versions[0] == versions[1])
 
 
-def judge(network: str, base: Snapshot, candidate: Snapshot) -> Verdict:
+def judge(network: str, base: Snapshot, candidate: Snapshot, *, same_torch: bool = True) -> Verdict:
     """Say what became of a network's counts.
 
     ``worse`` is any cost that grew, or an operator without a formula, since MACs are then a lower bound; ``better`` is
     costs that only fell; ``changed`` is the same costs of another structure; ``incomparable`` is what was counted on
     another input, for other classes or by another convention.
+
+    Args:
+        network: as it is told.
+        base: before.
+        candidate: after.
+        same_torch: one PyTorch counted both. Another one dispatches other operators and keeps other activations for the
+            same network, so that these are compared only then.
     """
+    untold = [] if same_torch else ["operators and activations not compared: another PyTorch counted the base"]
+    if not same_torch:
+        base, candidate = base.apart_from_torch(), candidate.apart_from_torch()
     if apart := _apart(base, candidate):
         return Verdict(network, METRIC, Word.incomparable, apart)
     costs = {name: (base.cost(name), candidate.cost(name)) for name in _COSTS}
@@ -239,7 +259,7 @@ def judge(network: str, base: Snapshot, candidate: Snapshot) -> Verdict:
     others = _other_lines(base, candidate)
     modules, modules_differ = _module_lines(base, candidate)
     operators = _operator_line(base.operators, candidate.operators)
-    untold = [f"{_COSTS[name]} not compared: only one side has them" for name, pair in costs.items() if _one_of(*pair)]
+    untold += [f"{_COSTS[name]} not compared: only one side has them" for name, pair in costs.items() if _one_of(*pair)]
     if grew or blind:
         word = Word.worse
     elif fell:

@@ -14,8 +14,9 @@ from fer_bench.gate.verdicts import Effect, Verdict, Word
 from fer_bench.plan import Plan
 from fer_bench.records import Json, Result
 
-# At most this share of the pairs is measured anew because another program was in the way of one side.
-REDONE_SHARE = 0.25
+# So many pairs, and this share of those kept, may be measured anew, because a process failed or another program was in
+# the way of one side.
+REDONE, REDONE_SHARE = 2, 0.25
 
 Progress = Callable[[str], None]
 MeasurePair = Callable[[int, Side, Side], Pair]
@@ -126,14 +127,14 @@ def judge(
             pair = METRICS[metric].pair(done + len(redone), base, candidate)
         except SideError as error:
             failures.append(f"{error.side}: {error}")
-            if last_failed == error.side or len(failures) > 1 + rules.LOOKS[-1] * REDONE_SHARE:
+            if last_failed == error.side or len(failures) > REDONE + REDONE_SHARE * len(kept):
                 said = f"the {error.side} failed twice: {error}"
                 verdict = Verdict(network, metric, Word.error, said, tuple(failures[:-1]))
                 return verdict, _record(network, metric, kept, redone, failures, verdict, began)
             last_failed = error.side
             continue
         last_failed = ""
-        if pair.contested and len(redone) + 1 <= REDONE_SHARE * rules.LOOKS[-1]:
+        if pair.contested and len(redone) < REDONE + REDONE_SHARE * len(kept):
             redone.append(pair)
             continue
         kept.append(pair)

@@ -1,0 +1,119 @@
+"""Compare what is no revision: stored results, two networks, two ways to run one, and a network with itself."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from fer_bench import registry
+from fer_bench.errors import CountingError, FerBenchError, UnknownModelError
+from fer_bench.gate import counting, counts, stored
+from fer_bench.gate.pairs import Side
+from fer_bench.gate.request import GATE, Gathered, Request, Watcher, accept
+from fer_bench.gate.timing import METRICS
+from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.plan import Plan
+from fer_bench.records import Result
+from fer_bench.runner import Task, measure
+
+_SELF_TEST = "mobilenetv3_large"
+_SELF_TEST_SLOWER = 0.05
+
+
+def against_results(
+    told: tuple[str, str],
+    base: Sequence[Result],
+    candidate: Sequence[Result] | None,
+    request: Request,
+    watcher: Watcher,
+) -> Report:
+    """Hold results, measured now unless they are given, against stored ones: counts exactly, times where that is fair.
+
+    Args:
+        told: the names of both.
+        base: stored.
+        candidate: stored, or None to measure the networks of the base here and now by the base's own plans.
+        request: the rest.
+        watcher: told how it goes on.
+    """
+    found = Gathered(watcher)
+    chosen = [result for result in base if not request.models or result.subject.name in request.models]
+    missing = sorted(set(request.models) - {result.subject.name for result in chosen})
+    found.add(*(Verdict(name, "counts", Word.incomparable, f"{told[0]} has no record of it") for name in missing))
+    if not chosen and not missing:
+        raise FerBenchError(f"{told[0]} holds no result")
+    now = list(_measure_anew(chosen, found)) if candidate is None else candidate
+    for one in chosen:
+        twin = stored.twin(one, now)
+        if twin is None and candidate is not None:
+            found.add(Verdict(one.subject.name, "counts", Word.incomparable, f"{told[1]} has no record of it"))
+            continue
+        if twin is None:  # it could not be measured, which is told
+            continue
+        found.environment = found.environment or twin.environment
+        judged = stored.judge(one, twin, request.rule.least, request.declared)
+        found.add(*(accept(verdict, request.accept) for verdict in judged))
+    return found.report(*told, request)
+
+
+def compare(told: tuple[str, str], tasks: tuple[Task, Task], request: Request, watcher: Watcher) -> Report:
+    """Compare two networks, or two ways to run one, by pairs of processes."""
+    found = Gathered(watcher)
+    network = " and ".join(dict.fromkeys(task.spec.name for task in tasks))
+    with counting.new_starter(request.plan) as starter:
+        counted = []
+        for task in tasks:
+            watcher.stage(f"counting {task.spec.name}")
+            counted.append(measure(dataclasses.replace(task, plan=counting.counting(task.plan)), starter))
+        found.environment = counted[1].environment
+        found.notes += [_costs(*each) for each in zip(told, counted, strict=True)]
+        for metric in request.metrics:
+            sides = [Side(dataclasses.replace(task, plan=METRICS[metric].of(task.plan)), starter) for task in tasks]
+            found.add(found.judge(network, metric, sides, request.rule))
+    return found.report(*told, request)
+
+
+def self_test(request: Request, watcher: Watcher) -> Report:
+    """Try the gate on this machine: a network against itself, and against itself made 5 % slower."""
+    found = Gathered(watcher)
+    spec = registry.find(request.models[0] if request.models else _SELF_TEST)
+    with counting.new_starter(request.plan) as starter:
+        for metric in request.metrics:
+            task = Task(spec, METRICS[metric].of(request.plan))
+            for slower, expected in ((0.0, Word.same), (_SELF_TEST_SLOWER, Word.worse)):
+                name = f"{spec.name} {'made 5 % slower' if slower else 'against itself'}"
+                sides = Side(task, starter), Side(task, starter, slower)
+                verdict = found.judge(name, metric, sides, request.rule)
+                if verdict.word is not expected:
+                    said = f"{verdict.word} instead of {expected}: {verdict.said}; raise --min-effect or --budget-s"
+                    verdict = dataclasses.replace(verdict, word=Word.error, said=said)
+                elif slower:
+                    verdict = dataclasses.replace(verdict, accepted="it was made slower")
+                found.add(verdict)
+    return found.report(spec.name, "the same", request)
+
+
+def _measure_anew(base: Sequence[Result], found: Gathered) -> Iterator[Result]:
+    """Measure networks as stored results were: their counts, and the latency where they have one."""
+    with counting.new_starter(GATE) as starter:
+        for result in base:
+            subject = result.subject
+            found.watcher.stage(f"measuring {subject.name} as {result.plan['protocol']}")
+            metrics = ("static", "anatomy", *(("latency",) if result.samples("latency_s") else ()))
+            # A network of a pytest session shared its process with others; here it has one.
+            plan = Plan.of(
+                {**result.plan, "isolation": "forked", "metrics": metrics, "num_classes": subject.num_classes}
+            )
+            try:
+                spec = registry.find(subject.name)
+            except UnknownModelError as error:
+                said = f"it cannot be built here, but --candidate FILE names later results: {error}"
+                found.add(Verdict(subject.name, counts.METRIC, Word.error, said))
+                continue
+            yield measure(Task(spec, plan, subject.input_shape, subject.settings, subject.checkpoint), starter)
+
+
+def _costs(told: str, result: Result) -> str:
+    try:
+        snapshot = counts.Snapshot.of(result)
+    except CountingError as error:
+        return f"{told}: {error}"
+    return f"{told}: {snapshot.parameters:,} parameters, {snapshot.macs:,} MACs"

@@ -1,0 +1,82 @@
+"""Count networks for a gate, each in a process of its own."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from fer_bench.budget import Budget
+from fer_bench.errors import CountingError, FerBenchError
+from fer_bench.gate import budgets, counts
+from fer_bench.gate.verdicts import Verdict, Word
+from fer_bench.place import Place
+from fer_bench.plan import Plan
+from fer_bench.processes import Starter
+from fer_bench.records import Environment, Result
+from fer_bench.registry import ModelSpec
+from fer_bench.runner import Task, measure
+
+# What a server imports beforehand, so that each process of a pair finds it there.
+LIBRARIES = ("timm:resnet18", "torchvision:resnet18")
+
+
+def new_starter(plan: Plan, python: str = "") -> Starter:
+    """Give a starter of processes for a plan, and of another environment by its interpreter.
+
+    Raises:
+        FerBenchError: there is no such interpreter.
+    """
+    if python and not os.access(python, os.X_OK):
+        raise FerBenchError(f"--base-python {python}: there is no such program; name the environment's bin/python")
+    return Starter(LIBRARIES, fresh=plan.isolation == "fresh", python=python or sys.executable)
+
+
+def counting(plan: Plan) -> Plan:
+    """Give the plan of counting what a plan measures: one image, of the same size and for the same classes."""
+    same = {name: getattr(plan, name) for name in ("input_size", "channels", "num_classes", "threads")}
+    return dataclasses.replace(counts.COUNTS, **same)
+
+
+def count(
+    specs: Mapping[str, ModelSpec], starter: Starter, plan: Plan, place: Place | None = None
+) -> dict[str, Result]:
+    """Count networks, by name."""
+    environment: Environment | None = None
+    found = {}
+    for name, spec in specs.items():
+        found[name] = measure(Task(spec, counting(plan), place=place), starter, environment=environment)
+        environment = environment or found[name].environment
+    return found
+
+
+def count_both(
+    specs: Sequence[Mapping[str, ModelSpec]], starters: Sequence[Starter], plan: Plan, places: Sequence[Place]
+) -> list[dict[str, Result]]:
+    """Count two sides at once; nothing is timed meanwhile."""
+    for starter in starters:
+        starter.begin()
+    with ThreadPoolExecutor(len(starters)) as pool:
+        return list(pool.map(lambda side: count(specs[side], starters[side], plan, places[side]), range(len(starters))))
+
+
+def environment_of(results: Mapping[str, Result]) -> Environment | None:
+    """Give where networks were counted."""
+    return next((result.environment for result in results.values() if result.environment is not None), None)
+
+
+def uncountable(result: Result) -> str:
+    """Say why a network could not be counted; "" where it was."""
+    try:
+        counts.Snapshot.of(result)
+    except CountingError as error:
+        return str(error)
+    return ""
+
+
+def judge_budget(name: str, result: Result, budget: Budget) -> list[Verdict]:
+    """Hold counts against the limits that are about counts."""
+    try:
+        return budgets.judge(name, budget, counts.Snapshot.of(result))
+    except CountingError as error:
+        return [Verdict(name, budgets.METRIC, Word.error, str(error))] if budget.set() else []

@@ -1,0 +1,223 @@
+"""Hold a revision, or the working tree, against another revision: counts, then pairs of processes.
+
+Counts come first, since they are exact and cost seconds. A network whose code is the same on both sides, to the byte,
+is not timed: only its code comes from a revision, so that nothing of it can have changed.
+"""
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fer_bench import registry, stats
+from fer_bench.budget import Budget
+from fer_bench.errors import FerBenchError, RevisionError, UnknownModelError
+from fer_bench.gate import budgets, counting, counts
+from fer_bench.gate.pairs import Side
+from fer_bench.gate.request import Gathered, Request, Watcher, accept
+from fer_bench.gate.revisions import Repository, Revision
+from fer_bench.gate.timing import METRICS
+from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.place import CODE, Place
+from fer_bench.processes import Starter
+from fer_bench.records import Result
+from fer_bench.registry import ModelSpec
+from fer_bench.runner import Task
+
+_SETUP_S = 3600.0  # for a user's command that prepares a checkout
+
+
+def against_revision(
+    revision: str, candidate: str, request: Request, watcher: Watcher, *, timed: bool = True
+) -> Report:
+    """Hold the working tree, or another revision, against a revision: counts, then pairs of processes.
+
+    Args:
+        revision: of the base.
+        candidate: a revision; "" for the working tree with its changes.
+        request: the rest.
+        watcher: told how it goes on.
+        timed: measure; without, counts only.
+
+    Raises:
+        RevisionError: a revision is not to be had, or there is nothing to compare.
+        UnknownModelError: neither side has a network that was named.
+    """
+    found = Gathered(watcher)
+    with Repository(Path.cwd(), request.sheets) as repository, contextlib.ExitStack() as stack:
+        watcher.stage("checking out")
+        base, head = repository.base(revision, candidate or "HEAD"), repository.candidate(candidate)
+        if base.commit == head.commit and not head.changed and not request.unchanged:
+            raise RevisionError(
+                f"{revision} is the commit that would be judged ({head.told}), and nothing was changed since: there is "
+                "nothing to compare. Name an earlier revision, or measure it against itself with --unchanged"
+            )
+        found.notes += [*base.notes, *head.notes]
+        for side in (base, head):
+            _set_up(side, request.setup, watcher)
+        specs = _choose(base, head, repository, request, found)
+        starters = [stack.enter_context(starter) for starter in _starters(request)]
+        watcher.stage(f"counting {len(specs[1])} networks on both sides")
+        results = counting.count_both(specs, starters, request.plan, (base.place, head.place))
+        found.environment = counting.environment_of(results[1])
+        compared = _Compared((base, head), specs, results, starters, request, found, timed=timed)
+        reasons = repository.accepted(base, head)
+        for name in specs[1]:
+            found.add(*(accept(verdict, request.accept, reasons) for verdict in compared.judge(name)))
+        found.notes += budgets.unheld(compared.not_measured, ())
+    return found.report(base.told, head.told, request)
+
+
+@dataclass(slots=True)
+class _Compared:
+    """Two revisions, counted, whose networks are judged one by one.
+
+    Attributes:
+        sides, specs, results, starters: of the base and of the candidate.
+        not_measured: budgets of networks that nothing was measured of.
+    """
+
+    sides: tuple[Revision, Revision]
+    specs: Sequence[Mapping[str, ModelSpec]]
+    results: Sequence[Mapping[str, Result]]
+    starters: Sequence[Starter]
+    request: Request
+    found: Gathered
+    timed: bool
+    not_measured: dict[str, Budget] = field(default_factory=dict)
+
+    def judge(self, name: str) -> Iterator[Verdict]:
+        """Give the verdicts on a network of the candidate's."""
+        candidate, budget = self.results[1][name], self.request.budget_of(self.specs[1][name])
+        if name not in self.results[0]:
+            said = f"{self.sides[0].told} does not have it, so that nothing holds it yet; --accept REASON lets it pass"
+            yield Verdict(name, counts.METRIC, Word.incomparable, said)
+            return
+        base = self.results[0][name]
+        counted = counts.judge_results(name, base, candidate)
+        yield counted
+        yield from counting.judge_budget(name, candidate, budget)
+        if self.timed and counted.word is not Word.error:
+            without = self._not_to_be_measured(base, candidate)
+            if without is None:
+                yield from self._measure(name, budget)
+                return
+            word, said = without
+            yield from (Verdict(name, metric, word, said) for metric in self.request.metrics)
+        self.not_measured[name] = budget
+
+    def _not_to_be_measured(self, base: Result, candidate: Result) -> tuple[Word, str] | None:
+        """Say why a network is not measured, and the verdict that follows; None where it is."""
+        environments = [counting.environment_of(side) for side in self.results]
+        if environments[0] is not None and environments[1] is not None:
+            apart = environments[0].comparable_with(environments[1], apart_from=self.request.declared)
+            if apart:
+                return Word.incomparable, apart
+        code = [_code(base), _code(candidate)]
+        if code[0] != code[1] or self.request.unchanged or self.request.base_python:
+            return None
+        known = "its code is the same on both sides" if code[0] else "none of its code is in the repository"
+        return Word.same, f"not measured: {known}"
+
+    def _measure(self, name: str, budget: Budget) -> Iterator[Verdict]:
+        # One server for both sides, so that nothing of its memory's layout tells them apart. Two environments have an
+        # interpreter each; their processes start from nothing, each with a layout of its own.
+        starters = self.starters if self.request.base_python else (self.starters[0], self.starters[0])
+        for metric in self.request.metrics:
+            plan = METRICS[metric].of(self.request.plan)
+            tasks = [
+                Task(spec[name], plan, place=side.place) for spec, side in zip(self.specs, self.sides, strict=True)
+            ]
+            sides = [Side(task, starter) for task, starter in zip(tasks, starters, strict=True)]
+            verdict = self.found.judge(name, metric, sides, self.request.rule)
+            yield verdict
+            interval = stats.interval([pair["values"][1] for pair in self.found.records[-1]["pairs"]])
+            if metric == "latency" and budget.max_latency is not None:
+                yield budgets.judge_latency(name, budget.max_latency, interval)
+            if metric == "memory" and budget.max_memory is not None:
+                yield budgets.judge_memory(name, budget.max_memory, interval)
+
+
+def _starters(request: Request) -> list[Starter]:
+    plan = dataclasses.replace(request.plan, isolation="fresh") if request.base_python else request.plan
+    return [counting.new_starter(plan, request.base_python), counting.new_starter(plan)]
+
+
+def _choose(
+    base: Revision, head: Revision, repository: Repository, request: Request, found: Gathered
+) -> tuple[dict[str, ModelSpec], dict[str, ModelSpec]]:
+    """Find the networks of each side: those named, or all that come from the repository.
+
+    Raises:
+        UnknownModelError: a name is none of the candidate's.
+        FerBenchError: there is none.
+    """
+    with _reading(head.place):
+        names = tuple(request.models) or _all_of(head.place)
+        if not names:
+            raise FerBenchError(
+                "no network is named, and the repository has no sheets of any: --models nets.py:make_net, or --sheets "
+                "FOLDER"
+            )
+        theirs = {name: registry.find(_within(name, repository.top)) for name in names}
+    ours = {}
+    with _reading(base.place):
+        for name in theirs:
+            with contextlib.suppress(UnknownModelError):
+                spec = registry.find(_within(name, repository.top))
+                if spec.source != "file" or Path(base.place.folder, spec.target.rpartition(":")[0]).is_file():
+                    ours[name] = spec
+        gone = sorted(set(_all_of(base.place)) - theirs.keys()) if not request.models else []
+    if gone:
+        found.notes.append(f"gone since {base.told}: {', '.join(gone)}")
+    new = sorted(theirs.keys() - ours.keys())
+    if new and not request.models:
+        found.notes.append(f"new since {base.told}, with nothing to hold them against: {', '.join(new)}")
+        theirs = {name: spec for name, spec in theirs.items() if name in ours}
+    return ours, theirs
+
+
+def _all_of(place: Place) -> tuple[str, ...]:
+    """Name the networks whose code is at a place: the zoo in our own repository, or those of the user's sheets."""
+    return tuple(registry.list_models() if place.zoo is not None else registry.list_users())
+
+
+def _within(name: str, top: Path) -> str:
+    """Give a network's name as it is in a checkout: a file's by a path from the current folder."""
+    path, colon, factory = name.rpartition(":")
+    if not (colon and path.endswith(".py") and Path(path).is_absolute()):
+        return name
+    if not Path(path).resolve().is_relative_to(top):
+        raise RevisionError(f"{path} is outside of the repository {top}: no revision has it")
+    return f"{os.path.relpath(Path(path).resolve(), Path.cwd().resolve())}:{factory}"
+
+
+@contextlib.contextmanager
+def _reading(place: Place) -> Iterator[None]:
+    """Read the sheets of a place, and ours again afterwards."""
+    with registry.elsewhere():
+        place.use_sheets()
+        yield
+
+
+def _set_up(side: Revision, command: str, watcher: Watcher) -> None:
+    if not command:
+        return
+    watcher.stage(f"setting up {side.told}")
+    try:
+        done = subprocess.run(  # noqa: S602  # the user's own command, in the user's own shell
+            command, shell=True, cwd=side.place.folder, capture_output=True, text=True, timeout=_SETUP_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RevisionError(f"--setup did not end within {_SETUP_S:g} s in {side.told}") from error
+    if done.returncode:
+        last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
+        raise RevisionError(f"--setup failed in {side.told} (exit code {done.returncode}): {' '.join(last)}")
+
+
+def _code(result: Result) -> Mapping[str, str]:
+    measured = result.measurement(CODE)
+    return measured.details["files"] if measured is not None else {}

@@ -1,0 +1,112 @@
+"""Hold networks as they stand against a baseline file, or against absolute limits: no revision, no pairs."""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fer_bench import registry, stability
+from fer_bench.errors import FerBenchError, UnknownModelError
+from fer_bench.gate import baseline as baselines
+from fer_bench.gate import budgets, counting, counts
+from fer_bench.gate.request import Gathered, Request, Watcher, accepted, command
+from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.plan import EDGE
+from fer_bench.records import Result
+from fer_bench.registry import ModelSpec
+from fer_bench.runner import Task, measure
+
+
+def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
+    """Hold what networks count here against a baseline file; with a reason to accept it, write that anew.
+
+    Raises:
+        BaselineError: it cannot be read or written.
+        UnknownModelError: there is no network that was named.
+    """
+    found = Gathered(watcher)
+    begun = bool(request.accept) and not path.exists()
+    known = baselines.Baseline(command=command()) if begun else baselines.read(path)
+    wanted = request.models or tuple(registry.list_models() if not known.networks else known.networks)
+    specs = _here(wanted, known.networks)
+    results = _count_here(specs, request, found)
+    verdicts, notes = baselines.judge(known, results, wanted)
+    unreadable = {name: why for name, result in results.items() if (why := counting.uncountable(result))}
+    new_ones = unreadable.keys() - known.networks.keys()
+    found.notes += notes
+    if request.accept:
+        kept = {name: result for name, result in results.items() if name not in unreadable}
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        commit = found.environment.commit if found.environment else ""
+        anew = baselines.with_accepted(known, kept, verdicts, reason=request.accept, when=today, commit=commit)
+        baselines.write(path, anew)
+        found.notes = [f"wrote {path}: {len(anew.networks)} networks"]
+        new = sorted(kept.keys() - known.networks.keys())
+        verdicts += [Verdict(name, counts.METRIC, Word.same, "new in the baseline") for name in new]
+        verdicts = [
+            accepted(verdict, request.accept)
+            if verdict.word is not Word.same and verdict.network not in unreadable
+            else verdict
+            for verdict in verdicts
+        ]
+    found.add(*verdicts, *(Verdict(name, counts.METRIC, Word.error, unreadable[name]) for name in sorted(new_ones)))
+    _hold_budgets(specs, results, request, found)
+    return found.report(f"baseline {path}", "the working tree", request)
+
+
+def against_nothing(request: Request, watcher: Watcher) -> Report:
+    """Hold networks against their budgets alone."""
+    found = Gathered(watcher)
+    specs = _here(request.models or tuple(registry.list_models()), ())
+    if not any(request.budget_of(spec).set() for spec in specs.values()):
+        raise FerBenchError(
+            "there is nothing to hold the networks against: name --against REV, --baseline FILE or a limit such as "
+            "--max-params 5M, or write a [NETWORK.gate] table into a sheet"
+        )
+    specs = {name: spec for name, spec in specs.items() if request.budget_of(spec).set()}
+    results = _count_here(specs, request, found)
+    _hold_budgets(specs, results, request, found)
+    return found.report("budgets", "the working tree", request)
+
+
+def _count_here(specs: Mapping[str, ModelSpec], request: Request, found: Gathered) -> dict[str, Result]:
+    found.watcher.stage(f"counting {len(specs)} networks")
+    with counting.new_starter(request.plan) as starter:
+        results = counting.count(specs, starter, request.plan)
+    found.environment = counting.environment_of(results)
+    return results
+
+
+def _hold_budgets(
+    specs: Mapping[str, ModelSpec], results: Mapping[str, Result], request: Request, found: Gathered
+) -> None:
+    """Hold counts against budgets, and latencies where the command line asks for a limit on them."""
+    held = {name: request.budget_of(spec) for name, spec in specs.items()}
+    for name, result in results.items():
+        found.add(*counting.judge_budget(name, result, held[name]))
+    if request.budget.max_latency is None:
+        found.notes += budgets.unheld(held, ())
+        return
+    with counting.new_starter(EDGE) as starter:
+        for name, spec in specs.items():
+            found.watcher.stage(f"{name}: latency")
+            plan = dataclasses.replace(EDGE, metrics=("latency",))
+            taken = stability.summary(measure(Task(spec, plan), starter))
+            limit = held[name].max_latency
+            assert limit is not None  # noqa: S101  # the command line's
+            if taken is None:
+                found.add(Verdict(name, budgets.METRIC, Word.error, "its latency could not be measured"))
+            else:
+                found.add(budgets.judge_latency(name, limit, taken.interval))
+
+
+def _here(wanted: Sequence[str], known: Mapping[str, object] | Sequence[str]) -> dict[str, ModelSpec]:
+    """Find networks by name; one that is gone is left to whoever knows it was there."""
+    specs = {}
+    for name in wanted:
+        try:
+            specs[name] = registry.find(name)
+        except UnknownModelError:
+            if name not in known:
+                raise
+    return specs

@@ -1,0 +1,59 @@
+"""The study of the gate's error rates: its table is drawn from its records, and it holds what is said."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+STUDY = ROOT / "benchmarks" / "gate_power"
+REPORT = ROOT / "reports" / "gate-power"
+
+
+@pytest.fixture(scope="module")
+def study():
+    spec = importlib.util.spec_from_file_location("error_rates", STUDY / "error_rates.py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up.
+    import sys
+
+    sys.modules["error_rates"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["error_rates"]
+
+
+def test_the_table_is_drawn_from_the_records_and_from_nothing_else(study, tmp_path, capsys):
+    study.main([str(tmp_path)])
+    drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert drawn == {path.name: path.read_bytes() for path in REPORT.iterdir()}
+
+
+def test_the_error_rates_are_what_we_promise(study):
+    rows = {(row["condition"], row["change"] == "none", row["least"]): row for row in study.power().rows}
+    for (_, same_code, _), row in rows.items():
+        if same_code:
+            assert row["worse"] + row["better"] <= 0.01
+    found = rows["quiet", False, "5 %"]
+    assert found["worse"] >= 0.99
+    assert found["median_s"] < 60
+    found = rows["quiet", False, "3 %"]
+    assert found["worse"] >= 0.90
+    assert found["p95_s"] <= 180
+
+
+@pytest.mark.parametrize(("effect", "least", "number", "word"), [(0, 5, 30, "same"), (5, 5, 20, "worse")])
+def test_real_gates_are_enough_and_right(study, effect, least, number, word):
+    every = study.gates(effect, least)
+    assert len(every) >= number
+    words = [gate["verdict"]["word"] for gate in every]
+    assert not {"worse", "better"} & set(words) if word == "same" else words.count(word) >= 0.99 * len(words)
+
+
+def test_records_are_of_enough_pairs_and_say_where_they_were_measured():
+    for path in STUDY.glob("records/pairs-*.json"):
+        record = json.loads(path.read_text())
+        assert len(record["pairs"]) >= 60
+        assert record["environment"]["cpu"]
+        assert record["environment"]["dirty"] is False
