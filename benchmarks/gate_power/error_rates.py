@@ -221,8 +221,9 @@ def real() -> Table:
         Column("most_s", "Longest (s)", seconds),
     )
     caption = (
-        "`fer-bench gate --against HEAD~1` as a user runs it, on a repository with two commits, one after the other on "
-        "the quiet machine. The true change is what the recorded pairs, which are others, say."
+        "`fer-bench gate --against HEAD~1` as a user runs it, on a repository with two commits, one after the other, "
+        "while tests ran on the other core now and then. The true change is what the recorded pairs, which are others, "
+        "say."
     )
     return Table("Real gates", columns, tuple(rows), caption, name="real_gates")
 

@@ -117,10 +117,14 @@ class _Compared:
             if apart:
                 return Word.incomparable, apart
         code = [_code(base), _code(candidate)]
+        if not any(code):
+            return Word.incomparable, (
+                "none of its code comes from the revisions, so that both would run the same; if it is a package of this "
+                "repository, put the folder that holds it on PYTHONPATH"
+            )
         if code[0] != code[1] or self.request.unchanged or self.request.base_python:
             return None
-        known = "its code is the same on both sides" if code[0] else "none of its code is in the repository"
-        return Word.same, f"not measured: {known}"
+        return Word.same, "not measured: its code is the same on both sides"
 
     def _measure(self, name: str, budget: Budget) -> Iterator[Verdict]:
         # One server for both sides, so that nothing of its memory's layout tells them apart. Two environments have an
