@@ -238,19 +238,31 @@ def _gated(baseline: str, against: str, candidate: str, request: "Request", stor
     told = _Told()
     if sum(map(bool, (baseline, against, self_test))) > 1:
         raise FerBenchError("--baseline, --against and --self-test are three kinds of gate: name one")
+    if candidate and not against and (not baseline or _is_baseline(baseline)):
+        raise FerBenchError("--candidate is held against a revision or against results: name one with --against")
     if self_test:
+        if request.budget.set():
+            raise FerBenchError("--self-test has no limits to hold: leave --max-... out")
         return compared.self_test(request, told)
+    stored = bool(against) and _stored(against, store)
+    if (request.setup or request.base_python or request.unchanged) and (stored or not (against or baseline)):
+        raise FerBenchError("--setup, --base-python and --unchanged are about revisions: name one with --against")
     if against:
-        if not _stored(against, store):
+        if not stored:
             return revised.against_revision(against, candidate, request, told)
         later = read_results(candidate, store) if candidate else None
         names = name_source(against, store), name_source(candidate, store) if candidate else "measured now"
         return compared.against_results(names, read_results(against, store), later, request, told)
     if baseline:
-        if Path(baseline).suffix == ".json" or Path(baseline).exists():
+        if _is_baseline(baseline):
             return standing.against_baseline(Path(baseline), request, told)
         return revised.against_revision(baseline, candidate, request, told, timed=False)
     return standing.against_nothing(request, told)
+
+
+def _is_baseline(text: str) -> bool:
+    """Tell whether a file is meant, and no revision."""
+    return Path(text).suffix == ".json" or Path(text).is_file()
 
 
 def _stored(source: str, store: str) -> bool:
@@ -322,7 +334,7 @@ def _metrics(text: str) -> tuple[str, ...]:
 
 def _plan(name: str, device: str) -> "Plan":
     from fer_bench import plan
-    from fer_bench.gate.request import GATE
+    from fer_bench.plan import GATE
 
     chosen = plan.protocol(name) if name else GATE
     return dataclasses.replace(chosen, device=device) if device else chosen
@@ -349,7 +361,8 @@ def _side(text: str, chosen: "Plan", settings: Sequence[str], store: str) -> "Ta
             raise FerBenchError(f"{text}: a plan has no {name}; it has mode=compile, layout=nhwc, threads=2 and others")
         changed[name] = value
     try:
-        return Task(spec, dataclasses.replace(chosen, **changed), settings=tuple(settings))
+        named = dataclasses.replace(chosen, protocol=f"{chosen.protocol}@{changes}")  # no protocol's own any more
+        return Task(spec, dataclasses.replace(named, **changed), settings=tuple(settings))
     except TypeError as error:
         raise FerBenchError(f"{text}: {error}") from error
 

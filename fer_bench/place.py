@@ -71,27 +71,54 @@ class Place:
 
 
 class CodeRead:
-    """Notes which files of a place Python opens, from making this to asking: the code that a network is made of."""
+    """Notes which files of a place Python opens, from making this to asking: the code that a network is made of.
+
+    What C++ opens by itself, such as weights by ``torch.jit.load``, it does not see. Sheets are left out: each process
+    reads all of them, and what they say of the network is known otherwise.
+    """
 
     def __init__(self, place: Place) -> None:
+        self._place = place
         self._root = os.path.realpath(place.root)
+        self._sheets = [os.path.realpath(folder) for folder in (*place.sheets, str(place.zoo or "")) if folder]
         self._opened: set[str] = set()
         sys.addaudithook(self._note)
 
     def _note(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and isinstance(arguments[0], str):
-            self._opened.add(arguments[0])
+        if event in ("open", "ctypes.dlopen") and isinstance(arguments[0], str | bytes):
+            self._opened.add(os.fsdecode(arguments[0]))
 
     def files(self) -> dict[str, str]:
         """Give the digest of each file by its path in the place."""
+        return {
+            path: hashlib.sha256(Path(self._root, path).read_bytes()).hexdigest() for path in self._under(self._root)
+        }
+
+    def strays(self) -> list[str]:
+        """Give the files that were read where the user works though the place has them: of no revision, that is."""
+        if not self._place.instead_of:
+            return []
+        ours = os.path.dirname(os.path.realpath(__file__))
+        works_in = os.path.realpath(self._place.instead_of)
+        return [
+            path
+            for path in self._under(works_in)
+            if os.path.isfile(os.path.join(self._root, path))
+            and not os.path.join(works_in, path).startswith(ours + os.sep)
+        ]
+
+    def _under(self, root: str) -> list[str]:
         modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
         found = {os.path.realpath(path) for path in (*self._opened, *filter(None, modules))}
-        inside = sorted(path for path in found if path.startswith(f"{self._root}{os.sep}") and os.path.isfile(path))
-        return {
-            os.path.relpath(path, self._root): hashlib.sha256(Path(path).read_bytes()).hexdigest()
-            for path in inside
-            if "__pycache__" not in path
-        }
+        return sorted(
+            os.path.relpath(path, root)
+            for path in found
+            if path.startswith(f"{root}{os.sep}") and os.path.isfile(path) and not self._without_weight(path)
+        )
+
+    def _without_weight(self, path: str) -> bool:
+        sheet = path.endswith(".toml") and any(path.startswith(f"{folder}{os.sep}") for folder in self._sheets)
+        return sheet or "__pycache__" in path
 
 
 def _import_package(name: str, folder: Path) -> ModuleType:

@@ -176,6 +176,9 @@ TRAINING = Plan(
     max_time_s=8.0,
 )
 
+# What `fer-bench gate` measures pairs by: one thread on one core, which tells the network and not the machine.
+GATE = Plan("gate", metrics=("latency",), threads=1, pin=True, time_limit_s=120.0)
+
 # What `fer-bench audit` holds printed figures against.
 RECOUNT = Plan("recount", metrics=("recount",))
 

@@ -63,6 +63,8 @@ def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
 @contextlib.contextmanager
 def lent(model: "nn.Module", plan: Plan, input_shape: Shape | None, name: str) -> Iterator[Ready]:
     """Lay out somebody's module as a worker makes a network, and put it back as it was."""
+    import torch
+
     from fer_bench.worker import as_planned
 
     kind, shape, home = _checked(model, plan, input_shape)

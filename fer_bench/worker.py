@@ -211,7 +211,8 @@ def work(job: Job, tell: Tell, commands: Iterable[str] = ()) -> None:
             tell({"passes_s": time.perf_counter() - network.made_at - idle_s})
     if read is not None:
         files = read.files()
-        tell({"measurement": dataclasses.asdict(Measurement(CODE, "count", (len(files),), details={"files": files}))})
+        details = {"files": files, "strays": read.strays()}
+        tell({"measurement": dataclasses.asdict(Measurement(CODE, "count", (len(files),), details=details))})
     tell({"finished": True})
 
 

@@ -151,7 +151,7 @@ def test_a_network_that_the_base_lacks_is_incomparable_unless_accepted(top, gate
     [
         (RAISES, NET, "base: net.py:build cannot be counted: net.py:build: the factory failed"),
         (NET, RAISES, "candidate: net.py:build cannot be counted: net.py:build: the factory failed"),
-        (NET, DIES, "the candidate failed twice: the process was killed by SIGSEGV"),
+        (NET, DIES, "the candidate failed again and again: the process was killed by SIGSEGV"),
         ("import nothing_like_that\n", NET, "cannot import net.py"),
     ],
 )
@@ -168,7 +168,7 @@ def test_a_side_that_hangs_is_given_up(top, gate):
     commit(top, HANGS)
     code, said, _ = gate("--against", "HEAD~1", "--protocol", "short.toml", *OPTIONS)
     assert code == 3
-    assert "the candidate failed twice: gave no answer for 2 s" in said
+    assert "the candidate failed again and again: gave no answer for 2 s" in said
 
 
 def test_a_change_is_accepted_by_the_command_or_by_a_commit(top, gate):

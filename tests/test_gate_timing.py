@@ -9,9 +9,9 @@ import pytest
 from fer_bench import registry
 from fer_bench.gate import rules, timing
 from fer_bench.gate.pairs import Pair, Side, SideError, Turn
-from fer_bench.gate.request import GATE
 from fer_bench.gate.timing import Rule, judge
 from fer_bench.gate.verdicts import Word
+from fer_bench.plan import GATE
 from fer_bench.processes import Starter
 from fer_bench.runner import Task
 
@@ -130,7 +130,7 @@ def test_a_side_that_fails_twice_in_a_row_is_an_error(side, pairs):
     pairs(make)
     verdict, record = judge("net", "latency", side, side, Rule())
     assert verdict.word is Word.error
-    assert verdict.said == "the candidate failed twice: the process was killed by SIGSEGV"
+    assert verdict.said == "the candidate failed again and again: the process was killed by SIGSEGV"
     assert verdict.effect is None
     assert record["effect"] is None
 
@@ -150,7 +150,7 @@ def test_sides_that_fail_by_turns_are_an_error_in_the_end(side, pairs):
 def test_what_makes_only_some_passes_slower_is_told(side, pairs):
     pairs(lambda number: pair(number, 0.0, checks=(BASE_S, BASE_S * 1.2)))
     verdict, _ = judge("net", "latency", side, side, Rule())
-    assert verdict.word is Word.same
+    assert verdict.word is Word.inconclusive  # and never the same
     assert verdict.details[0].startswith("the plain mean is worse")
 
 

@@ -7,10 +7,10 @@ from fer_bench import registry
 from fer_bench.errors import CountingError, FerBenchError, UnknownModelError
 from fer_bench.gate import counting, counts, stored
 from fer_bench.gate.pairs import Side
-from fer_bench.gate.request import GATE, Gathered, Request, Watcher, accept
+from fer_bench.gate.request import Gathered, Request, Watcher, accept
 from fer_bench.gate.timing import METRICS
 from fer_bench.gate.verdicts import Report, Verdict, Word
-from fer_bench.plan import Plan
+from fer_bench.plan import GATE, Plan
 from fer_bench.records import Result
 from fer_bench.runner import Task, measure
 
@@ -49,7 +49,10 @@ def against_results(
         if twin is None:  # it could not be measured, which is told
             continue
         found.environment = found.environment or twin.environment
-        judged = stored.judge(one, twin, request.rule.least, request.declared)
+        judged = [
+            *stored.judge(one, twin, request.rule.least, request.declared),
+            *counting.judge_budget(one.subject.name, twin, request.budget),
+        ]
         found.add(*(accept(verdict, request.accept) for verdict in judged))
     return found.report(*told, request)
 

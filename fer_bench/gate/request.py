@@ -14,12 +14,9 @@ from fer_bench.gate import budgets, timing
 from fer_bench.gate.pairs import Side
 from fer_bench.gate.timing import DEFAULT_RULE, Rule
 from fer_bench.gate.verdicts import Report, Verdict, Word
-from fer_bench.plan import Plan
+from fer_bench.plan import GATE, Plan
 from fer_bench.records import Environment, Json
 from fer_bench.registry import ModelSpec
-
-# What pairs are measured by: one thread on one core, which tells the network and not the machine.
-GATE = Plan("gate", metrics=("latency",), threads=1, pin=True, time_limit_s=120.0)
 
 
 class Watcher(Protocol):

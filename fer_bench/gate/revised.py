@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer_bench import registry, stats
-from fer_bench.budget import Budget
+from fer_bench.budget import NO_LIMITS, Budget
 from fer_bench.errors import FerBenchError, RevisionError, UnknownModelError
 from fer_bench.gate import budgets, counting, counts
 from fer_bench.gate.pairs import Side
@@ -23,7 +23,7 @@ from fer_bench.gate.timing import METRICS
 from fer_bench.gate.verdicts import Report, Verdict, Word
 from fer_bench.place import CODE, Place
 from fer_bench.processes import Starter
-from fer_bench.records import Result
+from fer_bench.records import Json, Result
 from fer_bench.registry import ModelSpec
 from fer_bench.runner import Task
 
@@ -63,7 +63,8 @@ def against_revision(
         watcher.stage(f"counting {len(specs[1])} networks on both sides")
         results = counting.count_both(specs, starters, request.plan, (base.place, head.place))
         found.environment = counting.environment_of(results[1])
-        compared = _Compared((base, head), specs, results, starters, request, found, timed=timed)
+        binaries = repository.binaries_changed(base, head)
+        compared = _Compared((base, head), specs, results, starters, request, found, timed=timed, binaries=binaries)
         reasons = repository.accepted(base, head)
         for name in specs[1]:
             found.add(*(accept(verdict, request.accept, reasons) for verdict in compared.judge(name)))
@@ -77,6 +78,7 @@ class _Compared:
 
     Attributes:
         sides, specs, results, starters: of the base and of the candidate.
+        binaries: a binary file differs, which C++ may read unseen: nothing is the same to the byte then.
         not_measured: budgets of networks that nothing was measured of.
     """
 
@@ -87,6 +89,7 @@ class _Compared:
     request: Request
     found: Gathered
     timed: bool
+    binaries: bool
     not_measured: dict[str, Budget] = field(default_factory=dict)
 
     def judge(self, name: str) -> Iterator[Verdict]:
@@ -101,7 +104,7 @@ class _Compared:
         yield counted
         yield from counting.judge_budget(name, candidate, budget)
         if self.timed and counted.word is not Word.error:
-            without = self._not_to_be_measured(base, candidate)
+            without = self._not_to_be_measured(name, base, candidate)
             if without is None:
                 yield from self._measure(name, budget)
                 return
@@ -109,20 +112,31 @@ class _Compared:
             yield from (Verdict(name, metric, word, said) for metric in self.request.metrics)
         self.not_measured[name] = budget
 
-    def _not_to_be_measured(self, base: Result, candidate: Result) -> tuple[Word, str] | None:
+    def _not_to_be_measured(self, name: str, base: Result, candidate: Result) -> tuple[Word, str] | None:
         """Say why a network is not measured, and the verdict that follows; None where it is."""
         environments = [counting.environment_of(side) for side in self.results]
         if environments[0] is not None and environments[1] is not None:
             apart = environments[0].comparable_with(environments[1], apart_from=self.request.declared)
             if apart:
                 return Word.incomparable, apart
-        code = [_code(base), _code(candidate)]
+        told = [_code(base), _code(candidate)]
+        if strays := sorted({stray for each in told for stray in each.get("strays", ())}):
+            return Word.incomparable, (
+                f"{strays[0]} was read where you work and not from the revision, so that both would run the same; put "
+                "the folder that holds the package on PYTHONPATH"
+            )
+        code = [each.get("files", {}) for each in told]
         if not any(code):
             return Word.incomparable, (
-                "none of its code comes from the revisions, so that both would run the same; if it is a package of this "
-                "repository, put the folder that holds it on PYTHONPATH"
+                "none of its code comes from the revisions, so that both would run the same; if it is a package of "
+                "this repository, put the folder that holds it on PYTHONPATH"
             )
-        if code[0] != code[1] or self.request.unchanged or self.request.base_python:
+        said = [
+            repr(dataclasses.replace(side[name], published=(), gate=NO_LIMITS)).replace(where.place.root, "")
+            for side, where in zip(self.specs, self.sides, strict=True)
+        ]
+        same = code[0] == code[1] and said[0] == said[1] and not self.binaries
+        if not same or self.request.unchanged or self.request.base_python:
             return None
         return Word.same, "not measured: its code is the same on both sides"
 
@@ -138,7 +152,7 @@ class _Compared:
             sides = [Side(task, starter) for task, starter in zip(tasks, starters, strict=True)]
             verdict = self.found.judge(name, metric, sides, self.request.rule)
             yield verdict
-            interval = stats.interval([pair["values"][1] for pair in self.found.records[-1]["pairs"]])
+            interval = stats.interval([pair["checks"][1] for pair in self.found.records[-1]["pairs"]])
             if metric == "latency" and budget.max_latency is not None:
                 yield budgets.judge_latency(name, budget.max_latency, interval)
             if metric == "memory" and budget.max_memory is not None:
@@ -175,8 +189,8 @@ def _choose(
                 if spec.source != "file" or Path(base.place.folder, spec.target.rpartition(":")[0]).is_file():
                     ours[name] = spec
         gone = sorted(set(_all_of(base.place)) - theirs.keys()) if not request.models else []
-    if gone:
-        found.notes.append(f"gone since {base.told}: {', '.join(gone)}")
+    said = f"gone since {base.told}; if that is meant, --accept REASON lets it pass"
+    found.add(*(accept(Verdict(name, counts.METRIC, Word.incomparable, said), request.accept) for name in gone))
     new = sorted(theirs.keys() - ours.keys())
     if new and not request.models:
         found.notes.append(f"new since {base.told}, with nothing to hold them against: {', '.join(new)}")
@@ -222,6 +236,7 @@ def _set_up(side: Revision, command: str, watcher: Watcher) -> None:
         raise RevisionError(f"--setup failed in {side.told} (exit code {done.returncode}): {' '.join(last)}")
 
 
-def _code(result: Result) -> Mapping[str, str]:
+def _code(result: Result) -> Mapping[str, Json]:
+    """Give what ``CodeRead`` found."""
     measured = result.measurement(CODE)
-    return measured.details["files"] if measured is not None else {}
+    return measured.details if measured is not None else {}

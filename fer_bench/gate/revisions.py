@@ -36,6 +36,7 @@ class Revision:
     Attributes:
         told: as a reader knows it, such as "main (1a2b3c4)".
         commit: its whole hash; of a working tree with changes, of the commit that it started from.
+        tree: what was checked out, by a hash that this gate's git knows.
         changed: it is a working tree with changes.
         notes: what to know about it.
     """
@@ -43,6 +44,7 @@ class Revision:
     told: str
     commit: str
     place: Place
+    tree: str
     changed: bool = False
     notes: tuple[str, ...] = ()
 
@@ -131,6 +133,11 @@ class Repository:
         said = self._asked("log", form, f"{base.commit}..{candidate.commit}")
         return [line.strip() for line in said.splitlines() if line.strip()]
 
+    def binaries_changed(self, base: Revision, candidate: Revision) -> bool:
+        """Tell whether a file that git takes for binary differs: weights, compiled code."""
+        changed = self._git("diff", "--numstat", "--no-renames", base.tree, candidate.tree)
+        return any(line.startswith("-\t-\t") for line in changed.splitlines())
+
     @property
     def _shallow(self) -> bool:
         return self._asked("rev-parse", "--is-shallow-repository") == "true"
@@ -169,7 +176,7 @@ class Repository:
                 raise RevisionError(f"{told} has no folder {sheet} of sheets")
         sheets = tuple(str(root / sheet) for sheet in self._sheets)
         place = Place(str(root), str(folder), sheets, str(self.top))
-        return Revision(told, changed_since or commit, place, bool(changed_since), notes)
+        return Revision(told, changed_since or commit, place, commit, bool(changed_since), notes)
 
     def _snapshot(self) -> tuple[str, tuple[str, ...]]:
         """Make a commit of the working tree, untracked files included, in a place of our own that git forgets."""

@@ -17,6 +17,7 @@ from fer_bench.gate.verdicts import Effect, Word
 # 0.01; ``tests/test_gate_rules.py`` repeats it with fewer. That "worse" wants more than a bound above 0 only lowers it.
 LOOKS = (6, 9, 12, 16, 20, 24, 30, 36, 44, 52, 60, 72, 86, 104, 124)
 PER_LOOK = 0.00115
+LEVEL = 0.99  # of an interval whenever it is read: all looks together miss in 1 %
 
 # Fewer pairs than that have no interval worth the name: t of one degree of freedom is 424.
 FEWEST = 3
@@ -37,21 +38,20 @@ def faster_half(values: Sequence[float]) -> float:
 
 
 def effect(differences: Sequence[float], checks: Sequence[float]) -> Effect:
-    """Give the change over pairs, with its interval by Student's t at the level of a look.
+    """Give the change over pairs, with its interval by Student's t, as wide as a look must have it.
 
     Args:
         differences: log(candidate / base), one a pair; ``FEWEST`` at least.
         checks: the same by plain means.
     """
     centre = statistics.fmean(differences)
-    level = 1 - PER_LOOK
     error = statistics.stdev(differences) / math.sqrt(len(differences))
-    half = stats.student_t(level, len(differences) - 1) * error
+    half = stats.student_t(1 - PER_LOOK, len(differences) - 1) * error
     return Effect(
         math.expm1(centre),
         math.expm1(centre - half),
         math.expm1(centre + half),
-        level,
+        LEVEL,
         len(differences),
         math.expm1(statistics.fmean(checks)),
     )
@@ -73,8 +73,3 @@ def decide(found: Effect, least: float) -> Word | None:
     if -least < found.low and found.high < least:
         return Word.same
     return None
-
-
-def reached(pairs: int) -> bool:
-    """Tell whether to look after so many pairs."""
-    return pairs in LOOKS

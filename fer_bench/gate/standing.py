@@ -11,7 +11,7 @@ from fer_bench.gate import baseline as baselines
 from fer_bench.gate import budgets, counting, counts
 from fer_bench.gate.request import Gathered, Request, Watcher, accepted, command
 from fer_bench.gate.verdicts import Report, Verdict, Word
-from fer_bench.plan import EDGE
+from fer_bench.plan import EDGE, GATE
 from fer_bench.records import Result
 from fer_bench.registry import ModelSpec
 from fer_bench.runner import Task, measure
@@ -87,10 +87,12 @@ def _hold_budgets(
     if request.budget.max_latency is None:
         found.notes += budgets.unheld(held, ())
         return
-    with counting.new_starter(EDGE) as starter:
+    own = request.plan == dataclasses.replace(GATE, device=request.plan.device)
+    chosen = dataclasses.replace(EDGE, device=request.plan.device) if own else request.plan
+    plan = dataclasses.replace(chosen, metrics=("latency",))
+    with counting.new_starter(plan) as starter:
         for name, spec in specs.items():
             found.watcher.stage(f"{name}: latency")
-            plan = dataclasses.replace(EDGE, metrics=("latency",))
             taken = stability.summary(measure(Task(spec, plan), starter))
             limit = held[name].max_latency
             assert limit is not None  # noqa: S101  # the command line's

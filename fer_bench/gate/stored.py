@@ -50,7 +50,7 @@ def judge(base: Result, candidate: Result, least: float, declared: Sequence[str]
         else:
             lacking = "base" if not _counted(base) else "candidate"
             verdicts.append(Verdict(network, counts.METRIC, Word.incomparable, f"the {lacking} was not counted"))
-    if base.measurement("latency_s") is not None:
+    if base.measurement("latency_s") is not None or base.measurement("latency") is not None:
         verdicts.append(_latency(network, base, candidate, least, declared))
     return verdicts or [Verdict(network, counts.METRIC, Word.incomparable, "no record of counts or of a latency")]
 

@@ -333,7 +333,8 @@ def _conditions(report: Report) -> Iterator[str]:
         yield f"Environment: {_safe(_where(report.environment))}."
     if levels := {each.effect.level for each in report.verdicts if each.effect}:
         shares = " or ".join(units.percent(level, 4) for level in sorted(levels))
-        yield f"In brackets: interval at {shares}, over pairs of processes, one of each side, that ran by turns."
+        how = ", over pairs of processes, one of each side, that ran by turns" if report.records else ""
+        yield f"In brackets: interval at {shares}{how}."
     settings = [f"{name}: {json.dumps(value)}" for name, value in report.settings.items() if name != "command"]
     if settings:
         yield _folded("Settings", settings)

@@ -11,7 +11,7 @@ from fer_bench import units
 from fer_bench.gate import rules
 from fer_bench.gate.pairs import FAULTS, NAMES, SHARED, Pair, Side, SideError, group_pair, latency_pair
 from fer_bench.gate.verdicts import Effect, Verdict, Word
-from fer_bench.plan import Plan
+from fer_bench.plan import GATE, Plan
 from fer_bench.records import Json, Result
 
 # So many pairs, and this share of those kept, may be measured anew, because a process failed or another program was in
@@ -44,7 +44,7 @@ class Metric:
         group: of ``plan.METRICS``, as which it is measured.
         pair: measures one pair.
         quantity: writes a value, in ``unit``.
-        plan: of the plan, what is changed for it.
+        plan: what of the gate's own plan is changed for it; a plan that the user gives stands.
     """
 
     group: str
@@ -55,7 +55,8 @@ class Metric:
 
     def of(self, plan: Plan) -> Plan:
         """Give the plan by which it is measured."""
-        return dataclasses.replace(plan, metrics=(self.group,), **self.plan)
+        own = plan == dataclasses.replace(GATE, device=plan.device)
+        return dataclasses.replace(plan, metrics=(self.group,), **(self.plan if own else {}))
 
 
 METRICS: Mapping[str, Metric] = {
@@ -114,21 +115,20 @@ def judge(
     failures: list[str] = []
     last_failed = ""
     word: Word | None = None
-    effect: Effect | None = None
     stopped = ""
     while word is None:
         elapsed = time.perf_counter() - began
         done = len(kept)
         a_pair_s = elapsed / max(done + len(redone), 1)
         if done >= (rule.pairs or rules.LOOKS[-1]) or (done >= rules.FEWEST and elapsed + a_pair_s > rule.budget_s):
-            stopped = "time" if done < rules.LOOKS[-1] else "pairs"
+            stopped = "pairs" if done >= (rule.pairs or rules.LOOKS[-1]) else "time"
             break
         try:
             pair = METRICS[metric].pair(done + len(redone), base, candidate)
         except SideError as error:
             failures.append(f"{error.side}: {error}")
             if last_failed == error.side or len(failures) > REDONE + REDONE_SHARE * len(kept):
-                said = f"the {error.side} failed twice: {error}"
+                said = f"the {error.side} failed again and again: {error}"
                 verdict = Verdict(network, metric, Word.error, said, tuple(failures[:-1]))
                 return verdict, _record(network, metric, kept, redone, failures, verdict, began)
             last_failed = error.side
@@ -139,17 +139,27 @@ def judge(
             continue
         kept.append(pair)
         if len(kept) >= rules.FEWEST:
-            effect = _effect(kept)
-            progress(f"{metric} {len(kept)} pairs, {100 * effect.estimate:+.1f} %")
-        if effect is not None and rule.pairs is None and rules.reached(len(kept)):
-            word = rules.decide(effect, rule.least)
+            progress(f"{metric} {len(kept)} pairs, {100 * _effect(kept).estimate:+.1f} %")
+        if rule.pairs is None and len(kept) in rules.LOOKS:
+            word = _decide(kept, rule.least)
     effect = _effect(kept)
-    word = word or rules.decide(effect, rule.least) or Word.inconclusive
+    word = word or _decide(kept, rule.least) or Word.inconclusive
     said = _said(METRICS[metric], kept, word, rule, stopped)
     verdict = Verdict(
         network, metric, word, said, tuple(_guards(kept, redone, failures, word, rule.least)), effect=effect
     )
     return verdict, _record(network, metric, kept, redone, failures, verdict, began)
+
+
+def _decide(pairs: list[Pair], least: float) -> Word | None:
+    """Give the verdict that pairs allow: nothing is *same* or *better* whose plain mean is worse."""
+    word = rules.decide(_effect(pairs), least)
+    return word if word is Word.worse or not _mean_is_worse(pairs, least) else None
+
+
+def _mean_is_worse(pairs: list[Pair], least: float) -> bool:
+    by_means = [math.log(pair.checks[1] / pair.checks[0]) for pair in pairs]
+    return rules.decide(rules.effect(by_means, by_means), least) is Word.worse
 
 
 def _effect(pairs: list[Pair]) -> Effect:
@@ -170,10 +180,13 @@ def _said(metric: Metric, pairs: list[Pair], word: Word, rule: Rule, stopped: st
 
 def _guards(pairs: list[Pair], redone: list[Pair], failures: list[str], word: Word, least: float) -> list[str]:
     """Say what may mislead."""
-    by_means = [math.log(pair.checks[1] / pair.checks[0]) for pair in pairs]
     told = []
-    if rules.decide(rules.effect(by_means, by_means), least) is Word.worse and word is not Word.worse:
+    if word is not Word.worse and _mean_is_worse(pairs, least):
         told.append("the plain mean is worse: something makes some passes slower, and not most")
+    if contested := sum(pair.contested for pair in pairs):
+        told.append(
+            f"in {contested} pairs that were kept another program was on the core of one side more than of the other"
+        )
     told += [f"measured anew after a failure: {failure}" for failure in failures]
     if redone:
         told.append(f"{len(redone)} pairs measured anew: another program was on the core of one side only")
