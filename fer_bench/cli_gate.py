@@ -23,6 +23,7 @@ from fer_bench.cli_common import (
     parse_list,
     parse_settings,
     read_results,
+    reason,
     write_text,
 )
 from fer_bench.errors import FerBenchError, RevisionError
@@ -247,6 +248,8 @@ def _gated(baseline: str, against: str, candidate: str, request: "Request", stor
     stored = bool(against) and _stored(against, store)
     if (request.setup or request.base_python or request.unchanged) and (stored or not (against or baseline)):
         raise FerBenchError("--setup, --base-python and --unchanged are about revisions: name one with --against")
+    if stored and request.budget.max_latency is not None:
+        raise FerBenchError("--max-latency is held where the latency is measured: with --against REV, or by itself")
     if against:
         if not stored:
             return revised.against_revision(against, candidate, request, told)
@@ -301,17 +304,22 @@ def _judge(
         report = judged()
         report = dataclasses.replace(report, settings={**report.settings, "command": command()})
         typer.echo(telling.as_text(report, inconclusive_passes=passes), nl=False)
-        if summary is not None:
-            _append(summary, telling.as_markdown(report, inconclusive_passes=passes))
-        if junit is not None:
-            write_text(junit, telling.as_junit(report, inconclusive_passes=passes))
-        if json_file is not None:
-            write_text(json_file, telling.as_json(report, inconclusive_passes=passes))
+        failures = []
+        for path, write, tell in (
+            (summary, _append, telling.as_markdown),
+            (junit, write_text, telling.as_junit),
+            (json_file, write_text, telling.as_json),
+        ):
+            try:
+                if path is not None:
+                    write(path, tell(report, inconclusive_passes=passes))
+            except (OSError, FerBenchError) as error:  # which costs no other file
+                failures.append(reason(error))
+        if failures:
+            raise FerBenchError("; ".join(failures))
     except KeyboardInterrupt:
         raise
     except Exception as error:
-        from fer_bench.cli_common import reason
-
         if debug:
             raise
         raise typer.Exit(complain(reason(error), ERROR)) from error
@@ -327,6 +335,8 @@ def _metrics(text: str) -> tuple[str, ...]:
     from fer_bench.gate.timing import METRICS
 
     metrics = parse_list(text)
+    if not metrics:
+        raise FerBenchError(f"--metric names none; known: {', '.join(METRICS)}")
     if unknown := [metric for metric in metrics if metric not in METRICS]:
         raise FerBenchError(f"--metric {', '.join(unknown)} is unknown; known: {', '.join(METRICS)}")
     return tuple(metrics)
@@ -364,7 +374,7 @@ def _side(text: str, chosen: "Plan", settings: Sequence[str], store: str) -> "Ta
         named = dataclasses.replace(chosen, protocol=f"{chosen.protocol}@{changes}")  # no protocol's own any more
         return Task(spec, dataclasses.replace(named, **changed), settings=tuple(settings))
     except TypeError as error:
-        raise FerBenchError(f"{text}: {error}") from error
+        raise FerBenchError(f"{text}: a value is of the wrong type, such as text where a number belongs") from error
 
 
 def _settings(text: str) -> dict[str, Any]:

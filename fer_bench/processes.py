@@ -150,6 +150,9 @@ class _Server:
                 self._process.wait(END_LIMIT_S)
         return told
 
+    def kill(self) -> None:
+        self._process.kill()
+
     def close(self) -> None:
         self._connection.close()
         self._process.kill()
@@ -211,6 +214,7 @@ class Starter:
         self._names, self.python = list(dict.fromkeys(names)), python
         self.fresh = fresh or not (hasattr(socket, "SOCK_SEQPACKET") and sys.platform == "linux")
         self._server: _Server | None = None
+        self._ended = False
 
     def __enter__(self) -> Self:
         return self
@@ -225,6 +229,12 @@ class Starter:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    def end(self) -> None:
+        """Kill the server, and its children with it, whatever another thread waits for; nothing is started any more."""
+        self._ended = True
+        if self._server is not None:
+            self._server.kill()
 
     def begin(self) -> None:
         """Start the server, where there is to be one, and do not wait for it.
@@ -242,6 +252,8 @@ class Starter:
             errors: where it prints to.
             told: it will be told more (``Worker.tell``); without, it finds nothing to read.
         """
+        if self._ended:
+            raise FerBenchError("interrupted")
         if self.fresh:
             return _Fresh(job, errors, self.python, told=told)
         return _Forked(self._served(), job, errors, told=told)
@@ -252,6 +264,8 @@ class Starter:
         try:
             self._server.be_ready()
         except FerBenchError:  # killed for memory in its first moments, perhaps
+            if self._ended:
+                raise
             self._server = _Server(self._names, self.python)
             self._server.be_ready()
         return self._server

@@ -123,8 +123,42 @@ def test_code_in_another_file_that_the_network_imports_counts_as_its_code(top, g
 def test_a_network_whose_code_no_revision_has_is_incomparable(top, gate):
     commit(top, SAME_COUNTS)
     code, said, told = gate("--against", "HEAD~1", "--models", "mini_xception")
-    assert (code, words(told)) == (5, {"counts": "same", "latency": "incomparable"})
+    assert (code, words(told)) == (5, {"counts": "incomparable"})
     assert "none of its code comes from the revisions" in said
+
+
+def test_a_package_that_is_imported_from_where_the_user_works_is_never_a_pass(top, gate, monkeypatch):
+    """As from an editable install that a finder knows, and no path: both revisions would run the same code."""
+    (top / "lib").mkdir()
+    commit(top, NET, "lib/mine.py")
+    finder = top.parent / "finder"
+    finder.mkdir()
+    (finder / "sitecustomize.py").write_text(f"""
+import importlib.util, sys
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "mine":
+            return importlib.util.spec_from_file_location(name, {str(top / "lib" / "mine.py")!r})
+sys.meta_path.append(Finder)
+""")
+    monkeypatch.setenv("PYTHONPATH", str(finder))
+    (top / "lib" / "mine.py").write_text(WIDER)
+    for against in ("--against", "--baseline"):
+        code, said, told = gate(against, "main", "--models", "mine:build")
+        assert (code, words(told)) == (5, {"counts": "incomparable"})
+        assert "lib/mine.py was read where you work" in said
+
+
+def test_a_network_that_a_baseline_lacks_is_no_pass_when_it_is_named(top, gate):
+    options = ("--baseline", "counts.json", "--models")
+    assert gate(*options, "net.py:build", "--accept", "first")[0] == 0
+    commit(top, NET, "other.py")
+    code, said, _ = gate(*options, "net.py:build,other.py:build")
+    assert code == 5
+    assert "not in the baseline" in said
+    assert gate(*options, "net.py:build,other.py:build", "--accept", "another")[0] == 0
+    assert gate(*options, "net.py:build,other.py:build")[0] == 0
 
 
 def test_the_same_commit_is_refused_and_measured_against_itself_if_asked(top, gate):
@@ -268,6 +302,13 @@ def test_two_ways_to_run_a_network_are_compared(top, capfd):
         (("gate", "--against", "mian", "--models", "net.py:build"), "did you mean main?"),
         (("gate", "--against", "main", "--baseline", "x.json"), "name one"),
         (("gate", "--against", "missing.json"), "cannot read missing.json"),
+        (("gate", "--against", "HEAD", "--metric", ""), "--metric names none"),
+        (("gate", "--against", "HEAD~1..HEAD", "--models", "net.py:build"), "no revision 'HEAD~1..HEAD'"),
+        (("gate", "--against", "x.json", "--max-latency", "1ms"), "--max-latency is held where"),
+        (("gate", "--against", "x.json", "--setup", "true"), "are about revisions"),
+        (("gate", "--self-test", "--max-params", "1M"), "no limits to hold"),
+        (("gate", "--candidate", "HEAD", "--models", "net.py:build"), "--candidate is held against"),
+        (("compare", "net.py:build@threads=abc", "net.py:build"), "a value is of the wrong type"),
         (("gate", "--against", "HEAD", "--metric", "speed"), "known: latency, memory, occupancy"),
         (("gate", "--models", "net.py:build", "--max-params", "many"), "max_params"),
         (("gate", "--against", "HEAD", "--unchanged"), "no network is named"),
@@ -321,6 +362,29 @@ def test_ctrl_c_in_the_middle_leaves_neither_checkouts_nor_processes(top):
     assert not any(path.name.startswith("fer-bench") for path in (top.parent / "temporary").iterdir())
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
+
+
+def test_sigterm_while_counting_ends_it_at_once(top):
+    commit(
+        top,
+        NET.replace("    return Net(num_classes)", "    __import__('time').sleep(600)\n    return Net(num_classes)"),
+    )
+    commit(top, (top / "net.py").read_text() + "\n")
+    environment = {**os.environ, "TMPDIR": str(top.parent / "temporary")}
+    command = [sys.executable, "-m", "fer_bench.cli", "gate", "--against", "HEAD~1", "--models", "net.py:build"]
+    process = subprocess.Popen(command, cwd=top, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    everyone = psutil.Process(process.pid)
+    deadline = time.monotonic() + 120
+    while len(everyone.children(recursive=True)) < 4 and time.monotonic() < deadline:  # two servers, two that count
+        time.sleep(0.05)
+    children = everyone.children(recursive=True)
+    assert len(children) >= 4
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)  # and not when the network has been built
+    assert process.returncode == 130
+    assert len(git(top, "worktree", "list").splitlines()) == 1
+    assert not any(path.name.startswith("fer-bench") for path in (top.parent / "temporary").iterdir())
+    assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
 def test_the_gate_tries_itself(top, monkeypatch, capfd):

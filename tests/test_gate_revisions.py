@@ -70,6 +70,52 @@ def test_uncommitted_changes_and_new_files_are_judged_and_nothing_is_written_to_
     assert nothing_is_left(repository)
 
 
+def test_a_file_that_is_staged_and_in_no_commit_is_judged(repository):
+    (repository / "nets" / "staged.py").write_text("STAGED = True\n")
+    git(repository, "add", "nets/staged.py")
+    git(repository, "mv", "nets/net.py", "nets/moved.py")
+    with Repository(repository / "nets") as found:
+        head = Path(found.candidate().place.folder)
+        assert sorted(path.name for path in head.iterdir()) == ["moved.py", "staged.py"]
+
+
+def test_other_worktrees_of_the_user_stay_registered_though_they_are_not_there_now(repository):
+    other = repository.parent / "unplugged"
+    git(repository, "worktree", "add", "--detach", str(other), "HEAD")
+    other.rename(repository.parent / "elsewhere")
+    with Repository(repository) as found:
+        found.base("HEAD~1")
+    assert str(other) in git(repository, "worktree", "list")
+
+
+def test_a_binary_that_differs_is_told(repository):
+    (repository / "weights.pt").write_bytes(bytes(range(256)))
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "weights")
+    with Repository(repository) as found:
+        base, head = found.base("HEAD~1"), found.candidate()
+        assert found.binaries_changed(base, head)
+        assert not found.binaries_changed(base, base)
+    (repository / "nets" / "net.py").write_text("NUMBER = 9\n")
+    with Repository(repository) as found:
+        assert not found.binaries_changed(found.base("HEAD"), found.candidate())
+
+
+def test_submodules_are_told_to_be_empty(repository, tmp_path):
+    git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(repository / ".git"), "lib")
+    git(repository, "commit", "-qm", "a submodule")
+    with Repository(repository) as found:
+        assert "submodules are empty in HEAD" in found.candidate().notes[0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository away")
+def test_a_repository_of_another_owner_is_told_with_its_cure(repository):
+    os.chown(repository / ".git", 12345, 12345)
+    os.chown(repository, 12345, 12345)
+    with pytest.raises(RevisionError, match=r"safe\.directory"):
+        Repository(repository)
+
+
 def test_a_deleted_file_is_gone_from_the_candidate(repository):
     (repository / "nets" / "net.py").unlink()
     (repository / "nets" / "other.py").write_text("")

@@ -57,7 +57,14 @@ def count_both(
     for starter in starters:
         starter.begin()
     with ThreadPoolExecutor(len(starters)) as pool:
-        return list(pool.map(lambda side: count(specs[side], starters[side], plan, places[side]), range(len(starters))))
+        try:
+            return list(
+                pool.map(lambda side: count(specs[side], starters[side], plan, places[side]), range(len(starters)))
+            )
+        except BaseException:  # Ctrl-C: leaving the pool waits for its threads, and they for their processes
+            for starter in starters:
+                starter.end()
+            raise
 
 
 def environment_of(results: Mapping[str, Result]) -> Environment | None:

@@ -100,6 +100,9 @@ class _Compared:
             yield Verdict(name, counts.METRIC, Word.incomparable, said)
             return
         base = self.results[0][name]
+        if elsewhere := _elsewhere(base, candidate):  # counts of one code, taken twice, would be the same
+            yield Verdict(name, counts.METRIC, Word.incomparable, elsewhere)
+            return
         counted = counts.judge_results(name, base, candidate)
         yield counted
         yield from counting.judge_budget(name, candidate, budget)
@@ -119,18 +122,7 @@ class _Compared:
             apart = environments[0].comparable_with(environments[1], apart_from=self.request.declared)
             if apart:
                 return Word.incomparable, apart
-        told = [_code(base), _code(candidate)]
-        if strays := sorted({stray for each in told for stray in each.get("strays", ())}):
-            return Word.incomparable, (
-                f"{strays[0]} was read where you work and not from the revision, so that both would run the same; put "
-                "the folder that holds the package on PYTHONPATH"
-            )
-        code = [each.get("files", {}) for each in told]
-        if not any(code):
-            return Word.incomparable, (
-                "none of its code comes from the revisions, so that both would run the same; if it is a package of "
-                "this repository, put the folder that holds it on PYTHONPATH"
-            )
+        code = [_code(side).get("files", {}) for side in (base, candidate)]
         said = [
             repr(dataclasses.replace(side[name], published=(), gate=NO_LIMITS)).replace(where.place.root, "")
             for side, where in zip(self.specs, self.sides, strict=True)
@@ -234,6 +226,24 @@ def _set_up(side: Revision, command: str, watcher: Watcher) -> None:
     if done.returncode:
         last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
         raise RevisionError(f"--setup failed in {side.told} (exit code {done.returncode}): {' '.join(last)}")
+
+
+def _elsewhere(base: Result, candidate: Result) -> str:
+    """Say that a network's code was not read from the revisions; "" where it was, or where a side failed."""
+    if any(result.measurement(CODE) is None or counting.uncountable(result) for result in (base, candidate)):
+        return ""
+    told = [_code(base), _code(candidate)]
+    if strays := sorted({stray for each in told for stray in each.get("strays", ())}):
+        return (
+            f"{strays[0]} was read where you work and not from the revision, so that both would run the same; put "
+            "the folder that holds the package on PYTHONPATH"
+        )
+    if not any(each.get("files") for each in told):
+        return (
+            "none of its code comes from the revisions, so that both would run the same; if it is a package of "
+            "this repository, put the folder that holds it on PYTHONPATH"
+        )
+    return ""
 
 
 def _code(result: Result) -> Mapping[str, Json]:

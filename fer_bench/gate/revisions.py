@@ -66,7 +66,13 @@ class Repository:
         self._environment["GIT_TERMINAL_PROMPT"] = "0"
         if not shutil.which("git"):
             raise RevisionError("git is not installed, and a revision is git's; --baseline FILE needs none")
-        top = self._asked("rev-parse", "--show-toplevel")
+        asked = self._run(("rev-parse", "--show-toplevel"), self._environment)
+        top = asked.stdout.strip()
+        if "dubious ownership" in asked.stderr:
+            raise RevisionError(
+                f"git refuses {folder}, which belongs to somebody else; if you trust it: "
+                f"git config --global --add safe.directory {folder.resolve()}"
+            )
         if not top:
             raise RevisionError(f"{folder} is in no git repository; run in one, or use --baseline FILE without")
         self.top = Path(top).resolve()
@@ -85,8 +91,9 @@ class Repository:
             self._remove(self._made)
 
     def commit_of(self, revision: str) -> str | None:
-        """Give the commit that a revision names, or None where it names none."""
-        return self._asked("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}") or None
+        """Give the commit that a revision names, or None where it names none, or a range of them."""
+        found = self._asked("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        return found if len(found.split()) == 1 else None
 
     def base(self, revision: str, candidate: str = "HEAD") -> Revision:
         """Check out what a change is held against: where the candidate left the revision's line.
@@ -174,6 +181,12 @@ class Repository:
         for sheet in self._sheets:
             if not (root / sheet).is_dir():
                 raise RevisionError(f"{told} has no folder {sheet} of sheets")
+        parts = [line.partition("\t") for line in self._git("ls-tree", "-r", commit).splitlines()]
+        if modules := [path for about, _, path in parts if about.startswith("160000 ")]:
+            notes = (
+                *notes,
+                f"submodules are empty in {told}: {', '.join(modules)}; --setup 'git submodule update --init'",
+            )
         sheets = tuple(str(root / sheet) for sheet in self._sheets)
         place = Place(str(root), str(folder), sheets, str(self.top))
         return Revision(told, changed_since or commit, place, commit, bool(changed_since), notes)
@@ -190,9 +203,13 @@ class Repository:
         }
         index = {"GIT_INDEX_FILE": str(self._made / "index")}
         untracked = self._git("ls-files", "--others", "--exclude-standard", "-z", "--full-name", ":/").split("\0")
-        files = [path for path in untracked if path and (self.top / path).is_file()]
-        large = [path for path in files if (self.top / path).stat().st_size > _LARGEST_UNTRACKED]
-        self._git("read-tree", "HEAD", more=index)
+        files = [path for path in untracked if path and ((self.top / path).is_file() or (self.top / path).is_symlink())]
+        large = [path for path in files if (self.top / path).lstat().st_size > _LARGEST_UNTRACKED]
+        staged = Path(self._git("rev-parse", "--path-format=absolute", "--git-path", "index").strip())
+        if staged.exists():  # what is staged and in no commit yet is in no other list
+            shutil.copyfile(staged, index["GIT_INDEX_FILE"])
+        else:
+            self._git("read-tree", "HEAD", more=index)
         self._git("add", "--update", ":/", more=index)
         small = [f":(top,literal){path}" for path in files if path not in large]
         if small:
@@ -240,11 +257,11 @@ class Repository:
 
     def _remove(self, made: Path) -> None:
         with _no_interrupts():
-            for name in ("base", "head"):
-                if (made / name).exists():
-                    self._run(("worktree", "remove", "--force", "--force", str(made / name)), self._environment)
-            shutil.rmtree(made, ignore_errors=True)
-            self._run(("worktree", "prune"), self._environment)
+            ours = {key: value for key, value in self._environment.items() if "OBJECT_DIRECTOR" not in key}
+            for _ in range(2):  # again for one that was half made, which git removes once its folder is gone
+                for name in ("base", "head"):
+                    self._run(("worktree", "remove", "--force", "--force", str(made / name)), ours)
+                shutil.rmtree(made, ignore_errors=True)
 
     def _remove_left_behind(self) -> None:
         """Remove what a gate left that was killed beyond cleaning up."""

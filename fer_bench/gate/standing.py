@@ -34,14 +34,17 @@ def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
     unreadable = {name: why for name, result in results.items() if (why := counting.uncountable(result))}
     new_ones = unreadable.keys() - known.networks.keys()
     found.notes += notes
-    if request.accept:
+    said = "not in the baseline, so that nothing holds it yet; --accept REASON adds it"
+    new = sorted(results.keys() - known.networks.keys() - unreadable.keys())
+    if not request.accept:
+        verdicts += [Verdict(name, counts.METRIC, Word.incomparable, said) for name in new if name in request.models]
+    else:
         kept = {name: result for name, result in results.items() if name not in unreadable}
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         commit = found.environment.commit if found.environment else ""
         anew = baselines.with_accepted(known, kept, verdicts, reason=request.accept, when=today, commit=commit)
         baselines.write(path, anew)
         found.notes = [f"wrote {path}: {len(anew.networks)} networks"]
-        new = sorted(kept.keys() - known.networks.keys())
         verdicts += [Verdict(name, counts.METRIC, Word.same, "new in the baseline") for name in new]
         verdicts = [
             accepted(verdict, request.accept)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fer_bench import stats, units
 from fer_bench.errors import CountingError
 from fer_bench.gate import counts, rules
+from fer_bench.gate.pairs import NAMES
 from fer_bench.gate.verdicts import Effect, Verdict, Word
 from fer_bench.records import Environment, Result
 
@@ -117,7 +118,8 @@ def _conditions(base: Result, candidate: Result) -> str:
 
 
 def _environments(base: Result, candidate: Result, declared: Sequence[str]) -> str:
-    if base.environment is None or candidate.environment is None:
+    known = [where for where in (base.environment, candidate.environment) if where is not None and where.cpu]
+    if base.environment is None or candidate.environment is None or len(known) < len(NAMES):
         return "the environment of one side is not known"
     apart = base.environment.comparable_with(candidate.environment, apart_from=declared)
     return apart or _machine(base.environment, candidate.environment)
