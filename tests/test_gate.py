@@ -299,7 +299,7 @@ def test_two_ways_to_run_a_network_are_compared(top, capfd):
     [
         (("compare", "net.py:build", "net.py:build@speed=3"), "a plan has no speed"),
         (("compare", "net.py:build", "nothing"), "no network is called 'nothing'"),
-        (("gate", "--against", "mian", "--models", "net.py:build"), "did you mean main?"),
+        (("gate", "--against", "man", "--models", "net.py:build"), "did you mean main?"),
         (("gate", "--against", "main", "--baseline", "x.json"), "name one"),
         (("gate", "--against", "missing.json"), "cannot read missing.json"),
         (("gate", "--against", "HEAD", "--metric", ""), "--metric names none"),
