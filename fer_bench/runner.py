@@ -155,18 +155,23 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
         stopped,
         left,
         share,
-        _difference(known.values(), measured),
+        _difference(tasks, known, found),
     )
 
 
-def _difference(known: Iterable[Result], measured: Iterable[Result]) -> str:
-    """Compare where a run began with where it went on."""
-    before, now = (
-        next((result.environment for result in results if result.environment is not None), None)
-        for results in (known, measured)
-    )
-    if before is None or now is None:
+def _difference(tasks: Iterable[Task], known: Mapping[str, Result], found: Mapping[str, Result]) -> str:
+    """Compare where a run began with where it went on, by networks of one origin: users' have a commit of their own."""
+    began: dict[bool, Environment] = {}
+    went_on: dict[bool, Environment] = {}
+    for task in tasks:
+        result = found.get(task.key)
+        if result is not None and result.environment is not None:
+            where = began if task.key in known else went_on
+            where.setdefault(task.spec.source in ("file", "module"), result.environment)
+    both = began.keys() & went_on.keys()
+    if not both:
         return ""
+    before, now = began[min(both)], went_on[min(both)]
     committed = [f"{where.commit}{' and changes' if where.dirty else ''}" for where in (before, now)]
     return before.comparable_with(now) or (f"commit: {' and '.join(committed)}" if committed[0] != committed[1] else "")
 

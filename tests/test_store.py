@@ -707,7 +707,7 @@ BAD_FILES = {
     "a strange run": ('{"fer_bench_export": 1, "runs": [{"results": []}]}', "no export of fer_bench: .*title"),
     "later": (LATER, "exported by a later fer_bench; upgrade"),
     "no text": (b"\xff\xfe\x00", "utf-8"),
-    "missing": (None, "No such file or directory; expected a file that `fer-bench export` wrote"),
+    "missing": (None, "No such file or directory; expected a file that `fer-bench export`"),
 }
 
 
