@@ -1,5 +1,6 @@
 """Describe the machine, the versions and the settings: what a number depends on beside its plan."""
 
+import contextlib
 import ctypes
 import importlib.metadata
 import os
@@ -103,13 +104,31 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
     )
 
 
+def idlest(*threads: float) -> list[tuple[int, ...]]:
+    """Choose for each number of threads as many of this process's cores, the idlest just now, the same ones first.
+
+    Returns:
+        The cores' numbers; () where all are wanted, or the system keeps no process on a core.
+    """
+    allowed = _affinity()
+    if min(threads) >= len(allowed):
+        return [()] * len(threads)
+    busy = dict(enumerate(psutil.cpu_percent(_LOOK_S, percpu=True)))
+    order = sorted(allowed, key=lambda core: busy.get(core, 0.0))
+    return [tuple(sorted(order[: int(number)])) if number < len(order) else () for number in threads]
+
+
+def stay_on(cores: Sequence[int]) -> None:
+    """Keep this process, with every thread that it has, on these cores."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(int(thread), cores)
+
+
 def pin(threads: int) -> None:
     """Keep this process on as many cores as it has threads, those that are the idlest just now."""
-    allowed = _affinity()
-    if threads >= len(allowed):
-        return
-    busy = dict(enumerate(psutil.cpu_percent(_LOOK_S, percpu=True)))
-    os.sched_setaffinity(0, sorted(allowed, key=lambda core: busy.get(core, 0.0))[:threads])
+    if cores := idlest(threads)[0]:
+        stay_on(cores)
 
 
 class Beside:

@@ -72,6 +72,10 @@ def _read(text: str) -> list[Contents]:
     if pytest_benchmark_file.written_by_pytest_benchmark(text):
         results, written_at = pytest_benchmark_file.results_of(text)
         return [_run_of(text, "pytest-benchmark", results, written_at)]
+    if '"fer_bench_baseline"' in text[:200]:
+        raise StoreError(
+            "a baseline holds counts and no results: fer-bench gate --baseline FILE holds networks against it"
+        )
     return [_of_lines(text)]
 
 

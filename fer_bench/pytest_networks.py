@@ -113,34 +113,9 @@ def _checked(model: object, plan: Plan, input_shape: Shape | None) -> "tuple[str
 
 
 def _counted(model: "nn.Module", shape: Shape, plan: Plan, name: str, kind: str) -> tuple[Subject, list[Measurement]]:
-    """Count a module as ``profilers.static.count`` counts what it builds."""
-    import torch
+    from fer_bench.profilers import static_of
+    from fer_bench.profilers.static import count_module
 
-    from fer_bench import building
-    from fer_bench.profilers import OF_FLOAT32
-    from fer_bench.profilers.anatomy import measure_modules
-    from fer_bench.profilers.layers import count_layers
-    from fer_bench.profilers.params import count_parameters
-    from fer_bench.profilers.static import Count
-    from fer_bench.profilers.trace import trace
-
-    images = torch.empty(plan.batch_size, *shape, device="meta", dtype=building.number_type(model))
-    with building.quiet():
-        seen = trace(model, (images,))
-    logits = seen.outputs[0] if len(seen.outputs) == 1 else ()
-    classes = logits[1] if len(logits) == 2 else None
-    counted = Count(
-        spec=ModelSpec(name, "module", "", kind),
-        build=building.DEFAULT_BUILD,
-        input_shape=shape,
-        num_classes=classes,
-        parameters=count_parameters(model),
-        layers=count_layers(seen),
-        inference=seen,
-        modules=measure_modules(model, seen),
-    )
-    about = {"name": name, "title": kind, "status": "unregistered", "input_shape": shape, "num_classes": classes}
-    static = [
-        m for m in counted.measurements() if plan.precision not in building.AUTOCAST or m.metric not in OF_FLOAT32
-    ]
-    return Subject.of(about | {"settings": (), "uncertain": ()}), static
+    counted = count_module(model, ModelSpec(name, "module", "", kind), shape, plan.batch_size)
+    subject = Subject(name, kind, "unregistered", shape, counted.num_classes)
+    return subject, static_of(counted, plan)

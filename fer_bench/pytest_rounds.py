@@ -31,8 +31,6 @@ Commit = Callable[[], tuple[str, bool]]
 
 _SHARED = "shared"
 _WALL_CLOCKS = ("perf_counter", "monotonic", "time")  # of the module time, in seconds
-# Settings of a plan that a time depends on and that no environment tells.
-_SETTINGS = ("batch_size", "precision", "layout", "mode", "pin", "alloc")
 
 
 @dataclass(slots=True)
@@ -138,12 +136,8 @@ def measure_here(
 
 def difference(saved: Result, now: Result) -> str:
     """Name the first reason for which times of two records of one benchmark are not comparable, or give ""."""
-    for what, (theirs, ours) in {
-        "input": (saved.subject.input_shape, now.subject.input_shape),
-        **{key: (saved.plan.get(key), now.plan.get(key)) for key in _SETTINGS},
-    }.items():
-        if theirs != ours:
-            return f"{what}: {theirs!r} and {ours!r}"
+    if apart := saved.condition_apart(now):
+        return apart
     if saved.environment is None or now.environment is None:
         return "environment: not known"
     return saved.environment.comparable_with(now.environment)

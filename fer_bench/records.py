@@ -156,6 +156,10 @@ class Subject:
         return cls(**{**data, "input_shape": shape, **lists})
 
 
+# What of a plan the time of a pass depends on.
+_CONDITIONS = ("device", "batch_size", "precision", "layout", "mode", "threads", "pin", "alloc")
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """All that one run learned of one network.
@@ -186,6 +190,12 @@ class Result:
         """Give the single value of a count, or None where it was not measured or failed."""
         found = self.measurement(metric)
         return found.values[0] if found is not None and found.values else None
+
+    def condition_apart(self, other: "Result") -> str:
+        """Name the first condition on which times depend that differs between two results, with both; "" for none."""
+        ours, theirs = ({**r.plan, "input": r.subject.input_shape} for r in (self, other))
+        apart = (name for name in ("input", *_CONDITIONS) if ours.get(name) != theirs.get(name))
+        return next((f"{name}: {ours.get(name)!r} and {theirs.get(name)!r}" for name in apart), "")
 
     def to_json(self) -> str:
         """Write the result as one line."""

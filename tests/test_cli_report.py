@@ -138,7 +138,7 @@ def test_options_that_cannot_go_together_are_told(report, tmp_path, monkeypatch,
 def test_why_tells_where_a_cell_comes_from(records, capsys):
     assert main(["why", "efficiency", "resnet50", "MACs", "--from", records]) == 0
     told = capsys.readouterr().out
-    assert told.startswith(f"results     file {records}")
+    assert " ".join(told.split()).startswith(f"results file {records}")  # long paths are wrapped
     assert "macs" in told
     assert main(["why", "efficiency", "resnet51", "MACs", "--from", records]) == 1
     assert "resnet50" in capsys.readouterr().err

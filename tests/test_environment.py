@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import platform
 
@@ -48,9 +49,11 @@ def test_a_process_is_pinned_to_the_idlest_cores_it_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 3, 4})
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: chosen.append((pid, cores)))
     monkeypatch.setattr(psutil, "cpu_percent", lambda seconds, percpu: [0.0, 90.0, 0.0, 5.0, 50.0])
+    monkeypatch.setattr(os, "listdir", lambda folder: ["7", "8"])  # the process's threads
     environment.pin(2)
     environment.pin(3)  # nothing to choose
-    assert chosen == [(0, [3, 4])]
+    assert chosen == [(7, (3, 4)), (8, (3, 4))]
+    assert environment.idlest(1, math.inf, 2, 3) == [(3,), (), (3, 4), ()]
 
 
 def test_what_others_take_of_the_machine_is_told(monkeypatch):

@@ -314,6 +314,10 @@ def test_two_ways_to_run_a_network_are_compared(top, capfd):
         (("gate", "--against", "HEAD", "--unchanged"), "no network is named"),
         (("gate", "--against", "HEAD", "--unchanged", "--models", "/etc/net.py:build"), "outside of the repository"),
         (("gate", "--against", "HEAD", "--unchanged", *OPTIONS, "--setup", "echo no; exit 3"), "--setup failed"),
+        (
+            ("gate", "--against", "HEAD", "--unchanged", *OPTIONS, "--setup", "exit 7"),
+            "(exit code 7): it printed nothing",
+        ),
         (("gate", "--against", "HEAD", "--unchanged", *OPTIONS, "--base-python", "/none"), "--base-python /none"),
     ],
 )

@@ -8,7 +8,8 @@ import stat
 
 import pytest
 
-from fer_bench.errors import BaselineError, CountingError
+from fer_bench.errors import BaselineError, CountingError, StoreError
+from fer_bench.exports import read_file
 from fer_bench.gate import baseline as files
 from fer_bench.gate.baseline import Accepted, Baseline, judge, read, with_accepted, write
 from fer_bench.gate.counts import Snapshot
@@ -83,6 +84,13 @@ def test_an_edit_by_hand_is_noticed_and_one_of_the_layout_is_none(written):
         written.write_text(text.replace(old, new))
         with pytest.raises(BaselineError, match=r"edited by hand, or merged: .* --baseline .*fer-bench.json --accept"):
             read(written)
+
+
+def test_who_takes_a_baseline_for_results_is_told_so(tmp_path):
+    path = tmp_path / "file.json"
+    write(path, Baseline())
+    with pytest.raises(StoreError, match=r"holds counts and no results: .* --baseline FILE"):
+        read_file(path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,7 @@ REPORT = ROOT / "reports" / "gate-power"
 def study():
     spec = importlib.util.spec_from_file_location("error_rates", STUDY / "error_rates.py")
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up.
-    import sys
-
-    sys.modules["error_rates"] = module
+    sys.modules["error_rates"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     yield module
     del sys.modules["error_rates"]

@@ -86,7 +86,7 @@ def resampled(recorded: Recorded, least: float, started_s: float) -> dict[str, f
                 one = (-one[0], -one[1])
             drawn.append(one)
             if len(drawn) in looks:
-                word = rules.decide(rules.effect([d for d, _ in drawn], [c for _, c in drawn]), least)
+                word = rules.decide_pairs([d for d, _ in drawn], [c for _, c in drawn], least)
         words.append(word or Word.inconclusive)
         taken.append(started_s + len(drawn) * recorded.a_pair_s)
     found = {word.value: words.count(word) / GATES for word in (Word.worse, Word.better, Word.same, Word.inconclusive)}

@@ -34,7 +34,7 @@ RECORDS = HERE / "records"
 NETWORK = "network.py:net"
 LIBRARIES = ("timm:resnet18", "torchvision:resnet18")
 # Channels of the needless convolutions that make it about so many percent slower; see ``calibrate``.
-EXTRA: dict[int, tuple[int, ...]] = {0: (), 3: (40,), 4: (64,), 5: (64, 4)}
+EXTRA: dict[int, tuple[int, ...]] = {0: (), 3: (40,), 4: (64,), 5: (32, 32)}
 BURN = "while True: pass"
 
 
@@ -105,6 +105,7 @@ def record_gates(effect: int, count: int, least: int) -> list[dict]:
                 subprocess.run(["git", "-C", folder, *command], check=True)
         told = Path(folder, "..", f"gate-{os.getpid()}.json").resolve()
         for number in range(count):
+            told.unlink(missing_ok=True)
             arguments = ["gate", "--against", "HEAD~1", "--models", NETWORK, "--min-effect", str(least)]
             began = time.perf_counter()
             done = subprocess.run(
@@ -116,9 +117,18 @@ def record_gates(effect: int, count: int, least: int) -> list[dict]:
             )
             wall_s = time.perf_counter() - began
             report = json.loads(told.read_text())
-            latency = next(each for each in report["verdicts"] if each["metric"] == "latency")
+            counted, latency = (
+                next(each for each in report["verdicts"] if each["metric"] == metric)
+                for metric in ("counts", "latency")
+            )
             gates.append(
-                {"wall_s": wall_s, "exit_code": done.returncode, "verdict": latency, "records": report["records"]}
+                {
+                    "wall_s": wall_s,
+                    "exit_code": done.returncode,
+                    "verdict": latency,
+                    "counted": counted,
+                    "records": report["records"],
+                }
             )
             print(number, f"{wall_s:.1f} s", latency["word"], latency["effect"], flush=True)
         told.unlink()

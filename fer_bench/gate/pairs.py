@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import statistics
 import subprocess
 import tempfile
@@ -9,9 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
-import psutil
-
-from fer_bench import units
+from fer_bench import environment, units
 from fer_bench.errors import DeviceError, FerBenchError
 from fer_bench.gate.rules import faster_half
 from fer_bench.plan import Plan
@@ -34,8 +33,6 @@ CONTESTED, CONTESTED_SHARE = 1.0, 0.5
 SHARED = 1.0
 # Page faults a pass, with memory kept: above, the allocator gives memory back. Of a forked process a few are copies.
 FAULTS = 20.0
-
-_LOOK_S = 0.05  # for how long the cores are looked at before one is chosen
 
 
 class SideError(FerBenchError):
@@ -91,7 +88,7 @@ class Pair:
         values: one a side, in the base unit of the metric: of latency the mean of the faster half, seconds.
         checks: one a side: of latency the mean.
         turns: in order; none where the metric is no latency.
-        cores: that both were kept on; none where they were not.
+        cores: that each side was kept on; none where it was not.
         outputs: shapes and digest, one a side.
     """
 
@@ -99,7 +96,7 @@ class Pair:
     values: tuple[float, float]
     checks: tuple[float, float]
     turns: tuple[Turn, ...] = ()
-    cores: tuple[int, ...] = ()
+    cores: tuple[tuple[int, ...], ...] = ()
     outputs: tuple[Json, ...] = field(default=())
 
     def per_run(self, count: str) -> tuple[float, float]:
@@ -128,8 +125,7 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
         SideError: one failed.
         DeviceError: the plan's device is not there.
     """
-    plan = base.task.plan
-    cores = _idlest(plan)
+    cores = environment.idlest(*(_cores_wanted(side.task.plan) for side in (base, candidate)))
     with contextlib.ExitStack() as stack:
         sides = (base, candidate)
         order = (0, 1) if number % 2 == 0 else (1, 0)
@@ -137,7 +133,7 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
         processes = [started[0], started[1]]
         for place in order:
             processes[place].hear("input_shape")
-        ready = {place: processes[place].ask({"cores": cores}) for place in order}
+        ready = {place: processes[place].ask({"cores": cores[place]}) for place in order}
         warm = [ready[0], ready[1]]
         slowest = max(each["pass_s"] for each in warm)
         rounds, runs = next(planned for least, planned in TURNS if slowest > least)
@@ -187,15 +183,9 @@ def group_pair(value: Callable[[Result], float], stage: str, number: int, base: 
     return Pair(number, values, values)
 
 
-def _idlest(plan: Plan) -> list[int]:
-    """Choose the cores that both processes stay on: as many as threads, the idlest just now; none without pinning."""
-    if not plan.pin or plan.threads is None or not hasattr(psutil.Process, "cpu_affinity"):
-        return []
-    allowed = psutil.Process().cpu_affinity() or []
-    if plan.threads >= len(allowed):
-        return []
-    busy = dict(enumerate(psutil.cpu_percent(_LOOK_S, percpu=True)))
-    return sorted(sorted(allowed, key=lambda core: busy.get(core, 0.0))[: plan.threads])
+def _cores_wanted(plan: Plan) -> float:
+    """Give how many cores a process stays on: as many as it has threads, or all."""
+    return plan.threads if plan.pin and plan.threads is not None else math.inf
 
 
 class _Paced:
@@ -240,7 +230,10 @@ class _Paced:
 @contextlib.contextmanager
 def _paced(name: SideName, side: Side) -> Iterator[_Paced]:
     """Start a process of one side; however the block ends, it is gone then."""
-    job = json.dumps(make_job(side.task, paced=True, input_shape=side.task.input_shape or side.task.protocol_shape()))
+    own, asked = side.task.input_shape, side.task.protocol_shape()
+    job = json.dumps(
+        make_job(side.task, paced=True, input_shape=own or asked, fall_back=own is None and asked is not None)
+    )
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         worker = side.starter.start(job, errors, told=True)
         try:

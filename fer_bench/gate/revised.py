@@ -225,7 +225,8 @@ def _set_up(side: Revision, command: str, watcher: Watcher) -> None:
         raise RevisionError(f"--setup did not end within {_SETUP_S:g} s in {side.told}") from error
     if done.returncode:
         last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-1:]
-        raise RevisionError(f"--setup failed in {side.told} (exit code {done.returncode}): {' '.join(last)}")
+        said = last or ["it printed nothing; try it by hand in a clone at that revision"]
+        raise RevisionError(f"--setup failed in {side.told} (exit code {done.returncode}): {said[0]}")
 
 
 def _elsewhere(base: Result, candidate: Result) -> str:

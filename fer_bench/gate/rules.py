@@ -73,3 +73,20 @@ def decide(found: Effect, least: float) -> Word | None:
     if -least < found.low and found.high < least:
         return Word.same
     return None
+
+
+def decide_pairs(differences: Sequence[float], checks: Sequence[float], least: float) -> Word | None:
+    """Give the verdict that pairs allow, or None: nothing is *same* or *better* whose plain mean is worse.
+
+    Args:
+        differences: as ``effect`` has them.
+        checks: likewise.
+        least: the minimum effect, as a share.
+    """
+    word = decide(effect(differences, checks), least)
+    return None if word in (Word.same, Word.better) and mean_is_worse(checks, least) else word
+
+
+def mean_is_worse(checks: Sequence[float], least: float) -> bool:
+    """Tell whether pairs are worse by their plain means."""
+    return decide(effect(checks, checks), least) is Word.worse

@@ -23,14 +23,11 @@ SESSION_SHARE = 0.04  # of a median, from one session to the next
 ONE_PROCESS_SHARE = 0.30
 MACHINE_SHARE = 0.10  # by which the machine's own speed may differ before its times are another machine's
 
-# What of a plan a time depends on.
-_CONDITIONS = ("device", "batch_size", "precision", "layout", "mode", "threads", "pin", "alloc")
-
 
 def twin(result: Result, others: Sequence[Result]) -> Result | None:
     """Give the record of the same network under the same conditions, or else of the same network, the latest."""
     same = [other for other in others if other.subject.name == result.subject.name]
-    alike = [other for other in same if not _conditions(result, other)]
+    alike = [other for other in same if not result.condition_apart(other)]
     return max(alike or same, key=lambda other: other.started_at, default=None)
 
 
@@ -70,7 +67,7 @@ def _latency(network: str, base: Result, candidate: Result, least: float, declar
             failed = result.measurement("latency_s") or result.measurement("latency")
             why = failed.failure if failed is not None else ""
             return Verdict(network, "latency", Word.error, f"the {side} has no latency{': ' if why else ''}{why}")
-    if apart := _conditions(base, candidate) or _environments(base, candidate, declared):
+    if apart := base.condition_apart(candidate) or _environments(base, candidate, declared):
         return Verdict(network, "latency", Word.incomparable, apart)
     medians = [[stats.median(one) for one in result.samples("latency_s")] for result in (base, candidate)]
     effect, one_process = _effect(medians)
@@ -105,16 +102,6 @@ def _effect(medians: Sequence[Sequence[float]]) -> tuple[Effect, bool]:
     ends = math.expm1(change - half), math.expm1(change + half)
     check = math.log(stats.median(medians[1]) / stats.median(medians[0]))
     return Effect(math.expm1(change), *ends, LEVEL, pairs, math.expm1(check)), one_process
-
-
-def _conditions(base: Result, candidate: Result) -> str:
-    """Name the first condition that differs, with both values; "" for none."""
-    for name in _CONDITIONS:
-        ours, theirs = base.plan.get(name), candidate.plan.get(name)
-        if ours != theirs:
-            return f"{name}: {ours!r} and {theirs!r}"
-    shapes = [result.subject.input_shape for result in (base, candidate)]
-    return f"input: {shapes[0]} and {shapes[1]}" if shapes[0] != shapes[1] else ""
 
 
 def _environments(base: Result, candidate: Result, declared: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fer_bench import units
 from fer_bench.gate import rules
 from fer_bench.gate.pairs import FAULTS, NAMES, SHARED, Pair, Side, SideError, group_pair, latency_pair
-from fer_bench.gate.verdicts import Effect, Verdict, Word
+from fer_bench.gate.verdicts import Verdict, Word
 from fer_bench.plan import GATE, Plan
 from fer_bench.records import Json, Result
 
@@ -139,11 +139,11 @@ def judge(
             continue
         kept.append(pair)
         if len(kept) >= rules.FEWEST:
-            progress(f"{metric} {len(kept)} pairs, {100 * _effect(kept).estimate:+.1f} %")
+            progress(f"{metric} {len(kept)} pairs, {100 * rules.effect(*_logs(kept)).estimate:+.1f} %")
         if rule.pairs is None and len(kept) in rules.LOOKS:
-            word = _decide(kept, rule.least)
-    effect = _effect(kept)
-    word = word or _decide(kept, rule.least) or Word.inconclusive
+            word = rules.decide_pairs(*_logs(kept), rule.least)
+    effect = rules.effect(*_logs(kept))
+    word = word or rules.decide_pairs(*_logs(kept), rule.least) or Word.inconclusive
     said = _said(METRICS[metric], kept, word, rule, stopped)
     verdict = Verdict(
         network, metric, word, said, tuple(_guards(kept, redone, failures, word, rule.least)), effect=effect
@@ -151,20 +151,9 @@ def judge(
     return verdict, _record(network, metric, kept, redone, failures, verdict, began)
 
 
-def _decide(pairs: list[Pair], least: float) -> Word | None:
-    """Give the verdict that pairs allow: nothing is *same* or *better* whose plain mean is worse."""
-    word = rules.decide(_effect(pairs), least)
-    return word if word is Word.worse or not _mean_is_worse(pairs, least) else None
-
-
-def _mean_is_worse(pairs: list[Pair], least: float) -> bool:
-    by_means = [math.log(pair.checks[1] / pair.checks[0]) for pair in pairs]
-    return rules.decide(rules.effect(by_means, by_means), least) is Word.worse
-
-
-def _effect(pairs: list[Pair]) -> Effect:
-    differences = [math.log(pair.values[1] / pair.values[0]) for pair in pairs]
-    return rules.effect(differences, [math.log(pair.checks[1] / pair.checks[0]) for pair in pairs])
+def _logs(pairs: list[Pair]) -> tuple[list[float], list[float]]:
+    """Give the logarithms of the ratios, by the gate's statistic and by plain means."""
+    return [math.log(p.values[1] / p.values[0]) for p in pairs], [math.log(p.checks[1] / p.checks[0]) for p in pairs]
 
 
 def _said(metric: Metric, pairs: list[Pair], word: Word, rule: Rule, stopped: str) -> str:
@@ -181,7 +170,7 @@ def _said(metric: Metric, pairs: list[Pair], word: Word, rule: Rule, stopped: st
 def _guards(pairs: list[Pair], redone: list[Pair], failures: list[str], word: Word, least: float) -> list[str]:
     """Say what may mislead."""
     told = []
-    if word is not Word.worse and _mean_is_worse(pairs, least):
+    if word is not Word.worse and rules.mean_is_worse(_logs(pairs)[1], least):
         told.append("the plain mean is worse: something makes some passes slower, and not most")
     if contested := sum(pair.contested for pair in pairs):
         told.append(
@@ -237,4 +226,4 @@ def _written(pair: Pair) -> dict[str, Json]:
         for turn in pair.turns
     ]
     record = {"number": pair.number, "values": list(pair.values), "checks": list(pair.checks)}
-    return record | ({"cores": list(pair.cores), "turns": turns} if turns else {})
+    return record | ({"cores": [list(cores) for cores in pair.cores], "turns": turns} if turns else {})

@@ -19,17 +19,19 @@ from fer_bench.profilers.training import measure_training, measure_training_memo
 from fer_bench.records import Measurement
 
 if TYPE_CHECKING:
+    from fer_bench.profilers.static import Count
     from fer_bench.worker import Network
 
 Profiler = Callable[["Network", Plan], Iterable[Measurement]]
 
 
 # Worked out with float32 values, which autocast makes half as large, here and there.
-OF_FLOAT32 = ("peak_activation_bytes", "operator_macs", "operator_bytes")
+_OF_FLOAT32 = ("peak_activation_bytes", "operator_macs", "operator_bytes")
 
 
-def _static(network: "Network", plan: Plan) -> list[Measurement]:
-    return [m for m in network.counted().measurements() if plan.precision not in AUTOCAST or m.metric not in OF_FLOAT32]
+def static_of(counted: "Count", plan: Plan) -> list[Measurement]:
+    """Give a count as measurements, without what does not hold of the plan's precision."""
+    return [m for m in counted.measurements() if plan.precision not in AUTOCAST or m.metric not in _OF_FLOAT32]
 
 
 def _anatomy(network: "Network", plan: Plan) -> Iterable[Measurement]:
@@ -45,7 +47,7 @@ def _latency(network: "Network", plan: Plan) -> list[Measurement]:
 
 
 PROFILERS: Mapping[str, Profiler] = {
-    "static": _static,
+    "static": lambda network, plan: static_of(network.counted(), plan),
     "recount": _recount,
     "anatomy": _anatomy,
     "latency": _latency,

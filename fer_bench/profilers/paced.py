@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import resource
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fer_bench import environment
 from fer_bench.plan import Plan
 from fer_bench.profilers.kinds import Clock
 from fer_bench.profilers.latency import cuda_pass
@@ -56,7 +56,7 @@ def pace(
             command = json.loads(line)
             if "cores" in command:
                 if command["cores"]:
-                    os.sched_setaffinity(0, command["cores"])
+                    environment.stay_on(command["cores"])
                 tell({"outputs": _outputs(model(images)), "pass_s": _warm_up(one, plan.warmup_runs)})
             else:
                 tell(_passes(one, command["runs"], command.get("slower", 0.0), clock))

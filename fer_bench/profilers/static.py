@@ -192,18 +192,46 @@ def count(
             fresh = building.create(spec, build, "cpu")
             images = building.example_inputs(shape, batch, "cpu", building.number_type(fresh))
             others.append(count_with(tool, fresh, images, inference))
-    logits = inference.outputs[0] if len(inference.outputs) == 1 else ()
     asked = spec.num_classes if build.num_classes is None else build.num_classes
+    counted = _counted(model, spec, build, shape, asked, inference)
+    return dataclasses.replace(counted, training=training, others=tuple(others))
+
+
+def count_module(model: nn.Module, spec: ModelSpec, shape: tuple[int, int, int], batch: int = 1) -> Count:
+    """Count a network that somebody has built; it stays as it is, in the mode in which it is.
+
+    Args:
+        model: the network.
+        spec: what it is called.
+        shape: channels, height and width of an image.
+        batch: images in the pass.
+
+    Raises:
+        CountingError: it cannot run on this input.
+    """
+    with building.quiet():
+        inference = trace(model, (_images(model, shape, batch),))
+    return _counted(model, spec, DEFAULT_BUILD, shape, None, inference)
+
+
+def _counted(
+    model: nn.Module,
+    spec: ModelSpec,
+    build: Build,
+    shape: tuple[int, int, int],
+    num_classes: int | None,
+    inference: Trace,
+) -> Count:
+    """Count a network from a pass of it; ``num_classes`` stands where its output does not tell."""
+    logits = inference.outputs[0] if len(inference.outputs) == 1 else ()
     return Count(
         spec=spec,
         build=build,
         input_shape=shape,
-        num_classes=logits[1] if len(logits) == 2 else asked,
+        num_classes=logits[1] if len(logits) == 2 else num_classes,
         parameters=count_parameters(model),
         layers=count_layers(inference),
         inference=inference,
-        training=training,
-        others=tuple(others),
         modules=measure_modules(model, inference),
         anatomy=measure_anatomy(model, inference),
     )
