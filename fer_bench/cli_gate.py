@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -39,6 +40,10 @@ CODES = """Exit codes: 0 no network is worse, 1 one is worse or counts something
 not be judged, 4 inconclusive, 5 the sides cannot be compared, 130 interrupted."""
 
 
+# What of a plan two sides of a comparison may differ in: all that a pass depends on, and nothing of how it is measured.
+_DIFFER = tuple("device batch_size input_size channels num_classes precision layout mode threads pin alloc".split())
+
+
 class Inconclusive(StrEnum):
     """What becomes of a verdict that nothing could be told."""
 
@@ -47,7 +52,10 @@ class Inconclusive(StrEnum):
 
 
 Models = Annotated[
-    str, typer.Option("--models", metavar="NAMES", help="Comma-separated names; by default all that there are.")
+    str,
+    typer.Option(
+        "--models", metavar="NAMES", help="Comma-separated names; by default a baseline's, or all of the sheets."
+    ),
 ]
 Metrics = Annotated[
     str, typer.Option("--metric", metavar="LIST", help="latency, memory or occupancy, comma-separated.")
@@ -56,7 +64,8 @@ MinEffect = Annotated[
     float, typer.Option("--min-effect", min=0.1, max=100.0, metavar="PCT", help="Smallest change that matters, in %.")
 ]
 BudgetS = Annotated[
-    float, typer.Option("--budget-s", min=5.0, metavar="N", help="Seconds for one network and metric, at most.")
+    float,
+    typer.Option("--budget-s", min=5.0, metavar="N", help="Seconds for one network and metric; three pairs at least."),
 ]
 Protocol = Annotated[
     str, typer.Option(help="How networks run: quick, edge, ..., or a TOML file; by default one thread on one core.")
@@ -113,7 +122,7 @@ def gate(
     ] = "",
     declare: Declared = "",
     self_test: Annotated[
-        bool, typer.Option("--self-test", help="Try the gate here: a network against itself, and made 5 % slower.")
+        bool, typer.Option("--self-test", help="Try the gate here: a network against itself, and made slower.")
     ] = False,
     sheets: SheetsOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -123,12 +132,12 @@ def gate(
     debug: Debug = False,
 ) -> None:
     """Judge a change: what networks count, exactly, and what they take, by pairs of processes measured now."""
-    registry.use_sheets(sheets or [])
 
     def judged() -> Report:
         from fer_bench.gate.request import Request
         from fer_bench.gate.timing import Rule
 
+        registry.use_sheets(sheets or [])
         limits = {
             "max_params": max_params,
             "max_macs": max_macs,
@@ -178,30 +187,30 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Compare two networks, two ways to run one, or two stored runs: better is less of the metric."""
-    registry.use_sheets(sheets or [])
 
     def judged() -> Report:
         from fer_bench.gate import compared
         from fer_bench.gate.request import Request
         from fer_bench.gate.timing import Rule
 
+        registry.use_sheets(sheets or [])
+        parse_settings(settings)
         request = Request(
             metrics=_metrics(metric),
             rule=Rule(min_effect / 100, budget_s),
             plan=_plan(protocol, device),
             declared=tuple(parse_list(declare)),
         )
-        sides = [_side(side, request.plan, tuple(settings or ()), store) for side in (base, candidate)]
-        tasks = [side for side in sides if side is not None]
-        if len(tasks) == len(sides):
-            return compared.compare((base, candidate), (tasks[0], tasks[1]), request, _Told())
-        if tasks:
+        ours, theirs = (_side(side, request.plan, tuple(settings or ()), store) for side in (base, candidate))
+        if ours is not None and theirs is not None:
+            return compared.compare((base, candidate), (ours, theirs), request, _Told())
+        if ours is not None or theirs is not None:
             raise FerBenchError(f"{base} and {candidate} are a network and stored results: compare two of one kind")
+        _refuse_plans(request)
         results = [read_results(side, store) for side in (base, candidate)]
         told = name_source(base, store), name_source(candidate, store)
         return compared.against_results(told, results[0], results[1], request, _Told())
 
-    parse_settings(settings)
     _judge(judged, inconclusive, summary, junit, json_file, debug=debug)
 
 
@@ -248,8 +257,11 @@ def _gated(baseline: str, against: str, candidate: str, request: "Request", stor
     stored = bool(against) and _stored(against, store)
     if (request.setup or request.base_python or request.unchanged) and (stored or not (against or baseline)):
         raise FerBenchError("--setup, --base-python and --unchanged are about revisions: name one with --against")
-    if stored and request.budget.max_latency is not None:
-        raise FerBenchError("--max-latency is held where the latency is measured: with --against REV, or by itself")
+    if stored:
+        _refuse_plans(request)
+    of_revision = bool(against and not stored) or bool(baseline and not _is_baseline(baseline))
+    if of_revision and request.budget.max_latency is not None and (baseline or "latency" not in request.metrics):
+        raise FerBenchError("--max-latency is held where the latency is measured: by --against REV --metric latency")
     if against:
         if not stored:
             return revised.against_revision(against, candidate, request, told)
@@ -261,6 +273,16 @@ def _gated(baseline: str, against: str, candidate: str, request: "Request", stor
             return standing.against_baseline(Path(baseline), request, told)
         return revised.against_revision(baseline, candidate, request, told, timed=False)
     return standing.against_nothing(request, told)
+
+
+def _refuse_plans(request: "Request") -> None:
+    """Refuse what stored results do not follow: they hold counts and latencies, by plans of their own."""
+    from fer_bench.plan import GATE
+
+    if request.metrics != ("latency",):
+        raise FerBenchError("stored results hold counts and latencies: --metric is measured by --against REV")
+    if request.plan != GATE:
+        raise FerBenchError("stored results have plans of their own: leave --protocol and --device out")
 
 
 def _is_baseline(text: str) -> bool:
@@ -278,11 +300,7 @@ def _stored(source: str, store: str) -> bool:
     with contextlib.suppress(RevisionError):
         if Repository(Path.cwd()).commit_of(source):
             return False
-    try:
-        name_source(source, store)
-    except FerBenchError:
-        return False  # git says what is wrong with it
-    return True
+    return _is_run(source, store)  # of anything else git says what is wrong with it
 
 
 def _judge(
@@ -317,11 +335,9 @@ def _judge(
                 failures.append(reason(error))
         if failures:
             raise FerBenchError("; ".join(failures))
-    except KeyboardInterrupt:
-        raise
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         raise typer.Exit(complain(reason(error), ERROR)) from error
     raise typer.Exit(report.exit_code(inconclusive_passes=passes))
 
@@ -350,8 +366,8 @@ def _plan(name: str, device: str) -> "Plan":
     return dataclasses.replace(chosen, device=device) if device else chosen
 
 
-def _side(text: str, chosen: "Plan", settings: Sequence[str], store: str) -> "Task | None":
-    """Read NAME or NAME@FIELD=VALUE,...: a network and what of the plan is changed; None for what is stored."""
+def _side(text: str, chosen: "Plan", settings: Sequence[str], store: str) -> "tuple[Task, dict[str, Any]] | None":
+    """Read NAME or NAME@FIELD=VALUE,...: a network, and what of the plan is changed; None for what is stored."""
     from fer_bench.errors import UnknownModelError
     from fer_bench.runner import Task
 
@@ -362,23 +378,16 @@ def _side(text: str, chosen: "Plan", settings: Sequence[str], store: str) -> "Ta
         if at or not (Path(text).exists() or text.endswith((".json", ".jsonl")) or _is_run(text, store)):
             raise
         return None
-    if not at:
-        return Task(spec, chosen, settings=tuple(settings))
-    fields = {field.name: field for field in dataclasses.fields(chosen)}
-    changed: dict[str, Any] = {}
-    for name, value in _settings(changes).items():
-        if name not in fields or name in ("protocol", "metrics"):
-            raise FerBenchError(f"{text}: a plan has no {name}; it has mode=compile, layout=nhwc, threads=2 and others")
-        changed[name] = value
+    changed = parse_settings(parse_list(changes))
+    if at and not changed:
+        raise FerBenchError(f"{text}: what differs is expected after the @, such as mode=compile")
+    if others := sorted(changed.keys() - set(_DIFFER)):
+        raise FerBenchError(f"{text}: two sides do not differ in {', '.join(others)}, but in {', '.join(_DIFFER)}")
     try:
-        named = dataclasses.replace(chosen, protocol=f"{chosen.protocol}@{changes}")  # no protocol's own any more
-        return Task(spec, dataclasses.replace(named, **changed), settings=tuple(settings))
+        dataclasses.replace(chosen, **changed)
     except TypeError as error:
         raise FerBenchError(f"{text}: a value is of the wrong type, such as text where a number belongs") from error
-
-
-def _settings(text: str) -> dict[str, Any]:
-    return parse_settings(parse_list(text))
+    return Task(spec, chosen, settings=tuple(settings)), changed
 
 
 def _is_run(text: str, store: str) -> bool:

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fer_bench import changepoints, stats, units
-from fer_bench.records import Environment, Json
+from fer_bench.records import Environment, Json, speeds_apart
 from fer_bench.series import Metric, Point, Stored, points_of
 
-SPEED_CHANGE = 0.10  # relative change of what the machine attains that is told: tries of one machine differ by less
 # An environment that is new is one question more, and asked once.
 ENVIRONMENT_LEVEL = changepoints.LEVEL / 2
 
@@ -346,21 +345,9 @@ def _usual(points: Iterable[Point]) -> dict[str, float]:
     return {name: stats.median(speeds) for name, speeds in found.items()}
 
 
-def _apart(before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    """Say by what factor the machine was slower or faster, where that is more than ``SPEED_CHANGE``."""
-    told = []
-    for name in before:
-        if name in after and before[name] > 0 and after[name] > 0:
-            ratio = after[name] / before[name]
-            factor = max(ratio, 1 / ratio)
-            if factor > 1 + SPEED_CHANGE:
-                told.append(f"{units.significant(factor, 2)}x {'faster' if ratio > 1 else 'slower'} in {name}")
-    return " and ".join(told)
-
-
 def _machine(before: Sequence[Point], after: Sequence[Point], metric: Metric) -> str:
     """Say how the machine's own speed changed with a level."""
-    told = "" if metric.exact else _apart(_usual(before), _usual(after))
+    told = "" if metric.exact else speeds_apart(_usual(before), _usual(after))
     return f"; the machine itself was {told}" if told else ""
 
 
@@ -369,7 +356,7 @@ def _with_speed(points: Sequence[Point], metric: Metric) -> list[Point]:
     if metric.exact:
         return list(points)
     usual = {kind: _usual(p for p in points if p.kind == kind) for kind in {point.kind for point in points}}
-    told = [_apart(usual[point.kind], _speeds(point)) for point in points]
+    told = [speeds_apart(usual[point.kind], _speeds(point)) for point in points]
     return [
         dataclasses.replace(point, told=(f"The machine itself was {text} than usual.",)) if text else point
         for point, text in zip(points, told, strict=True)

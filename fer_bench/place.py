@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Self
 
 from fer_bench import registry
@@ -113,15 +112,16 @@ class CodeRead:
         return sorted(
             os.path.relpath(path, root)
             for path in found
-            if path.startswith(f"{root}{os.sep}") and os.path.isfile(path) and not self._without_weight(path)
+            if path.startswith(f"{root}{os.sep}") and os.path.isfile(path) and not self._not_code(path)
         )
 
-    def _without_weight(self, path: str) -> bool:
+    def _not_code(self, path: str) -> bool:
+        """Tell a sheet, or what Python compiled of a file that is told itself."""
         sheet = path.endswith(".toml") and any(path.startswith(f"{folder}{os.sep}") for folder in self._sheets)
         return sheet or "__pycache__" in path
 
 
-def _import_package(name: str, folder: Path) -> ModuleType:
+def _import_package(name: str, folder: Path) -> None:
     """Import a package from a folder, under a name that would otherwise be found elsewhere."""
     import importlib.util
 
@@ -137,4 +137,3 @@ def _import_package(name: str, folder: Path) -> ModuleType:
     spec.loader.exec_module(package)
     parent, _, child = name.rpartition(".")
     setattr(sys.modules[parent], child, package)
-    return package

@@ -36,7 +36,7 @@ class Worker(Protocol):
 
     def tell(self, command: str) -> None: ...
     def kill(self) -> None: ...
-    def wait(self, limit_s: float | None = None) -> int: ...
+    def wait(self, limit_s: float) -> int: ...
 
 
 class _Fresh:
@@ -69,7 +69,7 @@ class _Fresh:
     def kill(self) -> None:
         self._process.kill()
 
-    def wait(self, limit_s: float | None = None) -> int:
+    def wait(self, limit_s: float) -> int:
         return self._process.wait(limit_s)
 
 
@@ -120,7 +120,7 @@ class _Server:
             self._ended[int(pid)] = int(code[0])
         return None
 
-    def wait(self, pid: int, limit_s: float | None) -> int:
+    def wait(self, pid: int, limit_s: float) -> int:
         """Give a child's exit code once it has ended; with the server its children are killed.
 
         Raises:
@@ -134,7 +134,7 @@ class _Server:
             self._ended[int(ended)] = int(code)
         return self._ended.pop(pid)
 
-    def _hear(self, limit_s: float | None) -> str:
+    def _hear(self, limit_s: float) -> str:
         """Give its next message; "" when it has ended.
 
         Raises:
@@ -188,13 +188,13 @@ class _Forked:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
 
-    def wait(self, limit_s: float | None = None) -> int:
+    def wait(self, limit_s: float) -> int:
         if self._returncode is None:
             assert self._pid is not None  # noqa: S101  # else it has a code
             try:
                 self._returncode = self._server.wait(self._pid, limit_s)
             except TimeoutError as error:
-                raise subprocess.TimeoutExpired(_MODULE, limit_s or 0.0) from error
+                raise subprocess.TimeoutExpired(_MODULE, limit_s) from error
         if self._commands is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._commands.close()

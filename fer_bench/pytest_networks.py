@@ -62,22 +62,31 @@ def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
 
 @contextlib.contextmanager
 def lent(model: "nn.Module", plan: Plan, input_shape: Shape | None, name: str) -> Iterator[Ready]:
-    """Lay out somebody's module as a worker makes a network, and put it back as it was."""
-    import torch
+    """Lay out somebody's module as a worker makes a network, and put it back as it was.
 
+    Another device or layout makes new tensors, which do not share memory as the old ones may: those are kept meanwhile.
+    """
     from fer_bench.worker import as_planned
 
     kind, shape, home = _checked(model, plan, input_shape)
     modes = [(module, module.training) for module in model.modules()]
+    values = [(its, its.data) for one in model.parameters() for its in (one, one.grad) if its is not None]
+    buffers = [
+        (module, *named)
+        for module in model.modules()
+        for named in module.named_buffers(recurse=False, remove_duplicate=False)
+    ]
     try:
         model.eval().to(plan.device)
         subject, static = _counted(model, shape, plan, name, kind)
         yield Ready(subject, *as_planned(model, shape, plan), static, users=True)
     finally:
-        if plan.layout == "nhwc":
-            model.to(memory_format=torch.contiguous_format)
         if home is not None:
-            model.to(home)
+            model.to(home)  # what its own `to` moves beside parameters and buffers
+        for its, value in values:
+            its.data = value
+        for module, key, buffer in buffers:
+            setattr(module, key, buffer)
         for module, mode in modes:
             module.training = mode
 

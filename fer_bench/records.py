@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from fer_bench import units
 from fer_bench.errors import StoreError
 
 SCHEMA_VERSION = 2
@@ -51,6 +52,7 @@ class Measurement:
 _MATTERS = """device device_name cpu cores memory_bytes threads allocator malloc_settings huge_pages frequency_policy
 packages blas python os gpu""".split()
 _MEMORY_SHARE = 0.01  # of difference that is none
+_SPEED_SHARE = 0.10  # likewise: tries of one machine differ by less
 _LIBRARIES = ("torch", "torchvision", "timm")
 _GPU = ("name", "driver", "cuda", "memory_bytes", "tf32_convolutions", "tf32_matrix_products")
 
@@ -128,6 +130,23 @@ class Environment:
             if ours != theirs:
                 return f"{name}: {ours!r} and {theirs!r}"
         return ""
+
+
+def speeds_apart(before: Mapping[str, float], after: Mapping[str, float]) -> str:
+    """Say by what factor a machine was itself faster or slower than before: "1.6x slower in arithmetic"; "" for alike.
+
+    Args:
+        before: as ``Environment.speeds`` has them.
+        after: likewise; what only one of the two knows is not compared.
+    """
+    told = []
+    for kind in before:
+        if kind in after and before[kind] > 0 and after[kind] > 0:
+            ratio = after[kind] / before[kind]
+            factor = max(ratio, 1 / ratio)
+            if factor > 1 + _SPEED_SHARE:
+                told.append(f"{units.significant(factor, 2)}x {'faster' if ratio > 1 else 'slower'} in {kind}")
+    return " and ".join(told)
 
 
 @dataclass(frozen=True, slots=True)

@@ -283,7 +283,7 @@ def use_zoo(folder: Path | None) -> None:
 
 
 def use_sheets(folders: Iterable[Path]) -> None:
-    """Read a user's folders of sheets beside ours from now on, here and in workers.
+    """Read a user's folders of sheets beside ours from now on, here and in workers, as they are then.
 
     Raises:
         SheetError: one is no folder.
@@ -291,6 +291,8 @@ def use_sheets(folders: Iterable[Path]) -> None:
     given = _existing(folders)
     if given:  # else what the environment says stays
         os.environ[_USERS_SHEETS] = os.pathsep.join(map(str, given))
+        _read.cache_clear()
+        _read_papers.cache_clear()
 
 
 def _folders() -> tuple[Path, ...]:

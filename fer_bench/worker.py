@@ -141,6 +141,8 @@ def as_planned(model: nn.Module, input_shape: tuple[int, int, int], plan: Plan) 
     images = building.example_inputs(input_shape, plan.batch_size, plan.device, dtype)
     if plan.layout == "nhwc":
         model, images = building.channels_last(model, images)
+    else:  # a user's network may come in channels_last
+        model = model.to(memory_format=torch.contiguous_format)
     if plan.precision in building.AUTOCAST:
         model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()
     if plan.mode == "compile":
@@ -254,7 +256,7 @@ def serve(connection: socket.socket, names: Sequence[str]) -> int:
     """Fork a worker for each job that comes, and tell its process id, then how it ended.
 
     Args:
-        connection: of messages; a job with two files: for answers and for what the network prints.
+        connection: of messages; a job with three files: for answers, for what the network prints, and of commands.
         names: networks whose libraries are imported beforehand, users' own excepted, whose code runs in workers only.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which ends us by closing the connection

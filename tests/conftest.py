@@ -1,6 +1,7 @@
 """Shared by tests: a fixed result, networks of a user's own, and the command line as a process."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,6 +90,11 @@ def three(): return 3
 def escapes(): raise ValueError("\\x1b[31m red")
 answer = 42
 """
+
+
+def plain_environment(**more: str) -> dict[str, str]:
+    """Give the environment for a pytest of its own: pytest-benchmark measures nothing in what xdist has started."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")} | more
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from fer_bench.exports import read_file
 from fer_bench.gate import baseline as files
 from fer_bench.gate.baseline import Accepted, Baseline, judge, read, with_accepted, write
 from fer_bench.gate.counts import Snapshot
-from fer_bench.gate.verdicts import ERROR, Word, exit_code
+from fer_bench.gate.verdicts import ERROR, INCOMPARABLE, Word, exit_code
 from fer_bench.records import Measurement
 
 
@@ -186,11 +186,11 @@ def test_one_that_cannot_be_counted_is_an_error(written, result):
     assert (verdict.word, verdict.said) == (Word.error, "a cannot be counted: boom")
 
 
-def test_one_that_is_gone_is_an_error_and_a_twin_is_named(written, result):
+def test_one_that_is_gone_is_incomparable_and_a_twin_is_named(written, result):
     verdicts, notes = judge(read(written), {"b": result("b"), "c": result("c", 2000)}, ["a", "b", "c"])
-    assert [v.word for v in verdicts] == [Word.error, Word.same]
-    assert "no network of the registry; c counts the same: renamed?; if that is meant, --accept" in verdicts[0].said
-    assert exit_code(verdicts) == ERROR
+    assert [v.word for v in verdicts] == [Word.incomparable, Word.same]
+    assert "no network any more; c counts the same: renamed?; if that is meant, --accept" in verdicts[0].said
+    assert exit_code(verdicts) == INCOMPARABLE
     assert notes == ("not in the baseline, so that nothing holds it yet: c; add it with --accept REASON",)
 
 

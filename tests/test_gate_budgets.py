@@ -8,7 +8,7 @@ import pytest
 from fer_bench import registry, units
 from fer_bench.budget import NO_LIMITS, Budget
 from fer_bench.errors import FerBenchError, SheetError
-from fer_bench.gate.budgets import judge, judge_latency, judge_memory, unheld
+from fer_bench.gate.budgets import judge, judge_latency, judge_memory, unheld, without
 from fer_bench.gate.counts import Snapshot
 from fer_bench.gate.verdicts import Word
 from fer_bench.stats import Interval
@@ -199,5 +199,7 @@ def test_without_an_interval_nothing_is_concluded():
 
 def test_a_limit_that_nothing_was_held_against_is_told():
     budgets = {"b": Budget.of({"max_latency": "20 ms"}), "a": Budget.of({"max_latency": "9 ms", "max_params": "1 M"})}
-    assert unheld(budgets, ()) == ("max_latency of a, b is not held against: --metric latency measures it",)
-    assert unheld(budgets, ("latency",)) == ()
+    assert unheld(budgets, "see {metric}") == ["max_latency of a, b was not held: see latency"]
+    left = {name: without(budget, ("latency",)) for name, budget in budgets.items()}
+    assert unheld(left, "see {metric}") == []
+    assert left["a"].set().keys() == {"max_params"}

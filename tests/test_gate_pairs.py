@@ -69,9 +69,10 @@ def test_who_starts_and_who_begins_alternates_so_that_neither_is_favoured(sides,
     assert {len(turn.seconds) for turn in pair.turns} == {runs}
 
 
-def test_a_pair_gives_the_faster_half_of_each_side_and_its_plain_mean(sides, happened):
+def test_a_pair_gives_the_ratio_the_median_of_each_side_and_its_plain_mean(sides, happened):
     pair = latency_pair(0, *sides)
-    assert pair.values == pytest.approx((0.010, 0.020))
+    assert pair.log_ratio == pytest.approx(math.log(2))
+    assert pair.values == pytest.approx((0.015, 0.030))
     assert pair.checks == pytest.approx((0.015, 0.030))
     assert pair.outputs == ({"of": "base"}, {"of": "candidate"})
     assert pair.per_run("minor_faults") == (0.5, 0.5)
@@ -119,6 +120,7 @@ def test_another_metric_is_measured_side_by_side_and_the_side_that_begins_altern
     for number in range(2):
         pair = group_pair(lambda result: result.value("peak_rss_bytes"), "memory", number, *sides)
         assert pair.values == pytest.approx((100.0, 210.0))  # the candidate was asked to be 5 % slower
+        assert pair.log_ratio == pytest.approx(math.log(2.1))
     assert order == ["base", "candidate", "candidate", "base"]
 
 

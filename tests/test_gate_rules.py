@@ -11,10 +11,24 @@ from fer_bench.gate import rules
 from fer_bench.gate.verdicts import Effect, Word
 
 
-def test_the_slower_half_of_the_passes_does_not_count():
-    assert rules.faster_half([100.0, 1.0, 3.0, 50.0]) == 2.0
-    assert rules.faster_half([100.0, 1.0, 6.0]) == 3.5
-    assert rules.faster_half([2.0]) == 2.0
+def test_a_pass_is_held_against_those_of_the_same_moment():
+    """The machine is twice as slow from one turn to the next, and from the second on four times; 10 % stay 10 %."""
+    base = [[1.0], [2.0], [4.0], [8.0]]
+    candidate = [[1.1], [2.2], [4.4], [8.8]]
+    # By turns: 1.1/1 1.1/2 | 2.2/1 2.2/2 2.2/4 | 4.4/2 4.4/4 4.4/8 | 8.8/4 8.8/8; the middle two of ten are 1.1.
+    assert rules.log_ratio(base, candidate) == pytest.approx(math.log(1.1))
+    assert rules.log_ratio(candidate, base) == pytest.approx(-math.log(1.1))
+
+
+def test_turns_far_apart_are_not_compared():
+    # In the same turn or the next: 2 2 | 2 2 1 | 1 0.5. The first against the last as well would make the median 1.
+    assert rules.log_ratio([[1.0], [1.0], [2.0]], [[2.0], [2.0], [1.0]]) == pytest.approx(math.log(2))
+
+
+def test_a_few_passes_that_something_struck_do_not_count():
+    base = [[1.0, 1.0], [1.0, 50.0], [1.0, 1.0]]
+    assert rules.log_ratio(base, [[1.2, 1.2], [1.2, 1.2], [70.0, 1.2]]) == pytest.approx(math.log(1.2))
+    assert rules.log_ratio([[2.0]], [[3.0]]) == pytest.approx(math.log(1.5))
 
 
 def test_the_interval_is_students():

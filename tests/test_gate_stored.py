@@ -57,6 +57,7 @@ def test_one_process_a_side_tells_only_what_is_large(timed, seconds, word):
     (verdict,) = stored.judge(timed(0.010), timed(seconds), 0.05)
     assert verdict.word is word
     assert "one process a side" in verdict.details[1]
+    assert (verdict.effect.level, verdict.effect.pairs, verdict.effect.unit) == (None, 1, "process a side")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from fer_bench.gate.telling import as_json, as_junit, as_markdown, as_text
-from fer_bench.gate.verdicts import Effect, Report, Verdict, Word
+from fer_bench.gate.verdicts import INCONCLUSIVE, Effect, Report, Verdict, Word
 from tests.conftest import ENVIRONMENT
 
 SLOWER = Effect(estimate=0.0512, low=0.0301, high=0.0722, level=0.9985, pairs=12, check=0.048)
@@ -170,8 +170,8 @@ def test_the_table_has_what_weighs_most_first():
     )
     assert rows(as_markdown(given)) == [
         ["slow", "latency", "worse", "+5.1 % [+3.0, +7.2], 12 pairs", "above half of 5 %"],
-        ["meant", "counts", "worse (accepted)", "", ""],
         ["vague", "latency", "inconclusive", "", ""],
+        ["meant", "counts", "worse (accepted)", "", ""],
         ["fine", "latency", "same", "+5.1 % [+3.0, +7.2], 12 pairs", ""],
         ["4 networks", "counts", "same", "", ""],
     ]
@@ -368,6 +368,22 @@ def test_nothing_judged_is_a_case_that_fails():
     root = parsed(report(notes=("no network matches",)))
     assert ending(root, "gate").tag == "error"
     assert ending(root, "gate").text == "no network matches"
+
+
+def test_an_accepted_verdict_does_not_hide_an_inconclusive_one_of_the_same_case():
+    given = report(
+        verdict("net", word=Word.worse, accepted="fast"), verdict("net", word=Word.inconclusive, said="no interval")
+    )
+    child = ending(parsed(given), "net")
+    assert (child.tag, child.attrib["type"]) == ("failure", "inconclusive")
+    assert given.exit_code() == INCONCLUSIVE
+
+
+def test_processes_that_are_no_pairs_are_told_as_such_and_what_has_no_level_as_no_interval():
+    stored = Effect(0.2, -0.1, 0.6, None, 1, 0.21, "process a side")
+    given = report(verdict("net", "latency", Word.inconclusive, effect=stored))
+    assert "+20.0 % [-10.0, +60.0]  1 process a side  (mean +21.0 %)" in as_text(given)
+    assert "interval at" not in as_markdown(given)
 
 
 def test_what_xml_cannot_hold_is_left_out():

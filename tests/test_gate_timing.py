@@ -40,7 +40,7 @@ def pair(number, change, *, checks=None, switches=(0, 0), faults=(0, 0), outputs
         Turn(name, (value,) * 2, 2 * value, fault * 2, switch * 2)
         for name, value, switch, fault in zip(("base", "candidate"), values, switches, faults, strict=True)
     )
-    return Pair(number, values, checks or values, turns, ((1,), (1,)), outputs)
+    return Pair(number, math.log1p(change), values, checks or values, turns, ((1,), (1,)), outputs)
 
 
 def noisy(change, deviation, seed=1):

@@ -3,10 +3,13 @@
     python benchmarks/gate_power/experiment.py calibrate
     python benchmarks/gate_power/experiment.py pairs quiet 0 60        # the same code on both sides
     python benchmarks/gate_power/experiment.py pairs quiet 5 60        # the candidate is really 5 % slower
+    python benchmarks/gate_power/experiment.py pairs quiet 5 60 size   # likewise, to tell how much slower it is
     python benchmarks/gate_power/experiment.py gates 0 30              # `fer-bench gate`, as a user runs it
+    python benchmarks/gate_power/experiment.py gates 3 20 3            # likewise, with --min-effect 3
 
-Conditions are quiet, other-core and same-core (a program that is always busy, on the other core or on the one that the
-pair is measured on) and huge-pages. ``records/`` keeps what each wrote; ``error_rates.py`` draws the table from it.
+Conditions are quiet; other-core: a program that is always busy on one core, which the pair keeps off; same-core: one on
+each core, so on the pair's, too; huge-pages, which glibc asks for; and fresh: processes that start from nothing instead
+of being forked. ``records/`` keeps what each wrote; ``error_rates.py`` draws its tables from it.
 What is slower is so by work, not by a factor: ``network.py`` with convolutions that nothing needs.
 """
 
@@ -21,6 +24,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import fer_bench
 from fer_bench import registry
 from fer_bench.gate import timing
 from fer_bench.gate.pairs import Side
@@ -34,7 +38,7 @@ RECORDS = HERE / "records"
 NETWORK = "network.py:net"
 LIBRARIES = ("timm:resnet18", "torchvision:resnet18")
 # Channels of the needless convolutions that make it about so many percent slower; see ``calibrate``.
-EXTRA: dict[int, tuple[int, ...]] = {0: (), 3: (40,), 4: (64,), 5: (32, 32)}
+EXTRA: dict[int, tuple[int, ...]] = {0: (), 3: (40,), 5: (32, 32)}
 BURN = "while True: pass"
 
 
@@ -43,6 +47,17 @@ def code(effect: int) -> str:
     changed = text.replace("EXTRA = ()", f"EXTRA = {EXTRA[effect]}")
     assert changed != text or not effect
     return changed
+
+
+def measured_by() -> dict:
+    """Tell which fer_bench measures: its commit, and whether its code was changed since; records are no code."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(fer_bench.__file__).parent.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", "fer_bench", "models", "benchmarks/gate_power/*.py")
+    return {"commit": git("rev-parse", "HEAD"), "dirty": bool(changed)}
 
 
 @contextlib.contextmanager
@@ -83,19 +98,19 @@ def record_pairs(condition: str, effect: int, count: int) -> dict:
         )
         verdict, record = timing.judge(NETWORK, "latency", *sides, timing.Rule(pairs=count, budget_s=3600.0))
     record["environment"] = dataclasses.asdict(described.environment)
-    record |= {"condition": condition, "effect_percent": effect}
+    record |= {"condition": condition, "effect_percent": effect, "measured_by": measured_by()}
     print(condition, effect, verdict.effect, verdict.details, f"{record['wall_s'] / count:.2f} s a pair")
     return record
 
 
 def calibrate() -> None:
     """Tell what needless convolutions of so many channels cost. It is no straight line: kernels differ."""
-    for number, extra in enumerate(((32,), (40,), (48,), (64,), (64, 4)), start=100):
+    for number, extra in enumerate(((32,), (40,), (48,), (32, 32), (40, 32)), start=100):
         EXTRA[number] = extra
         record_pairs("quiet", number, 50)
 
 
-def record_gates(effect: int, count: int, least: int) -> list[dict]:
+def record_gates(effect: int, count: int, least: int) -> None:
     """Run the command itself, on a repository with two commits, again and again."""
     gates = []
     with tempfile.TemporaryDirectory() as folder:
@@ -128,11 +143,12 @@ def record_gates(effect: int, count: int, least: int) -> list[dict]:
                     "verdict": latency,
                     "counted": counted,
                     "records": report["records"],
+                    "measured_by": measured_by(),
                 }
             )
+            write(f"gates-{effect}-min-effect-{least}", gates)  # whatever becomes of the next
             print(number, f"{wall_s:.1f} s", latency["word"], latency["effect"], flush=True)
         told.unlink()
-    return gates
 
 
 def write(name: str, record: object) -> None:
@@ -145,11 +161,12 @@ def main(arguments: list[str]) -> None:
         calibrate()
     elif arguments[0] == "pairs":
         condition, effect, count = arguments[1], int(arguments[2]), int(arguments[3])
-        write(f"pairs-{condition}-{effect}", record_pairs(condition, effect, count))
+        name = "size" if arguments[4:] == ["size"] else condition
+        write(f"pairs-{name}-{effect}", record_pairs(condition, effect, count))
     elif arguments[0] == "gates":
         effect, count = int(arguments[1]), int(arguments[2])
         least = int(arguments[3]) if arguments[3:] else 5
-        write(f"gates-{effect}-min-effect-{least}", record_gates(effect, count, least))
+        record_gates(effect, count, least)
 
 
 if __name__ == "__main__":

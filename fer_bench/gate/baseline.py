@@ -23,7 +23,6 @@ BASELINE_VERSION = 1  # of the file
 
 _LIBRARIES = ("torch", "torchvision", "timm")  # which a count rests on beside the network's own code
 _NAMED = 5  # networks in one line
-_GONE = "gone: "  # how what is said of a network that is no more begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +158,8 @@ def judge(
     Args:
         baseline: what they counted.
         results: what they count now, of those of the wanted that there are.
-        wanted: the networks to judge; one that the baseline has and ``results`` lacks is gone, which is an error and
-            never a pass.
+        wanted: the networks to judge; one that the baseline has and ``results`` lacks is gone, which is never a
+            pass.
 
     Returns:
         A verdict on each network that the baseline has; and notes: those that it does not have, which nothing holds
@@ -224,7 +223,7 @@ def with_accepted(
     networks = dict(baseline.networks)
     accepted = list(baseline.accepted)
     for verdict in verdicts:
-        gone = verdict.said.startswith(_GONE)
+        gone = verdict.word is Word.incomparable and verdict.network not in results
         if verdict.metric != METRIC or verdict.word is Word.same or not (gone or verdict.network in results):
             continue
         if gone:
@@ -257,8 +256,8 @@ def _is_gone(name: str, snapshot: Snapshot, baseline: Baseline, results: Mapping
     return Verdict(
         name,
         METRIC,
-        Word.error,
-        f"{_GONE}in the baseline, and no network of the registry{twin}; if that is meant, --accept REASON takes it out",
+        Word.incomparable,
+        f"gone: in the baseline, and no network any more{twin}; if that is meant, --accept REASON takes it out",
     )
 
 

@@ -1,10 +1,13 @@
 """Whether a network stays under its absolute limits."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
 
+from fer_bench import stability
 from fer_bench.budget import Budget
 from fer_bench.gate.counts import Snapshot
 from fer_bench.gate.verdicts import Verdict, Word
+from fer_bench.records import Result
 from fer_bench.stats import Interval
 from fer_bench.units import Limit
 
@@ -56,24 +59,39 @@ def judge_latency(network: str, limit: Limit, interval: Interval | None) -> Verd
     return _judge_measured(network, "latency", limit, interval)
 
 
+def judge_latency_of(network: str, limit: Limit, result: Result) -> Verdict:
+    """Hold a record's latency against its limit; one that failed is an error, never a pass."""
+    taken = stability.summary(result)
+    if taken is not None:
+        return judge_latency(network, limit, taken.interval)
+    why = next((measured.failure for measured in result.measurements if measured.failure), "nothing was measured")
+    return Verdict(network, METRIC, Word.error, f"its latency could not be measured: {why}")
+
+
 def judge_memory(network: str, limit: Limit, interval: Interval | None) -> Verdict:
     """Hold measured memory, in bytes, against its limit, as ``judge_latency`` does."""
     return _judge_measured(network, "memory", limit, interval)
 
 
-def unheld(budgets: Mapping[str, Budget], metrics: tuple[str, ...]) -> tuple[str, ...]:
+def unheld(budgets: Mapping[str, Budget], cure: str) -> list[str]:
     """Say which limits nothing was held against, since their metric was not measured.
 
     Args:
-        budgets: by network.
-        metrics: that were measured: "latency", "memory".
+        budgets: by network, without limits on what was measured.
+        cure: what measures it, with {metric} for the metric.
     """
     notes = []
     for name, metric in _MEASURED.items():
         networks = sorted(network for network, budget in budgets.items() if name in budget.set())
-        if networks and metric not in metrics:
-            notes.append(f"{name} of {', '.join(networks)} is not held against: --metric {metric} measures it")
-    return tuple(notes)
+        if networks:
+            notes.append(f"{name} of {', '.join(networks)} was not held: {cure.format(metric=metric)}")
+    return notes
+
+
+def without(budget: Budget, metrics: Collection[str]) -> Budget:
+    """Give a budget without the limits on metrics that were measured."""
+    held: dict[str, None] = {name: None for name, metric in _MEASURED.items() if metric in metrics}
+    return dataclasses.replace(budget, **held)
 
 
 def _judge_measured(network: str, noun: str, limit: Limit, interval: Interval | None) -> Verdict:

@@ -1,18 +1,22 @@
 """Compare what is no revision: stored results, two networks, two ways to run one, and a network with itself."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from fer_bench import registry
 from fer_bench.errors import CountingError, FerBenchError, UnknownModelError
-from fer_bench.gate import counting, counts, stored
+from fer_bench.gate import budgets, counting, counts, stored
 from fer_bench.gate.pairs import Side
 from fer_bench.gate.request import Gathered, Request, Watcher, accept
 from fer_bench.gate.timing import METRICS
 from fer_bench.gate.verdicts import Report, Verdict, Word
 from fer_bench.plan import GATE, Plan
 from fer_bench.records import Result
-from fer_bench.runner import Task, measure
+from fer_bench.runner import Machine, Task, measure
+
+Changed = tuple[Task, Mapping[str, Any]]  # a task, and what of a plan is another for it
 
 _SELF_TEST = "mobilenetv3_large"
 _SELF_TEST_SLOWER = 0.05
@@ -49,44 +53,60 @@ def against_results(
         if twin is None:  # it could not be measured, which is told
             continue
         found.environment = found.environment or twin.environment
-        judged = [
-            *stored.judge(one, twin, request.rule.least, request.declared),
-            *counting.judge_budget(one.subject.name, twin, request.budget),
-        ]
+        judged = [*stored.judge(one, twin, request.rule.least, request.declared), *_hold_budget(twin, request, found)]
         found.add(*(accept(verdict, request.accept) for verdict in judged))
-    return found.report(*told, request)
+    plans = "those of the stored results"
+    return found.report(*told, request, metrics=["static", "latency"], budget_s=None, plan=plans)
 
 
-def compare(told: tuple[str, str], tasks: tuple[Task, Task], request: Request, watcher: Watcher) -> Report:
-    """Compare two networks, or two ways to run one, by pairs of processes."""
+def compare(
+    told: tuple[str, str],
+    sides: tuple[Changed, Changed],
+    request: Request,
+    watcher: Watcher,
+) -> Report:
+    """Compare two networks, or two ways to run one, by pairs of processes.
+
+    Args:
+        told: what each is called.
+        sides: a task each, and what of the request's plan is another for it.
+        request: the rest.
+        watcher: told how it goes on.
+    """
     found = Gathered(watcher)
-    network = " and ".join(dict.fromkeys(task.spec.name for task in tasks))
+    network = " and ".join(dict.fromkeys(task.spec.name for task, _ in sides))
     with counting.new_starter(request.plan) as starter:
         counted = []
-        for task in tasks:
+        for task, changed in sides:
             watcher.stage(f"counting {task.spec.name}")
-            counted.append(measure(dataclasses.replace(task, plan=counting.counting(task.plan)), starter))
+            plan = counting.counting(dataclasses.replace(request.plan, **changed))
+            counted.append(measure(dataclasses.replace(task, plan=plan), starter))
         found.environment = counted[1].environment
         found.notes += [_costs(*each) for each in zip(told, counted, strict=True)]
         for metric in request.metrics:
-            sides = [Side(dataclasses.replace(task, plan=METRICS[metric].of(task.plan)), starter) for task in tasks]
-            found.add(found.judge(network, metric, sides, request.rule))
-    return found.report(*told, request)
+            plan = METRICS[metric].of(request.plan)
+            pair = [
+                Side(dataclasses.replace(task, plan=dataclasses.replace(plan, **changed)), starter)
+                for task, changed in sides
+            ]
+            found.add(found.judge(network, metric, pair, request.rule))
+    return found.report(*told, request, changes=[dict(changed) for _, changed in sides])
 
 
 def self_test(request: Request, watcher: Watcher) -> Report:
-    """Try the gate on this machine: a network against itself, and against itself made 5 % slower."""
+    """Try the gate here: a network against itself, and against itself made slower by the minimum effect, or 5 %."""
     found = Gathered(watcher)
     spec = registry.find(request.models[0] if request.models else _SELF_TEST)
     with counting.new_starter(request.plan) as starter:
         for metric in request.metrics:
             task = Task(spec, METRICS[metric].of(request.plan))
-            for slower, expected in ((0.0, Word.same), (_SELF_TEST_SLOWER, Word.worse)):
-                name = f"{spec.name} {'made 5 % slower' if slower else 'against itself'}"
+            for slower, expected in ((0.0, Word.same), (max(_SELF_TEST_SLOWER, request.rule.least), Word.worse)):
+                name = f"{spec.name} {f'made {100 * slower:g} % slower' if slower else 'against itself'}"
                 sides = Side(task, starter), Side(task, starter, slower)
                 verdict = found.judge(name, metric, sides, request.rule)
                 if verdict.word is not expected:
-                    said = f"{verdict.word} instead of {expected}: {verdict.said}; raise --min-effect or --budget-s"
+                    cure = "raise --min-effect or --budget-s, or stop other programs"
+                    said = f"{verdict.word} instead of {expected}: {verdict.said}; {cure}"
                     verdict = dataclasses.replace(verdict, word=Word.error, said=said)
                 elif slower:
                     verdict = dataclasses.replace(verdict, accepted="it was made slower")
@@ -94,9 +114,23 @@ def self_test(request: Request, watcher: Watcher) -> Report:
     return found.report(spec.name, "the same", request)
 
 
+def _hold_budget(result: Result, request: Request, found: Gathered) -> list[Verdict]:
+    """Hold what a record tells against the limits of its network, which may be of no sheet here."""
+    name, budget = result.subject.name, request.budget
+    with contextlib.suppress(UnknownModelError):
+        budget = request.budget_of(registry.find(name))
+    verdicts = counting.judge_budget(name, result, budget)
+    if budget.max_latency is not None and result.measurement("latency_s") is not None:
+        verdicts.append(budgets.judge_latency_of(name, budget.max_latency, result))
+        budget = budgets.without(budget, ("latency",))
+    found.notes += budgets.unheld({name: budget}, "the results do not tell it; --against REV --metric {metric} does")
+    return verdicts
+
+
 def _measure_anew(base: Sequence[Result], found: Gathered) -> Iterator[Result]:
     """Measure networks as stored results were: their counts, and the latency where they have one."""
     with counting.new_starter(GATE) as starter:
+        machine = Machine(starter, debug=False)
         for result in base:
             subject = result.subject
             found.watcher.stage(f"measuring {subject.name} as {result.plan['protocol']}")
@@ -111,7 +145,8 @@ def _measure_anew(base: Sequence[Result], found: Gathered) -> Iterator[Result]:
                 said = f"it cannot be built here, but --candidate FILE names later results: {error}"
                 found.add(Verdict(subject.name, counts.METRIC, Word.error, said))
                 continue
-            yield measure(Task(spec, plan, subject.input_shape, subject.settings, subject.checkpoint), starter)
+            task = Task(spec, plan, subject.input_shape, subject.settings, subject.checkpoint)
+            yield measure(task, starter, machine)
 
 
 def _costs(told: str, result: Result) -> str:

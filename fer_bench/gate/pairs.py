@@ -12,7 +12,7 @@ from typing import IO, Any, Literal
 
 from fer_bench import environment, units
 from fer_bench.errors import DeviceError, FerBenchError
-from fer_bench.gate.rules import faster_half
+from fer_bench.gate.rules import log_ratio
 from fer_bench.plan import Plan
 from fer_bench.processes import END_LIMIT_S, Starter, Worker, ending, lines
 from fer_bench.records import Json, Result
@@ -85,7 +85,8 @@ class Pair:
 
     Attributes:
         number: from 0.
-        values: one a side, in the base unit of the metric: of latency the mean of the faster half, seconds.
+        log_ratio: of the candidate to the base.
+        values: one a side, in the base unit of the metric: of latency the median, seconds.
         checks: one a side: of latency the mean.
         turns: in order; none where the metric is no latency.
         cores: that each side was kept on; none where it was not.
@@ -93,6 +94,7 @@ class Pair:
     """
 
     number: int
+    log_ratio: float
     values: tuple[float, float]
     checks: tuple[float, float]
     turns: tuple[Turn, ...] = ()
@@ -144,10 +146,12 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
                 told = processes[place].ask({"runs": runs, "slower": sides[place].slower})
                 counts = {key: told[key] for key in ("cpu_s", "minor_faults", "involuntary_switches")}
                 turns.append(Turn(NAMES[place], tuple(told["seconds"]), **counts))
-    seconds = [[s for turn in turns if turn.side == name for s in turn.seconds] for name in NAMES]
+    by_turn = [[turn.seconds for turn in turns if turn.side == name] for name in NAMES]
+    seconds = [[s for taken in side for s in taken] for side in by_turn]
     return Pair(
         number,
-        values=(faster_half(seconds[0]), faster_half(seconds[1])),
+        log_ratio(*by_turn),
+        values=(statistics.median(seconds[0]), statistics.median(seconds[1])),
         checks=(statistics.fmean(seconds[0]), statistics.fmean(seconds[1])),
         turns=tuple(turns),
         cores=tuple(cores),
@@ -180,7 +184,7 @@ def group_pair(value: Callable[[Result], float], stage: str, number: int, base: 
         if found[name] <= 0:
             raise SideError(name, "measured nothing above what an idle process takes")
     values = found["base"], found["candidate"]
-    return Pair(number, values, values)
+    return Pair(number, math.log(values[1] / values[0]), values, values)
 
 
 def _cores_wanted(plan: Plan) -> float:

@@ -63,6 +63,8 @@ class Request:
             "min_effect": self.rule.least,
             "budget_s": self.rule.budget_s,
             "plan": self.plan.to_dict(),
+            "limits": {name: str(limit) for name, limit in self.budget.set().items()},
+            "declared": list(self.declared),
         }
 
     def budget_of(self, spec: ModelSpec) -> Budget:
@@ -95,13 +97,13 @@ class Gathered:
         self.records.append(record)
         return verdict
 
-    def report(self, base: str, candidate: str, request: Request) -> Report:
-        """Give all that was found."""
+    def report(self, base: str, candidate: str, request: Request, **settings: Json) -> Report:
+        """Give all that was found; settings by name stand for those of the request where others decided."""
         return Report(
             base,
             candidate,
             tuple(self.verdicts),
-            request.settings(),
+            request.settings() | settings,
             tuple(self.notes),
             self.environment,
             time.perf_counter() - self.began,

@@ -29,6 +29,12 @@ from fer_bench.runner import Task
 
 _SETUP_S = 3600.0  # for a user's command that prepares a checkout
 
+# What would measure what a budget limits, where it was not measured.
+_NO_BASE = "without a base there are no pairs; `fer-bench gate --models NAME --max-...` measures it alone"
+_NOT_TIMED = "--against REV --metric {metric} measures it"
+_SAME_CODE = "the code is the same on both sides; --unchanged --metric {metric} measures it"
+_OTHER_METRIC = "--metric {metric} measures it"
+
 
 def against_revision(
     revision: str, candidate: str, request: Request, watcher: Watcher, *, timed: bool = True
@@ -58,17 +64,18 @@ def against_revision(
         found.notes += [*base.notes, *head.notes]
         for side in (base, head):
             _set_up(side, request.setup, watcher)
-        specs = _choose(base, head, repository, request, found)
+        reasons = repository.accepted(base, head)
+        specs = _choose(base, head, repository, request, reasons, found)
         starters = [stack.enter_context(starter) for starter in _starters(request)]
         watcher.stage(f"counting {len(specs[1])} networks on both sides")
         results = counting.count_both(specs, starters, request.plan, (base.place, head.place))
         found.environment = counting.environment_of(results[1])
         binaries = repository.binaries_changed(base, head)
         compared = _Compared((base, head), specs, results, starters, request, found, timed=timed, binaries=binaries)
-        reasons = repository.accepted(base, head)
         for name in specs[1]:
             found.add(*(accept(verdict, request.accept, reasons) for verdict in compared.judge(name)))
-        found.notes += budgets.unheld(compared.not_measured, ())
+        for cure, left in compared.unheld.items():
+            found.notes += budgets.unheld(left, cure)
     return found.report(base.told, head.told, request)
 
 
@@ -79,7 +86,7 @@ class _Compared:
     Attributes:
         sides, specs, results, starters: of the base and of the candidate.
         binaries: a binary file differs, which C++ may read unseen: nothing is the same to the byte then.
-        not_measured: budgets of networks that nothing was measured of.
+        unheld: what is left of networks' budgets, by what would measure it.
     """
 
     sides: tuple[Revision, Revision]
@@ -90,30 +97,37 @@ class _Compared:
     found: Gathered
     timed: bool
     binaries: bool
-    not_measured: dict[str, Budget] = field(default_factory=dict)
+    unheld: dict[str, dict[str, Budget]] = field(default_factory=dict)
 
     def judge(self, name: str) -> Iterator[Verdict]:
         """Give the verdicts on a network of the candidate's."""
         candidate, budget = self.results[1][name], self.request.budget_of(self.specs[1][name])
-        if name not in self.results[0]:
-            said = f"{self.sides[0].told} does not have it, so that nothing holds it yet; --accept REASON lets it pass"
-            yield Verdict(name, counts.METRIC, Word.incomparable, said)
-            return
-        base = self.results[0][name]
-        if elsewhere := _elsewhere(base, candidate):  # counts of one code, taken twice, would be the same
-            yield Verdict(name, counts.METRIC, Word.incomparable, elsewhere)
+        base = self.results[0].get(name)
+        new = f"{self.sides[0].told} does not have it, so that nothing holds it yet; --accept REASON lets it pass"
+        apart = _elsewhere(base, candidate) if base is not None else new
+        if base is None or apart:
+            if base is not None or self.request.models:  # of a new one that nobody named, a note tells
+                yield Verdict(name, counts.METRIC, Word.incomparable, apart)
+            yield from counting.judge_budget(name, candidate, budget)
+            self._leave(name, budget, _NO_BASE)
             return
         counted = counts.judge_results(name, base, candidate)
         yield counted
         yield from counting.judge_budget(name, candidate, budget)
-        if self.timed and counted.word is not Word.error:
-            without = self._not_to_be_measured(name, base, candidate)
-            if without is None:
-                yield from self._measure(name, budget)
-                return
+        if not self.timed or counted.word is Word.error:
+            self._leave(name, budget, _NOT_TIMED)
+            return
+        if without := self._not_to_be_measured(name, base, candidate):
             word, said = without
             yield from (Verdict(name, metric, word, said) for metric in self.request.metrics)
-        self.not_measured[name] = budget
+            self._leave(name, budget, _SAME_CODE if word is Word.same else _NO_BASE)
+            return
+        yield from self._measure(name, budget)
+        self._leave(name, budgets.without(budget, self.request.metrics), _OTHER_METRIC)
+
+    def _leave(self, name: str, budget: Budget, cure: str) -> None:
+        """Note which limits of a network's nothing was held against, and what would measure that."""
+        self.unheld.setdefault(cure, {})[name] = budget
 
     def _not_to_be_measured(self, name: str, base: Result, candidate: Result) -> tuple[Word, str] | None:
         """Say why a network is not measured, and the verdict that follows; None where it is."""
@@ -128,7 +142,8 @@ class _Compared:
             for side, where in zip(self.specs, self.sides, strict=True)
         ]
         same = code[0] == code[1] and said[0] == said[1] and not self.binaries
-        if not same or self.request.unchanged or self.request.base_python:
+        asked = self.request.unchanged or self.request.base_python or self.request.budget.max_latency is not None
+        if asked or not same:
             return None
         return Word.same, "not measured: its code is the same on both sides"
 
@@ -157,7 +172,12 @@ def _starters(request: Request) -> list[Starter]:
 
 
 def _choose(
-    base: Revision, head: Revision, repository: Repository, request: Request, found: Gathered
+    base: Revision,
+    head: Revision,
+    repository: Repository,
+    request: Request,
+    reasons: Sequence[str],
+    found: Gathered,
 ) -> tuple[dict[str, ModelSpec], dict[str, ModelSpec]]:
     """Find the networks of each side: those named, or all that come from the repository.
 
@@ -182,11 +202,11 @@ def _choose(
                     ours[name] = spec
         gone = sorted(set(_all_of(base.place)) - theirs.keys()) if not request.models else []
     said = f"gone since {base.told}; if that is meant, --accept REASON lets it pass"
-    found.add(*(accept(Verdict(name, counts.METRIC, Word.incomparable, said), request.accept) for name in gone))
+    lost = [Verdict(name, counts.METRIC, Word.incomparable, said) for name in gone]
+    found.add(*(accept(verdict, request.accept, reasons) for verdict in lost))
     new = sorted(theirs.keys() - ours.keys())
     if new and not request.models:
-        found.notes.append(f"new since {base.told}, with nothing to hold them against: {', '.join(new)}")
-        theirs = {name: spec for name, spec in theirs.items() if name in ours}
+        found.notes.append(f"new since {base.told}, with nothing but their budgets to hold them: {', '.join(new)}")
     return ours, theirs
 
 

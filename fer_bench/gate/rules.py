@@ -1,6 +1,6 @@
 """When a gate may say what: the interval over pairs of processes, the looks at it, and the verdict. Pure functions.
 
-A pair of processes, of the base and of the candidate, gives one number: the logarithm of the ratio of their means. What
+A pair of processes, of the base and of the candidate, gives one number, the logarithm of the ratio of their times. What
 such numbers scatter by, and how often which verdict is wrong, is measured in ``benchmarks/gate_power``.
 """
 
@@ -27,14 +27,26 @@ FEWEST = 3
 SURE_SHARE = 0.5
 
 
-def faster_half(values: Sequence[float]) -> float:
-    """Give the mean of the faster half of a process's passes.
+def log_ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> float:
+    """Give what a pair of processes says: the median of log(candidate / base) over passes that were made close by.
 
-    What other programs do only ever makes a pass slower, and mostly some passes. Over recorded pairs of the same code
-    it scatters less than the mean with its top clipped, the median or the least (``benchmarks/gate_power``). What
-    makes only some passes slower it does not see: the ratio of the plain means is told beside it.
+    Each pass is held against those that the other side made in the same turn and in the turns next to it, so that both
+    met the same moment of the machine; the median leaves out what struck a few. How it scatters beside other statistics
+    is told by ``benchmarks/gate_power``. What makes fewer than half of the passes slower it does not see: the ratio of
+    the plain means is told beside it.
+
+    Args:
+        base: seconds of each pass, by turn.
+        candidate: likewise, as many turns.
     """
-    return statistics.fmean(sorted(values)[: (len(values) + 1) // 2])
+    before, after = ([[math.log(s) for s in turn] for turn in side] for side in (base, candidate))
+    return statistics.median(
+        later - earlier
+        for place, turn in enumerate(after)
+        for near in before[max(0, place - 1) : place + 2]
+        for later in turn
+        for earlier in near
+    )
 
 
 def effect(differences: Sequence[float], checks: Sequence[float]) -> Effect:

@@ -5,16 +5,18 @@ import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fer_bench import registry, stability
+from fer_bench import registry
 from fer_bench.errors import FerBenchError, UnknownModelError
 from fer_bench.gate import baseline as baselines
-from fer_bench.gate import budgets, counting, counts
+from fer_bench.gate import budgets, counting, counts, timing
 from fer_bench.gate.request import Gathered, Request, Watcher, accepted, command
 from fer_bench.gate.verdicts import Report, Verdict, Word
-from fer_bench.plan import EDGE, GATE
+from fer_bench.plan import EDGE, Plan
 from fer_bench.records import Result
 from fer_bench.registry import ModelSpec
 from fer_bench.runner import Task, measure
+
+_NOT_MEASURED = "--against REV --metric {metric} measures it"  # what a budget limits
 
 
 def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
@@ -27,7 +29,8 @@ def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
     found = Gathered(watcher)
     begun = bool(request.accept) and not path.exists()
     known = baselines.Baseline(command=command()) if begun else baselines.read(path)
-    wanted = request.models or tuple(registry.list_models() if not known.networks else known.networks)
+    every = (*known.networks, *registry.list_users()) if known.networks else registry.list_models()
+    wanted = request.models or tuple(dict.fromkeys(every))
     specs = _here(wanted, known.networks)
     results = _count_here(specs, request, found)
     verdicts, notes = baselines.judge(known, results, wanted)
@@ -53,8 +56,10 @@ def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
             for verdict in verdicts
         ]
     found.add(*verdicts, *(Verdict(name, counts.METRIC, Word.error, unreadable[name]) for name in sorted(new_ones)))
-    _hold_budgets(specs, results, request, found)
-    return found.report(f"baseline {path}", "the working tree", request)
+    plan = _hold_budgets(specs, results, request, found)
+    return found.report(
+        f"baseline {path}", "the working tree", request, metrics=list(plan.metrics), plan=plan.to_dict()
+    )
 
 
 def against_nothing(request: Request, watcher: Watcher) -> Report:
@@ -68,8 +73,8 @@ def against_nothing(request: Request, watcher: Watcher) -> Report:
         )
     specs = {name: spec for name, spec in specs.items() if request.budget_of(spec).set()}
     results = _count_here(specs, request, found)
-    _hold_budgets(specs, results, request, found)
-    return found.report("budgets", "the working tree", request)
+    plan = _hold_budgets(specs, results, request, found)
+    return found.report("budgets", "the working tree", request, metrics=list(plan.metrics), plan=plan.to_dict())
 
 
 def _count_here(specs: Mapping[str, ModelSpec], request: Request, found: Gathered) -> dict[str, Result]:
@@ -82,27 +87,24 @@ def _count_here(specs: Mapping[str, ModelSpec], request: Request, found: Gathere
 
 def _hold_budgets(
     specs: Mapping[str, ModelSpec], results: Mapping[str, Result], request: Request, found: Gathered
-) -> None:
-    """Hold counts against budgets, and latencies where the command line asks for a limit on them."""
+) -> Plan:
+    """Hold counts against budgets, and latencies where the command line asks for a limit on them; give the plan."""
     held = {name: request.budget_of(spec) for name, spec in specs.items()}
     for name, result in results.items():
         found.add(*counting.judge_budget(name, result, held[name]))
     if request.budget.max_latency is None:
-        found.notes += budgets.unheld(held, ())
-        return
-    own = request.plan == dataclasses.replace(GATE, device=request.plan.device)
+        found.notes += budgets.unheld(held, _NOT_MEASURED)
+        return counting.counting(request.plan)
+    own = timing.is_own(request.plan)
     chosen = dataclasses.replace(EDGE, device=request.plan.device) if own else request.plan
     plan = dataclasses.replace(chosen, metrics=("latency",))
     with counting.new_starter(plan) as starter:
         for name, spec in specs.items():
             found.watcher.stage(f"{name}: latency")
-            taken = stability.summary(measure(Task(spec, plan), starter))
-            limit = held[name].max_latency
-            assert limit is not None  # noqa: S101  # the command line's
-            if taken is None:
-                found.add(Verdict(name, budgets.METRIC, Word.error, "its latency could not be measured"))
-            else:
-                found.add(budgets.judge_latency(name, limit, taken.interval))
+            found.add(budgets.judge_latency_of(name, request.budget.max_latency, measure(Task(spec, plan), starter)))
+    left = {name: budgets.without(budget, plan.metrics) for name, budget in held.items()}
+    found.notes += budgets.unheld(left, _NOT_MEASURED)
+    return plan
 
 
 def _here(wanted: Sequence[str], known: Mapping[str, object] | Sequence[str]) -> dict[str, ModelSpec]:
@@ -110,8 +112,12 @@ def _here(wanted: Sequence[str], known: Mapping[str, object] | Sequence[str]) ->
     specs = {}
     for name in wanted:
         try:
-            specs[name] = registry.find(name)
+            spec = registry.find(name)
         except UnknownModelError:
             if name not in known:
                 raise
+            continue
+        gone = spec.source == "file" and not Path(spec.target.rpartition(":")[0]).is_file()
+        if not gone or name not in known:
+            specs[name] = spec
     return specs

@@ -7,12 +7,12 @@ knows of it. So the interval here is wider by that, and small changes stay incon
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 
 from fer_bench import stats, units
 from fer_bench.errors import CountingError
 from fer_bench.gate import counts, rules
-from fer_bench.gate.pairs import NAMES
 from fer_bench.gate.verdicts import Effect, Verdict, Word
 from fer_bench.records import Environment, Result
 
@@ -32,7 +32,7 @@ def twin(result: Result, others: Sequence[Result]) -> Result | None:
 
 
 def judge(base: Result, candidate: Result, least: float, declared: Sequence[str] = ()) -> list[Verdict]:
-    """Give the verdict on counts, if both have them, and on the latency, if both have it.
+    """Give the verdict on counts, if a side has them, and on the latency, if the base has it.
 
     Args:
         base: the earlier record.
@@ -69,47 +69,54 @@ def _latency(network: str, base: Result, candidate: Result, least: float, declar
             return Verdict(network, "latency", Word.error, f"the {side} has no latency{': ' if why else ''}{why}")
     if apart := base.condition_apart(candidate) or _environments(base, candidate, declared):
         return Verdict(network, "latency", Word.incomparable, apart)
-    medians = [[stats.median(one) for one in result.samples("latency_s")] for result in (base, candidate)]
-    effect, one_process = _effect(medians)
+    samples = [result.samples("latency_s") for result in (base, candidate)]
+    effect = _effect(samples)
     word = rules.decide(effect, least) or Word.inconclusive
-    said = " -> ".join(units.milliseconds.number(stats.estimate(side)) for side in medians) + " ms"
+    medians = [stats.estimate([stats.median(one) for one in side]) for side in samples]
     details = [
         f"stored, not measured now: sessions differ by {100 * SESSION_SHARE:g} %, which the interval allows for; "
         "--against REV measures both sides now"
     ]
-    if one_process:
+    if effect.level is None:
         details.append(f"one process a side tells only changes beyond {100 * ONE_PROCESS_SHARE:g} %")
+    said = " -> ".join(map(units.milliseconds.number, medians)) + " ms"
     return Verdict(network, "latency", word, said, tuple(details), effect=effect)
 
 
-def _effect(medians: Sequence[Sequence[float]]) -> tuple[Effect, bool]:
-    """Give the change with its interval: Welch's over processes, and what sessions differ by."""
-    logs = [[math.log(value) for value in side] for side in medians]
-    means = [math.fsum(side) / len(side) for side in logs]
-    change = means[1] - means[0]
-    pairs = min(map(len, logs))
-    one_process = pairs < 2  # a variance takes two
-    if one_process:
-        half = math.log1p(ONE_PROCESS_SHARE)
+def _effect(samples: Sequence[Sequence[Sequence[float]]]) -> Effect:
+    """Give the change of processes' medians: with Welch's interval over processes and what sessions differ by.
+
+    Of one process a side there is no such interval; what processes of one network differ by stands in its place.
+
+    Args:
+        samples: seconds of each pass of each process of the base, and of the candidate.
+    """
+    logs = [[math.log(stats.median(one)) for one in side] for side in samples]
+    change = _between(logs)
+    processes = min(map(len, logs))
+    if processes < 2:  # a variance takes two
+        level, half = None, math.log1p(ONE_PROCESS_SHARE)
     else:
-        errors = [
-            math.fsum((value - mean) ** 2 for value in side) / (len(side) - 1) / len(side)
-            for side, mean in zip(logs, means, strict=True)
-        ]
+        errors = [statistics.variance(side) / len(side) for side in logs]
         total = sum(errors)
         freedom = total**2 / sum(e**2 / (len(side) - 1) for e, side in zip(errors, logs, strict=True)) if total else 1.0
-        half = stats.student_t(LEVEL, max(1, math.floor(freedom))) * math.sqrt(total) + math.log1p(SESSION_SHARE)
-    ends = math.expm1(change - half), math.expm1(change + half)
-    check = math.log(stats.median(medians[1]) / stats.median(medians[0]))
-    return Effect(math.expm1(change), *ends, LEVEL, pairs, math.expm1(check)), one_process
+        level, half = LEVEL, stats.student_t(LEVEL, max(1, math.floor(freedom))) * math.sqrt(total)
+        half += math.log1p(SESSION_SHARE)
+    check = _between([[math.log(statistics.fmean(one)) for one in side] for side in samples])
+    unit = "process a side" if processes == 1 else "processes a side"
+    estimate, low, high = (math.expm1(end) for end in (change, change - half, change + half))
+    return Effect(estimate, low, high, level, processes, math.expm1(check), unit)
+
+
+def _between(logs: Sequence[Sequence[float]]) -> float:
+    return statistics.fmean(logs[1]) - statistics.fmean(logs[0])
 
 
 def _environments(base: Result, candidate: Result, declared: Sequence[str]) -> str:
-    known = [where for where in (base.environment, candidate.environment) if where is not None and where.cpu]
-    if base.environment is None or candidate.environment is None or len(known) < len(NAMES):
+    before, now = base.environment, candidate.environment
+    if before is None or now is None or not (before.cpu and now.cpu):
         return "the environment of one side is not known"
-    apart = base.environment.comparable_with(candidate.environment, apart_from=declared)
-    return apart or _machine(base.environment, candidate.environment)
+    return before.comparable_with(now, apart_from=declared) or _machine(before, now)
 
 
 def _machine(base: Environment, candidate: Environment) -> str:

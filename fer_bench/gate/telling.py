@@ -182,10 +182,10 @@ def _kind(verdict: Verdict) -> tuple[str, str]:
     return verdict.metric, "" if verdict.metric in _EXACT else verdict.said
 
 
-def _weight(verdict: Verdict) -> int:
+def _weight(verdict: Verdict) -> float:
     """Place a verdict among others: what decides first, then what was accepted, then what is well."""
     words = list(EXIT_CODES)
-    return words.index(Word.inconclusive if verdict.accepted else verdict.word)
+    return words.index(Word.inconclusive) + 0.5 if verdict.accepted else words.index(verdict.word)
 
 
 def _deciding(report: Report, code: int) -> list[Verdict]:
@@ -229,7 +229,7 @@ def _measured(verdict: Verdict) -> str:
     found = verdict.effect
     if found is None:
         return ""
-    return f"{_change(found)}  {found.pairs} pairs  (mean {_percent(found.check, found)} %)"
+    return f"{_change(found)}  {found.pairs} {found.unit}  (mean {_percent(found.check, found)} %)"
 
 
 def _change(effect: Effect) -> str:
@@ -295,7 +295,7 @@ def _row(verdict: Verdict) -> str:
         f"<code>{_safe(verdict.network, _NAME)}</code>",
         _safe(verdict.metric),
         f"**{_label(verdict)}**" if verdict.exit_code else _label(verdict),
-        _safe(f"{_change(found)}, {found.pairs} pairs") if found else "",
+        _safe(f"{_change(found)}, {found.pairs} {found.unit}") if found else "",
         _safe(verdict.said),
     )
     return f"| {' | '.join(cells)} |"
@@ -331,7 +331,7 @@ def _conditions(report: Report) -> Iterator[str]:
     """Say where and by which settings it was judged."""
     if report.environment is not None:
         yield f"Environment: {_safe(_where(report.environment))}."
-    if levels := {each.effect.level for each in report.verdicts if each.effect}:
+    if levels := {each.effect.level for each in report.verdicts if each.effect and each.effect.level}:
         shares = " or ".join(units.percent(level, 4) for level in sorted(levels))
         how = ", over pairs of processes, one of each side, that ran by turns" if report.records else ""
         yield f"In brackets: interval at {shares}{how}."

@@ -36,6 +36,11 @@ def _cores_busy(result: Result) -> float:
     return sum(sum(each.values) for each in spent if each is not None) / sum(passed.values)
 
 
+def is_own(plan: Plan) -> bool:
+    """Tell whether a plan is the gate's own, on whatever device, and none of a user's choosing."""
+    return plan == dataclasses.replace(GATE, device=plan.device)
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """What a pair of processes can be compared by.
@@ -55,8 +60,7 @@ class Metric:
 
     def of(self, plan: Plan) -> Plan:
         """Give the plan by which it is measured."""
-        own = plan == dataclasses.replace(GATE, device=plan.device)
-        return dataclasses.replace(plan, metrics=(self.group,), **(self.plan if own else {}))
+        return dataclasses.replace(plan, metrics=(self.group,), **(self.plan if is_own(plan) else {}))
 
 
 METRICS: Mapping[str, Metric] = {
@@ -79,7 +83,7 @@ class Rule:
 
     Attributes:
         least: the minimum effect, as a share of the base.
-        budget_s: wall time for one network, at most.
+        budget_s: wall time for one network and metric, which only the fewest pairs that there must be can exceed.
         pairs: measure so many and decide then, for a study; None to decide as soon as it is sure.
     """
 
@@ -152,8 +156,8 @@ def judge(
 
 
 def _logs(pairs: list[Pair]) -> tuple[list[float], list[float]]:
-    """Give the logarithms of the ratios, by the gate's statistic and by plain means."""
-    return [math.log(p.values[1] / p.values[0]) for p in pairs], [math.log(p.checks[1] / p.checks[0]) for p in pairs]
+    """Give what each pair says, and what it would say by plain means."""
+    return [p.log_ratio for p in pairs], [math.log(p.checks[1] / p.checks[0]) for p in pairs]
 
 
 def _said(metric: Metric, pairs: list[Pair], word: Word, rule: Rule, stopped: str) -> str:
@@ -225,5 +229,10 @@ def _written(pair: Pair) -> dict[str, Json]:
         [NAMES.index(turn.side), list(turn.seconds), turn.cpu_s, turn.minor_faults, turn.involuntary_switches]
         for turn in pair.turns
     ]
-    record = {"number": pair.number, "values": list(pair.values), "checks": list(pair.checks)}
+    record = {
+        "number": pair.number,
+        "log_ratio": pair.log_ratio,
+        "values": list(pair.values),
+        "checks": list(pair.checks),
+    }
     return record | ({"cores": [list(cores) for cores in pair.cores], "turns": turns} if turns else {})

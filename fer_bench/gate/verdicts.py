@@ -38,17 +38,18 @@ class Effect:
     """How much a metric changed, as a share of the base: 0.05 is 5 % more.
 
     Attributes:
-        low, high: bounds of the interval at ``level``.
-        pairs: how many pairs of processes it rests on.
+        low, high: bounds of the interval at ``level``; where that is None, of what may differ for no reason.
+        pairs: how many pairs of processes it rests on, or how many ``unit`` names.
         check: the same by plain means, which also see what makes only some passes slower.
     """
 
     estimate: float
     low: float
     high: float
-    level: float
+    level: float | None
     pairs: int
     check: float
+    unit: str = "pairs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Report:
 
     Attributes:
         base, candidate: what was compared, as a reader knows it: "main (1a2b3c4)", "working tree, changes included".
-        settings: what decides a verdict, by name: min_effect, budget_s, metric, plan, ...
+        settings: what decides a verdict, by name: metrics, min_effect, budget_s, plan, ...
         notes: what to know beside the verdicts, a line each.
         records: all pairs by network and metric, as measured.
     """
@@ -99,7 +100,7 @@ class Report:
 
     def exit_code(self, *, inconclusive_passes: bool = False) -> int:
         """Give the exit code: of the verdict that weighs most; none at all is an error, never a pass."""
-        return exit_code((verdict for verdict in self.verdicts), inconclusive_passes=inconclusive_passes)
+        return exit_code(self.verdicts, inconclusive_passes=inconclusive_passes)
 
 
 def exit_code(verdicts: Iterable[Verdict], *, inconclusive_passes: bool = False) -> int:
