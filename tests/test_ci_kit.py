@@ -430,34 +430,59 @@ def example(key):
     return found
 
 
-def test_the_workflow_of_the_readme_is_one_of_github_and_calls_the_action_as_it_is():
+def test_the_workflow_of_the_readme_runs_the_gate_and_comments(bench):
     workflow = example("jobs")
     assert set(workflow) <= {"name", True, "permissions", "jobs"}  # YAML reads "on" as true
+    assert "pull_request_target" not in workflow[True]  # it would run a stranger's code with the owner's rights
+    assert workflow["permissions"]["pull-requests"] == "write"
     (job,) = workflow["jobs"].values()
-    checkout, python, gate, *others = job["steps"]
+    checkout, python, gate, comment = job["steps"]
     assert checkout["uses"].startswith("actions/checkout@")
     assert checkout["with"]["fetch-depth"] == 0
     assert python["uses"].startswith("actions/setup-python@")
     assert re.fullmatch(r"OWNER/fer_bench@v[\d.]+", gate["uses"])
     assert set(gate["with"]) <= set(ACTION["inputs"])
-    assert "pull_request_target" not in workflow[True]  # it would run a stranger's code with the owner's rights
-    for step in others:
-        assert gate["with"]["comment-file"] in step["run"]
+    program(bench, "fer-bench", STUB)
+    base = "${{ github.event.pull_request.base.sha }}"
+    inputs = {name: value.replace(base, "base0") for name, value in gate["with"].items()}
+    assert github(bench, GATE, inputs, STUB_CODE="1", STUB_SUMMARY="## said").returncode == 1
+    assert (said(bench)[0], said(bench)[2:]) == ("gate", ["--against=base0", "--models=my_net.py:build"])
+    program(bench, "gh", STUB)
+    known = {name: f"the {name}" for name in comment["env"]}
+    subprocess.run(["bash", "-ec", comment["run"]], cwd=bench / "work", env=surroundings(bench, **known), check=True)
+    options = ["--edit-last", "--create-if-none", "--body-file", "gate.md"]
+    assert said(bench) == ["pr", "comment", "the NUMBER", *options]
+    assert (bench / "work" / "gate.md").read_text() == "## said\n"
+    assert set(comment) <= STEP_KEYS
+    assert comment["continue-on-error"] is True  # that a fork's token cannot write is no verdict
 
 
-def test_the_include_of_the_readme_gives_what_the_template_takes():
+def test_the_include_of_the_readme_runs_the_gate(bench):
     (include,) = example("include")["include"]
     assert set(include) == {"project", "ref", "file", "inputs"}
     assert (ROOT / include["file"].lstrip("/")).is_file()
     inputs = HEADER["spec"]["inputs"]
     assert set(include["inputs"]) <= set(inputs)
     assert {name for name, about in inputs.items() if "default" not in about} <= set(include["inputs"])
+    program(bench, "fer-bench", STUB)
+    program(bench, "python", STUB.replace("STUB_SAID", "PYTHON_SAID"))
+    done = gitlab(bench, include["inputs"], PYTHON_SAID=str(bench / "python_said"))
+    assert done.returncode == 0, done.stderr
+    assert (said(bench)[0], said(bench)[4:]) == ("gate", ["--against=base0", "--models=my_net.py:build"])
+    installed = (bench / "python_said").read_text().split("\0")[:-1]
+    assert installed == ["-m", "pip", "install", f"git+https://gitlab.com/{include['project']}@{include['ref']}"]
 
 
-def test_the_hook_of_the_readme_is_ours():
+def test_the_hook_of_the_readme_runs_the_gate(bench):
     (repo,) = example("repos")["repos"]
-    assert [hook["id"] for hook in repo["hooks"]] == [HOOK["id"]]
-    assert set(repo["hooks"][0]) <= HOOK_KEYS
+    (hook,) = repo["hooks"]
+    assert hook["id"] == HOOK["id"]
+    assert set(hook) <= HOOK_KEYS
+    program(bench, "fer-bench", STUB)
+    commit(bench / "work", my_net_py=NETWORK)
+    done = pre_commit(bench, *hook.items())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert said(bench) == ["gate", "--baseline", "fer-bench.json", "--models", "my_net.py:build"]
 
 
 def test_the_readme_tells_every_exit_code():

@@ -1,21 +1,33 @@
 """What the documents say is what is done."""
 
+import ast
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from fer_bench import list_models
+from fer_bench import list_models, registry
+from fer_bench.budget import NO_LIMITS
 from fer_bench.cli import app
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "fer_bench"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```(?:{language})\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
 
 def test_ci_runs_the_test_command_of_the_readme():
-    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
-    (command,) = [block.strip() for block in blocks if block.strip().endswith("tox")]
+    (command,) = [block.strip() for block in blocks("sh") if block.strip().endswith("tox")]
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
@@ -43,3 +55,100 @@ def test_each_option_that_the_readme_names_exists():
         CliRunner().invoke(app, [c.name or c.callback.__name__, "--help"]).output for c in app.registered_commands
     )
     assert [option for option in sorted(named) if option not in helps] == []
+
+
+# Each command in a block: its name, and the rest of its line with the comment.
+LINES = re.findall(rf"\bfer-bench ({COMMANDS})\b(.*)", "\n".join(blocks("sh|console")))
+
+
+def test_the_readme_has_commands_in_blocks():
+    assert {command for command, _ in LINES} >= {"count", "run", "report", "audit", "gate", "compare", "history"}
+
+
+@pytest.mark.parametrize(("command", "rest"), LINES)
+def test_a_command_in_a_block_of_the_readme_can_be_parsed(command, rest):
+    known = get_command(app).commands[command]
+    arguments = shlex.split(rest.partition(" > ")[0], comments=True)
+    known.make_context(command, arguments)  # which refuses an option or an argument that the command does not take
+    options = {name for parameter in known.params for name in parameter.opts}
+    assert set(re.findall(r"(?<!\S)--[a-z][a-z-]+", rest)) <= options  # those of the comment, too
+
+
+def test_the_sheets_of_the_readme_can_be_read(tmp_path):
+    for block in blocks("toml"):
+        path = tmp_path / re.match(r"# ([\w/]+\.toml)", block)[1]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block)
+    (tmp_path / "my_models" / "my_net.py").touch()
+    with registry.elsewhere():
+        registry.use_sheets([tmp_path / "my_models"])
+        assert registry.list_users() == ["my_net"]  # the others have no code here, and are published baselines
+        limits = {name: str(limit) for name, limit in registry.find("my_net").gate.set().items()}
+        assert limits == {"max_params": "5 M", "max_macs": "0.5 G", "max_latency": "20 ms"}
+        assert registry.sheets()["ours_small"].gate == NO_LIMITS
+        assert registry.papers()["ours"].figures[0].printed == "3,068"
+
+
+MY_NET = """
+from torch import nn
+
+class MyNet(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7))
+"""
+
+
+def test_the_tests_in_the_readme_pass(tmp_path):
+    (example,) = [block for block in blocks("python") if "fer_benchmark" in block]
+    (tmp_path / "my_net.py").write_text(MY_NET)
+    (tmp_path / "test_suite.py").write_text(f"from my_net import MyNet\n\n\n{example}")
+    (tmp_path / "fast.toml").write_text('base = "quick"\nruns = 3\nwarmup_runs = 1\n')
+    # A worker of xdist's tells its children so, and pytest-benchmark measures nothing there.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--fer-protocol=fast.toml", "--fer-models=mtcnn_pnet")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "test_suite.py"],
+        cwd=tmp_path,
+        env=ours,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+    assert re.search(r"test_each\[mtcnn_pnet\] .*\d", done.stdout)  # it was timed
+
+
+def floors():
+    """Give modules by the floor that CONTRIBUTING says they are on, the highest first."""
+    section = CONTRIBUTING.partition("\n## Where a line lives\n")[2].partition("\n## ")[0]
+    block = re.findall(r"^```\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)[-1]
+    return {module: floor for floor, line in enumerate(block.splitlines()) for module in line.split()}
+
+
+def imported(path):
+    """Give the modules and packages of ours that a file imports, but for names of types."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    left_out = {id(node) for branch in types for node in ast.walk(branch)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in left_out:
+            package, _, rest = (node.module or "").partition(".")
+            if package == "fer_bench":
+                yield from [rest.partition(".")[0]] if rest else [alias.name for alias in node.names]
+
+
+def test_a_module_imports_only_from_floors_below_its_own():
+    place = floors()
+    files = [path for path in (*PACKAGE.glob("*.py"), *PACKAGE.glob("*/*.py")) if path.parent.name != "models"]
+    wrong = []
+    for path in files:
+        own = path.stem if path.parent == PACKAGE else path.parent.name
+        if own != "__init__":
+            wrong += [(own, other) for other in set(imported(path)) - {own, "models"} if place[other] <= place[own]]
+    assert wrong == []
+
+
+def test_the_floors_have_every_module():
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/*.py")}
+    assert set(floors()) == modules - {"__init__", "models"}

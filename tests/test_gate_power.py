@@ -122,6 +122,11 @@ def test_records_are_of_enough_pairs_and_say_where_and_by_what_they_were_measure
     assert all(len(record["measured_by"]["commit"]) == 40 for record in every)
 
 
+def test_real_gates_went_by_the_statistic_that_the_study_goes_by(study):
+    pairs = [p for effect, least in study.REAL for g in study.gates(effect, least) for p in g["records"][0]["pairs"]]
+    assert [rules.log_ratio(*study.by_turn(pair)) for pair in pairs] == pytest.approx([p["log_ratio"] for p in pairs])
+
+
 def test_pairs_that_tell_the_size_are_records_of_their_own(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "record_pairs", lambda *arguments: arguments)
     experiment.main(["pairs", "quiet", "5", "60"])

@@ -58,11 +58,30 @@ def test_the_verdict_follows_from_the_interval(low, high, expected):
     assert rules.decide(found, 0.05) is expected
 
 
-def test_all_looks_together_are_wrong_in_one_percent():
-    """Differences of nothing, at every look: how often any interval excludes 0."""
+def test_same_takes_a_wider_interval_and_a_plain_mean_that_is_not_worse():
+    scattered = [-0.024, 0.024, -0.012, 0.012, -0.016, 0.016]
+    error = statistics.stdev(scattered) / 6**0.5
+    half, wider = (scipy_stats.t.ppf(1 - level / 2, 5) * error for level in (rules.PER_LOOK, rules.PER_LOOK_OF_SAME))
+    between = math.expm1((half + wider) / 2)  # a minimum effect that only the first of the two rules out
+    assert rules.decide(rules.effect(scattered, scattered), between) is Word.same
+    assert rules.decide_pairs(scattered, scattered, between) is None
+    assert rules.decide_pairs(scattered, scattered, 1.01 * math.expm1(wider)) is Word.same
+    assert rules.decide_pairs(scattered, [0.1, 0.11] * 3, 1.01 * math.expm1(wider)) is None
+    assert rules.decide_pairs([0.05, 0.051] * 3, [0.05, 0.051] * 3, 0.05) is Word.worse
+
+
+@pytest.mark.parametrize(
+    ("per_look", "sides", "share", "error"),
+    [
+        # By two million and 400,000 gates; errors are 4 standard errors of such shares among 6,000.
+        (rules.PER_LOOK, 2, 0.0099, 0.0051),  # an interval excludes the truth, above or below
+        (rules.PER_LOOK_OF_SAME, 1, 0.0015, 0.0020),  # an upper bound is below the truth: same, of the minimum effect
+    ],
+)
+def test_all_looks_together_are_wrong_as_rarely_as_it_says(per_look, sides, share, error):
     draw = random.Random(7)
     gates, wrong = 6_000, 0
-    critical = {n: scipy_stats.t.ppf(1 - rules.PER_LOOK / 2, n - 1) for n in rules.LOOKS}
+    critical = {n: scipy_stats.t.ppf(1 - per_look / 2, n - 1) for n in rules.LOOKS}
     for _ in range(gates):
         total = squares = 0.0
         for n in range(1, rules.LOOKS[-1] + 1):
@@ -70,9 +89,8 @@ def test_all_looks_together_are_wrong_in_one_percent():
             total += value
             squares += value * value
             if n in critical:
-                variance = (squares - total * total / n) / (n - 1)
-                if abs(total / n) > critical[n] * math.sqrt(variance / n):
+                off = total / n / math.sqrt((squares - total * total / n) / (n - 1) / n)
+                if max(off, -off if sides == 2 else off) > critical[n]:
                     wrong += 1
                     break
-    # 0.99 % by two million gates; 4 standard errors of a share of 1 % among 6,000 are 0.51 %
-    assert abs(wrong / gates - 0.010) < 0.0051
+    assert abs(wrong / gates - share) < error

@@ -15,7 +15,7 @@ from fer_bench.cli import main
 from fer_bench.errors import FerBenchError, StoreError
 from fer_bench.figures.history import timeline as plot
 from fer_bench.history import differences, history
-from fer_bench.records import Measurement
+from fer_bench.records import Measurement, speeds_apart
 from fer_bench.render.figure import draw
 from fer_bench.render.history import to_letters
 from fer_bench.report.history import timeline as table
@@ -192,6 +192,21 @@ def test_a_machine_that_was_slower_itself_is_told(at):
     assert [point.told for point in its.points] == [
         ("The machine itself was 1.6x slower in arithmetic than usual.",) if day == 2 else () for day in range(5)
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"a": 100.0}, {"a": 109.0}, ""),
+        ({"a": 109.0}, {"a": 100.0}, ""),
+        ({"a": 100.0}, {"a": 112.0}, "1.1x faster in a"),
+        ({"a": 1.0, "b": 10.0}, {"a": 0.5, "b": 30.0}, "2.0x slower in a and 3.0x faster in b"),
+        ({"a": 1.0}, {"b": 30.0}, ""),
+        ({"b": 0.0}, {"b": 30.0}, ""),
+    ],
+)
+def test_a_machine_is_another_when_its_speed_is_apart_by_more_than_a_tenth(before, after, told):
+    assert speeds_apart(before, after) == told
 
 
 def counted(result, macs, batch=1):

@@ -326,6 +326,41 @@ def test_a_module_is_put_back_as_it_was():
     assert ready.subject.num_classes is None
 
 
+class Shares(nn.Module):
+    """Two convolutions of one weight, of whose memory a parameter and a buffer are parts, and with one mask."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.one, self.two = (nn.Conv2d(3, 4, 3, bias=False) for _ in range(2))
+        weight, mask = (torch.randn(4, 3, 3, 3).contiguous(memory_format=order) for _ in range(2))
+        self.one.weight = self.two.weight = nn.Parameter(weight)
+        self.one.weight.grad = torch.ones_like(weight)
+        self.part = nn.Parameter(weight[:2])
+        self.register_buffer("rest", weight[2:])
+        for each in (self.one, self.two):
+            each.register_buffer("mask", mask)
+
+    def forward(self, x):
+        return self.one(x) + self.two(x)
+
+    def state(self):
+        kept = [*self.parameters(), *self.buffers(), self.one.weight.grad, self.two.weight, self.two.mask]
+        return [(id(tensor), tensor.stride(), tensor.data_ptr()) for tensor in kept]
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("own", [torch.contiguous_format, torch.channels_last])
+def test_a_module_is_measured_in_the_plan_s_layout_and_keeps_its_own(layout, own):
+    model = Shares(own)
+    before = model.state()
+    order = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}[layout]
+    with lent(model, dataclasses.replace(FAST, layout=layout), (3, 8, 8), "mine") as ready:
+        for tensor in (*model.parameters(), *model.buffers(), ready.images):
+            assert tensor.is_contiguous(memory_format=order)
+        ready.model(ready.images)
+    assert model.state() == before
+
+
 @pytest.mark.parametrize(
     ("changes", "pass_s", "rounds"),
     [

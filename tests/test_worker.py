@@ -14,7 +14,7 @@ import torch
 from fer_bench.building import round_products
 from fer_bench.errors import DeviceError
 from fer_bench.plan import QUICK
-from fer_bench.worker import Job, Network, check_device
+from fer_bench.worker import Job, Network, as_planned, check_device
 
 JOB = {
     "name": "mini_xception",
@@ -128,6 +128,13 @@ def test_a_plan_s_layout_is_that_of_weights_and_images():
     kernels = [p for p in model.parameters() if p.dim() == 4]
     assert kernels
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def test_a_network_that_comes_in_channels_last_is_measured_as_the_plan_has_it():
+    network = torch.nn.Conv2d(3, 2, 3).to(memory_format=torch.channels_last)
+    model, images = as_planned(network, (3, 8, 8), QUICK)
+    assert model.weight.is_contiguous()
+    assert images.is_contiguous()
 
 
 def test_tf32_is_allowed_where_the_plan_allows_it_and_nowhere_else():

@@ -18,55 +18,84 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from fer_bench import stats
 from fer_bench.gate import rules
 from fer_bench.gate.timing import Rule
-from fer_bench.gate.verdicts import Word
-from fer_bench.render import FORMATS
+from fer_bench.gate.verdicts import Effect, Word
+from fer_bench.render import FORMATS, write_all
 from fer_bench.table import Column, Table
 from fer_bench.units import Quantity
 
 RECORDS = Path(__file__).parent / "records"
 GATES = 10_000
 SEED = 20261121
-CONDITIONS = {
-    "quiet": "quiet",
-    "other-core": "a neighbour on the other core",
-    "same-core": "a neighbour on each core",
-    "huge-pages": "quiet, huge pages",
+EFFECTS = (0, 3, 5)  # states of the network's code, named by about how many percent slower they are
+CONDITIONS = {  # each with its words, and the states that were recorded under it
+    "quiet": ("quiet", EFFECTS),
+    "other-core": ("a neighbour on the other core", (0, 5)),
+    "same-core": ("a neighbour on each core", (0, 5)),
 }
-EFFECTS = (0, 3, 4, 5)  # states of the network's code, named by about how many percent slower they are
-SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv"}
+REAL = ((0, 5), (5, 5), (3, 3))  # real gates: the state of the code, and the minimum effect in percent
 
 share = Quantity(per=Decimal("0.01"), decimals=2)
 seconds = Quantity(decimals=0)
 
 
+def by_turn(pair: dict) -> tuple[list[list[float]], list[list[float]]]:
+    """Give the passes of a recorded pair, by side and turn."""
+    return tuple([taken for side, taken, *_ in pair["turns"] if side == which] for which in (0, 1))
+
+
 @dataclass(frozen=True)
 class Recorded:
-    """Pairs under one condition: log ratios by the gate's statistic and by plain means, and what a pair takes."""
+    """Pairs under one condition, and what a pair takes."""
 
     pairs: list[dict]
     a_pair_s: float
     same_code: bool
 
-    @property
+    @functools.cached_property
     def differences(self) -> list[tuple[float, float]]:
-        return [tuple(math.log(p[key][1] / p[key][0]) for key in ("values", "checks")) for p in self.pairs]
+        """Give what each pair says, worked out from its passes, and what it would say by plain means."""
+        return [(rules.log_ratio(*by_turn(p)), math.log(p["checks"][1] / p["checks"][0])) for p in self.pairs]
 
     def sides(self) -> list[tuple[list[float], list[float]]]:
         """Give each pair's passes by side."""
-        return [
-            tuple([s for side, taken, *_ in pair["turns"] if side == which for s in taken] for which in (0, 1))
-            for pair in self.pairs
-        ]
+        return [tuple([s for taken in side for s in taken] for side in by_turn(pair)) for pair in self.pairs]
 
 
-def read(condition: str, effect: int) -> Recorded | None:  # condition "size": pairs that only the size is taken from
-    path = RECORDS / f"pairs-{condition}-{effect}.json"
-    if not path.exists():
-        return None
-    record = json.loads(path.read_text())
+def read(condition: str, effect: int) -> Recorded:  # condition "size": pairs that only the size is taken from
+    record = json.loads((RECORDS / f"pairs-{condition}-{effect}.json").read_text())
     return Recorded(record["pairs"], record["wall_s"] / len(record["pairs"]), effect == 0)
+
+
+class Drawn:
+    """Pairs drawn so far, as sums: the word of ``rules.decide_pairs``, without going through all pairs at each look."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums = [[0.0, 0.0], [0.0, 0.0]]  # of values and of their squares, by the gate's statistic and plain means
+
+    def add(self, pair: tuple[float, float], sign: int) -> None:
+        self.count += 1
+        for sums, value in zip(self.sums, pair, strict=True):
+            sums[0] += sign * value
+            sums[1] += value * value
+
+    def word(self, least: float) -> Word | None:
+        word = rules.decide(self._effect(0), least)
+        if word is Word.same:
+            word = rules.decide(self._effect(0, rules.PER_LOOK_OF_SAME), least)
+        worse = word in (Word.same, Word.better) and rules.decide(self._effect(1), least) is Word.worse
+        return None if worse else word
+
+    def _effect(self, which: int, per_look: float = rules.PER_LOOK) -> Effect:
+        total, squares = self.sums[which]
+        centre = total / self.count
+        variance = max(0.0, squares - total * centre) / (self.count - 1)
+        half = stats.student_t(1 - per_look, self.count - 1) * math.sqrt(variance / self.count)
+        ends = (math.expm1(centre + end) for end in (0, -half, half))
+        return Effect(*ends, rules.LEVEL, self.count, math.expm1(self.sums[1][0] / self.count))
 
 
 def resampled(recorded: Recorded, least: float, started_s: float) -> dict[str, float]:
@@ -74,21 +103,19 @@ def resampled(recorded: Recorded, least: float, started_s: float) -> dict[str, f
     rng = random.Random(f"{SEED}{least}{len(recorded.pairs)}{recorded.a_pair_s}")
     differences = recorded.differences
     most = min(rules.LOOKS[-1], int(Rule().budget_s / recorded.a_pair_s))
-    looks = [n for n in rules.LOOKS if n < most] + [most]
+    looks = {*(n for n in rules.LOOKS if n < most), most}
     words: list[Word] = []
     taken: list[float] = []
     for _ in range(GATES):
-        drawn: list[tuple[float, float]] = []
+        drawn = Drawn()
         word = None
-        while word is None and len(drawn) < most:
+        while word is None and drawn.count < most:
             one = rng.choice(differences)
-            if recorded.same_code and rng.random() < 0.5:
-                one = (-one[0], -one[1])
-            drawn.append(one)
-            if len(drawn) in looks:
-                word = rules.decide_pairs([d for d, _ in drawn], [c for _, c in drawn], least)
+            drawn.add(one, -1 if recorded.same_code and rng.random() < 0.5 else 1)
+            if drawn.count in looks:
+                word = drawn.word(least)
         words.append(word or Word.inconclusive)
-        taken.append(started_s + len(drawn) * recorded.a_pair_s)
+        taken.append(started_s + drawn.count * recorded.a_pair_s)
     found = {word.value: words.count(word) / GATES for word in (Word.worse, Word.better, Word.same, Word.inconclusive)}
     return {**found, "median_s": statistics.median(taken), "p95_s": sorted(taken)[int(0.95 * GATES)]}
 
@@ -109,13 +136,17 @@ def by_threshold(recorded: Recorded, statistic, limit: float, *, apart: bool) ->
 
 
 def gates(effect: int, least: int) -> list[dict]:
-    path = RECORDS / f"gates-{effect}-min-effect-{least}.json"
-    return json.loads(path.read_text()) if path.exists() else []
+    return json.loads((RECORDS / f"gates-{effect}-min-effect-{least}.json").read_text())
+
+
+def names_module(gate: dict) -> bool:
+    """Tell whether a gate's verdict on counts names the convolutions that nothing needs."""
+    return "needless" in "\n".join((gate["counted"]["said"], *gate["counted"]["details"]))
 
 
 def start_s() -> float:
     """Give what a gate takes beside its pairs: checkouts, imports, counts. The median of all recorded gates."""
-    every = [gate for effect, least in ((0, 5), (5, 5), (3, 3)) for gate in gates(effect, least)]
+    every = [gate for effect, least in REAL for gate in gates(effect, least)]
     return statistics.median(gate["wall_s"] - gate["records"][0]["wall_s"] for gate in every)
 
 
@@ -135,11 +166,11 @@ def true_size(effect: int, condition: str = "size") -> str:
 def power() -> Table:
     started_s = start_s()
     rows = []
-    for condition, told in CONDITIONS.items():
-        for effect, least in ((0, 0.05), (4, 0.05), (5, 0.05), (0, 0.03), (3, 0.03)):
-            recorded = read(condition, effect)
-            if recorded is None:
+    for condition, (told, states) in CONDITIONS.items():
+        for effect, least in ((0, 0.05), (5, 0.05), (0, 0.03), (3, 0.03)):
+            if effect not in states:
                 continue
+            recorded = read(condition, effect)
             deviation = statistics.stdev(d for d, _ in recorded.differences)
             rows.append(
                 {
@@ -199,10 +230,8 @@ def beside() -> Table:
 
 def real() -> Table:
     rows = []
-    for effect, least in ((0, 5), (5, 5), (3, 3)):
+    for effect, least in REAL:
         every = gates(effect, least)
-        if not every:
-            continue
         words = [gate["verdict"]["word"] for gate in every]
         taken = sorted(gate["wall_s"] for gate in every)
         estimates = [100 * gate["verdict"]["effect"]["estimate"] for gate in every if gate["verdict"]["effect"]]
@@ -213,6 +242,7 @@ def real() -> Table:
                 "gates": len(every),
                 **{word.value: words.count(word.value) for word in Word},
                 "estimates": f"{min(estimates):+.1f} to {max(estimates):+.1f}, SD {statistics.stdev(estimates):.1f}",
+                "named": sum(map(names_module, every)),
                 "median_s": statistics.median(taken),
                 "most_s": taken[-1],
             }
@@ -223,25 +253,22 @@ def real() -> Table:
         Column("gates", "Gates run"),
         *(Column(word, word.capitalize()) for word in ("worse", "better", "same", "inconclusive", "error")),
         Column("estimates", "Estimates (%)"),
+        Column("named", "Module named"),
         Column("median_s", "Median (s)", seconds),
         Column("most_s", "Longest (s)", seconds),
     )
     caption = (
-        "`fer-bench gate --against HEAD~1` as a user runs it, on a repository with two commits, one after the other, "
+        "fer-bench gate --against HEAD~1 as a user runs it, on a repository with two commits, one after the other, "
         "while tests ran on the other core now and then. The true change is what the recorded pairs, which are others, "
-        "say."
+        "say. Module named: gates whose verdict on counts names the convolutions that nothing needs."
     )
     return Table("Real gates", columns, tuple(rows), caption, name="real_gates")
 
 
 def main(arguments: list[str]) -> None:
     folder = Path(arguments[0])
-    folder.mkdir(parents=True, exist_ok=True)
     tables = [power(), real(), beside()]
-    for form, suffix in SUFFIXES.items():
-        for table in tables:
-            if suffix != "md":
-                (folder / f"{table.name}.{suffix}").write_text(FORMATS[form](table), encoding="utf-8")
+    write_all(folder, {table.name: table for table in tables}, ("latex", "csv"))
     text = "\n".join(FORMATS["markdown"](table) for table in tables)
     (folder / "gate_power.md").write_text(text, encoding="utf-8")
     print(text)

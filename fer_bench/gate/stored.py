@@ -14,14 +14,13 @@ from fer_bench import stats, units
 from fer_bench.errors import CountingError
 from fer_bench.gate import counts, rules
 from fer_bench.gate.verdicts import Effect, Verdict, Word
-from fer_bench.records import Environment, Result
+from fer_bench.records import Result, speeds_apart
 
 LEVEL = 0.99  # of the interval: one gate is wrong in 1 % at most where only what it knows of differs
 SESSION_SHARE = 0.04  # of a median, from one session to the next
 # One process a side, as of pytest-benchmark, says nothing of how processes differ: with default malloc a network falls
 # into one of two states that are 28 % apart.
 ONE_PROCESS_SHARE = 0.30
-MACHINE_SHARE = 0.10  # by which the machine's own speed may differ before its times are another machine's
 
 
 def twin(result: Result, others: Sequence[Result]) -> Result | None:
@@ -116,13 +115,7 @@ def _environments(base: Result, candidate: Result, declared: Sequence[str]) -> s
     before, now = base.environment, candidate.environment
     if before is None or now is None or not (before.cpu and now.cpu):
         return "the environment of one side is not known"
-    return before.comparable_with(now, apart_from=declared) or _machine(before, now)
-
-
-def _machine(base: Environment, candidate: Environment) -> str:
-    """Say how far apart the speed is that the machine itself reached in the two sessions, where both tell."""
-    now = candidate.speeds
-    for kind, then in base.speeds.items():
-        if kind in now and abs(math.log(now[kind] / then)) > math.log1p(MACHINE_SHARE):
-            return f"the machine itself has {now[kind] / then:.2f} times the speed of then ({kind})"
-    return ""
+    if apart := before.comparable_with(now, apart_from=declared):
+        return apart
+    told = speeds_apart(before.speeds, now.speeds)
+    return f"the machine itself was {told}" if told else ""
