@@ -77,6 +77,12 @@ def commit(folder, text, name="net.py"):
     git(folder, "commit", "-qm", "a change")
 
 
+def doing(process):
+    """Tell what a process is at, for a test that waited for it in vain."""
+    waits = Path(f"/proc/{process.pid}/wchan").read_text()
+    return process.pid, process.ppid(), process.status(), waits, process.cpu_times()[:2], process.cmdline()[-3:]
+
+
 @pytest.fixture
 def gate(top, capfd):
     """Run `fer-bench gate`; give the exit code, what it says, and its JSON."""
@@ -519,7 +525,7 @@ def test_ctrl_c_in_the_middle_leaves_neither_checkouts_nor_processes(top):
     while len(everyone.children(recursive=True)) < 4 and time.monotonic() < deadline:  # two servers, two of a pair
         time.sleep(0.05)
     children = everyone.children(recursive=True)
-    assert len(children) >= 4
+    assert len(children) >= 4, [doing(each) for each in (everyone, *children)]
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -545,7 +551,7 @@ def test_sigterm_while_counting_ends_it_at_once(top):
     while len(everyone.children(recursive=True)) < 4 and time.monotonic() < deadline:  # two servers, two that count
         time.sleep(0.05)
     children = everyone.children(recursive=True)
-    assert len(children) >= 4
+    assert len(children) >= 4, [doing(each) for each in (everyone, *children)]
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)  # and not when the network has been built
     assert process.returncode == 130

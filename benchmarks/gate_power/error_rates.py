@@ -265,9 +265,56 @@ def real() -> Table:
     return Table("Real gates", columns, tuple(rows), caption, name="real_gates")
 
 
+def _faster_half(passes: list[float]) -> float:
+    return statistics.fmean(sorted(passes)[: (len(passes) + 1) // 2])
+
+
+def _clipped(passes: list[float]) -> float:
+    most = stats.quantile(passes, 0.90)
+    return statistics.fmean(min(s, most) for s in passes)
+
+
+STATISTICS = {  # of one side's passes, whose ratio would be a pair's word
+    "faster": ("Faster half", _faster_half),
+    "clipped": ("Mean, top tenth clipped", _clipped),
+    "mean": ("Mean", statistics.fmean),
+    "median": ("Median", statistics.median),
+    "least": ("Minimum", min),
+}
+
+
+def scatter() -> Table:
+    rows = []
+    for condition, (told, states) in {**CONDITIONS, "size": ("quiet, for the size", EFFECTS[1:])}.items():
+        for effect in states:
+            recorded = read(condition, effect)
+            row = {
+                "condition": told,
+                "change": true_size(effect) if effect else "none",
+                "pairs": len(recorded.pairs),
+                "ours": statistics.stdev(d for d, _ in recorded.differences),
+            }
+            for name, (_, statistic) in STATISTICS.items():
+                row[name] = statistics.stdev(math.log(statistic(b) / statistic(a)) for a, b in recorded.sides())
+            rows.append(row)
+    columns = (
+        Column("condition", "Machine", align="left"),
+        Column("change", "True change", align="left"),
+        Column("pairs", "Pairs"),
+        Column("ours", "Passes of the same moment", share),
+        *(Column(name, heading, share) for name, (heading, _) in STATISTICS.items()),
+    )
+    caption = (
+        "Standard deviation, over pairs, of what a pair says of the change, in percent. Passes of the same moment: the "
+        "gate's statistic, the median of the ratios of passes made in the same turn or the next. The others: the ratio "
+        "of the two sides' statistic. The number of pairs that it takes goes with the square."
+    )
+    return Table("What pairs scatter by", columns, tuple(rows), caption, name="statistics")
+
+
 def main(arguments: list[str]) -> None:
     folder = Path(arguments[0])
-    tables = [power(), real(), beside()]
+    tables = [power(), real(), scatter(), beside()]
     write_all(folder, {table.name: table for table in tables}, ("latex", "csv"))
     text = "\n".join(FORMATS["markdown"](table) for table in tables)
     (folder / "gate_power.md").write_text(text, encoding="utf-8")

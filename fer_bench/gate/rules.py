@@ -34,9 +34,9 @@ def log_ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[floa
     """Give what a pair of processes says: the median of log(candidate / base) over passes that were made close by.
 
     Each pass is held against those that the other side made in the same turn and in the turns next to it, so that both
-    met the same moment of the machine; the median leaves out what struck a few. How it scatters beside other statistics
-    is told by ``benchmarks/gate_power``. What makes fewer than half of the passes slower it does not see: the ratio of
-    the plain means is told beside it.
+    met the same moment of the machine; the median leaves out what struck a few. It scatters less than ratios of means,
+    medians or minima: ``reports/gate-power`` tells by how much. What makes fewer than half of the passes slower it does
+    not see: the ratio of the plain means is told beside it.
 
     Args:
         base: seconds of each pass, by turn.
