@@ -77,10 +77,22 @@ def commit(folder, text, name="net.py"):
     git(folder, "commit", "-qm", "a change")
 
 
-def doing(process):
-    """Tell what a process is at, for a test that waited for it in vain."""
-    waits = Path(f"/proc/{process.pid}/wchan").read_text()
-    return process.pid, process.ppid(), process.status(), waits, process.cpu_times()[:2], process.cmdline()[-3:]
+def processes_of(gate, number):
+    """Wait until a gate has so many processes of ours, servers and workers; what libraries start on import is none."""
+
+    def ours(process):
+        try:
+            return "--serve" in process.cmdline()
+        except psutil.Error:  # it has ended meanwhile
+            return False
+
+    deadline = time.monotonic() + 120
+    found = []
+    while len(found) < number and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found = [each for each in psutil.Process(gate.pid).children(recursive=True) if ours(each)]
+    assert len(found) >= number
+    return found
 
 
 @pytest.fixture
@@ -520,12 +532,7 @@ def test_ctrl_c_in_the_middle_leaves_neither_checkouts_nor_processes(top):
     process = subprocess.Popen(
         [*command, "--min-effect", "0.1"], cwd=top, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    everyone = psutil.Process(process.pid)
-    deadline = time.monotonic() + 120
-    while len(everyone.children(recursive=True)) < 4 and time.monotonic() < deadline:  # two servers, two of a pair
-        time.sleep(0.05)
-    children = everyone.children(recursive=True)
-    assert len(children) >= 4, [doing(each) for each in (everyone, *children)]
+    children = processes_of(process, 4)  # two servers, two of a pair
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -546,12 +553,7 @@ def test_sigterm_while_counting_ends_it_at_once(top):
     environment = {**os.environ, "TMPDIR": str(top.parent / "temporary")}
     command = [sys.executable, "-m", "fer_bench.cli", "gate", "--against", "HEAD~1", "--models", "net.py:build"]
     process = subprocess.Popen(command, cwd=top, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    everyone = psutil.Process(process.pid)
-    deadline = time.monotonic() + 120
-    while len(everyone.children(recursive=True)) < 4 and time.monotonic() < deadline:  # two servers, two that count
-        time.sleep(0.05)
-    children = everyone.children(recursive=True)
-    assert len(children) >= 4, [doing(each) for each in (everyone, *children)]
+    children = processes_of(process, 4)  # two servers, two that count
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)  # and not when the network has been built
     assert process.returncode == 130
