@@ -290,7 +290,7 @@ def scatter() -> Table:
             recorded = read(condition, effect)
             row = {
                 "condition": told,
-                "change": true_size(effect) if effect else "none",
+                "change": f"{100 * size(effect):+.1f} %" if effect else "none",
                 "pairs": len(recorded.pairs),
                 "ours": statistics.stdev(d for d, _ in recorded.differences),
             }
