@@ -30,7 +30,9 @@ from fer_bench.runner import Task
 _SETUP_S = 3600.0  # for a user's command that prepares a checkout
 
 # What would measure what a budget limits, where it was not measured.
-_NO_BASE = "without a base there are no pairs; `fer-bench gate --models NAME --max-...` measures it alone"
+_ALONE = "`fer-bench gate --models NAME --max-latency TIME` measures a latency alone"
+_NO_BASE = f"without a base there are no pairs; {_ALONE}"
+_APART = f"the sides cannot be compared; {_ALONE}"
 _NOT_TIMED = "--against REV --metric {metric} measures it"
 _SAME_CODE = "the code is the same on both sides; --unchanged --metric {metric} measures it"
 _OTHER_METRIC = "--metric {metric} measures it"
@@ -109,7 +111,7 @@ class _Compared:
             if base is not None or self.request.models:  # of a new one that nobody named, a note tells
                 yield Verdict(name, counts.METRIC, Word.incomparable, apart)
             yield from counting.judge_budget(name, candidate, budget)
-            self._leave(name, budget, _NO_BASE)
+            self._leave(name, budget, _NO_BASE if base is None else _APART)
             return
         counted = counts.judge_results(name, base, candidate)
         yield counted
@@ -120,7 +122,7 @@ class _Compared:
         if without := self._not_to_be_measured(name, base, candidate):
             word, said = without
             yield from (Verdict(name, metric, word, said) for metric in self.request.metrics)
-            self._leave(name, budget, _SAME_CODE if word is Word.same else _NO_BASE)
+            self._leave(name, budget, _SAME_CODE if word is Word.same else _APART)
             return
         yield from self._measure(name, budget)
         self._leave(name, budgets.without(budget, self.request.metrics), _OTHER_METRIC)
