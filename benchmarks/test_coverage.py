@@ -29,8 +29,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fer_bench.plan import EDGE, PRESETS
-from fer_bench.stats import LEVEL, MIN_SECOND, further_processes, interval, student_t
+from fer_bench.records.plan import EDGE, PRESETS
+from fer_bench.records.stats import LEVEL, MIN_SECOND, further_processes, interval, student_t
 
 SESSIONS = 100_000  # at a time
 TIMES = (2, 16)  # at least, and at most, until there are enough of every number of processes

@@ -18,8 +18,8 @@ from torch.utils.benchmark import Timer
 from fer_bench import create_model, find
 from fer_bench.building import example_inputs
 from fer_bench.environment import keep_freed_memory, pin
-from fer_bench.plan import QUICK
 from fer_bench.profilers.latency import measure_latency
+from fer_bench.records.plan import QUICK
 
 ROUNDS = 41
 BLOCK_S = 0.05  # long enough that starting a block, which costs some tools more than others, does not show

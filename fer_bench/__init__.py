@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fer_bench.building import Build, create_model
     from fer_bench.checkpoints import load_checkpoint
-    from fer_bench.errors import FerBenchError
     from fer_bench.profilers.recorder import Trace
     from fer_bench.profilers.static import Count, count
     from fer_bench.profilers.trace import trace
+    from fer_bench.records.errors import FerBenchError
     from fer_bench.registry import ModelSpec, find, list_models
 
 _HOMES = {

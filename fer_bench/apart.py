@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from fer_bench.errors import FerBenchError
+from fer_bench.records.errors import FerBenchError
 
 
 class EndedError(FerBenchError):

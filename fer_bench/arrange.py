@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from fer_bench.errors import FerBenchError
-from fer_bench.records import Json
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.result import Json
 from fer_bench.registry import nearest
 from fer_bench.table import Column, Mark, Table, is_missing
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fer_bench.errors import CheckpointError, brief
+from fer_bench.records.errors import CheckpointError, brief
 from fer_bench.registry import ModelSpec
 
 _CONTAINERS = ("net", "state_dict", "model_state_dict", "model")

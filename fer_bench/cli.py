@@ -40,7 +40,7 @@ from fer_bench.cli_common import (
 from fer_bench.table import Table
 
 if TYPE_CHECKING:
-    from fer_bench.records import Json
+    from fer_bench.records.result import Json
     from fer_bench.registry import ModelSpec
 
 

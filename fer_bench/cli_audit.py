@@ -22,12 +22,12 @@ from fer_bench.cli_common import (
     read_results,
     write_text,
 )
-from fer_bench.errors import FerBenchError
-from fer_bench.plan import RECOUNT
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import RECOUNT
 
 if TYPE_CHECKING:
     from fer_bench.audit.verdicts import Claim
-    from fer_bench.records import Result
+    from fer_bench.records.result import Result
     from fer_bench.registry import ModelSpec
 
 FOUND_WRONG = 3  # exit code: the audit ran, and a figure does not stand as it is printed
@@ -131,11 +131,11 @@ def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) 
     """Count networks in workers; what cannot be counted is told and leaves its figures without a recount."""
     if not specs:
         return []
-    from fer_bench.exports import export
     from fer_bench.progress import Display
+    from fer_bench.records.exchange import export
+    from fer_bench.records.store import Store
     from fer_bench.report import failures
     from fer_bench.runner import Task, fingerprint, measure_all
-    from fer_bench.store import Store
 
     tasks = [Task(spec, dataclasses.replace(RECOUNT, num_classes=spec.num_classes), spec.input_shape) for spec in specs]
     with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/audit.sqlite", create=True) as store:

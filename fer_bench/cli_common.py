@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_bench import registry, units
-from fer_bench.errors import FerBenchError, StoreError
-from fer_bench.store import DEFAULT_STORE, Store
+from fer_bench import registry
+from fer_bench.records import units
+from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.table import Table
 
 if TYPE_CHECKING:
-    from fer_bench.records import Json, Result
+    from fer_bench.records.result import Json, Result
     from fer_bench.registry import ModelSpec
 
 # Exit codes. 2 is the command line's own for wrong usage, 130 the shell's for Ctrl-C.
@@ -148,14 +149,14 @@ def parse_counters(text: str) -> list[str]:
 
 def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
     """Read KEY=VALUE settings."""
-    from fer_bench import plan
+    from fer_bench.records import plan
 
     return plan.parse_settings(settings or [])
 
 
 def read_results(source: str, store: str = DEFAULT_STORE) -> "list[Result]":
     """Read a run of the store, or a file of results."""
-    from fer_bench.exports import read_file
+    from fer_bench.records.exchange import read_file
 
     if _is_file(source):
         return read_file(Path(source))

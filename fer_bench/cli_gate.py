@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_bench import registry, units
-from fer_bench.budget import Budget
+from fer_bench import registry
 from fer_bench.cli_common import (
     Debug,
     Settings,
@@ -27,13 +26,15 @@ from fer_bench.cli_common import (
     reason,
     write_text,
 )
-from fer_bench.errors import FerBenchError, RevisionError
 from fer_bench.gate.verdicts import ERROR, Report, Verdict
-from fer_bench.store import DEFAULT_STORE
+from fer_bench.records import units
+from fer_bench.records.errors import FerBenchError, RevisionError
+from fer_bench.records.limits import Budget
+from fer_bench.records.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from fer_bench.gate.request import Request
-    from fer_bench.plan import Plan
+    from fer_bench.records.plan import Plan
     from fer_bench.runner import Task
 
 CODES = """Exit codes: 0 no network is worse, 1 one is worse or counts something else, 2 wrong usage, 3 something could
@@ -277,7 +278,7 @@ def _gated(baseline: str, against: str, candidate: str, request: "Request", stor
 
 def _refuse_plans(request: "Request") -> None:
     """Refuse what stored results do not follow: they hold counts and latencies, by plans of their own."""
-    from fer_bench.plan import GATE
+    from fer_bench.records.plan import GATE
 
     if request.metrics != ("latency",):
         raise FerBenchError("stored results hold counts and latencies: --metric is measured by --against REV")
@@ -359,8 +360,8 @@ def _metrics(text: str) -> tuple[str, ...]:
 
 
 def _plan(name: str, device: str) -> "Plan":
-    from fer_bench import plan
-    from fer_bench.plan import GATE
+    from fer_bench.records import plan
+    from fer_bench.records.plan import GATE
 
     chosen = plan.protocol(name) if name else GATE
     return dataclasses.replace(chosen, device=device) if device else chosen
@@ -368,7 +369,7 @@ def _plan(name: str, device: str) -> "Plan":
 
 def _side(text: str, chosen: "Plan", settings: Sequence[str], store: str) -> "tuple[Task, dict[str, Any]] | None":
     """Read NAME or NAME@FIELD=VALUE,...: a network, and what of the plan is changed; None for what is stored."""
-    from fer_bench.errors import UnknownModelError
+    from fer_bench.records.errors import UnknownModelError
     from fer_bench.runner import Task
 
     name, at, changes = text.partition("@")

@@ -22,14 +22,14 @@ from fer_bench.cli_common import (
     read_results,
     write_text,
 )
-from fer_bench.errors import FerBenchError
-from fer_bench.plan import RECOUNT
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import RECOUNT
+from fer_bench.records.store import DEFAULT_STORE
 from fer_bench.render import FILED, write_all
-from fer_bench.store import DEFAULT_STORE
 from fer_bench.table import Table
 
 if TYPE_CHECKING:
-    from fer_bench.records import Result
+    from fer_bench.records.result import Result
 
 Sources = Annotated[
     list[str] | None,

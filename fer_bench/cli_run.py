@@ -31,13 +31,13 @@ from fer_bench.cli_common import (
     print_tables,
     write_text,
 )
-from fer_bench.errors import FerBenchError, StoreError
-from fer_bench.store import DEFAULT_STORE
+from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
-    from fer_bench.plan import Plan
+    from fer_bench.records.plan import Plan
+    from fer_bench.records.store import Run, Store
     from fer_bench.runner import Outcome, Task
-    from fer_bench.store import Run, Store
 
 # What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
 _HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing", "energy")
@@ -176,7 +176,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write runs as JSON: every raw value, with plan and environment."""
-    from fer_bench.exports import export as write
+    from fer_bench.records.exchange import export as write
 
     with _store(store) as opened:
         text = write(opened, [opened.find_run(name) for name in names or ["last"]])
@@ -195,7 +195,7 @@ def import_(
 
     A file of pytest-benchmark's becomes one run. What a file does not hold is said.
     """
-    from fer_bench.exports import import_runs
+    from fer_bench.records.exchange import import_runs
 
     try:
         text = file.read_text(encoding="utf-8")
@@ -245,8 +245,8 @@ def register(app: typer.Typer) -> None:
 
 def _plan(protocol: str, device: str, **given: Any) -> "Plan":
     """Choose the preset and put in what the command line says; None leaves the preset's."""
-    from fer_bench import plan as plans
     from fer_bench.environment import has_gpu
+    from fer_bench.records import plan as plans
 
     if device not in ("", "cpu", "cuda"):
         raise FerBenchError(f"--device {device!r} is neither cpu nor cuda")
@@ -279,7 +279,7 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def _store(url: str, *, create: bool = False) -> "Store":
-    from fer_bench.store import Store
+    from fer_bench.records.store import Store
 
     return Store.open(url, create=create)
 

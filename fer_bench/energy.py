@@ -1,6 +1,6 @@
 """Energy an image, from what ``profilers.energy`` wrote down: pure functions on numbers."""
 
-from fer_bench.records import Measurement
+from fer_bench.records.result import Measurement
 
 
 def joules_per_image(measurement: Measurement) -> tuple[float, float] | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from fer_bench.records import Environment, Json
+from fer_bench.records.result import Environment, Json
 
 _PACKAGES = ("fer-bench", "torch", "torchvision", "timm", "numpy")
 

@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fer_bench import changepoints, stats, units
-from fer_bench.records import Environment, Json, speeds_apart
+from fer_bench import changepoints
+from fer_bench.records import stats, units
+from fer_bench.records.result import Environment, Json, speeds_apart
 from fer_bench.series import Metric, Point, Stored, points_of
 
 # An environment that is new is one question more, and asked once.

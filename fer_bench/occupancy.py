@@ -4,7 +4,7 @@ Paper 004 (tables 4 and 5) gives CPU use as a share of the whole machine: its 16
 ``top`` say 100 % for the same, so that both are worked out here: the share of all cores, and the cores.
 """
 
-from fer_bench.records import Result
+from fer_bench.records.result import Result
 
 # What the kernel accounts for as work or as taken away by other virtual machines: not idle.
 _BUSY = ("machine_user_s", "machine_system_s", "machine_steal_s")

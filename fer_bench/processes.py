@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self
 
-from fer_bench import units
-from fer_bench.errors import FerBenchError
+from fer_bench.records import units
+from fer_bench.records.errors import FerBenchError
 
 # -P: the current folder, which may hold a `models/` of the user's, is not a place to import from.
 _MODULE = ("-P", "-m", "fer_bench.worker")

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from fer_bench import stability, units
-from fer_bench.records import Result
+from fer_bench import stability
+from fer_bench.records import units
+from fer_bench.records.result import Result
 from fer_bench.runner import Task
 
 _BESIDE_ROWS = 6  # lines of a terminal that the table's frame and the progress bar take

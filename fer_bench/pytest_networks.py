@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fer_bench import registry
-from fer_bench.errors import BuildError, DeviceError
-from fer_bench.plan import Plan
-from fer_bench.records import Measurement, Subject
+from fer_bench.records.errors import BuildError, DeviceError
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Measurement, Subject
 from fer_bench.registry import ModelSpec
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
-    from fer_bench.errors import FerBenchError
-    from fer_bench.plan import Plan
-    from fer_bench.records import Json, Result
+    from fer_bench.records.errors import FerBenchError
+    from fer_bench.records.plan import Plan
+    from fer_bench.records.result import Json, Result
 
 _PLAN = pytest.StashKey["Plan"]()
 _NETWORKS = pytest.StashKey[list[str]]()
@@ -84,7 +84,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
 
     Timed are forward passes in inference mode, after the plan's warm-up, as many as it wants or as its time cap allows.
     A module of the test's own is measured in eval mode on the plan's device, and put back as it was. Gives a
-    ``fer_bench.records.Result`` with the times and the static counts; it also goes to ``extra_info["fer_bench"]``.
+    ``Result`` with the times and the static counts; it also goes to ``extra_info["fer_bench"]``.
     Under --benchmark-disable a single pass is made and nothing is timed.
     """
     config, used = request.config, False
@@ -110,8 +110,8 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         """
         nonlocal used
         __tracebackhide__ = True
-        from fer_bench.errors import FerBenchError
         from fer_bench.pytest_rounds import measure_here
+        from fer_bench.records.errors import FerBenchError
 
         try:
             if used:
@@ -187,9 +187,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _differences(saved: "Mapping[str, Json]", measured: "Mapping[str, Result]") -> Iterator[str]:
-    from fer_bench.errors import StoreError
     from fer_bench.pytest_rounds import difference
-    from fer_bench.records import Result
+    from fer_bench.records.errors import StoreError
+    from fer_bench.records.result import Result
 
     for fullname, result in measured.items():
         if fullname in saved:
@@ -210,8 +210,8 @@ def _of_our_options(error: "FerBenchError") -> "FerBenchError":
 def _plan(config: pytest.Config) -> "Plan":
     """Give the plan that the options ask for."""
     if _PLAN not in config.stash:
-        from fer_bench.errors import FerBenchError
-        from fer_bench.plan import QUICK
+        from fer_bench.records.errors import FerBenchError
+        from fer_bench.records.plan import QUICK
 
         name, device = config.getoption("fer_protocol"), config.getoption("fer_device")
         try:
@@ -223,8 +223,8 @@ def _plan(config: pytest.Config) -> "Plan":
 
 
 def _protocol(name: str) -> "Plan":
-    from fer_bench.errors import FerBenchError
-    from fer_bench.plan import protocol
+    from fer_bench.records.errors import FerBenchError
+    from fer_bench.records.plan import protocol
 
     try:
         return protocol(name)
@@ -233,8 +233,8 @@ def _protocol(name: str) -> "Plan":
 
 
 def _of_latency(plan: "Plan") -> "Plan":
-    from fer_bench.errors import FerBenchError
-    from fer_bench.plan import PRESETS
+    from fer_bench.records.errors import FerBenchError
+    from fer_bench.records.plan import PRESETS
 
     if "latency" not in plan.metrics:
         able = ", ".join(name for name, preset in PRESETS.items() if "latency" in preset.metrics)
@@ -249,7 +249,7 @@ def _networks(config: pytest.Config) -> list[str]:
     """Give the names that ``fer_network`` stands for."""
     if _NETWORKS not in config.stash:
         from fer_bench import registry
-        from fer_bench.errors import FerBenchError
+        from fer_bench.records.errors import FerBenchError
 
         given = [part.strip() for part in config.getoption("fer_models").split(",") if part.strip()]
         try:
@@ -262,6 +262,6 @@ def _networks(config: pytest.Config) -> list[str]:
 
 def _commit(config: pytest.Config) -> tuple[str, bool]:
     """Give the commit of the tests' repository, as pytest-benchmark tells it."""
-    from fer_bench.pytest_benchmark_file import commit_of
+    from fer_bench.records.pytest_benchmark import commit_of
 
     return commit_of(config.hook.pytest_benchmark_generate_commit_info(config=config))

@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fer_bench import environment, stats
-from fer_bench.errors import FerBenchError
-from fer_bench.plan import Plan
+from fer_bench import environment
 from fer_bench.pytest_networks import Ready, Shape, by_name, lent
-from fer_bench.records import Json, Measurement, Result
+from fer_bench.records import stats
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Json, Measurement, Result
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fer_bench.budget import NO_LIMITS, Budget
-from fer_bench.errors import FerBenchError, SheetError, UnknownModelError
+from fer_bench.records.errors import FerBenchError, SheetError, UnknownModelError
+from fer_bench.records.limits import NO_LIMITS, Budget
 
 Status = Literal["exact", "library", "inferred", "reconstruction", "stand-in", "unregistered"]
 STATUSES: dict[str, str] = {

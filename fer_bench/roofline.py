@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fer_bench.records import Json
+from fer_bench.records.result import Json
 
 NOTHING_MODELLED = "none of these"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from fer_bench import stats, units
-from fer_bench.records import Json, Measurement, Result
+from fer_bench.records import stats, units
+from fer_bench.records.result import Json, Measurement, Result
 
 LATENCY = "latency_s"
 _NORMAL_95 = 1.96  # standard errors to either side of 95 % of a normal distribution

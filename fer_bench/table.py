@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from fer_bench import units
-from fer_bench.records import Json
-from fer_bench.units import Quantity
+from fer_bench.records import units
+from fer_bench.records.result import Json
+from fer_bench.records.units import Quantity
 
 MISSING = units.EN_DASH
 
@@ -21,7 +21,7 @@ class Column:
     Attributes:
         key: of its raw value in a row.
         heading: with the unit, where the numbers do not have one each.
-        write: a quantity of ``fer_bench.units`` for numbers; any other function gives the text as it is to stand.
+        write: a quantity of ``records.units`` for numbers; any other function gives the text as it is to stand.
         align: numbers stand at the right.
         better: which end is best, where that can be told.
         interval: key of the ends of the value's interval, in the value's unit. It says how many digits are written, and

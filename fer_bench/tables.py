@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fer_bench import units
-from fer_bench.records import Json
+from fer_bench.records import units
+from fer_bench.records.result import Json
 from fer_bench.registry import STATUSES, Figure, ModelSpec, paper_title
 from fer_bench.table import Column, Table
 

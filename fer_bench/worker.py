@@ -31,14 +31,14 @@ from torch import Tensor, nn
 from fer_bench import building, environment, registry
 from fer_bench.building import Build
 from fer_bench.checkpoints import load_checkpoint
-from fer_bench.errors import BuildError, CountingError, DeviceError, FerBenchError, brief
 from fer_bench.place import CODE, CodeRead, Place
-from fer_bench.plan import Plan, parse_settings
 from fer_bench.profilers import PROFILERS
 from fer_bench.profilers.paced import pace
 from fer_bench.profilers.roofline import measure_attainable
 from fer_bench.profilers.static import Count, count
-from fer_bench.records import Json, Measurement
+from fer_bench.records.errors import BuildError, CountingError, DeviceError, FerBenchError, brief
+from fer_bench.records.plan import Plan, parse_settings
+from fer_bench.records.result import Json, Measurement
 
 Tell = Callable[[Mapping[str, Json]], None]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fer_bench.plan import QUICK
-from fer_bench.records import Environment, Measurement, Result, Subject
+from fer_bench.records.plan import QUICK
+from fer_bench.records.result import Environment, Measurement, Result, Subject
 
 
 @pytest.fixture(autouse=True)

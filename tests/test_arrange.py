@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 
-from fer_bench import arrange, units
-from fer_bench.errors import FerBenchError
+from fer_bench import arrange
+from fer_bench.records import units
+from fer_bench.records.errors import FerBenchError
 from fer_bench.table import Column, Table
 
 NAME = Column("name", "Network", align="left")

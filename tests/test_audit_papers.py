@@ -5,10 +5,11 @@ The expectations are the specs' verdicts (their audits of papers 000 to 004) in 
 
 import pytest
 
-from fer_bench import exports, registry
+from fer_bench import registry
 from fer_bench.audit import audit, claims_of, needed, tables
 from fer_bench.audit.evidence import find, gather
 from fer_bench.audit.verdicts import COMPUTED, MEANINGS, WRONG, Kind
+from fer_bench.records import exchange
 from tests.test_audit import RECOUNTS
 
 
@@ -16,7 +17,7 @@ from tests.test_audit import RECOUNTS
 def verdicts():
     specs = registry.sheets()
     claims = claims_of(specs.values(), registry.papers().values())
-    evidence = gather(exports.read_file(RECOUNTS))
+    evidence = gather(exchange.read_file(RECOUNTS))
     assert [spec.name for spec in needed(claims) if find(spec, evidence) is None] == []
     return audit(claims, evidence, specs)
 
@@ -145,7 +146,7 @@ def test_no_verdict_depends_on_the_notes_of_the_sheets(verdicts):
         dataclasses.replace(paper, figures=tuple(dataclasses.replace(f, note="right") for f in paper.figures))
         for paper in registry.papers().values()
     ]
-    again = audit(claims_of(specs.values(), papers), gather(exports.read_file(RECOUNTS)), specs)
+    again = audit(claims_of(specs.values(), papers), gather(exchange.read_file(RECOUNTS)), specs)
     assert [(v.kind, v.line, v.remarks) for v in again] == [(v.kind, v.line, v.remarks) for v in verdicts]
 
 

@@ -9,7 +9,7 @@ import torch
 import fer_bench
 from fer_bench.building import create
 from fer_bench.checkpoints import describe, load_checkpoint
-from fer_bench.errors import CheckpointError
+from fer_bench.records.errors import CheckpointError
 
 NAME = "mtcnn_pnet"
 

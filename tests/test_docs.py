@@ -13,8 +13,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from fer_bench import list_models, registry
-from fer_bench.budget import NO_LIMITS
 from fer_bench.cli import app
+from fer_bench.records.limits import NO_LIMITS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fer_bench"

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from fer_bench.energy import joules_per_image
-from fer_bench.plan import QUICK
 from fer_bench.profilers import energy
 from fer_bench.profilers.energy import find_counter, measure_energy
-from fer_bench.records import Measurement
+from fer_bench.records.plan import QUICK
+from fer_bench.records.result import Measurement
 
 PLAN = dataclasses.replace(QUICK, warmup_runs=2)
 

@@ -23,8 +23,8 @@ import psutil
 import pytest
 
 from fer_bench import progress
-from fer_bench.errors import StoreError
-from fer_bench.store import Store
+from fer_bench.records.errors import StoreError
+from fer_bench.records.store import Store
 
 KILLS = int(os.environ.get("FER_BENCH_KILLS", "5"))
 SEED = int(os.environ.get("FER_BENCH_SEED", "1"))

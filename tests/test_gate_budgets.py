@@ -5,13 +5,14 @@ from decimal import Decimal
 
 import pytest
 
-from fer_bench import registry, units
-from fer_bench.budget import NO_LIMITS, Budget
-from fer_bench.errors import FerBenchError, SheetError
+from fer_bench import registry
 from fer_bench.gate.budgets import judge, judge_latency, judge_memory, unheld, without
 from fer_bench.gate.counts import Snapshot
 from fer_bench.gate.verdicts import Word
-from fer_bench.stats import Interval
+from fer_bench.records import units
+from fer_bench.records.errors import FerBenchError, SheetError
+from fer_bench.records.limits import NO_LIMITS, Budget
+from fer_bench.records.stats import Interval
 
 SHEET = '[net]\ntitle = "Net"\ninput_shape = [1, 48, 48]\nnum_classes = 7\nstatus = "exact"\n'
 OTHER = SHEET.replace("[net]", "[other]")

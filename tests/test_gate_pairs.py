@@ -9,9 +9,9 @@ import pytest
 from fer_bench import environment, registry
 from fer_bench.gate import pairs
 from fer_bench.gate.pairs import NAMES, TURNS, Side, SideError, group_pair, latency_pair
-from fer_bench.plan import GATE
 from fer_bench.processes import Starter
-from fer_bench.records import Measurement, Result, Subject
+from fer_bench.records.plan import GATE
+from fer_bench.records.result import Measurement, Result, Subject
 from fer_bench.runner import Task
 
 PASS_S = {"base": 0.010, "candidate": 0.020}

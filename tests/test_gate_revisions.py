@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.errors import RevisionError
 from fer_bench.gate.revisions import Repository
+from fer_bench.records.errors import RevisionError
 
 
 def git(folder, *arguments):

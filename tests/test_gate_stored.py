@@ -8,7 +8,7 @@ from scipy import stats as scipy_stats
 
 from fer_bench.gate import stored
 from fer_bench.gate.verdicts import Word
-from fer_bench.records import Measurement
+from fer_bench.records.result import Measurement
 
 
 @pytest.fixture

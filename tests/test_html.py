@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fer_bench import arrange, units
+from fer_bench import arrange
+from fer_bench.records import units
 from fer_bench.render.html import anchor, to_html
 from fer_bench.table import Column, Table
 

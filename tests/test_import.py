@@ -6,12 +6,12 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from fer_bench import pytest_benchmark_file
 from fer_bench.cli import app
-from fer_bench.errors import StoreError
-from fer_bench.exports import read_file
-from fer_bench.records import Environment
-from fer_bench.store import Store
+from fer_bench.records import pytest_benchmark
+from fer_bench.records.errors import StoreError
+from fer_bench.records.exchange import read_file
+from fer_bench.records.result import Environment
+from fer_bench.records.store import Store
 
 # The shape of what pytest-benchmark 5.3.1 writes, with numbers of our own.
 STATS = {"min": 0.25, "max": 0.5, "mean": 0.375, "stddev": 0.125, "median": 0.375, "rounds": 2, "iterations": 1}
@@ -123,7 +123,7 @@ def test_means_over_several_calls_are_told_as_such(write):
     ],
 )
 def test_only_a_commit_is_taken_for_one(info, commit):
-    assert pytest_benchmark_file.commit_of(info) == commit
+    assert pytest_benchmark.commit_of(info) == commit
 
 
 def test_a_time_without_a_zone_is_in_utc(write):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench import arrange, exports, report, units
+from fer_bench import arrange, report
+from fer_bench.records import exchange, units
 from fer_bench.render import FORMATS
 from fer_bench.render.latex import to_latex
 from fer_bench.render.latex_text import breakable, escape
@@ -159,7 +160,7 @@ def test_hostile_tables_compile_and_nothing_sticks_out(tmp_path):
 @pytest.mark.parametrize("records", sorted(REPORTS.glob("*/results.json")), ids=lambda path: path.parent.name)
 def test_committed_tables_compile_and_nothing_sticks_out(records, tmp_path):
     tex.need_latex()
-    drawn = [arrange.mark_best(table) for table in report.report(exports.read_file(records)).values()]
+    drawn = [arrange.mark_best(table) for table in report.report(exchange.read_file(records)).values()]
     assert tex.complaints(tex.document("\n\\clearpage\n".join(map(FORMATS["latex"], drawn))), tmp_path) == []
 
 

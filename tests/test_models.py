@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import fer_bench
-from fer_bench import registry, units
+from fer_bench import registry
 from fer_bench.building import Build, create
 from fer_bench.profilers.params import count_parameters
+from fer_bench.records import units
 
 NAMES = fer_bench.list_models()
 MODELS = Path(fer_bench.__file__).parent / "models"

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from fer_bench.errors import FerBenchError
-from fer_bench.plan import EDGE, OCCUPANCY, PRESETS, QUICK, SAFAVI2023, Plan, parse_settings, protocol
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import EDGE, OCCUPANCY, PRESETS, QUICK, SAFAVI2023, Plan, parse_settings, protocol
 
 
 def test_a_setting_is_a_python_literal_or_a_string():

@@ -3,9 +3,9 @@
 import io
 
 from fer_bench import registry
-from fer_bench.plan import QUICK
 from fer_bench.progress import Display
-from fer_bench.records import Measurement
+from fer_bench.records.plan import QUICK
+from fer_bench.records.result import Measurement
 from fer_bench.runner import Task
 
 

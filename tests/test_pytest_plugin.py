@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench.errors import BuildError, CountingError, DeviceError
-from fer_bench.plan import QUICK
 from fer_bench.pytest_networks import lent
 from fer_bench.pytest_rounds import difference, planned_rounds
-from fer_bench.records import Result
+from fer_bench.records.errors import BuildError, CountingError, DeviceError
+from fer_bench.records.plan import QUICK
+from fer_bench.records.result import Result
 
 NETWORK = """
 from torch import nn
@@ -34,7 +34,7 @@ def build(): return Net()
 SUITE = """
 import dataclasses
 import pytest
-from fer_bench.plan import QUICK
+from fer_bench.records.plan import QUICK
 from net import Net
 
 PLAN = dataclasses.replace(QUICK, runs=3, warmup_runs=1)
@@ -124,7 +124,7 @@ def test_a_session_without_us_loads_neither_pytorch_nor_the_plan(suite, tmp_path
     (tmp_path / "test_plain.py").write_text(
         "import sys\ndef test_plain():\n"
         "    assert 'fer_bench.pytest_plugin' in sys.modules\n"
-        "    assert not {'torch', 'fer_bench.plan', 'fer_bench.registry'} & sys.modules.keys()\n"
+        "    assert not {'torch', 'fer_bench.records.plan', 'fer_bench.registry'} & sys.modules.keys()\n"
     )
     assert "1 passed" in suite(tests="test_plain.py")
     assert "1 passed" in suite("-p", "no:benchmark", tests="test_plain.py")
@@ -256,7 +256,7 @@ def test_a_gpu_that_is_not_there_is_one_message(suite, options):
 def test_a_mistake_is_told_at_the_line_of_the_test(suite, tmp_path):
     (tmp_path / "test_bad.py").write_text(
         "import dataclasses\n"
-        "from fer_bench.plan import QUICK\n"
+        "from fer_bench.records.plan import QUICK\n"
         "from net import Net\n"
         "FAST = dataclasses.replace(QUICK, runs=1, warmup_runs=0)\n"
         "def test_twice(fer_benchmark):\n"
@@ -392,7 +392,7 @@ def test_records_of_other_settings_or_machines_are_not_comparable(make_result):
 def test_the_session_is_left_as_it_was(suite, tmp_path):
     (tmp_path / "test_state.py").write_text(
         "import dataclasses, os, torch\n"
-        "from fer_bench.plan import QUICK\n"
+        "from fer_bench.records.plan import QUICK\n"
         "PLAN = dataclasses.replace(QUICK, runs=2, warmup_runs=1, threads=1, pin=True)\n"
         "def test_state(fer_benchmark):\n"
         "    torch.set_num_threads(2)\n"
@@ -410,7 +410,7 @@ def test_the_time_cap_holds_though_the_warm_up_was_faster(suite, tmp_path):
     (tmp_path / "test_cap.py").write_text(
         "import dataclasses, torch\n"
         "from fer_bench import pytest_rounds\n"
-        "from fer_bench.plan import QUICK\n"
+        "from fer_bench.records.plan import QUICK\n"
         "PLAN = dataclasses.replace(QUICK, runs=50, warmup_runs=1, max_time_s=0.0001)\n"
         "def test_cap(fer_benchmark, monkeypatch):\n"
         "    monkeypatch.setattr(pytest_rounds, 'planned_rounds', lambda plan, pass_s: 50)\n"

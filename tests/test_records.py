@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from fer_bench.errors import StoreError
-from fer_bench.records import SCHEMA_VERSION, Measurement, Result
+from fer_bench.records.errors import StoreError
+from fer_bench.records.result import SCHEMA_VERSION, Measurement, Result
 
 
 def test_a_result_survives_its_own_line(make_result):

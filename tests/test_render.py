@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench import units
 from fer_bench.arrange import mark_best
-from fer_bench.errors import StoreError
+from fer_bench.records import units
+from fer_bench.records.errors import StoreError
 from fer_bench.render import FORMATS, markdown, write_all
 from fer_bench.render.csv import rows_to_csv
 from fer_bench.render.text import definitions, to_text

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from fer_bench import registry, report
-from fer_bench.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING
-from fer_bench.records import Measurement
+from fer_bench.records.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING
+from fer_bench.records.result import Measurement
 from fer_bench.registry import Figure, ModelSpec
 
 MIB = 2**20

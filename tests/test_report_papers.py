@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from fer_bench import registry, report
-from fer_bench.plan import OCCUPANCY
-from fer_bench.records import Measurement
+from fer_bench.records.plan import OCCUPANCY
+from fer_bench.records.result import Measurement
 from fer_bench.report.baselines import published_rows
 from fer_bench.report.printed import printed_tables
 from fer_bench.report.structure import match

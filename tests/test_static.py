@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fer_bench import Build, count, find, list_models
-from fer_bench.errors import BuildError, CountingError
 from fer_bench.profilers.macs import measure_macs, per_sample
 from fer_bench.profilers.recorder import Operator, Trace
+from fer_bench.records.errors import BuildError, CountingError
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from fer_bench.plan import EDGE, SAFAVI2023
-from fer_bench.stats import (
+from fer_bench.records.plan import EDGE, SAFAVI2023
+from fer_bench.records.stats import (
     ASSURANCE,
     DRIFT,
     MIN_SECOND,

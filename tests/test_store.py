@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fer_bench import store_tables
-from fer_bench.errors import StoreError
-from fer_bench.exports import export, import_runs, read_file
-from fer_bench.records import Measurement, Result
-from fer_bench.store import Store
+from fer_bench.records import database
+from fer_bench.records.errors import StoreError
+from fer_bench.records.exchange import export, import_runs, read_file
+from fer_bench.records.result import Measurement, Result
+from fer_bench.records.store import Store
 from tests import postgres
 
 SCHEMA_1 = Path(__file__).parent / "data" / "schema1.jsonl"
@@ -68,7 +68,9 @@ def execute(url, *statements):
 
 def python(code, *arguments):
     """Start a process that has opened the store in its first argument."""
-    opened = "import sys, json, os; from fer_bench.store import Store; from fer_bench.records import Result\n"
+    opened = (
+        "import sys, json, os; from fer_bench.records.store import Store; from fer_bench.records.result import Result\n"
+    )
     opened += "store = Store.open(sys.argv[1])\n"
     command = [sys.executable, "-c", opened + code, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -167,7 +169,7 @@ def test_a_path_is_sqlite_relative_to_the_working_folder(tmp_path, monkeypatch, 
 
 
 def test_importing_the_store_does_not_load_sqlalchemy():
-    code = "import sys, fer_bench.store; print('sqlalchemy' in sys.modules)"
+    code = "import sys, fer_bench.records.store; print('sqlalchemy' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
 
@@ -406,7 +408,7 @@ def test_a_store_that_cannot_be_written_to_is_told_at_its_opening_and_can_be_rea
 
 
 def test_a_store_that_another_process_keeps_locked_is_told(store, url, monkeypatch):
-    monkeypatch.setattr(store_tables, "WAIT_S", 0.05)
+    monkeypatch.setattr(database, "WAIT_S", 0.05)
     lock = "BEGIN IMMEDIATE" if url.startswith("sqlite") else "BEGIN; LOCK TABLE runs"
     engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.NullPool)
     with Store.open(url) as impatient, engine.connect() as other:
@@ -573,8 +575,8 @@ def test_an_earlier_database_is_brought_up_once_and_all_or_nothing(url, monkeypa
         if failing:
             raise StoreError("on purpose")
 
-    monkeypatch.setattr(store_tables, "DATABASE_VERSION", 3)
-    monkeypatch.setattr(store_tables, "_UPGRADES", {1: to_2, 2: to_3})
+    monkeypatch.setattr(database, "DATABASE_VERSION", 3)
+    monkeypatch.setattr(database, "_UPGRADES", {1: to_2, 2: to_3})
     failing = True
     with pytest.raises(StoreError, match="on purpose"):
         Store.open(url)

@@ -3,7 +3,7 @@
 import pytest
 
 from fer_bench.audit.their_table import read_table
-from fer_bench.errors import FerBenchError
+from fer_bench.records.errors import FerBenchError
 
 
 def claims(tmp_path, text, classes=7, **given):

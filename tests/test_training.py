@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from fer_bench.building import Autocast
-from fer_bench.errors import FerBenchError
-from fer_bench.plan import TRAINING
 from fer_bench.profilers import training
 from fer_bench.profilers.training import Trainer, measure_training, measure_training_memory
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import TRAINING
 
 PLAN = dataclasses.replace(TRAINING, warmup_runs=0, runs=1, max_time_s=None)
 MIB = 2**20
@@ -256,7 +256,7 @@ def test_the_peak_of_training_covers_weights_gradients_and_adam_s_state():
 def test_the_compiler_that_an_optimiser_imports_is_none_of_the_network_s_memory():
     code = """
 import sys, torch
-from fer_bench.plan import TRAINING
+from fer_bench.records.plan import TRAINING
 from fer_bench.profilers.training import measure_training_memory
 assert "torch._dynamo" not in sys.modules
 (found,) = measure_training_memory(lambda: (torch.nn.Linear(4, 3), torch.ones(2, 4)), TRAINING)

@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from fer_bench import units
-from fer_bench.errors import SheetError
+from fer_bench.records import units
+from fer_bench.records.errors import SheetError
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 
 from fer_bench import Build, count, find
 from fer_bench.cli import main
-from fer_bench.errors import BuildError
+from fer_bench.records.errors import BuildError
 
 NETWORKS = """
 import torch

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench import exports, registry, report
-from fer_bench.errors import FerBenchError
-from fer_bench.plan import QUICK
-from fer_bench.records import Measurement
+from fer_bench import registry, report
+from fer_bench.records import exchange
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import QUICK
+from fer_bench.records.result import Measurement
 from fer_bench.report.sources import source_of
 from fer_bench.table import Column, Table
 
@@ -54,7 +55,7 @@ def baselines(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("records", sorted(REPORTS.glob("*/results.json")), ids=lambda path: path.parent.name)
 def test_every_cell_of_every_table_of_the_reports_has_an_origin(records):
-    results = exports.read_file(records)
+    results = exchange.read_file(records)
     drawn = tables(results)
     assert len(drawn) > 14  # the papers' 14 and what was measured
     for stem, table in drawn.items():

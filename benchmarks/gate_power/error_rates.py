@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from fer_bench import stats
 from fer_bench.gate import rules
 from fer_bench.gate.timing import Rule
 from fer_bench.gate.verdicts import Effect, Word
+from fer_bench.records import stats
+from fer_bench.records.units import Quantity
 from fer_bench.render import FORMATS, write_all
 from fer_bench.table import Column, Table
-from fer_bench.units import Quantity
 
 RECORDS = Path(__file__).parent / "records"
 GATES = 10_000

@@ -29,8 +29,8 @@ from fer_bench import registry
 from fer_bench.gate import timing
 from fer_bench.gate.pairs import Side
 from fer_bench.place import Place
-from fer_bench.plan import GATE
 from fer_bench.processes import Starter
+from fer_bench.records.plan import GATE
 from fer_bench.runner import Task, measure
 
 HERE = Path(__file__).parent

@@ -5,11 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from fer_bench import units
 from fer_bench.audit import facts
 from fer_bench.audit.evidence import Evidence
 from fer_bench.audit.printed import Printed, read
 from fer_bench.audit.verdicts import Claim, Kind, Verdict
+from fer_bench.records import units
 
 _BYTES_A_GB = 10**9
 _SMALL = 100  # things: a number below may count anything of a data set

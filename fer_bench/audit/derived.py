@@ -12,8 +12,8 @@ from fer_bench.audit.hypotheses import USUAL, Hypothesis
 from fer_bench.audit.printed import Printed, read
 from fer_bench.audit.recounted import fits
 from fer_bench.audit.verdicts import Claim, Kind, Verdict
-from fer_bench.errors import SheetError
-from fer_bench.units import significant
+from fer_bench.records.errors import SheetError
+from fer_bench.records.units import significant
 
 _FEW = 1000  # images: every test set is larger, so that what any such set allows is no test
 _MOST_ENUMERATED = 200_000  # things that a share is of; more of them leave no printed share impossible

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from fer_bench.audit.evidence import Evidence, Recount
 from fer_bench.audit.verdicts import Kind
-from fer_bench.units import grouped
+from fer_bench.records.units import grouped
 
 # Tiers. Each needs one assumption more than the one before, or a less usual one.
 STATED, USUAL, UNUSUAL, FURTHER, FAR = range(5)

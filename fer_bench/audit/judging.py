@@ -9,7 +9,7 @@ from fer_bench.audit.evidence import Evidence, find
 from fer_bench.audit.hypotheses import Hypothesis
 from fer_bench.audit.printed import Printed, is_number, read
 from fer_bench.audit.verdicts import Claim, Kind, Verdict
-from fer_bench.errors import SheetError
+from fer_bench.records.errors import SheetError
 from fer_bench.registry import Figure, ModelSpec
 
 _OCCUPANCY = ("cpu_percent", "user_percent", "system_percent", "memory_percent")

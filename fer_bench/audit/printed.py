@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 
-from fer_bench import units
-from fer_bench.errors import SheetError
+from fer_bench.records import units
+from fer_bench.records.errors import SheetError
 
 _WORDS = {
     word: number

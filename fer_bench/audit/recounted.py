@@ -9,7 +9,7 @@ from fer_bench.audit.evidence import Evidence
 from fer_bench.audit.hypotheses import UNUSUAL, Hypothesis
 from fer_bench.audit.printed import Printed
 from fer_bench.audit.verdicts import Claim, Fit, Kind, Verdict
-from fer_bench.units import grouped
+from fer_bench.records.units import grouped
 
 # Builds that are known to be the network that the paper names: what differs from them is wrong, not another network.
 _CERTAIN = ("exact", "library", "unregistered")

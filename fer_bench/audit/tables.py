@@ -4,10 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from fer_bench import units
 from fer_bench.audit import is_condition
 from fer_bench.audit.verdicts import COMPUTED, MEANINGS, Claim, Fit, Kind, Verdict
-from fer_bench.records import Json
+from fer_bench.records import units
+from fer_bench.records.result import Json
 from fer_bench.registry import papers
 from fer_bench.table import Column, Table
 from fer_bench.tables import as_printed

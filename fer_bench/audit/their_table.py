@@ -9,7 +9,7 @@ from pathlib import Path
 from fer_bench import registry
 from fer_bench.audit.printed import is_number, read
 from fer_bench.audit.verdicts import Claim
-from fer_bench.errors import FerBenchError, SheetError
+from fer_bench.records.errors import FerBenchError, SheetError
 from fer_bench.registry import Figure, ModelSpec
 
 # Headings, in lower case without anything but letters, and the quantity below them; the first that fits.

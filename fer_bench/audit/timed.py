@@ -12,8 +12,8 @@ from fer_bench.audit import facts
 from fer_bench.audit.evidence import Evidence
 from fer_bench.audit.printed import Printed
 from fer_bench.audit.verdicts import Claim, Kind, Verdict
-from fer_bench.stats import rank_correlation
-from fer_bench.units import printed_value, scaled
+from fer_bench.records.stats import rank_correlation
+from fer_bench.records.units import printed_value, scaled
 
 _UNITS = (("ns", Decimal(10) ** -9), ("us", Decimal(10) ** -6), ("ms", Decimal(10) ** -3), ("s", Decimal(1)))
 # A device rarely does less than this share of its peak on a whole network: below, another unit is more likely.

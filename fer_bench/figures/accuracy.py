@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fer_bench import stability, units
-from fer_bench.errors import SheetError
+from fer_bench import stability
 from fer_bench.figures.common import (
     INTERVALS,
     axis,
@@ -18,7 +17,9 @@ from fer_bench.figures.common import (
     warned,
 )
 from fer_bench.figures.plots import Axis, Line, Point, Scatter, Written
-from fer_bench.records import Result
+from fer_bench.records import units
+from fer_bench.records.errors import SheetError
+from fer_bench.records.result import Result
 from fer_bench.registry import Figure, ModelSpec, Paper
 from fer_bench.report.common import conditions, interval_ends
 

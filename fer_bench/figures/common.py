@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from fer_bench import stability, units
+from fer_bench import stability
 from fer_bench.figures.plots import Axis, Written
-from fer_bench.records import Json, Result
+from fer_bench.records import units
+from fer_bench.records.result import Json, Result
 from fer_bench.report.common import head, varying
 from fer_bench.tables import doubts
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fer_bench import units
 from fer_bench.figures.common import axis, sentences
 from fer_bench.figures.plots import Axis, Written
 from fer_bench.history import History, size_of
+from fer_bench.records import units
 from fer_bench.report.history import caption
 from fer_bench.series import Metric, Point
 

@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fer_bench import units
 from fer_bench.figures.common import doubted, hollow, labels, of_one_setting, sentences
 from fer_bench.figures.plots import Axis, Division, Divisions, Part
-from fer_bench.records import Result
+from fer_bench.records import units
+from fer_bench.records.result import Result
 
 # Share of the MACs: a module with more hides where they go. One with almost all is drawn by what lies in it, however
 # much that is; one with most where that is not crowded.

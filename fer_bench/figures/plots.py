@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from fer_bench import units
+from fer_bench.records import units
 
 Written = Literal["count", "seconds", "share", "percent", "number"]
 

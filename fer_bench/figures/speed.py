@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from fer_bench import roofline, stability, stats, units
+from fer_bench import roofline, stability
 from fer_bench.figures.common import (
     INTERVALS,
     axis,
@@ -16,7 +16,8 @@ from fer_bench.figures.common import (
     warned,
 )
 from fer_bench.figures.plots import Axis, Line, Point, Scatter, Series, Spread, Spreads, Step, Strip, Sweep
-from fer_bench.records import Json, Result
+from fer_bench.records import stats, units
+from fer_bench.records.result import Json, Result
 from fer_bench.report.common import conditions, interval_ends, write_latency
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer_bench.errors import BaselineError, CountingError
 from fer_bench.gate import counts
 from fer_bench.gate.counts import METRIC, Snapshot
 from fer_bench.gate.verdicts import Verdict, Word
-from fer_bench.records import Environment, Json, Result
+from fer_bench.records.errors import BaselineError, CountingError
+from fer_bench.records.result import Environment, Json, Result
 
 BASELINE_VERSION = 1  # of the file
 

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping
 
 from fer_bench import stability
-from fer_bench.budget import Budget
 from fer_bench.gate.counts import Snapshot
 from fer_bench.gate.verdicts import Verdict, Word
-from fer_bench.records import Result
-from fer_bench.stats import Interval
-from fer_bench.units import Limit
+from fer_bench.records.limits import Budget
+from fer_bench.records.result import Result
+from fer_bench.records.stats import Interval
+from fer_bench.records.units import Limit
 
 METRIC = "budget"
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from fer_bench import units
-from fer_bench.errors import CountingError
 from fer_bench.gate.matching import Module, folded, same
 from fer_bench.gate.modules import differences, shift
 from fer_bench.gate.verdicts import Verdict, Word
-from fer_bench.plan import Plan
-from fer_bench.records import Json, Measurement, Result
+from fer_bench.records import units
+from fer_bench.records.errors import CountingError
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Json, Measurement, Result
 
 METRIC = "counts"
 

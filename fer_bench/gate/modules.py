@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer_bench import units
 from fer_bench.gate.matching import Module, Node, match, tree
+from fer_bench.records import units
 
 MOST_LINES = 8  # of a network's modules: more is read by nobody, and the rest is in what was counted
 # Changes in one module that are told each; more, and the module around them is told instead. The fewer the lines above

@@ -12,9 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer_bench import registry, stats
-from fer_bench.budget import NO_LIMITS, Budget
-from fer_bench.errors import FerBenchError, RevisionError, UnknownModelError
+from fer_bench import registry
 from fer_bench.gate import budgets, counting, counts
 from fer_bench.gate.pairs import Side
 from fer_bench.gate.request import Gathered, Request, Watcher, accept
@@ -23,7 +21,10 @@ from fer_bench.gate.timing import METRICS
 from fer_bench.gate.verdicts import Report, Verdict, Word
 from fer_bench.place import CODE, Place
 from fer_bench.processes import Starter
-from fer_bench.records import Json, Result
+from fer_bench.records import stats
+from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
+from fer_bench.records.limits import NO_LIMITS, Budget
+from fer_bench.records.result import Json, Result
 from fer_bench.registry import ModelSpec
 from fer_bench.runner import Task
 

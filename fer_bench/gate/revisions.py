@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fer_bench import registry, units
-from fer_bench.errors import RevisionError
+from fer_bench import registry
 from fer_bench.place import Place
+from fer_bench.records import units
+from fer_bench.records.errors import RevisionError
 
 _PREFIX = "fer-bench-gate"
 _SLOW_S = 600.0  # a checkout that takes longer hangs, on a password perhaps

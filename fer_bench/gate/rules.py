@@ -8,8 +8,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from fer_bench import stats
 from fer_bench.gate.verdicts import Effect, Word
+from fer_bench.records import stats
 
 # Numbers of pairs after which the interval is looked at. Each look has a chance to be wrong: so that all together are
 # wrong in 1 % at most where nothing changed (Pocock 1977, Biometrika 64), each interval's level is 1 - PER_LOOK.

@@ -10,11 +10,11 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from fer_bench import stats, units
-from fer_bench.errors import CountingError
 from fer_bench.gate import counts, rules
 from fer_bench.gate.verdicts import Effect, Verdict, Word
-from fer_bench.records import Result, speeds_apart
+from fer_bench.records import stats, units
+from fer_bench.records.errors import CountingError
+from fer_bench.records.result import Result, speeds_apart
 
 LEVEL = 0.99  # of the interval: one gate is wrong in 1 % at most where only what it knows of differs
 SESSION_SHARE = 0.04  # of a median, from one session to the next

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from xml.etree import ElementTree
 
-from fer_bench import units
 from fer_bench.gate import budgets, counts, verdicts
 from fer_bench.gate.revisions import TRAILER
 from fer_bench.gate.verdicts import EXIT_CODES, Effect, Report, Verdict, Word
-from fer_bench.records import Environment
+from fer_bench.records import units
+from fer_bench.records.result import Environment
 from fer_bench.render.markdown import escape
 
 VERSION = 1  # of the JSON document

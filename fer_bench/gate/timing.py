@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fer_bench import units
 from fer_bench.gate import rules
 from fer_bench.gate.pairs import FAULTS, NAMES, SHARED, Pair, Side, SideError, group_pair, latency_pair
 from fer_bench.gate.verdicts import Verdict, Word
-from fer_bench.plan import GATE, Plan
-from fer_bench.records import Json, Result
+from fer_bench.records import units
+from fer_bench.records.plan import GATE, Plan
+from fer_bench.records.result import Json, Result
 
 # So many pairs, and this share of those kept, may be measured anew, because a process failed or another program was in
 # the way of one side.

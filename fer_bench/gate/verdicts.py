@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from fer_bench.records import Environment, Json
+from fer_bench.records.result import Environment, Json
 
 OK, WORSE, ERROR, INCONCLUSIVE, INCOMPARABLE = 0, 1, 3, 4, 5
 

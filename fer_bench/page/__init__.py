@@ -15,7 +15,7 @@ from fer_bench.page.explorer import explorer
 from fer_bench.page.modules import modules
 from fer_bench.page.speed import latencies, roofs
 from fer_bench.page.sweep import sweep
-from fer_bench.records import Result
+from fer_bench.records.result import Result
 from fer_bench.table import Table
 
 __all__ = ["page"]

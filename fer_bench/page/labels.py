@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from fer_bench import units
-from fer_bench.records import Json, Result
+from fer_bench.records import units
+from fer_bench.records.result import Json, Result
 from fer_bench.report.common import head, varying
 
 _DOUBTED = ("reconstruction", "stand-in")

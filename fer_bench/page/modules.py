@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from fer_bench import units
 from fer_bench.figures.common import of_one_setting
 from fer_bench.figures.modules import divisions
 from fer_bench.figures.plots import Part
 from fer_bench.page.labels import kind
-from fer_bench.records import Json, Result
+from fer_bench.records import units
+from fer_bench.records.result import Json, Result
 
 _NAMED = 8  # modules drawn as one that are named; of more, the number
 _LEAST = 1e-5  # share that is told by its number

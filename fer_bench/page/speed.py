@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from fer_bench import stability, stats, units
+from fer_bench import stability
 from fer_bench.page.labels import kind, labels
-from fer_bench.records import Json, Measurement, Result
+from fer_bench.records import stats, units
+from fer_bench.records.result import Json, Measurement, Result
 from fer_bench.report.common import interval_ends, write_latency
 
 _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)

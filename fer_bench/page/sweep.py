@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from fer_bench import units
 from fer_bench.figures.plots import Axis, Step
 from fer_bench.figures.speed import sweep as swept
-from fer_bench.records import Json, Result
+from fer_bench.records import units
+from fer_bench.records.result import Json, Result
 
 
 def sweep(results: Sequence[Result]) -> Json:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fer_bench.building import AUTOCAST
-from fer_bench.plan import Plan
 from fer_bench.profilers.energy import measure_energy
 from fer_bench.profilers.latency import measure_latency
 from fer_bench.profilers.memory import measure_memory
 from fer_bench.profilers.occupancy import measure_occupancy
 from fer_bench.profilers.recount import measure_recounts
 from fer_bench.profilers.training import measure_training, measure_training_memory
-from fer_bench.records import Measurement
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Measurement
 
 if TYPE_CHECKING:
     from fer_bench.profilers.static import Count

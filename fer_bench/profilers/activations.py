@@ -17,7 +17,7 @@ images in oneDNN's layouts) the CPU's peak is up to 2.1 times higher in inferenc
 """
 
 from fer_bench.profilers.recorder import Trace
-from fer_bench.records import Measurement
+from fer_bench.records.result import Measurement
 
 
 def measure_activations(trace: Trace) -> Measurement:

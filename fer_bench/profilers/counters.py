@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fer_bench.errors import CountingError, brief
 from fer_bench.profilers.recorder import Trace
+from fer_bench.records.errors import CountingError, brief
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench import environment
-from fer_bench.plan import Plan
 from fer_bench.profilers.kinds import Alive, Clock, Make, Sleep
-from fer_bench.records import Measurement
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Measurement
 
 # The counters are renewed about every millisecond (RAPL) to every 100 ms (NVML): over 2 s that is an error of some
 # percent at most, where a window below 1 s would be wrong by a tenth and more.

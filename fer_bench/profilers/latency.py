@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench import environment
-from fer_bench.errors import brief
-from fer_bench.plan import Plan
 from fer_bench.profilers.kinds import Alive, Clock
-from fer_bench.records import Json, Measurement
-from fer_bench.stats import warmup_cut
+from fer_bench.records.errors import brief
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Json, Measurement
+from fer_bench.records.stats import warmup_cut
 
 Usage = Callable[[int], resource.struct_rusage]
 Pass = Callable[[], float]  # makes a pass and gives its seconds

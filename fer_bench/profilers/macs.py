@@ -2,7 +2,7 @@
 
 from fer_bench.profilers.operators import CONVENTION
 from fer_bench.profilers.recorder import Trace
-from fer_bench.records import Measurement
+from fer_bench.records.result import Measurement
 
 
 def per_sample(total: int, batch: int) -> int | float:

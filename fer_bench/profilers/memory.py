@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from fer_bench import environment
-from fer_bench.plan import Plan
 from fer_bench.profilers.kinds import Make
-from fer_bench.records import Json, Measurement
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Json, Measurement
 
 _PASSES = 3  # the second reuses what the first left; the third shows that it stays so
 

@@ -15,10 +15,10 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from fer_bench.plan import Plan
 from fer_bench.profilers.kinds import Alive, Clock, Make, Sleep
 from fer_bench.profilers.training import Trainer
-from fer_bench.records import Json, Measurement
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Json, Measurement
 
 _BESIDE_S = 1.0  # for how long the machine is looked at before the stage
 _BUSIEST = 3

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench import environment
-from fer_bench.plan import Plan
 from fer_bench.profilers.kinds import Clock
 from fer_bench.profilers.latency import cuda_pass
-from fer_bench.records import Json
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Json
 
 WARMUP_S = 0.1  # of warm-up, beside the plan's passes: of a small network five are over before the clock has settled
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from fer_bench import environment
 from fer_bench.profilers.kinds import Clock
-from fer_bench.records import Json
+from fer_bench.records.result import Json
 
 Work = Callable[[], object]
 

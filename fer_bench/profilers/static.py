@@ -11,7 +11,6 @@ from torch import nn
 
 from fer_bench import building
 from fer_bench.building import DEFAULT_BUILD, Build
-from fer_bench.errors import BuildError, CountingError
 from fer_bench.profilers.activations import measure_activations
 from fer_bench.profilers.anatomy import macs_inside, measure_anatomy, measure_modules
 from fer_bench.profilers.counters import OtherCount, count_with
@@ -21,7 +20,8 @@ from fer_bench.profilers.operators import CONVENTION
 from fer_bench.profilers.params import ParameterCounts, count_parameters
 from fer_bench.profilers.recorder import Trace
 from fer_bench.profilers.trace import trace
-from fer_bench.records import Json, Measurement
+from fer_bench.records.errors import BuildError, CountingError
+from fer_bench.records.result import Json, Measurement
 from fer_bench.registry import ModelSpec
 
 # Batch norm cannot train on one value a channel, which is what a 1x1 map of one image is.

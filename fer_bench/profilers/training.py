@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fer_bench.errors import FerBenchError
-from fer_bench.plan import Plan
 from fer_bench.profilers.kinds import Alive, Clock, Make
 from fer_bench.profilers.memory import measure_peaks
-from fer_bench.records import Json, Measurement
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Json, Measurement
 
 _LEAST_BATCH = 2  # batch norm on a map of 1x1 has no variance over one image
 _MEMORY_STEPS = 3  # the first makes the optimiser's state, the second has gradients beside it, the third shows no more

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from fer_bench.errors import StoreError
+from fer_bench.records.errors import StoreError
 from fer_bench.render.csv import to_csv
 from fer_bench.render.html import to_html
 from fer_bench.render.json import to_json

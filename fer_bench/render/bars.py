@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fer_bench import stats, units
 from fer_bench.figures.plots import Division, Divisions, Part, Spread, Spreads
+from fer_bench.records import stats, units
 from fer_bench.render.canvas import BAND, COLOURS, DOUBLE, GREY, INK, PALE, SINGLE, divide, explain, short
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from fer_bench import units
-from fer_bench.records import Json
+from fer_bench.records import units
+from fer_bench.records.result import Json
 from fer_bench.table import Table
 
 

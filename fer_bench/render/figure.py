@@ -11,9 +11,9 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.errors import StoreError
 from fer_bench.figures.history import Timeline
 from fer_bench.figures.plots import Divisions, Plot, Scatter, Spreads
+from fer_bench.records.errors import StoreError
 from fer_bench.render.bars import draw_divisions, draw_spreads
 from fer_bench.render.canvas import INK
 from fer_bench.render.history import draw_timeline

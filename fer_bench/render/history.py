@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fer_bench import stats
 from fer_bench.figures.history import Mark, Timeline
+from fer_bench.records import stats
 from fer_bench.render.canvas import (
     COLOURS,
     DOUBLE,

@@ -3,8 +3,8 @@
 import json
 import re
 
-from fer_bench import units
-from fer_bench.records import Json
+from fer_bench.records import units
+from fer_bench.records.result import Json
 from fer_bench.table import Table, is_missing
 
 # Cells are Markup already or escaped here; `data-value` has what is to be sorted by.

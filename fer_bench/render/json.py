@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from fer_bench.records import Json
+from fer_bench.records.result import Json
 from fer_bench.table import Table, is_missing
 
 

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from fer_bench import units
+from fer_bench.records import units
 
 _SPECIAL: Mapping[str, str] = {
     "\\": r"\textbackslash{}",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from fer_bench import units
+from fer_bench.records import units
 from fer_bench.table import Mark, Table
 
 _SPECIAL = str.maketrans({"<": "&lt;", "&": "&amp;"})

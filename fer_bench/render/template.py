@@ -27,8 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.errors import FerBenchError
-from fer_bench.records import Json
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.result import Json
 from fer_bench.table import Column, Mark, Table, with_units_in_headings
 
 if TYPE_CHECKING:

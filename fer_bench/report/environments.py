@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fer_bench import units
-from fer_bench.records import Environment, Json, Result
+from fer_bench.records import units
+from fer_bench.records.result import Environment, Json, Result
 from fer_bench.report.common import Row
 from fer_bench.report.printed import PrintedTable
 from fer_bench.table import Column, Table

@@ -3,8 +3,9 @@
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
-from fer_bench import stability, units
-from fer_bench.records import Json, Measurement, Result
+from fer_bench import stability
+from fer_bench.records import units
+from fer_bench.records.result import Json, Measurement, Result
 from fer_bench.report.common import conditions
 
 Lines = Iterator[tuple[str, str]]

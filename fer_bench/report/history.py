@@ -1,7 +1,8 @@
 """The table of a history: a row for each point, failed ones too, with what changed there."""
 
-from fer_bench import changepoints, units
+from fer_bench import changepoints
 from fer_bench.history import History, Shift, sentence
+from fer_bench.records import units
 from fer_bench.report.common import Row, conditions, joined, make_table
 from fer_bench.series import Point
 from fer_bench.table import Column, Table

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from fer_bench import occupancy, stability, units
-from fer_bench.records import Result
+from fer_bench import occupancy, stability
+from fer_bench.records import units
+from fer_bench.records.result import Result
 from fer_bench.report.common import INTERVAL, LATENCY, Row, latency_digits
 from fer_bench.table import Column
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from fer_bench import energy, occupancy, stability, units
-from fer_bench.records import Result
+from fer_bench import energy, occupancy, stability
+from fer_bench.records import units
+from fer_bench.records.result import Result
 from fer_bench.report.common import (
     INPUT,
     NETWORK,

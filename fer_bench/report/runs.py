@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fer_bench.records import Result
+from fer_bench.records.result import Result
 from fer_bench.report.common import failures, warnings_of
 from fer_bench.table import Column, Table
 
 if TYPE_CHECKING:
-    from fer_bench.store import Run
+    from fer_bench.records.store import Run
 
 
 def runs(found: "Sequence[Run]") -> Table:

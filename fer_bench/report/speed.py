@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from fer_bench import roofline, stability, units
-from fer_bench.records import Environment, Result
+from fer_bench import roofline, stability
+from fer_bench.records import units
+from fer_bench.records.result import Environment, Result
 from fer_bench.report.common import (
     IMAGES_PER_S,
     INPUT,

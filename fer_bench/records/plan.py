@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fer_bench.errors import FerBenchError
+from fer_bench.records.errors import FerBenchError
 
 # What can be measured: metric groups, in the order in which they are. Each is a process of its own.
 METRICS = ("static", "recount", "anatomy", "latency", "memory", "training", "training_memory", "occupancy", "energy")

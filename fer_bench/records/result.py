@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from fer_bench import units
-from fer_bench.errors import StoreError
+from fer_bench.records import units
+from fer_bench.records.errors import StoreError
 
 SCHEMA_VERSION = 2
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fer_bench import pytest_benchmark_file
-from fer_bench.errors import StoreError
-from fer_bench.records import Json, Result
-from fer_bench.store import Contents, Run, Store, compact
+from fer_bench.records import pytest_benchmark
+from fer_bench.records.errors import StoreError
+from fer_bench.records.result import Json, Result
+from fer_bench.records.store import Contents, Run, Store, compact
 
 EXPORT_VERSION = 1  # of the exported document; each result in it tells its own schema
 
@@ -69,8 +69,8 @@ def _exported(run: Contents) -> str:
 def _read(text: str) -> list[Contents]:
     if '"fer_bench_export"' in text[:200]:
         return _of_export(text)
-    if pytest_benchmark_file.written_by_pytest_benchmark(text):
-        results, written_at = pytest_benchmark_file.results_of(text)
+    if pytest_benchmark.written_by_pytest_benchmark(text):
+        results, written_at = pytest_benchmark.results_of(text)
         return [_run_of(text, "pytest-benchmark", results, written_at)]
     if '"fer_bench_baseline"' in text[:200]:
         raise StoreError(

@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from fer_bench.errors import StoreError
-from fer_bench.records import Json, Result
+from fer_bench.records.errors import StoreError
+from fer_bench.records.result import Json, Result
 
 if TYPE_CHECKING:  # SQLAlchemy takes long to import, and most commands open no store
     from sqlalchemy.engine import Connection, Row
 
-    from fer_bench.store_tables import Database
+    from fer_bench.records.database import Database
 
 DEFAULT_STORE = "sqlite:///fer-bench-results/results.sqlite"
 
@@ -83,7 +83,7 @@ class Store:
         Raises:
             StoreError: the URL is wrong, the store is not there, cannot be reached or written to, or is a later one.
         """
-        from fer_bench.store_tables import Database
+        from fer_bench.records.database import Database
 
         return cls(Database(url, create=create))
 

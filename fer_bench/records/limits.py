@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from fer_bench.errors import FerBenchError
-from fer_bench.units import Limit, parse_limit
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.units import Limit, parse_limit
 
 _KINDS = {
     "max_params": "parameters",

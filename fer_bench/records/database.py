@@ -21,7 +21,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from fer_bench.errors import StoreError, brief
+from fer_bench.records.errors import StoreError, brief
 
 DATABASE_VERSION = 1
 WAIT_S = 30.0  # for another process's transaction, which takes milliseconds, and for a server's answer to a connection

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, InvalidOperation
 
-from fer_bench.errors import FerBenchError, SheetError
+from fer_bench.records.errors import FerBenchError, SheetError
 
 EN_DASH = "\N{EN DASH}"
 MOST_DIGITS = 5  # of a latency, however narrow its interval: a clock and a machine have no more

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from fer_bench.errors import StoreError
-from fer_bench.records import SCHEMA_VERSION, Json, Result
+from fer_bench.records.errors import StoreError
+from fer_bench.records.result import SCHEMA_VERSION, Json, Result
 
 PROTOCOL = "pytest-benchmark"  # of a benchmark that is not by a plan of ours
 

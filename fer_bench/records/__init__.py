@@ -1,0 +1,1 @@
+"""What is written down: plans, results, units, the store; imports neither networks nor PyTorch."""
