@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_bench import find, list_models
-from fer_bench.building import create, example_inputs
+from fer_bench.networks.build import create, example_inputs
 from fer_bench.profilers.static import count
 from fer_bench.profilers.trace import trace
 

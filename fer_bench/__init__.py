@@ -7,26 +7,26 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_bench.building import Build, create_model
-    from fer_bench.checkpoints import load_checkpoint
+    from fer_bench.networks.build import Build, create_model
+    from fer_bench.networks.checkpoints import load_checkpoint
+    from fer_bench.networks.registry import ModelSpec, find, list_models
     from fer_bench.profilers.recorder import Trace
     from fer_bench.profilers.static import Count, count
     from fer_bench.profilers.trace import trace
     from fer_bench.records.errors import FerBenchError
-    from fer_bench.registry import ModelSpec, find, list_models
 
 _HOMES = {
-    "Build": "building",
-    "create_model": "building",
-    "load_checkpoint": "checkpoints",
+    "Build": "networks.build",
+    "create_model": "networks.build",
+    "load_checkpoint": "networks.checkpoints",
     "FerBenchError": "errors",
     "Count": "profilers.static",
     "count": "profilers.static",
     "Trace": "profilers.recorder",
     "trace": "profilers.trace",
-    "ModelSpec": "registry",
-    "find": "registry",
-    "list_models": "registry",
+    "ModelSpec": "networks.registry",
+    "find": "networks.registry",
+    "list_models": "networks.registry",
 }
 
 __all__ = [

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from fer_bench.networks.registry import nearest
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.result import Json
-from fer_bench.registry import nearest
 from fer_bench.table import Column, Mark, Table, is_missing
 
 # Keys of rows, whether or not a table has the column: the network in every table that has a row for each; what was

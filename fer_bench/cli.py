@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench import cli_audit, cli_gate, cli_history, cli_report, cli_run, registry, tables
+from fer_bench import cli_audit, cli_gate, cli_history, cli_report, cli_run, tables
 from fer_bench.cli_common import (
     FAILED,
     Breakdown,
@@ -37,11 +37,12 @@ from fer_bench.cli_common import (
     print_tables,
     reason,
 )
+from fer_bench.networks import registry
 from fer_bench.table import Table
 
 if TYPE_CHECKING:
+    from fer_bench.networks.registry import ModelSpec
     from fer_bench.records.result import Json
-    from fer_bench.registry import ModelSpec
 
 
 @app.command("list")
@@ -95,7 +96,7 @@ def count(
     shape = parse_shape(input_)
     tools = parse_counters(counters)
     arguments = parse_settings(settings)
-    from fer_bench.building import Build
+    from fer_bench.networks.build import Build
     from fer_bench.profilers.static import count as count_one
 
     build = Build(classes, shape, arguments)
@@ -139,8 +140,8 @@ def check_weights(
     registry.use_sheets(sheets or [])
     spec = registry.find(name)
     shape, arguments = parse_shape(input_), parse_settings(settings)
-    from fer_bench.building import Build, create
-    from fer_bench.checkpoints import describe, load_checkpoint
+    from fer_bench.networks.build import Build, create
+    from fer_bench.networks.checkpoints import describe, load_checkpoint
 
     model = create(spec, Build(classes, shape, arguments))
     found = load_checkpoint(model, checkpoint, spec, strict=False)

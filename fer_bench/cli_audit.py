@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench import registry
 from fer_bench.cli_common import (
     Debug,
     Format,
@@ -22,13 +21,14 @@ from fer_bench.cli_common import (
     read_results,
     write_text,
 )
+from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import RECOUNT
 
 if TYPE_CHECKING:
     from fer_bench.audit.verdicts import Claim
+    from fer_bench.networks.registry import ModelSpec
     from fer_bench.records.result import Result
-    from fer_bench.registry import ModelSpec
 
 FOUND_WRONG = 3  # exit code: the audit ran, and a figure does not stand as it is printed
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_bench import registry
+from fer_bench.networks import registry
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.table import Table
 
 if TYPE_CHECKING:
+    from fer_bench.networks.registry import ModelSpec
     from fer_bench.records.result import Json, Result
-    from fer_bench.registry import ModelSpec
 
 # Exit codes. 2 is the command line's own for wrong usage, 130 the shell's for Ctrl-C.
 OK, FAILED, INTERRUPTED = 0, 1, 130

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_bench import registry
 from fer_bench.cli_common import (
     Debug,
     Settings,
@@ -27,6 +26,7 @@ from fer_bench.cli_common import (
     write_text,
 )
 from fer_bench.gate.verdicts import ERROR, Report, Verdict
+from fer_bench.networks import registry
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, RevisionError
 from fer_bench.records.limits import Budget

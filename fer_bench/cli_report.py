@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench import arrange, registry
+from fer_bench import arrange
 from fer_bench import report as reports
 from fer_bench.cli_common import (
     Debug,
@@ -22,6 +22,7 @@ from fer_bench.cli_common import (
     read_results,
     write_text,
 )
+from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.store import DEFAULT_STORE

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_bench import registry
 from fer_bench import report as reports
 from fer_bench.cli_common import (
     OK,
@@ -31,6 +30,7 @@ from fer_bench.cli_common import (
     print_tables,
     write_text,
 )
+from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.store import DEFAULT_STORE
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fer_bench import registry
+from fer_bench.networks import registry
+from fer_bench.networks.registry import ModelSpec
 from fer_bench.records.errors import BuildError, DeviceError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Measurement, Subject
-from fer_bench.registry import ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ class Ready:
 
 def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
     """Build a network of the registry, as a worker does."""
-    from fer_bench.building import Build
+    from fer_bench.networks.build import Build
     from fer_bench.profilers import PROFILERS
     from fer_bench.runner import Task
     from fer_bench.worker import Job, Network

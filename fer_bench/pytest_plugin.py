@@ -248,7 +248,7 @@ def _of_latency(plan: "Plan") -> "Plan":
 def _networks(config: pytest.Config) -> list[str]:
     """Give the names that ``fer_network`` stands for."""
     if _NETWORKS not in config.stash:
-        from fer_bench import registry
+        from fer_bench.networks import registry
         from fer_bench.records.errors import FerBenchError
 
         given = [part.strip() for part in config.getoption("fer_models").split(",") if part.strip()]

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from fer_bench.place import Place
+from fer_bench.networks.place import Place
+from fer_bench.networks.registry import DEFAULT_INPUT, ModelSpec
 from fer_bench.processes import END_LIMIT_S, Starter, ending, lines
 from fer_bench.records import stats, units
 from fer_bench.records.errors import DeviceError, FerBenchError, StoreError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Environment, Json, Measurement, Result, Subject
 from fer_bench.records.store import Store
-from fer_bench.registry import DEFAULT_INPUT, ModelSpec
 
 # These count on meta tensors: nothing of one touches the other.
 _COUNTED = ("static", "anatomy")

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fer_bench import energy, occupancy
+from fer_bench.networks.registry import nearest
 from fer_bench.records import stats, units
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.result import Environment, Result
 from fer_bench.records.units import Quantity
-from fer_bench.registry import nearest
 
 Stored = tuple[str, Result]  # where a result is stored, as a reader knows it, and the result
 

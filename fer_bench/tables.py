@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from fer_bench.networks.registry import STATUSES, Figure, ModelSpec, paper_title
 from fer_bench.records import units
 from fer_bench.records.result import Json
-from fer_bench.registry import STATUSES, Figure, ModelSpec, paper_title
 from fer_bench.table import Column, Table
 
 # How far a build can be trusted, as a mark beside its name; the footnote tells.

@@ -28,10 +28,12 @@ from typing import Any, Self, TextIO
 import torch
 from torch import Tensor, nn
 
-from fer_bench import building, environment, registry
-from fer_bench.building import Build
-from fer_bench.checkpoints import load_checkpoint
-from fer_bench.place import CODE, CodeRead, Place
+from fer_bench import environment
+from fer_bench.networks import build as building
+from fer_bench.networks import registry
+from fer_bench.networks.build import Build
+from fer_bench.networks.checkpoints import load_checkpoint
+from fer_bench.networks.place import CODE, CodeRead, Place
 from fer_bench.profilers import PROFILERS
 from fer_bench.profilers.paced import pace
 from fer_bench.profilers.roofline import measure_attainable

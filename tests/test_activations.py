@@ -9,7 +9,8 @@ from torch._C._profiler import _EventType
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
-from fer_bench import building, find
+from fer_bench import find
+from fer_bench.networks import build
 from fer_bench.profilers.activations import measure_activations
 from fer_bench.profilers.trace import trace
 
@@ -88,7 +89,7 @@ def test_a_trainable_network_needs_no_more_in_inference():
 @pytest.mark.parametrize("train", [False, True])
 def test_the_peak_is_the_same_every_time_and_in_every_grad_mode(train):
     spec = find("mini_xception")
-    model = building.create(spec, device="meta").train(train)
+    model = build.create(spec, device="meta").train(train)
     expected = peak(model, 2, *spec.input_shape, train=train)
     for context in (torch.no_grad, torch.inference_mode, torch.enable_grad):
         with context():
@@ -152,7 +153,7 @@ def cpu_peaks(model, images, train):
 )
 def test_the_cpu_allocator_has_the_same_peak(name, train):
     spec = find(name)
-    model = building.create(spec).train(train)
+    model = build.create(spec).train(train)
     images = torch.randn(2, *spec.input_shape)
     ours = trace(model, (images,), train=train).peak_bytes
     with_workspaces, without = cpu_peaks(model, images, train)
@@ -167,7 +168,7 @@ def test_the_cpu_allocator_has_the_same_peak(name, train):
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "mini_xception", "densenet1_ler"])
 def test_the_cuda_allocator_needs_no_less(name, train):
     spec = find(name)
-    model = building.create(spec, device="cuda").train(train)
+    model = build.create(spec, device="cuda").train(train)
     images = torch.randn(2, *spec.input_shape, device="cuda")
     ours = trace(model, (images,), train=train).peak_bytes
     weights = torch.cuda.memory_allocated() - images.untyped_storage().nbytes()

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench import registry
 from fer_bench.audit import audit, checks, claims_of, derived, expressions, facts, hypotheses, recounted, timed
 from fer_bench.audit.chance import covered
 from fer_bench.audit.evidence import Evidence, Recount, gather
 from fer_bench.audit.printed import Printed, read
 from fer_bench.audit.verdicts import Claim, Kind
+from fer_bench.networks import registry
+from fer_bench.networks.registry import Figure, ModelSpec, Paper
 from fer_bench.records import exchange
 from fer_bench.records.errors import SheetError
-from fer_bench.registry import Figure, ModelSpec, Paper
 
 RECOUNTS = Path(__file__).parent.parent / "reports" / "audit" / "recounts.json"
 

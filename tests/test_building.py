@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import fer_bench
-from fer_bench.building import Build, create
+from fer_bench.networks.build import Build, create
 from fer_bench.records.errors import BuildError, UnknownModelError
 
 # ResNet-50 by hand at one channel and seven classes: 25,557,032 less 2 x 3,136 of the first convolution, less

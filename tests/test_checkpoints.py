@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import fer_bench
-from fer_bench.building import create
-from fer_bench.checkpoints import describe, load_checkpoint
+from fer_bench.networks.build import create
+from fer_bench.networks.checkpoints import describe, load_checkpoint
 from fer_bench.records.errors import CheckpointError
 
 NAME = "mtcnn_pnet"

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from fer_bench import cli, registry
+from fer_bench import cli
+from fer_bench.networks import registry
 
 CONTRACT = {
     "name",

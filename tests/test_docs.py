@@ -12,8 +12,9 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from fer_bench import list_models, registry
+from fer_bench import list_models
 from fer_bench.cli import app
+from fer_bench.networks import registry
 from fer_bench.records.limits import NO_LIMITS
 
 ROOT = Path(__file__).parent.parent

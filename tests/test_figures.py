@@ -20,11 +20,11 @@ from fer_bench.figures.common import labels, numbered, of_one_setting
 from fer_bench.figures.modules import divisions
 from fer_bench.figures.plots import Axis, Line, Point, Scatter
 from fer_bench.figures.speed import roofs, spreads, sweep
+from fer_bench.networks.registry import Figure, ModelSpec, Paper
 from fer_bench.records.errors import StoreError
 from fer_bench.records.exchange import read_file
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
-from fer_bench.registry import Figure, ModelSpec, Paper
 from fer_bench.render.figure import draw, write_figures
 from fer_bench.render.labels import Box, Scene, place
 

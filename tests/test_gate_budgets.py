@@ -5,10 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from fer_bench import registry
 from fer_bench.gate.budgets import judge, judge_latency, judge_memory, unheld, without
 from fer_bench.gate.counts import Snapshot
 from fer_bench.gate.verdicts import Word
+from fer_bench.networks import registry
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, SheetError
 from fer_bench.records.limits import NO_LIMITS, Budget

@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from fer_bench import environment, registry
+from fer_bench import environment
 from fer_bench.gate import pairs
 from fer_bench.gate.pairs import NAMES, TURNS, Side, SideError, group_pair, latency_pair
+from fer_bench.networks import registry
 from fer_bench.processes import Starter
 from fer_bench.records.plan import GATE
 from fer_bench.records.result import Measurement, Result, Subject

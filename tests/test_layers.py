@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer_bench import building, find
+from fer_bench import find
+from fer_bench.networks import build
 from fer_bench.profilers.layers import LayerCounts, count_layers
 from fer_bench.profilers.trace import trace
 
@@ -39,7 +40,7 @@ class Sees(nn.Module):
 )
 def test_networks_of_the_papers(name, expected):
     spec = find(name)
-    counts = layers(building.create(spec, device="meta"), *spec.input_shape)
+    counts = layers(build.create(spec, device="meta"), *spec.input_shape)
     assert {key: getattr(counts, key) for key in expected} == expected
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import fer_bench
-from fer_bench import registry
-from fer_bench.building import Build, create
+from fer_bench.networks import registry
+from fer_bench.networks.build import Build, create
 from fer_bench.profilers.params import count_parameters
 from fer_bench.records import units
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench import building, find, list_models
+from fer_bench import find, list_models
+from fer_bench.networks import build
 from fer_bench.profilers.params import count_parameters
 
 FLOAT = 4  # bytes
@@ -89,7 +90,7 @@ def test_nothing_has_nothing():
 
 
 def test_the_state_dict_is_as_large_as_its_tensors():
-    model = building.create(find("mini_xception"))
+    model = build.create(find("mini_xception"))
     expected = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     assert count_parameters(model).state_dict_bytes == expected
 
@@ -97,7 +98,7 @@ def test_the_state_dict_is_as_large_as_its_tensors():
 @pytest.mark.parametrize("name", list_models())
 def test_the_zoo_has_the_parameters_of_its_sheets(name):
     spec = find(name)
-    counts = count_parameters(building.create(spec, device="meta"))
+    counts = count_parameters(build.create(spec, device="meta"))
     if "trainable_parameters" in spec.expected:
         assert counts.trainable == spec.expected["trainable_parameters"]
     if "keras_total" in spec.expected:
@@ -106,4 +107,4 @@ def test_the_zoo_has_the_parameters_of_its_sheets(name):
 
 def test_the_residual_masking_network_is_not_counted_twice():
     # Paper 001 prints 142.9 M for these 137 796 423: a counter that went by paths.
-    assert count_parameters(building.create(find("resmaskingnet"), device="meta")).trainable == 137_796_423
+    assert count_parameters(build.create(find("resmaskingnet"), device="meta")).trainable == 137_796_423

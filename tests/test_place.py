@@ -26,7 +26,7 @@ def test_a_package_is_imported_from_the_place_and_not_from_where_it_is_installed
     code = f"""
 import sys, json
 sys.path.insert(0, {str(tmp_path / "here" / "src")!r})
-from fer_bench.place import CodeRead, Place
+from fer_bench.networks.place import CodeRead, Place
 there = {str(tmp_path / "there")!r}
 place = Place(there, there, instead_of={str(tmp_path / "here")!r})
 read = CodeRead(place)
@@ -54,7 +54,7 @@ def test_our_own_zoo_is_read_from_a_checkout_of_ours_alone(tmp_path):
     code = """
 import sys, json
 from fer_bench import registry
-from fer_bench.place import Place
+from fer_bench.networks.place import Place
 with registry.elsewhere():
     Place({0!r}, {0!r}).use_sheets()
     before = registry.list_models()

@@ -2,7 +2,7 @@
 
 import io
 
-from fer_bench import registry
+from fer_bench.networks import registry
 from fer_bench.progress import Display
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement

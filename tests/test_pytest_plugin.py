@@ -124,7 +124,7 @@ def test_a_session_without_us_loads_neither_pytorch_nor_the_plan(suite, tmp_path
     (tmp_path / "test_plain.py").write_text(
         "import sys\ndef test_plain():\n"
         "    assert 'fer_bench.pytest_plugin' in sys.modules\n"
-        "    assert not {'torch', 'fer_bench.records.plan', 'fer_bench.registry'} & sys.modules.keys()\n"
+        "    assert not {'torch', 'fer_bench.records.plan', 'fer_bench.networks.registry'} & sys.modules.keys()\n"
     )
     assert "1 passed" in suite(tests="test_plain.py")
     assert "1 passed" in suite("-p", "no:benchmark", tests="test_plain.py")

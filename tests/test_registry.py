@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from fer_bench import registry
+from fer_bench.networks import registry
+from fer_bench.networks.registry import Figure, ModelSpec
 from fer_bench.records.errors import SheetError, UnknownModelError
-from fer_bench.registry import Figure, ModelSpec
 
 GOOD = '[net]\ntitle = "Net"\ninput_shape = [1, 48, 48]\nnum_classes = 7\nstatus = "exact"\n'
 

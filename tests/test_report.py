@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from fer_bench import registry, report
+from fer_bench import report
+from fer_bench.networks import registry
+from fer_bench.networks.registry import Figure, ModelSpec
 from fer_bench.records.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING
 from fer_bench.records.result import Measurement
-from fer_bench.registry import Figure, ModelSpec
 
 MIB = 2**20
 ALONE = "too few processes: one process tells nothing about the next, which differs by several percent"

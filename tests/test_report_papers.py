@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from fer_bench import registry, report
+from fer_bench import report
+from fer_bench.networks import registry
 from fer_bench.records.plan import OCCUPANCY
 from fer_bench.records.result import Measurement
 from fer_bench.report.baselines import published_rows

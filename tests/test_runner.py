@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from fer_bench import registry, runner
+from fer_bench import runner
+from fer_bench.networks import registry
 from fer_bench.processes import Starter
 from fer_bench.records.errors import StoreError
 from fer_bench.records.plan import EDGE, QUICK

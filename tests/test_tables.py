@@ -2,8 +2,9 @@
 
 import pytest
 
-from fer_bench import registry, tables
-from fer_bench.registry import Figure, ModelSpec
+from fer_bench import tables
+from fer_bench.networks import registry
+from fer_bench.networks.registry import Figure, ModelSpec
 from fer_bench.table import Column, Table
 
 

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer_bench import building, find, list_models
+from fer_bench import find, list_models
+from fer_bench.networks import build
 from fer_bench.profilers.trace import trace
 from fer_bench.records.errors import CountingError
 
@@ -359,7 +360,7 @@ def test_frozen_weights_have_no_gradient_to_work_out():
 @pytest.mark.parametrize("name", list_models())
 def test_the_zoo_is_counted_whole_and_as_pytorch_counts_it(name):
     spec = find(name)
-    model = building.create(spec, device="meta")
+    model = build.create(spec, device="meta")
     images = torch.empty(1, *spec.input_shape, device="meta")
     seen = trace(model, (images,))
     assert (seen.counted_on, seen.uncounted) == ("meta", {})
@@ -374,7 +375,7 @@ def test_the_zoo_is_counted_whole_and_as_pytorch_counts_it(name):
 @pytest.mark.parametrize("way", ["fake", "cpu"])
 def test_the_other_ways_see_the_same_network(name, way):
     spec = find(name)
-    model = building.create(spec)
+    model = build.create(spec)
     images = torch.zeros(2, *spec.input_shape)
     meta, other = trace(model, (images,)), trace(model, (images,), device=way)
     assert (other.macs, other.peak_bytes, other.modules) == (meta.macs, meta.peak_bytes, meta.modules)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fer_bench.building import Autocast
+from fer_bench.networks.build import Autocast
 from fer_bench.profilers import training
 from fer_bench.profilers.training import Trainer, measure_training, measure_training_memory
 from fer_bench.records.errors import FerBenchError

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench import registry, report
+from fer_bench import report
+from fer_bench.networks import registry
 from fer_bench.records import exchange
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import QUICK

@@ -8,12 +8,12 @@ noted beside a figure is shown as a note.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fer_bench import registry
 from fer_bench.audit import hypotheses
 from fer_bench.audit.evidence import Evidence
 from fer_bench.audit.judging import Judge, is_condition
 from fer_bench.audit.verdicts import Claim, Verdict
-from fer_bench.registry import Figure, ModelSpec, Paper
+from fer_bench.networks import registry
+from fer_bench.networks.registry import Figure, ModelSpec, Paper
 
 __all__ = ["audit", "claims_of", "is_condition", "needed"]
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from fer_bench.networks.registry import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import StoreError
 from fer_bench.records.result import Json, Result
-from fer_bench.registry import ModelSpec
 
 METRIC = "recount"
 

@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from fer_bench import registry
 from fer_bench.audit import checks, derived, facts, hypotheses, recounted, timed
 from fer_bench.audit.evidence import Evidence, find
 from fer_bench.audit.hypotheses import Hypothesis
 from fer_bench.audit.printed import Printed, is_number, read
 from fer_bench.audit.verdicts import Claim, Kind, Verdict
+from fer_bench.networks import registry
+from fer_bench.networks.registry import Figure, ModelSpec
 from fer_bench.records.errors import SheetError
-from fer_bench.registry import Figure, ModelSpec
 
 _OCCUPANCY = ("cpu_percent", "user_percent", "system_percent", "memory_percent")
 _SHARES = ("accuracy", "train_accuracy", "true_positive_rate", "share_of_models")

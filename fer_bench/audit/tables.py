@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from fer_bench.audit import is_condition
 from fer_bench.audit.verdicts import COMPUTED, MEANINGS, Claim, Fit, Kind, Verdict
+from fer_bench.networks.registry import papers
 from fer_bench.records import units
 from fer_bench.records.result import Json
-from fer_bench.registry import papers
 from fer_bench.table import Column, Table
 from fer_bench.tables import as_printed
 

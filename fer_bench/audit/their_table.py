@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fer_bench import registry
 from fer_bench.audit.printed import is_number, read
 from fer_bench.audit.verdicts import Claim
+from fer_bench.networks import registry
+from fer_bench.networks.registry import Figure, ModelSpec
 from fer_bench.records.errors import FerBenchError, SheetError
-from fer_bench.registry import Figure, ModelSpec
 
 # Headings, in lower case without anything but letters, and the quantity below them; the first that fits.
 _HEADINGS = (
@@ -173,7 +173,7 @@ def _network(name: str) -> ModelSpec | None:
     for spec in registry.sheets().values():
         if plain in (_plain(spec.name), _plain(spec.title)) and spec.source != "published":
             return spec
-    from fer_bench.building import library_names
+    from fer_bench.networks.build import library_names
 
     for known in library_names():
         if plain == _plain(known.partition(":")[2]):

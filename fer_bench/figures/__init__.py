@@ -9,8 +9,8 @@ from fer_bench.figures.accuracy import COSTS, accuracy
 from fer_bench.figures.modules import divisions
 from fer_bench.figures.plots import Plot
 from fer_bench.figures.speed import roofs, spreads, sweep
+from fer_bench.networks.registry import papers, sheets
 from fer_bench.records.result import Result
-from fer_bench.registry import papers, sheets
 from fer_bench.table import Column, Table
 
 __all__ = ["Plot", "figures", "listing"]

@@ -17,10 +17,10 @@ from fer_bench.figures.common import (
     warned,
 )
 from fer_bench.figures.plots import Axis, Line, Point, Scatter, Written
+from fer_bench.networks.registry import Figure, ModelSpec, Paper
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Result
-from fer_bench.registry import Figure, ModelSpec, Paper
 from fer_bench.report.common import conditions, interval_ends
 
 _ENOUGH = 2  # points; one has no front

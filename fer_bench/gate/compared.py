@@ -5,12 +5,12 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fer_bench import registry
 from fer_bench.gate import budgets, counting, counts, stored
 from fer_bench.gate.pairs import Side
 from fer_bench.gate.request import Gathered, Request, Watcher, accept
 from fer_bench.gate.timing import METRICS
 from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.networks import registry
 from fer_bench.records.errors import CountingError, FerBenchError, UnknownModelError
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Result

@@ -13,10 +13,10 @@ from fer_bench.gate import budgets, timing
 from fer_bench.gate.pairs import Side
 from fer_bench.gate.timing import DEFAULT_RULE, Rule
 from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.networks.registry import ModelSpec
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Environment, Json
-from fer_bench.registry import ModelSpec
 
 
 class Watcher(Protocol):

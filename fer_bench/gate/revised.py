@@ -12,20 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer_bench import registry
 from fer_bench.gate import budgets, counting, counts
 from fer_bench.gate.pairs import Side
 from fer_bench.gate.request import Gathered, Request, Watcher, accept
 from fer_bench.gate.revisions import Repository, Revision
 from fer_bench.gate.timing import METRICS
 from fer_bench.gate.verdicts import Report, Verdict, Word
-from fer_bench.place import CODE, Place
+from fer_bench.networks import registry
+from fer_bench.networks.place import CODE, Place
+from fer_bench.networks.registry import ModelSpec
 from fer_bench.processes import Starter
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.result import Json, Result
-from fer_bench.registry import ModelSpec
 from fer_bench.runner import Task
 
 _SETUP_S = 3600.0  # for a user's command that prepares a checkout

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fer_bench import registry
-from fer_bench.place import Place
+from fer_bench.networks import registry
+from fer_bench.networks.place import Place
 from fer_bench.records import units
 from fer_bench.records.errors import RevisionError
 

@@ -8,9 +8,9 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from fer_bench.audit.verdicts import WRONG, Kind
+from fer_bench.networks.registry import Paper, papers, sheets
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result
-from fer_bench.registry import Paper, papers, sheets
 from fer_bench.render.html import anchor, to_html
 from fer_bench.report.environments import FACTS
 from fer_bench.table import Table

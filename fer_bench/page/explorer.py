@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fer_bench.networks.registry import Figure, sheets
 from fer_bench.page.labels import kind, labels
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Json, Result
-from fer_bench.registry import Figure, sheets
 from fer_bench.report.common import head
 from fer_bench.table import Column, Table
 from fer_bench.tables import as_printed

@@ -8,7 +8,7 @@ Each group runs in a process of its own.
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from fer_bench.building import AUTOCAST
+from fer_bench.networks.build import AUTOCAST
 from fer_bench.profilers.energy import measure_energy
 from fer_bench.profilers.latency import measure_latency
 from fer_bench.profilers.memory import measure_memory

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
-from fer_bench import building
-from fer_bench.building import Build
+from fer_bench.networks import build as building
+from fer_bench.networks.build import Build
+from fer_bench.networks.registry import ModelSpec
 from fer_bench.profilers import anatomy
 from fer_bench.profilers.counters import count_with, thop_by_module
 from fer_bench.profilers.layers import count_layers
@@ -19,7 +20,6 @@ from fer_bench.profilers.recorder import Trace
 from fer_bench.profilers.trace import trace
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
-from fer_bench.registry import ModelSpec
 
 METRIC = "recount"
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fer_bench import building
-from fer_bench.building import DEFAULT_BUILD, Build
+from fer_bench.networks import build as building
+from fer_bench.networks.build import DEFAULT_BUILD, Build
+from fer_bench.networks.registry import ModelSpec
 from fer_bench.profilers.activations import measure_activations
 from fer_bench.profilers.anatomy import macs_inside, measure_anatomy, measure_modules
 from fer_bench.profilers.counters import OtherCount, count_with
@@ -22,7 +23,6 @@ from fer_bench.profilers.recorder import Trace
 from fer_bench.profilers.trace import trace
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
-from fer_bench.registry import ModelSpec
 
 # Batch norm cannot train on one value a channel, which is what a 1x1 map of one image is.
 SMALLEST_TRAINING_BATCH = 2

@@ -7,8 +7,8 @@ print unasked; ``why`` says where a cell of any of them comes from.
 from collections.abc import Sequence
 from dataclasses import replace
 
+from fer_bench.networks.registry import ModelSpec, sheets
 from fer_bench.records.result import Result
-from fer_bench.registry import ModelSpec, sheets
 from fer_bench.report.common import failures
 from fer_bench.report.costs import efficiency, published
 from fer_bench.report.papers import papers

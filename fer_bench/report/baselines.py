@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
-from fer_bench import registry
+from fer_bench.networks import registry
+from fer_bench.networks.registry import Figure, ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
-from fer_bench.registry import Figure, ModelSpec
 from fer_bench.report.common import Row
 from fer_bench.tables import as_printed
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fer_bench import stability
+from fer_bench.networks.registry import sheets
 from fer_bench.records import units
 from fer_bench.records.result import Environment, Json, Result, Subject
-from fer_bench.registry import sheets
 from fer_bench.table import Column, Table
 from fer_bench.tables import built_with, doubts, write_shape
 

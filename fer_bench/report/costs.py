@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fer_bench import stability
+from fer_bench.networks.registry import ModelSpec, sheets
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result
-from fer_bench.registry import ModelSpec, sheets
 from fer_bench.report import environments
 from fer_bench.report.baselines import accuracies, digits_of, published_rows
 from fer_bench.report.common import (

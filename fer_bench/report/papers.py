@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fer_bench import stability
+from fer_bench.networks.registry import Figure
 from fer_bench.records.result import Result
-from fer_bench.registry import Figure
 from fer_bench.report import environments, structure
 from fer_bench.report.common import (
     INPUT,

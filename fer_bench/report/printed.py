@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fer_bench.networks.registry import Figure, ModelSpec, papers, sheets
 from fer_bench.records.result import Json
-from fer_bench.registry import Figure, ModelSpec, papers, sheets
 from fer_bench.table import Column
 from fer_bench.tables import as_printed
 

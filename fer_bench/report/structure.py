@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 
+from fer_bench.networks.registry import sheets
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result
-from fer_bench.registry import sheets
 from fer_bench.report.common import INPUT, NETWORK, Row, about, head, make_table
 from fer_bench.report.printed import OUR_NETWORK, PrintedTable
 from fer_bench.table import Column, Table

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from fer_bench.networks.registry import Figure, nearest, papers, sheets
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, SheetError
 from fer_bench.records.result import Json, Result
-from fer_bench.registry import Figure, nearest, papers, sheets
 from fer_bench.report.baselines import cells_of
 from fer_bench.report.common import head
 from fer_bench.report.evidence import Lines, machines, record, site

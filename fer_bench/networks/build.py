@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
-from fer_bench import registry
-from fer_bench.checkpoints import load_checkpoint
+from fer_bench.networks import registry
+from fer_bench.networks.checkpoints import load_checkpoint
+from fer_bench.networks.registry import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import BuildError, brief
-from fer_bench.registry import ModelSpec
 
 Factory = Callable[..., nn.Module]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fer_bench import registry
+from fer_bench.networks import registry
 
 CODE = "code_files"  # the measurement that tells what ``CodeRead`` found
 
@@ -41,7 +41,7 @@ class Place:
     def zoo(self) -> Path | None:
         """The folder of our own zoo, where this is our own repository."""
         zoo = Path(self.root, "models")
-        ours = zoo.joinpath("__init__.py").is_file() and Path(self.root, "fer_bench", "registry.py").is_file()
+        ours = zoo.joinpath("__init__.py").is_file() and Path(self.root, "fer_bench", "__init__.py").is_file()
         return zoo if ours else None
 
     def enter(self) -> None:
@@ -97,7 +97,7 @@ class CodeRead:
         """Give the files that were read where the user works though the place has them: of no revision, that is."""
         if not self._place.instead_of:
             return []
-        ours = os.path.dirname(os.path.realpath(__file__))
+        ours = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
         works_in = os.path.realpath(self._place.instead_of)
         return [
             path

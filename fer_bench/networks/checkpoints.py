@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fer_bench.networks.registry import ModelSpec
 from fer_bench.records.errors import CheckpointError, brief
-from fer_bench.registry import ModelSpec
 
 _CONTAINERS = ("net", "state_dict", "model_state_dict", "model")
 

@@ -44,7 +44,7 @@ QUANTITIES = frozenset(
     confusion_matrix""".split()
 )
 
-_SHEETS = Path(__file__).parent / "models"
+_SHEETS = Path(__file__).parent.parent / "models"
 _zoo = _SHEETS  # ours, as installed or of another checkout
 _USERS_SHEETS = "FER_BENCH_SHEETS"  # folders; an environment variable, so that workers read the same sheets
 DEFAULT_INPUT = (3, 224, 224)
