@@ -19,7 +19,7 @@ _HOMES = {
     "Build": "networks.build",
     "create_model": "networks.build",
     "load_checkpoint": "networks.checkpoints",
-    "FerBenchError": "errors",
+    "FerBenchError": "records.errors",
     "Count": "profilers.static",
     "count": "profilers.static",
     "Trace": "profilers.recorder",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench import cli_audit, cli_gate, cli_history, cli_report, cli_run, tables
+from fer_bench import cli_audit, cli_gate, cli_history, cli_report, cli_run
 from fer_bench.cli_common import (
     FAILED,
     Breakdown,
@@ -38,7 +38,8 @@ from fer_bench.cli_common import (
     reason,
 )
 from fer_bench.networks import registry
-from fer_bench.table import Table
+from fer_bench.reporting.table import Table
+from fer_bench.reporting.tables import catalogue
 
 if TYPE_CHECKING:
     from fer_bench.networks.registry import ModelSpec
@@ -53,7 +54,7 @@ def list_(sheets: SheetsOption = None, fmt: FormatOption = Format.table, debug: 
     if fmt is Format.json:
         print_json([_summary(spec) for spec in specs])
     else:
-        print_tables([tables.catalogue(specs)], fmt)
+        print_tables([catalogue.catalogue(specs)], fmt)
 
 
 @app.command()
@@ -64,13 +65,13 @@ def show(
 ) -> None:
     """Tell all that the sheet of a network says, its published figures included."""
     registry.use_sheets(sheets or [])
-    from fer_bench.render.text import definitions
+    from fer_bench.reporting.render.text import definitions
 
     spec = registry.find(name)
-    typer.echo(definitions(tables.portrait(spec)), nl=False)
+    typer.echo(definitions(catalogue.portrait(spec)), nl=False)
     if spec.published:
         typer.echo()
-        print_tables([tables.figures(spec)], Format.table)
+        print_tables([catalogue.figures(spec)], Format.table)
 
 
 @app.command()
@@ -168,7 +169,7 @@ def _print_counts(rows: "Sequence[dict[str, Json]]", by: Breakdown | None, fmt: 
         print_json(rows)
         return
     if fmt is Format.csv:
-        from fer_bench.render.csv import rows_to_csv
+        from fer_bench.reporting.render.csv import rows_to_csv
 
         typer.echo(rows_to_csv(rows), nl=False)
         return
@@ -177,12 +178,12 @@ def _print_counts(rows: "Sequence[dict[str, Json]]", by: Breakdown | None, fmt: 
 
 
 def _count_tables(rows: "Sequence[dict[str, Json]]", by: Breakdown | None) -> Iterator[Table]:
-    yield tables.counts(rows)
+    yield catalogue.counts(rows)
     for row in rows:
         if by is Breakdown.module and "modules" in row:
-            yield tables.modules(row["name"], row["modules"])
+            yield catalogue.modules(row["name"], row["modules"])
         elif by is Breakdown.op and "operators" in row:
-            yield tables.operators(row["name"], row["operators"])
+            yield catalogue.operators(row["name"], row["operators"])
 
 
 cli_run.register(app)

@@ -68,8 +68,8 @@ def audit(
     from fer_bench.audit.evidence import find, gather
     from fer_bench.audit.their_table import read_table
     from fer_bench.audit.verdicts import WRONG
-    from fer_bench.render import write_all
-    from fer_bench.render.json import as_json
+    from fer_bench.reporting.render import write_all
+    from fer_bench.reporting.render.json import as_json
 
     registry.use_sheets(sheets or [])
     if table is None:
@@ -134,7 +134,7 @@ def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) 
     from fer_bench.progress import Display
     from fer_bench.records.exchange import export
     from fer_bench.records.store import Store
-    from fer_bench.report import failures
+    from fer_bench.reporting.tables import failures
     from fer_bench.runner import Task, fingerprint, measure_all
 
     tasks = [Task(spec, dataclasses.replace(RECOUNT, num_classes=spec.num_classes), spec.input_shape) for spec in specs]

@@ -15,7 +15,7 @@ from fer_bench.networks import registry
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.store import DEFAULT_STORE, Store
-from fer_bench.table import Table
+from fer_bench.reporting.table import Table
 
 if TYPE_CHECKING:
     from fer_bench.networks.registry import ModelSpec
@@ -195,6 +195,6 @@ def print_json(rows: "Json") -> None:
 
 def print_tables(drawn: Iterable[Table], fmt: Format) -> None:
     """Print tables in one of the formats, JSON aside."""
-    from fer_bench.render import FORMATS
+    from fer_bench.reporting.render import FORMATS
 
     typer.echo("\n".join(FORMATS[fmt.value](table) for table in drawn), nl=False)

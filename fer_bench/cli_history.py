@@ -11,7 +11,7 @@ from fer_bench.records.errors import FerBenchError
 from fer_bench.records.store import DEFAULT_STORE, Store
 
 if TYPE_CHECKING:
-    from fer_bench.series import Stored
+    from fer_bench.reporting.analysis.series import Stored
 
 _FIGURES = (".svg", ".png", ".pdf")
 _LAST = 200  # points: what is legible, and takes seconds to search for changes
@@ -68,9 +68,9 @@ def history(
         raise FerBenchError(
             f"--out {out}: draws {', '.join(_FIGURES)}, without --format; tables are printed: --format csv > FILE"
         )
-    from fer_bench import history as histories
-    from fer_bench.figures.history import timeline as plot
-    from fer_bench.report.history import timeline as table
+    from fer_bench.reporting.analysis import history as histories
+    from fer_bench.reporting.figures.history import timeline as plot
+    from fer_bench.reporting.tables.history import timeline as table
 
     wanted = {
         "protocol": protocol,
@@ -91,17 +91,17 @@ def history(
     found = list(_stored(model, store, sources or []))
     drawn = histories.history(found, model, metric, {name: text for name, text in wanted.items() if text}, last)
     if out is not None:
-        from fer_bench.render.figure import write_figures
+        from fer_bench.reporting.render.plots.figure import write_figures
 
         write_figures(out.parent, {out.stem: plot(drawn)}, (out.suffix[1:],))
     elif fmt is Format.json:
-        from fer_bench.render.json import as_json
+        from fer_bench.reporting.render.json import as_json
 
         print_json(as_json(table(drawn)))
     else:
         if fmt is Format.table:
-            from fer_bench.render.history import to_letters
-            from fer_bench.render.text import terminal_width
+            from fer_bench.reporting.render.plots.history import to_letters
+            from fer_bench.reporting.render.text import terminal_width
 
             typer.echo(to_letters(plot(drawn), terminal_width()))
         print_tables([table(drawn)], fmt)
@@ -122,7 +122,7 @@ def _stored(model: str, store: str | None, sources: Sequence[str]) -> "Iterator[
             yield shown, result
     if store is None and sources:
         return
-    from fer_bench.series import nothing_of
+    from fer_bench.reporting.analysis.series import nothing_of
 
     with Store.open(where, create=False) as opened:
         runs = opened.runs()

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench import arrange
-from fer_bench import report as reports
 from fer_bench.cli_common import (
     Debug,
     Format,
@@ -26,8 +24,10 @@ from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.store import DEFAULT_STORE
-from fer_bench.render import FILED, write_all
-from fer_bench.table import Table
+from fer_bench.reporting import arrange
+from fer_bench.reporting import tables as reports
+from fer_bench.reporting.render import FILED, write_all
+from fer_bench.reporting.table import Table
 
 if TYPE_CHECKING:
     from fer_bench.records.result import Result
@@ -68,7 +68,9 @@ def report(
     ] = Best.none,
     template: Annotated[
         Path | None,
-        typer.Option(help="Print this Jinja2 template, filled in; what it sees: pydoc fer_bench.render.template"),
+        typer.Option(
+            help="Print this Jinja2 template, filled in; what it sees: pydoc fer_bench.reporting.render.template"
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -111,13 +113,13 @@ def report(
     if (html is not None or figures is not None) and out is None:
         return
     if template is not None:
-        from fer_bench.render.template import fill
+        from fer_bench.reporting.render.template import fill
 
         typer.echo(fill(template, drawn), nl=False)
     elif out is not None:
         _write(out, drawn, fmt)
     elif fmt is Format.json:
-        from fer_bench.render.json import as_json
+        from fer_bench.reporting.render.json import as_json
 
         print_json([as_json(one) for one in drawn.values()])
     else:
@@ -136,7 +138,7 @@ def why(
     debug: Debug = False,
 ) -> None:
     """Tell where a cell comes from: the run, its raw values and environment, or the paper and its table."""
-    from fer_bench.render.text import definitions
+    from fer_bench.reporting.render.text import definitions
 
     registry.use_sheets(sheets or [])
     found, _ = _found(sources, store)
@@ -205,7 +207,7 @@ def _write_page(
     from fer_bench.audit import audit as judge
     from fer_bench.audit import claims_of, tables
     from fer_bench.audit.evidence import gather
-    from fer_bench.page import page
+    from fer_bench.reporting.page import page
 
     audited: dict[str, Table] = {}
     if recounts:
@@ -216,8 +218,8 @@ def _write_page(
 
 
 def _write_figures(folder: Path, found: "Sequence[Result]", names: Sequence[str] | None, types: Sequence[str]) -> None:
-    from fer_bench.figures import figures, listing
-    from fer_bench.render.figure import write_figures
+    from fer_bench.reporting.figures import figures, listing
+    from fer_bench.reporting.render.plots.figure import write_figures
 
     if not types:
         raise FerBenchError("--figure-types names none of svg, png, pdf")

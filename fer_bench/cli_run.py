@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_bench import report as reports
 from fer_bench.cli_common import (
     OK,
     Classes,
@@ -33,6 +32,7 @@ from fer_bench.cli_common import (
 from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.store import DEFAULT_STORE
+from fer_bench.reporting import tables as reports
 
 if TYPE_CHECKING:
     from fer_bench.records.plan import Plan
@@ -158,7 +158,7 @@ def runs(store: StoreOption = DEFAULT_STORE, fmt: FormatOption = Format.table, d
 
 def show_run(name: RunName = "last", store: StoreOption = DEFAULT_STORE, debug: Debug = False) -> None:
     """Tell all about a run: when, where and how it was measured, and what may mislead about it."""
-    from fer_bench.render.text import definitions
+    from fer_bench.reporting.render.text import definitions
 
     with _store(store) as opened:
         found = opened.find_run(name)
@@ -314,7 +314,7 @@ def _asked_for(store: "Store", name: str, fingerprint: str) -> "Run":
 
 def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> None:
     """Print what was measured, however it ended, and pass on what stopped it."""
-    from fer_bench.render import write_all
+    from fer_bench.reporting.render import write_all
 
     stopped = done.stopped
     drawn = reports.report(done.results)

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from fer_bench import stability
 from fer_bench.records import units
 from fer_bench.records.result import Result
+from fer_bench.reporting.analysis import latency
 from fer_bench.runner import Task
 
 _BESIDE_ROWS = 6  # lines of a terminal that the table's frame and the progress bar take
@@ -92,7 +92,7 @@ def _escaped(text: str) -> str:
 
 
 def _row(result: Result, took_s: float) -> tuple[str, ...]:
-    macs, taken = result.value("macs"), stability.summary(result)
+    macs, taken = result.value("macs"), latency.summary(result)
     failures = [m.failure for m in result.measurements if m.failure]
     ends = taken.interval if taken is not None else None
     cells = (

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from fer_bench import arrange
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError
-from fer_bench.table import Column, Table
+from fer_bench.reporting import arrange
+from fer_bench.reporting.table import Column, Table
 
 NAME = Column("name", "Network", align="left")
 MACS = Column("macs", "MACs", units.scaled, better="lower")

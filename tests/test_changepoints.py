@@ -7,8 +7,8 @@ import statistics
 
 import pytest
 
-from fer_bench import changepoints
-from fer_bench.changepoints import Change, change_points, differ, middle, steps
+from fer_bench.reporting.analysis import changepoints
+from fer_bench.reporting.analysis.changepoints import Change, change_points, differ, middle, steps
 
 
 def noisy(length, seed, *levels):

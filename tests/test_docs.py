@@ -1,6 +1,5 @@
 """What the documents say is what is done."""
 
-import ast
 import os
 import re
 import shlex
@@ -118,38 +117,3 @@ def test_the_tests_in_the_readme_pass(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
     assert re.search(r"test_each\[mtcnn_pnet\] .*\d", done.stdout)  # it was timed
-
-
-def floors():
-    """Give modules by the floor that CONTRIBUTING says they are on, the highest first."""
-    section = CONTRIBUTING.partition("\n## Where a line lives\n")[2].partition("\n## ")[0]
-    block = re.findall(r"^```\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)[-1]
-    return {module: floor for floor, line in enumerate(block.splitlines()) for module in line.split()}
-
-
-def imported(path):
-    """Give the modules and packages of ours that a file imports, but for names of types."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    types = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
-    left_out = {id(node) for branch in types for node in ast.walk(branch)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and id(node) not in left_out:
-            package, _, rest = (node.module or "").partition(".")
-            if package == "fer_bench":
-                yield from [rest.partition(".")[0]] if rest else [alias.name for alias in node.names]
-
-
-def test_a_module_imports_only_from_floors_below_its_own():
-    place = floors()
-    files = [path for path in (*PACKAGE.glob("*.py"), *PACKAGE.glob("*/*.py")) if path.parent.name != "models"]
-    wrong = []
-    for path in files:
-        own = path.stem if path.parent == PACKAGE else path.parent.name
-        if own != "__init__":
-            wrong += [(own, other) for other in set(imported(path)) - {own, "models"} if place[other] <= place[own]]
-    assert wrong == []
-
-
-def test_the_floors_have_every_module():
-    modules = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/*.py")}
-    assert set(floors()) == modules - {"__init__", "models"}

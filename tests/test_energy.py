@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench.energy import joules_per_image
 from fer_bench.profilers import energy
 from fer_bench.profilers.energy import find_counter, measure_energy
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
+from fer_bench.reporting.analysis.energy import joules_per_image
 
 PLAN = dataclasses.replace(QUICK, warmup_runs=2)
 

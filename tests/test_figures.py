@@ -14,19 +14,19 @@ import matplotlib
 import pytest
 from matplotlib.text import Annotation
 
-from fer_bench import figures
-from fer_bench.figures.accuracy import accuracy, pareto
-from fer_bench.figures.common import labels, numbered, of_one_setting
-from fer_bench.figures.modules import divisions
-from fer_bench.figures.plots import Axis, Line, Point, Scatter
-from fer_bench.figures.speed import roofs, spreads, sweep
 from fer_bench.networks.registry import Figure, ModelSpec, Paper
 from fer_bench.records.errors import StoreError
 from fer_bench.records.exchange import read_file
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
-from fer_bench.render.figure import draw, write_figures
-from fer_bench.render.labels import Box, Scene, place
+from fer_bench.reporting import figures
+from fer_bench.reporting.figures.accuracy import accuracy, pareto
+from fer_bench.reporting.figures.common import labels, numbered, of_one_setting
+from fer_bench.reporting.figures.modules import divisions
+from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter
+from fer_bench.reporting.figures.speed import roofs, spreads, sweep
+from fer_bench.reporting.render.plots.figure import draw, write_figures
+from fer_bench.reporting.render.plots.labels import Box, Scene, place
 
 HOSTILE = r"$x^2$ --><script>alert(1)</script> \alpha _&"
 PAPERS = {"1": Paper("1", "One", authors="Ann Lee, Bo Ray", year=2020), "2": Paper("2", "Two", authors="Cy Day")}
@@ -352,9 +352,9 @@ def test_figures_are_listed_with_captions_and_notes(committed):
 
 def test_plot_data_need_neither_matplotlib_nor_pytorch_and_drawing_no_pyplot():
     code = (
-        "import sys, fer_bench.figures, fer_bench.render.figure as figure\n"
+        "import sys, fer_bench.reporting.figures, fer_bench.reporting.render.plots.figure as figure\n"
         "print([n for n in ('matplotlib', 'numpy', 'pandas', 'torch') if n in sys.modules])\n"
-        "from fer_bench.figures.plots import Axis, Point, Scatter\n"
+        "from fer_bench.reporting.figures.plots import Axis, Point, Scatter\n"
         "axis = Axis('x', 'number')\n"
         "figure.draw(Scatter('t', 'c', axis, axis, ('g',), (Point('p', 'g', 1.0, 2.0),)))\n"
         "print([n for n in ('matplotlib.pyplot', 'pandas', 'torch') if n in sys.modules])\n"

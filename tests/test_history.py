@@ -12,14 +12,14 @@ from xml.etree import ElementTree
 import pytest
 
 from fer_bench.cli import main
-from fer_bench.figures.history import timeline as plot
-from fer_bench.history import differences, history
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.result import Measurement, speeds_apart
 from fer_bench.records.store import Store
-from fer_bench.render.figure import draw
-from fer_bench.render.history import to_letters
-from fer_bench.report.history import timeline as table
+from fer_bench.reporting.analysis.history import differences, history
+from fer_bench.reporting.figures.history import timeline as plot
+from fer_bench.reporting.render.plots.figure import draw
+from fer_bench.reporting.render.plots.history import to_letters
+from fer_bench.reporting.tables.history import timeline as table
 
 HOSTILE = "$x^2$ --><script>|`_ \x1b[31m"
 

@@ -4,10 +4,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fer_bench import arrange
 from fer_bench.records import units
-from fer_bench.render.html import anchor, to_html
-from fer_bench.table import Column, Table
+from fer_bench.reporting import arrange
+from fer_bench.reporting.render.html import anchor, to_html
+from fer_bench.reporting.table import Column, Table
 
 HOSTILE = """</td><script>alert(1)</script><img src=x onerror="alert(2)">'"&"""
 COLUMNS = (

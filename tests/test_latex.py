@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench import arrange, report
 from fer_bench.records import exchange, units
-from fer_bench.render import FORMATS
-from fer_bench.render.latex import to_latex
-from fer_bench.render.latex_text import breakable, escape
-from fer_bench.table import Column, Table
+from fer_bench.reporting import arrange
+from fer_bench.reporting import tables as report
+from fer_bench.reporting.render import FORMATS
+from fer_bench.reporting.render.latex import to_latex
+from fer_bench.reporting.render.latex_text import breakable, escape
+from fer_bench.reporting.table import Column, Table
 from tests import tex
 from tests.test_render import TABLE
 

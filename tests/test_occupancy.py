@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench import occupancy as sums
 from fer_bench.profilers.occupancy import Sample, System, measure_occupancy
 from fer_bench.records.plan import OCCUPANCY
 from fer_bench.records.result import Measurement
+from fer_bench.reporting.analysis import occupancy as sums
 
 PLAN = dataclasses.replace(OCCUPANCY, warmup_runs=2, sample_s=2.0, sample_every_s=0.5)
 MIB = 2**20

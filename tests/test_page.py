@@ -13,25 +13,25 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.page import page
-from fer_bench.page.explorer import explorer
-from fer_bench.page.modules import modules
-from fer_bench.page.speed import latencies, roofs
-from fer_bench.page.sweep import sweep
 from fer_bench.records import units
 from fer_bench.records.exchange import read_file
 from fer_bench.records.result import Measurement
-from fer_bench.report import report
-from fer_bench.report.common import head
-from fer_bench.table import Column, Table
+from fer_bench.reporting.page import page
+from fer_bench.reporting.page.explorer import explorer
+from fer_bench.reporting.page.modules import modules
+from fer_bench.reporting.page.speed import latencies, roofs
+from fer_bench.reporting.page.sweep import sweep
+from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.tables import report
+from fer_bench.reporting.tables.common import head
 from tests import browser
 
 EDGE = Path(__file__).parents[1] / "reports" / "edge-cpu"
 DRAW = """import sys
 from pathlib import Path
 from fer_bench.records.exchange import read_file
-from fer_bench.page import page
-from fer_bench.report import report
+from fer_bench.reporting.page import page
+from fer_bench.reporting.tables import report
 results = read_file(Path(sys.argv[1])); text = page('Edge', results, report(results))"""
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

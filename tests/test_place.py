@@ -50,10 +50,10 @@ def test_our_own_zoo_is_read_from_a_checkout_of_ours_alone(tmp_path):
         (root / "models" / "only_here.toml").write_text(sheet)
         (root / "models" / "only_here.py").write_text("def only_here(num_classes=7):\n    return num_classes\n")
     (ours / "fer_bench").mkdir()
-    (ours / "fer_bench" / "registry.py").write_text("")
+    (ours / "fer_bench" / "__init__.py").write_text("")
     code = """
 import sys, json
-from fer_bench import registry
+from fer_bench.networks import registry
 from fer_bench.networks.place import Place
 with registry.elsewhere():
     Place({0!r}, {0!r}).use_sheets()

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.arrange import mark_best
 from fer_bench.records import units
 from fer_bench.records.errors import StoreError
-from fer_bench.render import FORMATS, markdown, write_all
-from fer_bench.render.csv import rows_to_csv
-from fer_bench.render.text import definitions, to_text
-from fer_bench.table import Column, Table
+from fer_bench.reporting.arrange import mark_best
+from fer_bench.reporting.render import FORMATS, markdown, write_all
+from fer_bench.reporting.render.csv import rows_to_csv
+from fer_bench.reporting.render.text import definitions, to_text
+from fer_bench.reporting.table import Column, Table
 
 GOLDEN = Path(__file__).parent / "golden"
 HOSTILE = r"a_b\c{d}[e] 50% $x^2$ ~#&|<i>`*" + "'' -- \x1b[31m"

@@ -4,11 +4,11 @@ import dataclasses
 
 import pytest
 
-from fer_bench import report
 from fer_bench.networks import registry
 from fer_bench.networks.registry import Figure, ModelSpec
 from fer_bench.records.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING
 from fer_bench.records.result import Measurement
+from fer_bench.reporting import tables
 
 MIB = 2**20
 ALONE = "too few processes: one process tells nothing about the next, which differs by several percent"
@@ -31,7 +31,7 @@ def with_plan(result, plan, **changes):
 
 def test_the_efficiency_table_has_what_a_paper_prints(make_result):
     result = make_result("mini_xception", *latencies((0.009, 0.010, 0.011), (0.012,), (0.014,)), without=("latency_s",))
-    (row,) = cells(report.efficiency([with_plan(result, QUICK, batch_size=1)]))
+    (row,) = cells(tables.efficiency([with_plan(result, QUICK, batch_size=1)]))
     assert row == {
         "Network": "mini_xception",
         "Input": "1x48x48",
@@ -50,12 +50,12 @@ def test_the_efficiency_table_has_what_a_paper_prints(make_result):
 
 
 def test_one_process_has_no_interval_and_the_row_says_so(make_result):
-    table = report.efficiency([make_result()])
+    table = tables.efficiency([make_result()])
     assert "95 % interval (ms)" not in cells(table)[0]
-    for caption in (table.caption, report.latency([make_result()]).caption):
+    for caption in (table.caption, tables.latency([make_result()]).caption):
         assert "Latency of a batch: median of one process's passes;" in caption
         assert "Student" not in caption
-    mixed = report.latency([make_result(), make_result("y", *latencies((0.01,), (0.02,)), without=("latency_s",))])
+    mixed = tables.latency([make_result(), make_result("y", *latencies((0.01,), (0.02,)), without=("latency_s",))])
     assert "Student's over processes" in mixed.caption
     assert "A single process has none." in mixed.caption
     assert table.footnotes == [f"[1] {ALONE}; {CURE}"]
@@ -64,7 +64,7 @@ def test_one_process_has_no_interval_and_the_row_says_so(make_result):
 def test_real_time_is_judged_at_batch_1_and_never_by_division(make_result):
     slow = make_result("x", *latencies((0.060,)), without=("latency_s",))
     at_2, at_1 = with_plan(slow, QUICK, batch_size=2), with_plan(slow, QUICK, batch_size=1)
-    rows = cells(report.efficiency([at_2, at_1]))
+    rows = cells(tables.efficiency([at_2, at_1]))
     assert [row["Real time"] for row in rows] == ["–", "no"]
     assert [row["Batch"] for row in rows] == ["2", "1"]
 
@@ -73,31 +73,31 @@ def test_real_time_is_unclear_where_what_is_known_holds_the_limit(make_result):
     # 41 ms lies in 41.5 -+ 12.706 x 0.707 / sqrt(2) = 6.4, and between the tenth and the ninetieth of a process's runs.
     known = [((0.041,), (0.042,)), ((0.040, 0.040, 0.042, 0.042),), ((0.0400, 0.0405),), ((0.042, 0.043),)]
     results = [make_result("x", *latencies(*processes), without=("latency_s",)) for processes in known]
-    rows = cells(report.efficiency([with_plan(result, QUICK, batch_size=1) for result in results]))
+    rows = cells(tables.efficiency([with_plan(result, QUICK, batch_size=1) for result in results]))
     assert [row["Real time"] for row in rows] == ["unclear", "unclear", "yes", "no"]
 
 
 def test_an_image_s_share_of_a_batch_of_one_is_not_repeated(make_result):
     one, two = (with_plan(make_result(), QUICK, batch_size=size) for size in (1, 2))
-    assert "ms an image" not in cells(report.latency([one]))[0]
-    assert [row["ms an image"] for row in cells(report.latency([one, two]))] == ["–", "5.0"]  # two digits at least
+    assert "ms an image" not in cells(tables.latency([one]))[0]
+    assert [row["ms an image"] for row in cells(tables.latency([one, two]))] == ["–", "5.0"]  # two digits at least
 
 
 def test_code_of_libraries_in_the_peak_is_told_apart(make_result):
     peak = Measurement("peak_rss_bytes", "bytes", (33 * MIB,), details={"file_bytes": 29 * MIB})
-    (row,) = cells(report.memory([make_result("x", peak, without=("peak_rss_bytes",))]))
+    (row,) = cells(tables.memory([make_result("x", peak, without=("peak_rss_bytes",))]))
     assert (row["Process (MiB)"], row["of it libraries (MiB)"]) == ("33.0", "29.0")
 
 
 def test_memory_of_a_gpu_stands_for_that_of_its_host(make_result):
     result = make_result("x", Measurement("peak_cuda_allocated_bytes", "bytes", (5 * MIB,)))
-    assert cells(report.efficiency([result]))[0]["Memory (MiB)"] == "5.00"
+    assert cells(tables.efficiency([result]))[0]["Memory (MiB)"] == "5.00"
 
 
 def test_a_failure_is_a_row_with_its_reason_once(make_result):
     failed = [Measurement(metric, "", failure="boom") for metric in ("latency", "memory")]
     result = make_result("x", *failed, without=("latency_s", "peak_rss_bytes"))
-    table = report.efficiency([result, make_result("y")])
+    table = tables.efficiency([result, make_result("y")])
     first, second = cells(table)
     assert (first["Network"], first["Latency (ms)"], first["Memory (MiB)"], first["MACs"]) == (
         "x [1]",
@@ -108,8 +108,8 @@ def test_a_failure_is_a_row_with_its_reason_once(make_result):
     assert second["Network"] == "y [2]"
     assert table.footnotes[0] == "[1] Failed (latency, memory): boom"
     # The row is in every table that was asked for it.
-    assert cells(report.latency([result]))[0] == {"Network": "x [1]", "Input": "1x48x48"}
-    assert cells(report.memory([result]))[0]["Network"] == "x [1]"
+    assert cells(tables.latency([result]))[0] == {"Network": "x [1]", "Input": "1x48x48"}
+    assert cells(tables.memory([result]))[0]["Network"] == "x [1]"
 
 
 def test_a_doubtful_build_and_a_warning_are_footnotes_and_equal_ones_are_shared(make_result):
@@ -120,7 +120,7 @@ def test_a_doubtful_build_and_a_warning_are_footnotes_and_equal_ones_are_shared(
         make_result("c", status="reconstruction"),
         make_result("d", exempt="it needs 75x75 pixels"),
     ]
-    table = report.efficiency(results)
+    table = tables.efficiency(results)
     assert [row["Network"] for row in cells(table)] == ["a [1,2]", "b [1,2,3]", "c [2,4]", "d [2,5]"]
     assert table.footnotes == [
         "[1] Stand-in: not theirs",
@@ -134,24 +134,24 @@ def test_a_doubtful_build_and_a_warning_are_footnotes_and_equal_ones_are_shared(
 def test_settings_that_differ_are_columns_and_those_that_do_not_stand_in_the_caption(make_result):
     result = make_result()
     rows = [with_plan(result, QUICK, precision=precision, layout="nhwc") for precision in ("fp32", "bf16")]
-    table = report.efficiency(rows)
+    table = tables.efficiency(rows)
     assert [row["Precision"] for row in cells(table)] == ["fp32", "bf16"]
     assert "Layout" not in cells(table)[0]
     assert table.caption.startswith(
         "Protocol quick: batch 1, nhwc, cpu (Some CPU), 2 threads, allocator: system; Linux"
     )
-    assert "batch 1, autocast to bf16, cpu" in report.efficiency(rows[1:]).caption.replace("nhwc, ", "")
+    assert "batch 1, autocast to bf16, cpu" in tables.efficiency(rows[1:]).caption.replace("nhwc, ", "")
 
 
 def test_the_system_s_allocator_is_told_where_it_makes_a_difference(make_result):
     kept = make_result("x", *latencies((0.013,)), without=("latency_s",))
     faults = Measurement("minor_faults", "count", (1970.0, 1990.0))
     system = make_result("x", *latencies((0.01664,)), faults, without=("latency_s",))
-    table = report.efficiency([with_plan(kept, QUICK), with_plan(system, QUICK, alloc="system")])
+    table = tables.efficiency([with_plan(kept, QUICK), with_plan(system, QUICK, alloc="system")])
     told = "Memory kept; under the system's allocator, as deployed, 16.6 ms (+28 %, 1980 page faults a run)."
     assert any(told in note for note in table.footnotes)
     assert [row["Allocator"] for row in cells(table)] == ["keep", "system"]
-    same = report.efficiency([with_plan(kept, QUICK), with_plan(kept, QUICK, alloc="system")])
+    same = tables.efficiency([with_plan(kept, QUICK), with_plan(kept, QUICK, alloc="system")])
     assert not any("as deployed" in note for note in same.footnotes)
 
 
@@ -163,7 +163,7 @@ def test_the_latency_table_tells_all_of_it(make_result):
         Measurement("involuntary_switches", "count", (0.0, 0.5)),
         without=("latency_s",),
     )
-    (row,) = cells(report.latency([with_plan(result, SAFAVI2023, device="cpu", batch_size=4)]))
+    (row,) = cells(tables.latency([with_plan(result, SAFAVI2023, device="cpu", batch_size=4)]))
     row.pop("Network")
     assert row == {
         "Input": "1x48x48",
@@ -185,15 +185,15 @@ def test_the_latency_table_tells_all_of_it(make_result):
 def test_a_mean_over_processes_has_the_digits_of_its_standard_error(make_result):
     # Means 4000 and 4200 of two processes: 4100 -+ 141 / sqrt(2) = 100.
     faults = [Measurement("minor_faults", "count", (value,), process=n) for n, value in enumerate((4000.0, 4200.0))]
-    assert cells(report.latency([make_result("x", *faults)]))[0]["Faults a run"] == "4100"
+    assert cells(tables.latency([make_result("x", *faults)]))[0]["Faults a run"] == "4100"
     faults = [Measurement("minor_faults", "count", (value,), process=n) for n, value in enumerate((3.0, 6.333))]
     # 4.6665 -+ 1.67: two digits at least.
-    assert cells(report.latency([make_result("x", *faults)]))[0]["Faults a run"] == "4.7"
+    assert cells(tables.latency([make_result("x", *faults)]))[0]["Faults a run"] == "4.7"
 
 
 def test_a_caption_has_no_gap_where_nothing_is_said(make_result):
     counted = make_result("x", without=("latency_s",))
-    for table in (report.efficiency([counted]), report.latency([counted]), report.efficiency([make_result()])):
+    for table in (tables.efficiency([counted]), tables.latency([counted]), tables.efficiency([make_result()])):
         assert "  " not in table.caption
 
 
@@ -202,7 +202,7 @@ def test_a_gpu_s_four_ways_are_columns(make_result):
         Measurement(f"{way}_s", "s", (0.001 * n,)) for n, way in enumerate(("latency_cold", "graph_latency"), start=2)
     ]
     lost = Measurement("graph_latency_cold_s", "s")
-    table = report.latency([make_result("x", *more, lost)])
+    table = tables.latency([make_result("x", *more, lost)])
     assert (cells(table)[0]["Cold L2 (ms)"], cells(table)[0]["CUDA graph (ms)"]) == ("2.00", "3.00")
     assert "CUDA graph, cold L2 (ms)" not in cells(table)[0]
 
@@ -210,13 +210,13 @@ def test_a_gpu_s_four_ways_are_columns(make_result):
 def test_a_network_that_no_cuda_graph_can_hold_says_so(make_result):
     lost = Measurement("graph_latency_s", "s", details={"not_captured": "it looks at values"})
     assert "Cannot be captured as a CUDA graph: it looks at values." in str(
-        report.latency([make_result("x", lost)]).notes
+        tables.latency([make_result("x", lost)]).notes
     )
 
 
 def test_not_converged_is_said(make_result):
     result = make_result("x", *latencies(*[(0.010 + 0.001 * (n % 3),) for n in range(8)]), without=("latency_s",))
-    assert "not converged" in str(report.efficiency([with_plan(result, EDGE)]).notes)
+    assert "not converged" in str(tables.efficiency([with_plan(result, EDGE)]).notes)
 
 
 def test_the_roofline_tells_shares_and_the_bound(make_result):
@@ -229,7 +229,7 @@ def test_the_roofline_tells_shares_and_the_bound(make_result):
     )
     attainable = {"macs_per_s": 1e9, "copy_bytes_per_s": [[1e3, 2e9], [1e9, 2e9]], "operator_s": 2e-6, "threads": 2}
     where = dataclasses.replace(result.environment, attainable=attainable)
-    (row,) = cells(report.bounds([dataclasses.replace(result, environment=where)]))
+    (row,) = cells(tables.bounds([dataclasses.replace(result, environment=where)]))
     assert row == {
         "Network": "x",
         "Input": "1x48x48",
@@ -244,7 +244,7 @@ def test_the_roofline_tells_shares_and_the_bound(make_result):
         "Overhead": "0.040 %",  # two operators of 2 us
         "Rest": "10 %",  # 100 - 90.04, of which 3 % are 2.7
     }
-    assert report.bounds([result]).rows == ()
+    assert tables.bounds([result]).rows == ()
 
 
 ATTAINABLE = {"macs_per_s": 1e9, "copy_bytes_per_s": [[1e3, 2e9], [1e9, 2e9]], "operator_s": 2e-6, "threads": 2}
@@ -261,7 +261,7 @@ def roofed(make_result, name="x", macs=8_000_000, attainable=ATTAINABLE, **where
 def test_where_the_rest_is_largest_nothing_modelled_is_said_to_bind(make_result):
     # 4 ms, 4.9 ms and 6 ms of arithmetic leave a rest of 6, 5.1 and 4 ms less 2 us.
     results = [roofed(make_result, macs=macs) for macs in (4_000_000, 4_900_000, 6_000_000)]
-    assert [row["Bound by"] for row in cells(report.bounds(results))] == [
+    assert [row["Bound by"] for row in cells(tables.bounds(results))] == [
         "none of these",
         "none of these",
         "arithmetic",
@@ -270,12 +270,12 @@ def test_where_the_rest_is_largest_nothing_modelled_is_said_to_bind(make_result)
 
 def test_a_roofline_says_its_conditions_and_which_row_has_which_roof(make_result):
     first, same = roofed(make_result), roofed(make_result, "y")
-    table = report.bounds([first, same])
+    table = tables.bounds([first, same])
     assert "batch 2, float32, cpu (Some CPU), 2 threads" in table.caption
     assert "Attainable on this machine, as measured: 1.00 G MAC/s, 2.00 G B/s copied from memory, 2.00" in table.caption
     assert table.footnotes == []
     faster = roofed(make_result, "z", attainable=ATTAINABLE | {"macs_per_s": 3e9}, device_name="Another CPU")
-    table = report.bounds([first, faster])
+    table = tables.bounds([first, faster])
     assert "1.00 G MAC/s" not in table.caption
     assert "Times of different rows are not comparable" in table.caption
     assert [row["Network"] for row in cells(table)] == ["x [1]", "z [2]"]
@@ -290,7 +290,7 @@ def test_a_training_step_is_told_in_its_parts(make_result):
     steps = [Measurement(f"training_{part}_s", "s", (s, s, 1.1 * s), details=told) for part, s in parts.items()]
     peak = Measurement("training_peak_rss_bytes", "bytes", (7 * MIB,))
     result = with_plan(make_result("x", *steps, peak), TRAINING)
-    (row,) = cells(report.training([result]))
+    (row,) = cells(tables.training([result]))
     assert row == {
         "Network": "x",
         "Input": "1x48x48",
@@ -305,8 +305,8 @@ def test_a_training_step_is_told_in_its_parts(make_result):
         "Optimiser": "adam",
         "Steps": "3",
     }
-    assert cells(report.memory([result]))[0]["Training: process (MiB)"] == "7.00"
-    assert "medians of parts do not add up" in report.training([result]).caption
+    assert cells(tables.memory([result]))[0]["Training: process (MiB)"] == "7.00"
+    assert "medians of parts do not add up" in tables.training([result]).caption
 
 
 def test_occupancy_is_in_the_form_of_paper_004(make_result):
@@ -322,7 +322,7 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
     told = {"cores": 6, "memory_bytes": 1000 * MIB, "images": 64, "busiest_others": [["browser", 0.25]]}
     more = [Measurement(f"testing.{name}", "s", (value,), details=told) for name, value in seconds.items()]
     result = with_plan(make_result("x", *more, Measurement("testing.rss_bytes", "bytes", (31 * MIB,))), OCCUPANCY)
-    table = report.occupation([result], "testing")
+    table = tables.occupation([result], "testing")
     assert cells(table) == [
         {
             "Model": "x [1]",
@@ -343,7 +343,7 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
     ]
     assert table.footnotes == ["[1] Beside it ran browser (0.25 cores)."]
     assert "Cores: 6. CPU: the process's" in table.caption
-    assert cells(report.occupation([result], "training"))[0] == {
+    assert cells(tables.occupation([result], "training"))[0] == {
         "Model": "x",
         "Input": "1x48x48",
         "Parameters": "1,000",
@@ -352,7 +352,7 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
 
 def test_energy_is_told_where_a_counter_told_it_and_is_blank_elsewhere(make_result):
     told = {"images": 100, "idle_joules": 20.0, "idle_w": 10.0, "window_s": 2.0, "source": "RAPL package-0"}
-    table = report.joules(
+    table = tables.joules(
         [
             make_result("x", Measurement("energy_j", "J", (70.0,), details=told)),
             make_result("y", Measurement("energy_j", "J", details={"source": "none", "reason": "no counter"})),
@@ -373,7 +373,7 @@ def test_energy_is_told_where_a_counter_told_it_and_is_blank_elsewhere(make_resu
 
 def test_printed_figures_stand_beside_ours(make_result):
     spec = registry.find("mini_xception")
-    table = report.published([spec], [make_result()])
+    table = tables.published([spec], [make_result()])
     assert cells(table) == [
         {
             "Network": "mini_xception",
@@ -399,37 +399,37 @@ def timed_spec():
 def test_each_setting_has_a_row_of_its_own_whatever_the_order_of_the_files(make_result):
     result = make_result("n", *latencies((0.009,), (0.010,), (0.011,)), without=("latency_s",))
     one, two = (with_plan(result, QUICK, batch_size=size) for size in (1, 2))
-    table = report.published([timed_spec()], [one, two, dataclasses.replace(one, started_at="later")])
+    table = tables.published([timed_spec()], [one, two, dataclasses.replace(one, started_at="later")])
     rows = cells(table)
     assert [row["Batch"] for row in rows] == ["1", "2"]
     # 10 -+ 4.303 x 1 / sqrt(3) = 2.48
     assert [(row["fer_bench: ms a batch"], row["95 % interval (ms)"]) for row in rows] == [("10", "8–12")] * 2
-    assert sorted(map(str, rows)) == sorted(map(str, cells(report.published([timed_spec()], [two, one]))))
+    assert sorted(map(str, rows)) == sorted(map(str, cells(tables.published([timed_spec()], [two, one]))))
     assert "cpu (Some CPU), 2 threads" in table.caption
     assert "the interval is Student's" in table.caption
     assert table.caption.endswith("Of several measurements under the same settings the first.")
-    assert "Of several" not in report.published([timed_spec()], [one, two]).caption
+    assert "Of several" not in tables.published([timed_spec()], [one, two]).caption
 
 
 def test_a_count_at_another_input_than_the_sheet_s_says_so(make_result):
     told = "Counted and measured with 1x48x48 and 7 classes; its sheet, and what is said of its counts, has 3x224x224"
     small = make_result("resnet152")
     for table in (
-        report.published([registry.find("resnet152")], [small]),
-        report.efficiency([small]),
-        report.details([small])["counts"],
-        report.papers([small])["paper001_table2"],
+        tables.published([registry.find("resnet152")], [small]),
+        tables.efficiency([small]),
+        tables.details([small])["counts"],
+        tables.papers([small])["paper001_table2"],
     ):
         assert f"{told} and 7 classes." in table.note_texts
     own = make_result("resnet152", input_shape=(3, 224, 224))
-    assert not any(text.startswith("Counted and") for text in report.efficiency([own]).note_texts)
+    assert not any(text.startswith("Counted and") for text in tables.efficiency([own]).note_texts)
     eight = make_result("mini_xception", num_classes=8)
-    assert any("with 1x48x48 and 8 classes" in text for text in report.efficiency([eight]).note_texts)
+    assert any("with 1x48x48 and 8 classes" in text for text in tables.efficiency([eight]).note_texts)
 
 
 def test_each_paper_has_its_own_row_and_ours_stay_empty_without_a_result():
     figures = tuple(Figure("flops", printed, "B", paper, "Table 1") for printed, paper in (("2.1", "2"), ("2.0", "1")))
-    table = report.published([ModelSpec("n", "zoo", "n", "N", published=figures)], [])
+    table = tables.published([ModelSpec("n", "zoo", "n", "N", published=figures)], [])
     assert cells(table) == [
         {"Network": "n", "Paper": "1", "Where": "Table 1", '"FLOPs", printed': "2.0 B"},
         {"Network": "n", "Paper": "2", "Where": "Table 1", '"FLOPs", printed': "2.1 B"},
@@ -438,16 +438,16 @@ def test_each_paper_has_its_own_row_and_ours_stay_empty_without_a_result():
 
 
 def test_only_what_was_measured_has_a_table(make_result):
-    assert list(report.report([make_result("users.py:net")])) == ["efficiency", "latency", "memory"]
+    assert list(tables.report([make_result("users.py:net")])) == ["efficiency", "latency", "memory"]
     occupancy = with_plan(make_result(), OCCUPANCY)
     names = ["efficiency", "memory", "occupancy_training", "occupancy_testing", "published"]
-    assert list(report.report([occupancy])) == names
+    assert list(tables.report([occupancy])) == names
 
 
 @pytest.mark.parametrize("plan", [QUICK.to_dict(), {"protocol": "quick", "batch_size": 1}], ids=["now", "schema 1"])
 def test_a_plan_that_says_less_has_its_tables_too(make_result, plan):
     result = dataclasses.replace(make_result(), plan=plan)
-    assert "latency" in report.report([result])
+    assert "latency" in tables.report([result])
 
 
 def test_a_gpu_that_rounds_to_tf32_is_not_called_float32_alone(make_result):
@@ -455,14 +455,14 @@ def test_a_gpu_that_rounds_to_tf32_is_not_called_float32_alone(make_result):
     gpu = {"name": "Some GPU", "tf32_convolutions": True, "tf32_matrix_products": False}
     environment = dataclasses.replace(result.environment, device="cuda", device_name="Some GPU", gpu=gpu)
     on_gpu = dataclasses.replace(result, environment=environment)
-    assert "float32, cpu" in report.efficiency([result]).caption
-    assert "float32 (TF32 in convolutions), cuda (Some GPU)" in report.efficiency([on_gpu]).caption
+    assert "float32, cpu" in tables.efficiency([result]).caption
+    assert "float32 (TF32 in convolutions), cuda (Some GPU)" in tables.efficiency([on_gpu]).caption
 
 
 def test_a_bare_count_adds_no_row_beside_a_measured_result_of_the_same_build(make_result):
     measured = make_result("resnet50")
     counted = dataclasses.replace(measured, plan={**measured.plan, "metrics": ["static"]})
     other = dataclasses.replace(counted, subject=dataclasses.replace(counted.subject, num_classes=1000))
-    rows = report.report([measured, counted, other])["efficiency"].rows
+    rows = tables.report([measured, counted, other])["efficiency"].rows
     assert [row["num_classes"] for row in rows] == [measured.subject.num_classes, 1000]
-    assert len(report.report([counted])["efficiency"].rows) == 1
+    assert len(tables.report([counted])["efficiency"].rows) == 1

@@ -5,7 +5,7 @@ import torch
 
 from fer_bench.profilers import roofline as profiler
 from fer_bench.profilers.roofline import measure_attainable
-from fer_bench.roofline import classify, rate
+from fer_bench.reporting.analysis.roofline import classify, rate
 
 KIB, MIB = 2**10, 2**20
 

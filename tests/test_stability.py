@@ -7,7 +7,7 @@ import pytest
 
 from fer_bench.records.plan import EDGE, QUICK, SAFAVI2023
 from fer_bench.records.result import Measurement
-from fer_bench.stability import Trouble, median_of, share_of, summary, troubles, warnings
+from fer_bench.reporting.analysis.latency import Trouble, median_of, share_of, summary, troubles, warnings
 
 QUIET = [0.0100, 0.0102, 0.0098, 0.0101, 0.0099, 0.0100, 0.0103, 0.0097, 0.0100]  # 10 ms, 2 %
 

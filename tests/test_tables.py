@@ -2,10 +2,10 @@
 
 import pytest
 
-from fer_bench import tables
 from fer_bench.networks import registry
 from fer_bench.networks.registry import Figure, ModelSpec
-from fer_bench.table import Column, Table
+from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.tables import catalogue
 
 
 def cells(table):
@@ -25,7 +25,7 @@ def test_a_figure_that_a_paper_repeats_has_one_row_with_all_its_places():
         "N",
         published=(figure("abstract"), figure("section 1", note="Wrong."), figure("Table 2", row="Ours", column="Acc")),
     )
-    rows = cells(tables.figures(spec))
+    rows = cells(catalogue.figures(spec))
     assert [(row["Quantity"], row["Where"]) for row in rows] == [
         ("accuracy", "abstract; Table 2, Ours, Acc"),
         ("accuracy [1]", "section 1"),
@@ -33,7 +33,7 @@ def test_a_figure_that_a_paper_repeats_has_one_row_with_all_its_places():
 
 
 def test_a_portrait_leaves_out_what_the_sheet_does_not_say():
-    assert tables.portrait(ModelSpec("n", "timm", "n", "N", input_shape=None)) == [
+    assert catalogue.portrait(ModelSpec("n", "timm", "n", "N", input_shape=None)) == [
         ("name", "n: N"),
         ("status", f"unregistered: {registry.STATUSES['unregistered']}"),
         ("input", "as the library has it"),
@@ -43,7 +43,7 @@ def test_a_portrait_leaves_out_what_the_sheet_does_not_say():
 
 def test_the_catalogue_has_every_network():
     specs = registry.sheets().values()
-    assert [row["name"] for row in cells(tables.catalogue(specs))] == list(registry.sheets())
+    assert [row["name"] for row in cells(catalogue.catalogue(specs))] == list(registry.sheets())
 
 
 def test_counts_say_when_they_are_a_lower_bound():
@@ -66,7 +66,7 @@ def test_counts_say_when_they_are_a_lower_bound():
         "layers": {"conv": 1, "pool": 2, "fc": 3},
         "counters": {"thop": {"value": 6.0, "unit": "MACs"}},
     }
-    table = tables.counts([row, {"name": "m", "error": "boom"}])
+    table = catalogue.counts([row, {"name": "m", "error": "boom"}])
     first, second = cells(table)
     assert (first["Network"], first["MACs"], first["FLOPs"], first["FC"]) == ("n [1,2]", "5", "10", "3")
     assert first["thop (MACs)"] == "6.0"

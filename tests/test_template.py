@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from fer_bench import arrange
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError
-from fer_bench.render import template
-from fer_bench.table import Column, Table
+from fer_bench.reporting import arrange
+from fer_bench.reporting.render import template
+from fer_bench.reporting.table import Column, Table
 
 TABLES = {
     "t": arrange.mark_best(

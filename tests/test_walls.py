@@ -10,13 +10,12 @@ import pytest
 import fer_bench
 
 PACKAGE = Path(fer_bench.__file__).parent
-WITH_TORCH = {"worker", "building", "checkpoints"}
+WITH_TORCH = ("worker", "networks.build", "networks.checkpoints", "profilers", "models")
 MODULES = sorted(
-    ".".join(("fer_bench", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-    for folder in (PACKAGE, *(PACKAGE / name for name in ("audit", "figures", "gate", "page", "render", "report")))
-    for path in folder.glob("*.py")
-    if path.stem not in WITH_TORCH
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
 )
+MODULES = [f"fer_bench.{name}" for name in MODULES if not name.startswith(WITH_TORCH) and name != "__init__"]
 
 
 def child(code, *arguments):

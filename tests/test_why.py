@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench import report
 from fer_bench.networks import registry
 from fer_bench.records import exchange
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
-from fer_bench.report.sources import source_of
-from fer_bench.table import Column, Table
+from fer_bench.reporting import tables as report
+from fer_bench.reporting.origin.sources import source_of
+from fer_bench.reporting.table import Column, Table
 
 REPORTS = Path(__file__).parent.parent / "reports"
 COMMIT = "0" * 40

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.render.latex import PACKAGES
+from fer_bench.reporting.render.latex import PACKAGES
 
 PACKAGES_OF_DEBIAN = "apt-get install texlive-latex-extra texlive-science lmodern"
 OVERFULL_PT = 5.0  # less cannot be seen

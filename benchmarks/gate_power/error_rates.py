@@ -23,8 +23,8 @@ from fer_bench.gate.timing import Rule
 from fer_bench.gate.verdicts import Effect, Word
 from fer_bench.records import stats
 from fer_bench.records.units import Quantity
-from fer_bench.render import FORMATS, write_all
-from fer_bench.table import Column, Table
+from fer_bench.reporting.render import FORMATS, write_all
+from fer_bench.reporting.table import Column, Table
 
 RECORDS = Path(__file__).parent / "records"
 GATES = 10_000

@@ -9,8 +9,8 @@ from fer_bench.audit.verdicts import COMPUTED, MEANINGS, Claim, Fit, Kind, Verdi
 from fer_bench.networks.registry import papers
 from fer_bench.records import units
 from fer_bench.records.result import Json
-from fer_bench.table import Column, Table
-from fer_bench.tables import as_printed
+from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.tables.catalogue import as_printed
 
 _SAID = (
     "Verdicts are computed from the printed digits; notes that say so are the sheet's author's. By chance: the share "

@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 
-from fer_bench import stability
 from fer_bench.gate.counts import Snapshot
 from fer_bench.gate.verdicts import Verdict, Word
 from fer_bench.records.limits import Budget
 from fer_bench.records.result import Result
 from fer_bench.records.stats import Interval
 from fer_bench.records.units import Limit
+from fer_bench.reporting.analysis import latency
 
 METRIC = "budget"
 
@@ -61,7 +61,7 @@ def judge_latency(network: str, limit: Limit, interval: Interval | None) -> Verd
 
 def judge_latency_of(network: str, limit: Limit, result: Result) -> Verdict:
     """Hold a record's latency against its limit; one that failed is an error, never a pass."""
-    taken = stability.summary(result)
+    taken = latency.summary(result)
     if taken is not None:
         return judge_latency(network, limit, taken.interval)
     why = next((measured.failure for measured in result.measurements if measured.failure), "nothing was measured")

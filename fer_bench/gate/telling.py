@@ -18,7 +18,7 @@ from fer_bench.gate.revisions import TRAILER
 from fer_bench.gate.verdicts import EXIT_CODES, Effect, Report, Verdict, Word
 from fer_bench.records import units
 from fer_bench.records.result import Environment
-from fer_bench.render.markdown import escape
+from fer_bench.reporting.render.markdown import escape
 
 VERSION = 1  # of the JSON document
 

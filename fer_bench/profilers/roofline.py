@@ -1,4 +1,4 @@
-"""What the machine attains just now, with these threads and this precision: the roofs of ``fer_bench.roofline``.
+"""What the machine attains just now, with these threads and this precision: the roofs of ``analysis.roofline``.
 
 Each is the best of several tries, since whatever disturbs a try makes it slower and nothing makes it faster.
 """

@@ -1,0 +1,1 @@
+"""What follows from raw values: pure functions, nothing stored."""

@@ -1,0 +1,364 @@
+"""A metric of one network over runs and commits: where its level changed, and what changed there.
+
+Environments, which no plan decides, stay in one history but are never compared as if the code had changed: changes are
+looked for among the points of one environment, and where an environment first appears its level is held against that of
+the one before. Counts are the same on every machine: each difference is a change.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fer_bench.records import stats, units
+from fer_bench.records.result import Environment, Json, speeds_apart
+from fer_bench.reporting.analysis import changepoints
+from fer_bench.reporting.analysis.series import Metric, Point, Stored, points_of
+
+# An environment that is new is one question more, and asked once.
+ENVIRONMENT_LEVEL = changepoints.LEVEL / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An environment of a history.
+
+    Attributes:
+        letter: that stands for it.
+        first: place of its first point.
+        told: in what it differs from the earlier one that is most like it; "" for the first.
+        compared: what its level says, held against the level of that one; "" where it changed, and for the first.
+    """
+
+    letter: str
+    first: int
+    told: str
+    compared: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """A change of level.
+
+    Attributes:
+        before, place: places of the last point of the old level and of the first of the new one.
+        levels: the old and the new.
+        size: the change as a share of the old level; None where that is not above 0.
+        p: the probability of such a change by chance; None where values are exact.
+        by_environment: the environment changed there.
+        cause: between which commits, or what else changed.
+    """
+
+    before: int
+    place: int
+    levels: tuple[float, float]
+    size: float | None
+    p: float | None
+    by_environment: bool
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The level from a place to another, among the points of one environment."""
+
+    kind: int
+    first: int
+    last: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A metric of one network over time; places are those in ``points``, which all have values.
+
+    Attributes:
+        conditions: under which all points were measured, as texts by name.
+        failed: the results without a value, by time.
+        others: what is stored under other conditions, in words, or "".
+        earlier: points that were left out as too old.
+    """
+
+    model: str
+    metric: Metric
+    conditions: Mapping[str, str]
+    points: tuple[Point, ...]
+    failed: tuple[Point, ...]
+    kinds: tuple[Kind, ...]
+    levels: tuple[Level, ...]
+    shifts: tuple[Shift, ...]
+    others: str = ""
+    earlier: int = 0
+
+
+def history(
+    stored: Iterable[Stored], model: str, name: str, wanted: Mapping[str, str] | None = None, last: int | None = None
+) -> History:
+    """Draw up the history of a metric.
+
+    Args:
+        stored: results of any networks, each with the name of its run.
+        model: the network.
+        name: of the metric, as ``series.find_metric`` knows it, or of a measurement.
+        wanted: conditions, by the names of ``series.CONDITIONS``.
+        last: so many of the latest points only; None for all.
+
+    Raises:
+        FerBenchError: nothing is stored of this network or metric, or under these conditions, or all of it failed.
+        StoreError: a result's time is none.
+    """
+    metric, chosen, others, conditions = points_of(stored, model, name, wanted or {})
+    measured = [point for point in chosen if point.taken is not None]
+    points = measured[-last:] if last is not None else measured
+    early = len(points) < len(measured)
+    failed = [p for p in chosen if p.taken is None and not (early and p.when < points[0].when)]
+    firsts = [0]
+    if not metric.exact:
+        firsts, points = _in_kinds(points)
+    shifts, levels, compared = _exact_shifts(points) if metric.exact else _shifts(points, metric, firsts)
+    return History(
+        model=model,
+        metric=metric,
+        conditions=conditions,
+        points=tuple(_with_speed(points, metric)),
+        failed=tuple(failed),
+        kinds=tuple(
+            Kind(_letter(number), first, _told(points, firsts, number), compared.get(number, ""))
+            for number, first in enumerate(firsts)
+        ),
+        levels=tuple(levels),
+        shifts=tuple(shifts),
+        others=others,
+        earlier=len(measured) - len(points),
+    )
+
+
+def _in_kinds(points: Sequence[Point]) -> tuple[list[int], list[Point]]:
+    """Number the environments; give the place of the first point of each, and the points with their numbers."""
+    firsts: list[int] = []
+    kinds: list[int] = []
+    for place, point in enumerate(points):
+        same = (number for number, first in enumerate(firsts) if _same(points[first].environment, point.environment))
+        kinds.append(next(same, len(firsts)))
+        if kinds[-1] == len(firsts):
+            firsts.append(place)
+    return firsts, [dataclasses.replace(point, kind=kind) for point, kind in zip(points, kinds, strict=True)]
+
+
+def _same(first: Environment | None, second: Environment | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return not first.comparable_with(second)
+
+
+def _letter(number: int) -> str:
+    return chr(ord("A") + number) if number < 26 else str(number + 1)
+
+
+def _base(points: Sequence[Point], firsts: Sequence[int], kind: int) -> int:
+    """Give the earlier environment that one differs least from: the one just before where several do."""
+    where, just = points[firsts[kind]].environment, points[firsts[kind] - 1].kind
+
+    def distance(other: int) -> tuple[int, bool, int]:
+        return len(differences(points[firsts[other]].environment, where)), other != just, -other
+
+    return min(range(kind), key=distance)
+
+
+def _told(points: Sequence[Point], firsts: Sequence[int], kind: int) -> str:
+    """Tell an environment by that which it differs least from."""
+    if kind == 0:
+        return ""
+    base = _base(points, firsts, kind)
+    told = ", ".join(differences(points[firsts[base]].environment, points[firsts[kind]].environment))
+    return told if base == points[firsts[kind] - 1].kind else f"{told}, else as {_letter(base)}"
+
+
+def differences(before: Environment | None, after: Environment | None) -> list[str]:
+    """Tell what makes times of two environments not comparable: "torch 2.14.0 to 2.15.0", "cores 2 to 4"."""
+    if before is None or after is None:
+        return [] if before is after else ["an environment that is not recorded"]
+    told: list[str] = []
+    while difference := before.comparable_with(after):
+        name = difference.partition(":")[0]
+        ours, theirs = getattr(before, name), getattr(after, name)
+        if isinstance(ours, Mapping):
+            # Of many entries only some matter; which, `comparable_with` knows.
+            one_by_one = {key: {**ours, key: theirs.get(key)} for key in dict.fromkeys((*ours, *theirs))}
+            matter = [
+                key for key, changed in one_by_one.items() if before.comparable_with(_with(before, name, changed))
+            ]
+            about = "GPU's " if name == "gpu" else ""
+            told += [f"{about}{key} {_said(ours.get(key))} to {_said(theirs.get(key))}" for key in matter]
+        elif not (name == "device_name" and before.device == after.device == "cpu"):  # there it is the CPU
+            told.append(f"{_WORDS.get(name, name)} {_said(ours)} to {_said(theirs)}")
+        before = _with(before, name, theirs)
+    return told
+
+
+def _with(environment: Environment, name: str, value: Json) -> Environment:
+    return dataclasses.replace(environment, **{name: value})
+
+
+_WORDS = {
+    "device_name": "device",
+    "cpu": "CPU",
+    "memory_bytes": "bytes of memory",
+    "huge_pages": "huge pages",
+    "frequency_policy": "governor",
+    "os": "system",
+    "python": "Python",
+    "blas": "libraries",
+}
+
+
+def _said(value: object) -> str:
+    return "none" if value in ("", None) else str(value)
+
+
+_Found = tuple[list[Shift], list[Level], dict[int, str]]
+
+
+def _exact_shifts(points: Sequence[Point]) -> _Found:
+    """Give each difference of counts; versions that changed with it are named beside the commits."""
+    values = [_value(point) for point in points]
+    shifts = []
+    for place in changepoints.steps(values):
+        before, after = points[place - 1], points[place]
+        other = ", ".join(differences(before.environment, after.environment))
+        cause = _between(before, after) + (f"; beside the code, {other}" if other else "")
+        shifts.append(_shift(place - 1, place, (values[place - 1], values[place]), None, cause))
+    return shifts, _exact_levels(points, [shift.place for shift in shifts]), {}
+
+
+def _exact_levels(points: Sequence[Point], places: Sequence[int]) -> list[Level]:
+    edges = [0, *places, len(points)]
+    return [Level(0, start, end - 1, _value(points[start])) for start, end in itertools.pairwise(edges)]
+
+
+def _shifts(points: Sequence[Point], metric: Metric, firsts: Sequence[int]) -> _Found:
+    """Find the changes among the points of each environment, and compare each with the one before it."""
+    scale = _Scale.of([_value(point) for point in points])
+    members = [[place for place, point in enumerate(points) if point.kind == kind] for kind in range(len(firsts))]
+    series = [[scale.of_value(_value(points[place])) for place in places] for places in members]
+    levels: list[Level] = []
+    shifts: list[Shift] = []
+    for kind, (places, values, found) in enumerate(
+        zip(members, series, changepoints.change_points(series), strict=True)
+    ):
+        edges = [0, *(change.place for change in found), len(values)]
+        own = [
+            Level(kind, places[start], places[end - 1], scale.back(changepoints.middle(values[start:end])))
+            for start, end in itertools.pairwise(edges)
+        ]
+        for change, (old, new) in zip(found, itertools.pairwise(own), strict=True):
+            before, after = points[old.last], points[new.first]
+            spans = [[points[place] for place in places if its.first <= place <= its.last] for its in (old, new)]
+            cause = _between(before, after) + _machine(spans[0], spans[1], metric)
+            shifts.append(_shift(old.last, new.first, (old.value, new.value), change.p, cause))
+        levels += own
+    compared: dict[int, str] = {}
+    for kind, first in enumerate(firsts[1:], start=1):
+        base = _base(points, firsts, kind)
+        end = max(place for place in members[base] if place < first)
+        old = next(its for its in levels if its.kind == base and its.first <= end <= its.last)
+        new = next(its for its in levels if its.kind == kind)
+        spans = [[points[place] for place in members[its.kind] if its.first <= place <= its.last] for its in (old, new)]
+        p = changepoints.differ(*([scale.of_value(_value(point)) for point in span] for span in spans))
+        if p is not None and p <= ENVIRONMENT_LEVEL:
+            cause = f"by the environment: {_told(points, firsts, kind)}"
+            if points[end].commit != points[first].commit:
+                cause += f"; but the commit changed too, {_between(points[end], points[first])}"
+            cause += _machine(spans[0], spans[1], metric)
+            shifts.append(_shift(end, first, (old.value, new.value), p, cause, by_environment=True))
+        else:
+            compared[kind] = "too few points to compare" if p is None else f"no change of level seen (p = {_p(p)})"
+    return sorted(shifts, key=lambda shift: shift.place), sorted(levels, key=lambda its: its.first), compared
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Logarithms, so that ratios are compared; values as they are where one is not above 0."""
+
+    logarithmic: bool
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "_Scale":
+        return cls(min(values) > 0)
+
+    def of_value(self, value: float) -> float:
+        return math.log(value) if self.logarithmic else value
+
+    def back(self, value: float) -> float:
+        return math.exp(value) if self.logarithmic else value
+
+
+def _shift(
+    before: int, place: int, levels: tuple[float, float], p: float | None, cause: str, *, by_environment: bool = False
+) -> Shift:
+    size = levels[1] / levels[0] - 1 if levels[0] > 0 else None
+    return Shift(before, place, levels, size, p, by_environment, cause)
+
+
+def _value(point: Point) -> float:
+    assert point.taken is not None  # noqa: S101 - failed points are set aside before
+    return point.taken.value
+
+
+def _between(before: Point, after: Point) -> str:
+    """Say between which commits something changed."""
+    if not before.commit or not after.commit:
+        return f"between {before.when:%Y-%m-%d %H:%M} and {after.when:%Y-%m-%d %H:%M}, with no commit recorded"
+    if before.commit == after.commit:
+        sure = ", whose changes are not recorded" if before.commit.endswith("-dirty") else ", so not by a commit"
+        return f"at the same commit {before.commit}{sure}"
+    return f"between {before.commit} and {after.commit}"
+
+
+def _p(p: float) -> str:
+    return units.significant(p, 1)
+
+
+def size_of(shift: Shift, metric: Metric) -> str:
+    """Write how much changed, with its sign: "+5.1 %"; in the metric's unit where a share means nothing."""
+    change = shift.levels[1] - shift.levels[0]
+    text = units.percent(shift.size, 2) if shift.size is not None else metric.write(change)
+    return f"+{text}" if change > 0 else text
+
+
+def sentence(shift: Shift, metric: Metric) -> str:
+    """Tell a change in a line."""
+    old, new = (metric.write(level) for level in shift.levels)
+    chance = f", p = {_p(shift.p)}" if shift.p is not None else ""
+    return f"{size_of(shift, metric)} ({old} to {new}{chance}) {shift.cause}."
+
+
+def _speeds(point: Point) -> dict[str, float]:
+    return point.environment.speeds if point.environment is not None else {}
+
+
+def _usual(points: Iterable[Point]) -> dict[str, float]:
+    found: dict[str, list[float]] = {}
+    for point in points:
+        for name, speed in _speeds(point).items():
+            found.setdefault(name, []).append(speed)
+    return {name: stats.median(speeds) for name, speeds in found.items()}
+
+
+def _machine(before: Sequence[Point], after: Sequence[Point], metric: Metric) -> str:
+    """Say how the machine's own speed changed with a level."""
+    told = "" if metric.exact else speeds_apart(_usual(before), _usual(after))
+    return f"; the machine itself was {told}" if told else ""
+
+
+def _with_speed(points: Sequence[Point], metric: Metric) -> list[Point]:
+    """Tell of points at which the machine was not as fast as usual in that environment."""
+    if metric.exact:
+        return list(points)
+    usual = {kind: _usual(p for p in points if p.kind == kind) for kind in {point.kind for point in points}}
+    told = [speeds_apart(usual[point.kind], _speeds(point)) for point in points]
+    return [
+        dataclasses.replace(point, told=(f"The machine itself was {text} than usual.",)) if text else point
+        for point, text in zip(points, told, strict=True)
+    ]

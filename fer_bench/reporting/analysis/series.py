@@ -1,0 +1,396 @@
+"""Comparable points of one network and metric, from results of any: what a history is made of.
+
+Points are comparable where the plan's conditions are the same (``CONDITIONS``); of several the most frequent make the
+series unless some are named. What no plan decides, the environment, is told with each point.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fer_bench.networks.registry import nearest
+from fer_bench.records import stats, units
+from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.plan import RECOUNT
+from fer_bench.records.result import Environment, Result
+from fer_bench.records.units import Quantity
+from fer_bench.reporting.analysis import energy, occupancy
+
+Stored = tuple[str, Result]  # where a result is stored, as a reader knows it, and the result
+
+_SHORT = 7  # characters of a commit
+_OTHERS = 4  # other conditions that are named; of more the number
+
+_STATIC = ("macs", "flops", "state_dict_bytes", "checkpoint_bytes", "peak_activation_bytes")
+_TOTALS = ("module_macs", "operator_macs", "operator_bytes")  # a value for each part of the network, not for each pass
+_OF_BATCH = ("peak_activation_bytes", "operator_macs", "operator_bytes")
+_QUANTITIES: Mapping[str, Quantity] = {
+    "s": units.milliseconds,
+    "bytes": units.mebibytes,
+    "count": units.scaled,
+    "J": units.millijoules,
+}
+_SUFFIXES = {units.milliseconds: "ms", units.mebibytes: "MiB", units.millijoules: "mJ", units.percent: "%"}
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one result says of a metric, in a base unit; ``interval`` are the ends, None for one process."""
+
+    value: float
+    interval: tuple[float, float] | None = None
+    processes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a history is of.
+
+    Attributes:
+        name: as users ask for it.
+        title: as a heading.
+        quantity: that its values are written by.
+        of: takes it from a result; None where that has none.
+        records: the measurements that it rests on, of which one may have failed.
+        exact: no statistics are needed.
+    """
+
+    name: str
+    title: str
+    quantity: Quantity
+    of: Callable[[Result], Taken | None]
+    records: tuple[str, ...]
+    exact: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The title with the unit as written."""
+        suffix = _SUFFIXES.get(self.quantity, "")
+        return f"{self.title} ({suffix})" if suffix else self.title
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The conditions under which values are comparable."""
+        if self.exact:
+            return ("input", "classes", "set", *(["batch"] if set(self.records) & set(_OF_BATCH) else []))
+        training = any("training" in record for record in self.records)
+        return tuple(name for name in CONDITIONS if name != "optimizer" or training)
+
+    @property
+    def of_level(self) -> Quantity:
+        """What levels are written by: with a digit more, since they rest on several values."""
+        return self.quantity if self.exact else self.quantity.with_digits(4)
+
+    def write(self, value: float) -> str:
+        """Write a level with its unit."""
+        suffix = _SUFFIXES.get(self.quantity, "")
+        text = self.of_level(value)
+        return text if not suffix or text.endswith(suffix) else f"{text} {suffix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A result in a history.
+
+    Attributes:
+        taken: None where the measurement failed.
+        kind: number of its environment among those of the history, from 0.
+        failure: the reason why there is no value, or "".
+        told: what a reader must know of it.
+    """
+
+    when: datetime
+    run: str
+    result: Result
+    taken: Taken | None
+    kind: int = 0
+    failure: str = ""
+    told: tuple[str, ...] = ()
+
+    @property
+    def environment(self) -> Environment | None:
+        """Where it was measured."""
+        return self.result.environment
+
+    @property
+    def commit(self) -> str:
+        """The commit in short, with "-dirty" where the source had been changed since; "" where none is recorded."""
+        where = self.result.environment
+        return f"{where.commit[:_SHORT]}{'-dirty' if where.dirty else ''}" if where is not None and where.commit else ""
+
+
+def _plain(key: str) -> Callable[[Result], str]:
+    return lambda result: str(result.plan.get(key, ""))
+
+
+# What makes two points comparable, in the order in which it is told: how a result says it. Names are those of options.
+CONDITIONS: Mapping[str, Callable[[Result], str]] = {
+    "protocol": _plain("protocol"),
+    "device": _plain("device"),
+    "batch": lambda result: str(result.plan.get("batch_size", 1)),
+    # As asked for: a machine that has other cores is another environment, and not another condition.
+    "threads": lambda result: str(result.plan.get("threads") or "all"),
+    "pin": lambda result: "yes" if result.plan.get("pin") else "no",
+    "precision": lambda result: str(result.plan.get("precision", "default")),
+    "layout": lambda result: str(result.plan.get("layout", "nchw")),
+    "mode": lambda result: str(result.plan.get("mode", "eager")),
+    "alloc": _plain("alloc"),
+    "isolation": _plain("isolation"),
+    "optimizer": lambda result: str(result.plan.get("optimizer", "adam")),
+    "input": lambda result: units.size(result.subject.input_shape or ()),
+    "classes": lambda result: str(result.subject.num_classes),
+    "set": lambda result: ",".join(result.subject.settings) or "none",
+}
+
+
+def points_of(
+    stored: Iterable[Stored], model: str, name: str, wanted: Mapping[str, str]
+) -> "tuple[Metric, list[Point], str, dict[str, str]]":
+    """Give a metric of a network: its points under one set of conditions, failed ones too, by time.
+
+    Args:
+        stored: results of any networks, each with the name of its run.
+        model: the network.
+        name: of the metric: one of ``find_metric``'s.
+        wanted: conditions, by the names of ``CONDITIONS``.
+
+    Returns:
+        The metric, the points, what there is under other conditions in words, and the conditions of the points.
+
+    Raises:
+        FerBenchError: nothing is stored of this network or metric, or under these conditions, or all of it failed.
+        StoreError: a result's time is none.
+    """
+    everything = [(run, r) for run, r in stored if tuple(r.plan.get("metrics", ())) != RECOUNT.metrics]
+    ours = [(run, result) for run, result in everything if result.subject.name == model]
+    if not ours:
+        raise nothing_of(model, (result.subject.name for _, result in everything))
+    metric = find_metric(name, [result for _, result in ours])
+    chosen, others, conditions = _choose(_points(ours, metric), metric, wanted)
+    chosen = _once(chosen) if metric.exact else chosen
+    if all(point.taken is None for point in chosen):
+        raise FerBenchError(
+            f"{metric.name} of {model}: measured {len(chosen)} times, and never without failing; the last: "
+            f"{chosen[-1].failure}"
+        )
+    return metric, chosen, others, conditions
+
+
+def nothing_of(model: str, names: Iterable[str]) -> FerBenchError:
+    """Make the error that says that no result is of a network, and of which others there are."""
+    known = sorted(set(names))
+    if not known:
+        return FerBenchError(f"there are no results of {model} nor of any other; `fer-bench run` adds some")
+    return FerBenchError(f"there are no results of {model}{nearest(model, known)}; there are of {', '.join(known)}")
+
+
+def _samples(record: str) -> Callable[[Result], Taken | None]:
+    def of(result: Result) -> Taken | None:
+        medians = [stats.median(sample) for sample in result.samples(record)]
+        if not medians:
+            return None
+        found = stats.interval(medians, result.plan.get("pilot_processes", 0))
+        ends = (found.low, found.high) if found is not None else None
+        return Taken(stats.estimate(medians), ends, len(medians))
+
+    return of
+
+
+def _total(record: str, factor: int = 1) -> Callable[[Result], Taken | None]:
+    def of(result: Result) -> Taken | None:
+        measured = result.measurement(record)
+        return Taken(factor * sum(measured.values)) if measured is not None and measured.values else None
+
+    return of
+
+
+def _images_per_s(result: Result) -> Taken | None:
+    taken = _samples("latency_s")(result)
+    if taken is None or taken.value <= 0:
+        return None
+    batch = result.plan.get("batch_size", 1)
+    ends = taken.interval
+    around = (batch / ends[1], batch / ends[0]) if ends is not None and ends[0] > 0 else None
+    return Taken(batch / taken.value, around, taken.processes)
+
+
+def _memory(stage: str) -> Callable[[Result], Taken | None]:
+    def of(result: Result) -> Taken | None:
+        device = "cuda_allocated" if result.plan.get("device") == "cuda" else "rss"
+        return _samples(f"{stage}peak_{device}_bytes")(result)
+
+    return of
+
+
+def _joules(result: Result) -> Taken | None:
+    measured = result.measurement("energy_j")
+    found = energy.joules_per_image(measured) if measured is not None else None
+    return Taken(found[0]) if found is not None else None
+
+
+def _occupation(stage: str, key: str) -> Callable[[Result], Taken | None]:
+    def of(result: Result) -> Taken | None:
+        found = occupancy.summary(result, stage)
+        return Taken(found[key]) if found is not None else None
+
+    return of
+
+
+def _peaks(stage: str) -> tuple[str, ...]:
+    return (f"{stage}peak_rss_bytes", f"{stage}peak_cuda_allocated_bytes")
+
+
+_NAMED = (
+    Metric("latency", "Latency", units.milliseconds, _samples("latency_s"), ("latency_s",)),
+    Metric("images_per_s", "Images/s", units.number, _images_per_s, ("latency_s",)),
+    Metric("macs", "MACs", units.grouped, _total("macs"), ("macs",), exact=True),
+    Metric("flops", "FLOPs", units.grouped, _total("macs", 2), ("macs",), exact=True),
+    Metric(
+        "parameters",
+        "Trainable parameters",
+        units.grouped,
+        _total("parameters.trainable"),
+        ("parameters.trainable",),
+        exact=True,
+    ),
+    Metric(
+        "activations",
+        "Peak of activations",
+        units.mebibytes,
+        _total("peak_activation_bytes"),
+        ("peak_activation_bytes",),
+        exact=True,
+    ),
+    Metric("memory", "Peak memory", units.mebibytes, _memory(""), _peaks("")),
+    Metric("training", "Training step", units.milliseconds, _samples("training_step_s"), ("training_step_s",)),
+    Metric("training_memory", "Peak memory in training", units.mebibytes, _memory("training_"), _peaks("training_")),
+    Metric("energy", "Energy an image", units.millijoules, _joules, ("energy_j",)),
+    *(
+        Metric(f"{short}{name}", f"{title} in the {stage} stage", quantity, _occupation(stage, key), (record,))
+        for short, stage in (("", "testing"), ("training_", "training"))
+        for name, title, quantity, key in (
+            ("occupancy", "Cores used", units.number, "cores_used"),
+            ("cpu", "CPU", units.percent, "cpu_share"),
+        )
+        for record in (f"{stage}.interval_s",)
+    ),
+)
+_RAW_NAMES = {"latency_s": "latency", "energy_j": "energy", "training_step_s": "training"}
+
+
+def find_metric(name: str, results: Sequence[Result]) -> Metric:
+    """Find a metric that results measured, or tried to.
+
+    Raises:
+        FerBenchError: none of them did; the message names what there is.
+    """
+    raw = {m.metric: m.unit for result in results for m in result.measurements}
+    here = {metric.name: metric for metric in _NAMED if set(metric.records) & set(raw)}
+    asked = _RAW_NAMES.get(name, name)
+    if asked in here:
+        return here[asked]
+    if asked not in raw:
+        known = [*here, *sorted(set(raw) - set(here) - set(_RAW_NAMES))]
+        what = "was never measured" if asked in {metric.name for metric in _NAMED} else "is no metric"
+        raise FerBenchError(
+            f"{name!r} {what} of {results[0].subject.name}{nearest(name, known)}; there are {', '.join(known)}"
+        )
+    exact = asked.startswith(("parameters.", "layers.")) or asked in (*_STATIC, *_TOTALS)
+    quantity = _QUANTITIES.get(raw[asked], units.number)
+    if exact and raw[asked] == "count":
+        quantity = units.grouped
+    return Metric(asked, asked, quantity, _total(asked) if exact else _samples(asked), (asked,), exact)
+
+
+def _points(ours: Iterable[Stored], metric: Metric) -> list[Point]:
+    """Give the results that measured a metric, each once, by time."""
+    points: list[Point] = []
+    seen: dict[str, list[Result]] = {}
+    for run, result in ours:
+        failures = [m.failure for m in result.measurements if m.metric in metric.records and m.failure]
+        taken = metric.of(result)
+        same = seen.setdefault(result.started_at, [])
+        if (taken is None and not failures) or result in same:  # not asked for; or read from two places
+            continue
+        same.append(result)
+        failure = "" if taken is not None else failures[0]
+        points.append(Point(_time(result.started_at), run, result, taken, failure=failure))
+    return sorted(points, key=lambda point: point.when)
+
+
+def _time(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise StoreError(
+            f"a result says that it was started at {text!r}, and such as 2026-11-21T12:00:00+00:00 was expected; "
+            "remove that record, or export its run again"
+        ) from error
+    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+
+
+def _once(points: Iterable[Point]) -> list[Point]:
+    """Keep one of equal counts in a row of one run and commit: a sweep counts a network anew for each plan."""
+    kept: list[Point] = []
+    for point in points:
+        before = kept[-1] if kept else None
+        same = before is not None and (before.run, before.commit, before.taken) == (
+            point.run,
+            point.commit,
+            point.taken,
+        )
+        if not same or point.taken is None:
+            kept.append(point)
+    return kept
+
+
+def _choose(
+    found: Sequence[Point], metric: Metric, wanted: Mapping[str, str]
+) -> tuple[list[Point], str, dict[str, str]]:
+    """Choose the points under the conditions wanted, and of several the most frequent, of these the latest.
+
+    Returns:
+        The points, what there is under other conditions in words, and the conditions of the points.
+    """
+    told = [({name: CONDITIONS[name](point.result) for name in metric.conditions}, point) for point in found]
+    for name, text in wanted.items():
+        if name not in metric.conditions:
+            raise FerBenchError(
+                f"--{name} {text}: {metric.name} does not depend on it; leave it out, or choose by "
+                f"{', '.join(f'--{each}' for each in metric.conditions)}"
+            )
+        left = [(conditions, point) for conditions, point in told if conditions[name] == text]
+        if not left:
+            there = Counter(conditions[name] for conditions, _ in told)
+            known = ", ".join(f"{each} ({count})" for each, count in sorted(there.items()))
+            raise FerBenchError(f"--{name} {text}: nothing of that is stored; there are {known}")
+        told = left
+    groups: dict[tuple[str, ...], list[Point]] = {}
+    for conditions, point in told:
+        groups.setdefault(tuple(conditions.values()), []).append(point)
+    chosen = max(groups, key=lambda key: (sum(p.taken is not None for p in groups[key]), groups[key][-1].when))
+    apart = {key: points for key, points in groups.items() if key != chosen}
+    conditions = dict(zip(metric.conditions, chosen, strict=True))
+    points = groups[chosen]
+    for key in list(apart):  # one that failed before its input was known is of any
+        if dict(zip(metric.conditions, key, strict=True)) | {"input": conditions["input"]} == conditions and all(
+            point.result.subject.input_shape is None for point in apart[key]
+        ):
+            points = sorted([*points, *apart.pop(key)], key=lambda point: point.when)
+    return points, _others(conditions, apart), conditions
+
+
+def _others(conditions: Mapping[str, str], apart: Mapping[tuple[str, ...], Sequence[Point]]) -> str:
+    """Say what is stored under other conditions, and how it is chosen."""
+    if not apart:
+        return ""
+    ordered = sorted(apart.items(), key=lambda its: (-len(its[1]), its[0]))
+    named = []
+    for key, points in ordered[:_OTHERS]:
+        differing = [
+            f"--{name} {value}" for (name, ours), value in zip(conditions.items(), key, strict=True) if value != ours
+        ]
+        named.append(f"{' '.join(differing)} ({len(points)})")
+    rest = [f"{len(ordered) - _OTHERS} more"] if len(ordered) > _OTHERS else []
+    return f"Under other conditions there are {', '.join([*named, *rest])}."

@@ -1,0 +1,49 @@
+"""The figures of a run as plot data, drawn from results and sheets alone. ``figures`` is the one list.
+
+A figure here is a plot: what is drawn, in base units, and its words. ``render.figure`` draws it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from fer_bench.networks.registry import papers, sheets
+from fer_bench.records.result import Result
+from fer_bench.reporting.figures.accuracy import COSTS, accuracy
+from fer_bench.reporting.figures.modules import divisions
+from fer_bench.reporting.figures.plots import Plot
+from fer_bench.reporting.figures.speed import roofs, spreads, sweep
+from fer_bench.reporting.table import Column, Table
+
+__all__ = ["Plot", "figures", "listing"]
+
+
+def figures(results: Sequence[Result], dataset: str = "") -> dict[str, Plot]:
+    """Draw the figures of results, by the stem of their files; one that nothing was measured for is left out.
+
+    Args:
+        results: as stored.
+        dataset: that accuracies are of, as the sheets name it; by default the one that most networks have them on.
+
+    Raises:
+        SheetError: a sheet is wrong.
+    """
+    zoo, known = sheets(), papers()
+    drawn: dict[str, Plot | None] = {f"accuracy_{cost}": accuracy(results, cost, zoo, known, dataset) for cost in COSTS}
+    drawn |= {
+        "latency": spreads(results),
+        "modules": divisions(results),
+        "roofline": roofs(results),
+        "batch_sweep": sweep(results),
+    }
+    return {stem: plot for stem, plot in drawn.items() if plot is not None}
+
+
+def listing(drawn: Mapping[str, Plot]) -> Table:
+    """List figures with their captions and notes, which the pictures themselves do not carry."""
+    columns = (
+        Column("stem", "File", align="left"),
+        Column("title", "Figure", align="left"),
+        Column("caption", "Caption", align="left"),
+    )
+    rows = tuple({"stem": stem, "title": plot.title, "caption": plot.caption} for stem, plot in drawn.items())
+    told = r"A character that the pictures' font, DejaVu Sans, lacks is drawn as its number: \u8868."
+    return Table("Figures", columns, rows, told, notes=tuple(plot.notes for plot in drawn.values()))

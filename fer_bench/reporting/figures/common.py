@@ -1,0 +1,109 @@
+"""What figures of a run share: labels, settings, axes, intervals, notes."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from fer_bench.records import units
+from fer_bench.records.result import Json, Result
+from fer_bench.reporting.analysis import latency
+from fer_bench.reporting.figures.plots import Axis, Written
+from fer_bench.reporting.tables.catalogue import doubts
+from fer_bench.reporting.tables.common import head, varying
+
+_HOLLOW = ("reconstruction", "stand-in")
+_NAMED = 6  # networks that a note names; of more it gives the number
+_LOG_RANGE = 10.0  # of the largest value to the smallest: beyond it an axis is divided logarithmically
+
+INTERVALS = "Bars: 95 % interval over processes, in this session. "
+
+
+def hollow(result: Result) -> bool:
+    """Tell whether a network is drawn hollow: it is not the original that its name promises."""
+    return result.subject.status in _HOLLOW
+
+
+def labels(results: Sequence[Result], without: frozenset[str] = frozenset()) -> list[str]:
+    """Name each result, different ones differently: by network, and by the settings in which results differ.
+
+    Args:
+        results: what is drawn.
+        without: keys of settings that are told otherwise, such as by an axis.
+    """
+    columns = [column for column in varying(results) if column.key not in without]
+    sizes: dict[str, set[tuple[int, ...] | None]] = {}
+    for result in results:
+        sizes.setdefault(result.subject.name, set()).add(result.subject.input_shape)
+    named = []
+    for result in results:
+        subject, row = result.subject, head(result)
+        parts = [subject.name, *subject.settings]
+        if len(sizes[subject.name]) > 1 and subject.input_shape is not None:
+            parts.append(units.size(subject.input_shape))
+        parts += [f"{column.heading.lower()} {row[column.key]}" for column in columns if row[column.key] is not None]
+        named.append(units.printable(", ".join(parts)))
+    return named
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Tell equal names apart by a number from the second on."""
+    seen: Counter[str] = Counter()
+    told = []
+    for name in names:
+        seen[name] += 1
+        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return told
+
+
+def of_one_setting(results: Sequence[Result]) -> tuple[list[Result], list[str]]:
+    """Give the results under the setting that most networks share, one a network, and say how many are left out."""
+    keys = [column.key for column in varying(results)]
+    settings: dict[tuple[Json, ...], dict[str, Result]] = {}
+    for result in results:
+        row = head(result)
+        networks = settings.setdefault(tuple(row[key] for key in keys), {})
+        networks.setdefault(labels([result])[0], result)
+    kept = list(max(settings.values(), key=len, default={}).values())  # the first of several as large
+    rest = len(results) - len(kept)
+    return kept, [f"{counted(rest, 'more result')} under other settings or repeated: not drawn."] if rest else []
+
+
+def axis(title: str, quantity: Written, values: Iterable[float]) -> Axis:
+    """Make an axis, logarithmic where the values ask for it."""
+    ordered = sorted(values)
+    return Axis(title, quantity, log=ordered[0] > 0 and ordered[-1] / ordered[0] >= _LOG_RANGE)
+
+
+def doubted(results: Iterable[Result]) -> list[str]:
+    """Explain each hollow mark."""
+    told = []
+    for result in results:
+        subject = result.subject
+        if hollow(result):
+            said = " ".join(doubts(subject.status, subject.note, subject.uncertain))
+            told.append(units.printable(f"{subject.name}: {said}"))
+    return list(dict.fromkeys(told))
+
+
+def warned(results: Sequence[Result]) -> list[str]:
+    """Give what may mislead about the latencies, a warning once with the results that it is about."""
+    about: dict[str, list[str]] = {}
+    for result, label in zip(results, labels(results), strict=True):
+        for text in latency.warnings(result):
+            about.setdefault(text, []).append(label)
+    return [units.printable(f"{_who(names, len(results))}: {text}.") for text, names in about.items()]
+
+
+def _who(names: Sequence[str], drawn: int) -> str:
+    if len(names) <= _NAMED:
+        return ", ".join(dict.fromkeys(names))
+    return f"All {drawn} latencies" if len(names) == drawn else f"{len(names)} of the {drawn} latencies"
+
+
+def sentences(*parts: str) -> str:
+    """Join what is not empty."""
+    return " ".join(part.strip() for part in parts if part)
+
+
+def counted(number: int, what: str) -> str:
+    """Write a number of things: "1 network", "2 networks"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,0 +1,128 @@
+"""A history as a figure: points over runs, levels, changes, environments."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from fer_bench.records import units
+from fer_bench.reporting.analysis.history import History, size_of
+from fer_bench.reporting.analysis.series import Metric, Point
+from fer_bench.reporting.figures.common import axis, sentences
+from fer_bench.reporting.figures.plots import Axis, Written
+from fer_bench.reporting.tables.history import caption
+
+_FEW = 16  # points of which each has its commit below it
+_SUFFIXED: dict[units.Quantity, Written] = {
+    units.milliseconds: "seconds",
+    units.grouped: "count",
+    units.scaled: "count",
+    units.percent: "share",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A point: the number of its group, its value, the ends of its interval, and what stands below it."""
+
+    label: str
+    group: int
+    value: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A level of a group, from one place to another."""
+
+    group: int
+    first: int
+    last: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What stands at a place: a change of level by the code, or an environment that is new there."""
+
+    place: int
+    label: str
+    environment: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Values over runs in their order; places count them from 0. ``groups`` are environments, none for a single one."""
+
+    title: str
+    caption: str
+    x: str
+    y: Axis
+    points: tuple[Moment, ...]
+    stretches: tuple[Stretch, ...]
+    marks: tuple[Mark, ...]
+    groups: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    kind: Literal["timeline"] = "timeline"
+
+
+def timeline(history: History) -> Timeline:
+    """Draw up a history as a plot."""
+    metric, points = history.metric, history.points
+    per = _per(metric)
+    taken = [(point, point.taken) for point in points if point.taken is not None]
+    labels, x = _labels(points)
+    moments = tuple(
+        Moment(label, point.kind, its.value / per, _scaled(its.interval, per))
+        for (point, its), label in zip(taken, labels, strict=True)
+    )
+    reached = [moment.value for moment in moments]
+    y = axis(units.printable(metric.heading), _SUFFIXED.get(metric.quantity, "number"), reached)
+    title = units.printable(f"History of {history.model}: {metric.title}")
+    return Timeline(
+        title=title,
+        caption=units.printable(sentences(title + ".", caption(history))),
+        x=x,
+        y=y,
+        points=moments,
+        stretches=tuple(Stretch(its.kind, its.first, its.last, its.value / per) for its in history.levels),
+        marks=_marks(history),
+        groups=_groups(history),
+    )
+
+
+def _marks(history: History) -> tuple[Mark, ...]:
+    """Give a mark for each place at which something changed: one where an environment brought another level."""
+    marks = {kind.first: Mark(kind.first, kind.letter, environment=True) for kind in history.kinds if kind.first}
+    for shift in history.shifts:
+        size = size_of(shift, history.metric).replace("-", "\N{MINUS SIGN}")
+        new = marks.get(shift.place)
+        marks[shift.place] = (
+            replace(new, label=f"{new.label} {size}") if new is not None else Mark(shift.place, size, environment=False)
+        )
+    return tuple(marks[place] for place in sorted(marks))
+
+
+def _groups(history: History) -> tuple[str, ...]:
+    if len(history.kinds) < 2:
+        return ()
+    told = (f"{kind.letter}: {kind.told or 'environment at first'}" for kind in history.kinds)
+    return tuple(units.printable(text) for text in told)
+
+
+def _labels(points: tuple[Point, ...]) -> tuple[list[str], str]:
+    """Give what stands below the points: commits where there are few points and several commits, else dates."""
+    commits = [point.commit for point in points]
+    if len(points) <= _FEW and len(set(commits)) > 1 and all(commits):
+        return commits, "Commit, in the order measured"
+    days = {point.when.date() for point in points}
+    if len(days) == 1:
+        return [f"{point.when:%H:%M}" for point in points], f"Run, on {points[0].when:%Y-%m-%d}"
+    return [f"{point.when:%Y-%m-%d}" for point in points], "Run"
+
+
+def _per(metric: Metric) -> float:
+    """Give what values are divided by: what an axis cannot write itself is given as written."""
+    return 1.0 if metric.quantity in _SUFFIXED else float(metric.quantity.per)
+
+
+def _scaled(ends: tuple[float, float] | None, per: float) -> tuple[float, float] | None:
+    return (ends[0] / per, ends[1] / per) if ends is not None else None

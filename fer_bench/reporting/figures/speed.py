@@ -1,0 +1,187 @@
+"""Latency by process, the machine's roofs, and the sweep over batch sizes."""
+
+from collections.abc import Mapping, Sequence
+
+from fer_bench.records import stats, units
+from fer_bench.records.result import Json, Result
+from fer_bench.reporting.analysis import latency, roofline
+from fer_bench.reporting.figures.common import (
+    INTERVALS,
+    axis,
+    counted,
+    doubted,
+    hollow,
+    labels,
+    numbered,
+    of_one_setting,
+    sentences,
+    warned,
+)
+from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Series, Spread, Spreads, Step, Strip, Sweep
+from fer_bench.reporting.tables.common import conditions, interval_ends, write_latency
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_BOUNDS = {bound: f"bound by {bound}" for bound in ("arithmetic", "memory", "overhead")}
+_BOUNDS[roofline.NOTHING_MODELLED] = f"bound by none of {', '.join(_BOUNDS)}"
+_BEYOND = 2.5  # how far roofs go beyond the points, as a factor
+_ENOUGH = 2  # batch sizes; one is no sweep
+
+
+def spreads(results: Sequence[Result]) -> Spreads | None:
+    """Draw the latency of each process of each network, or None where none was measured."""
+    found = [(result, taken) for result in results if (taken := latency.summary(result)) is not None]
+    measured = [result for result, _ in found]
+    if not measured:
+        return None
+    networks = tuple(
+        Spread(label, taken.estimate_s, write_latency(taken), interval_ends(taken), _strips(result), hollow(result))
+        for (result, taken), label in zip(found, numbered(labels(measured)), strict=True)
+    )
+    several = any(len(network.strips) > 1 for network in networks)
+    return Spreads(
+        title="Latency by process",
+        caption=sentences(
+            "A strip is a process: its median, the middle half of its runs (box) and 90 % of them (whiskers), relative "
+            "to the network's latency at the right, which is the mean of the processes' medians. "
+            "Arrows: whiskers that go on.",
+            "Band: 95 % interval over processes, in this session." if several else "",
+            units.printable(conditions(measured)),
+        ),
+        x=Axis("Difference from the network's latency", "share"),
+        networks=networks,
+        notes=(*doubted(measured), *warned(measured)),
+    )
+
+
+def _strips(result: Result) -> tuple[Strip, ...]:
+    strips = []
+    for measurement in result.measurements:
+        if measurement.metric == latency.LATENCY and measurement.values:
+            low, lower, median, upper, high = (stats.quantile(measurement.values, share) for share in _QUANTILES)
+            strips.append(Strip(measurement.process, len(measurement.values), (low, lower, median, upper, high)))
+    return tuple(strips)
+
+
+def roofs(results: Sequence[Result]) -> Scatter | None:
+    """Draw what each network attains below what the machine attains, or None where that was not measured."""
+    kept, notes = of_one_setting([result for result in results if _attained(result) is not None])
+    if not kept:
+        return None
+    points = []
+    for result, label in zip(kept, labels(kept), strict=True):
+        attained = _attained(result)
+        if attained is not None:
+            bound, intensity, rate, interval = attained
+            points.append(Point(label, _BOUNDS[bound], intensity, rate, y_interval=interval, hollow=hollow(result)))
+    attainable = [result.environment.attainable for result in kept if result.environment is not None]
+    lines = _roofs(_best(attainable), [point.x for point in points])
+    corners = [corner for line in lines for corner in line.points]
+    return Scatter(
+        title="Roofline",
+        caption=_roofs_caption(kept, INTERVALS if any(point.y_interval for point in points) else ""),
+        x=axis("Arithmetic intensity (MAC/B)", "number", [x for x, _ in corners]),
+        y=axis("MAC/s", "count", [*(point.y for point in points), *(y for _, y in corners)]),
+        groups=tuple(group for group in _BOUNDS.values() if any(point.group == group for point in points)),
+        points=tuple(points),
+        lines=tuple(lines),
+        neutral=_BOUNDS[roofline.NOTHING_MODELLED],
+        notes=(*notes, *doubted(kept), *warned(kept)),
+    )
+
+
+def _attained(result: Result) -> tuple[str, float, float, tuple[float, float] | None] | None:
+    """Give what binds a network, its MACs a byte and a second, and the interval of the latter."""
+    taken, where = latency.summary(result), result.environment
+    macs, moved = result.measurement("operator_macs"), result.measurement("operator_bytes")
+    if taken is None or where is None or "macs_per_s" not in where.attainable or macs is None or moved is None:
+        return None
+    total, traffic = sum(macs.values), sum(moved.values)
+    if not (total and traffic):
+        return None
+    bound = roofline.classify(taken.estimate_s, macs.values, moved.values, where.attainable).bound_by
+    around = interval_ends(taken)
+    interval = (total / around[1], total / around[0]) if around is not None and around[0] > 0 else None
+    return bound, total / traffic, total / taken.estimate_s, interval
+
+
+def _best(attainable: Sequence[Mapping[str, Json]]) -> tuple[float, dict[float, float]]:
+    """Give the best rates measured: MACs a second, and bytes a second by bytes copied.
+
+    Whatever disturbs a measurement makes it slower, so that of several the best is the roof.
+    """
+    copies: dict[float, float] = {}
+    for one in attainable:
+        for size, rate in one["copy_bytes_per_s"]:
+            copies[size] = max(rate, copies.get(size, 0.0))
+    return max(one["macs_per_s"] for one in attainable), copies
+
+
+def _roofs(best: tuple[float, Mapping[float, float]], intensities: Sequence[float]) -> list[Line]:
+    """Give the roof of arithmetic, that of the fastest copy and that of the largest, from left of all points."""
+    peak, copies = best
+    fastest, largest = max(copies, key=lambda size: copies[size]), max(copies)
+    slopes = {f"{units.scaled(copies[size])}B/s": copies[size] for size in dict.fromkeys((fastest, largest))}
+    left = min(*intensities, *(peak / rate for rate in slopes.values())) / _BEYOND
+    right = max(*intensities, *(peak / rate for rate in slopes.values())) * _BEYOND
+    start = min(peak / rate for rate in slopes.values())
+    lines = [Line(f"{units.scaled(peak)}MAC/s", ((start, peak), (right, peak)))]
+    return lines + [Line(label, ((left, rate * left), (peak / rate, peak))) for label, rate in slopes.items()]
+
+
+def _roofs_caption(results: Sequence[Result], intervals: str) -> str:
+    hows = dict.fromkeys(
+        str(result.environment.attainable.get("how", "")) for result in results if result.environment is not None
+    )
+    return units.printable(
+        sentences(
+            "Multiply-accumulates a second over those a byte moved (inputs, outputs and weights of all operators).",
+            "Lines: what this machine attained: multiply-accumulates, and bytes copied, at the fastest size of a copy "
+            f"and at the largest ({'; '.join(filter(None, hows))}).",
+            "Colour and shape: which of arithmetic, memory and the start of operators takes longest by the model; none "
+            "of these where the model leaves more time unexplained than the longest of them takes. A network can "
+            "exceed a line, by caches, fused operators or cheaper convolutions.",
+            intervals,
+            conditions(results),
+        )
+    )
+
+
+def sweep(results: Sequence[Result]) -> Sweep | None:
+    """Draw latency and rate over the batch size, or None where no network was measured at several."""
+    found = [result for result in results if latency.summary(result) is not None]
+    swept: dict[str, dict[int, Result]] = {}
+    for result, label in zip(found, labels(found, without=frozenset({"batch_size"})), strict=True):
+        swept.setdefault(label, {}).setdefault(result.plan.get("batch_size", 1), result)
+    swept = {label: by_batch for label, by_batch in swept.items() if len(by_batch) >= _ENOUGH}
+    if not swept:
+        return None
+    networks = tuple(_series(label, by_batch) for label, by_batch in swept.items())
+    steps = [step for network in networks for step in network.steps]
+    drawn = [result for by_batch in swept.values() for result in by_batch.values()]
+    rest = len(results) - len(drawn)
+    return Sweep(
+        title="Batch sweep",
+        caption=sentences(
+            "Latency of a batch (mean of the processes' medians) and images a second over the batch size.",
+            INTERVALS if any(step.interval_s for step in steps) else "",
+            units.printable(conditions(drawn)),
+        ),
+        x=Axis("Batch size", "number", log=True),
+        latency=axis("Latency of a batch (ms)", "seconds", [step.latency_s for step in steps]),
+        rate=axis("Images/s", "number", [step.images_per_s for step in steps]),
+        networks=networks,
+        notes=(
+            *([f"{counted(rest, 'result')} of one batch size only, repeated or failed: not drawn."] if rest else []),
+            *doubted(drawn),
+            *warned(drawn),
+        ),
+    )
+
+
+def _series(label: str, by_batch: Mapping[int, Result]) -> Series:
+    steps = []
+    for batch, result in sorted(by_batch.items()):
+        taken = latency.summary(result)
+        if taken is not None:
+            steps.append(Step(batch, taken.estimate_s, interval_ends(taken), taken.per_image_s, taken.images_per_s))
+    return Series(label, tuple(steps), any(map(hollow, by_batch.values())))

@@ -1,0 +1,1 @@
+"""Where a cell of a table comes from."""

@@ -1,0 +1,118 @@
+"""What a record holds, in words: raw values, interval, plan, environment and commit."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+
+from fer_bench.records import units
+from fer_bench.records.result import Json, Measurement, Result
+from fer_bench.reporting.analysis import latency
+from fer_bench.reporting.tables.common import conditions
+
+Lines = Iterator[tuple[str, str]]
+
+_SHOWN = 3  # raw values at either end of a series
+_FEW = 2 * _SHOWN  # series no longer than this are shown whole
+_LATENCIES = ("latency_s", "latency_cold_s")
+_EVERY_VALUE = "fer-bench export RUN writes every raw value, plan and environment as JSON"
+
+
+def record(result: Result, metrics: Sequence[str], *, attainable: bool = False) -> Lines:
+    """Say what a record holds of some metrics, and how it was measured: headings and texts.
+
+    Args:
+        result: the record.
+        metrics: those to tell; of several, the ones that are there.
+        attainable: tell what the machine attains, too.
+    """
+    there = [metric for metric in metrics if result.measurement(metric) is not None]
+    for metric in there or metrics:
+        yield from _raw([measurement for measurement in result.measurements if measurement.metric == metric], metric)
+        yield from _interval(result, metric)
+    if attainable and result.environment is not None:
+        told = result.environment.attainable
+        yield "attainable", scalars({**told, "copy_bytes_per_s": str(told.get("copy_bytes_per_s", ""))})
+    yield "plan", scalars(result.plan)
+    yield from site(result)
+    yield "started", result.started_at
+    yield "every value", _EVERY_VALUE
+
+
+def _raw(measurements: Sequence[Measurement], metric: str) -> Lines:
+    """Say what was measured, process by process."""
+    if not measurements:
+        yield "metric", f"{metric}: not in the record"
+        return
+    count = sum(len(measurement.values) for measurement in measurements)
+    processes = f"{len(measurements)} process{'es' if len(measurements) > 1 else ''}"
+    unit = measurements[0].unit or "no unit"
+    yield "metric", f"{metric}: {count} value{'s' if count != 1 else ''} of {processes}, in {unit}"
+    for measurement in measurements:
+        yield f"process {measurement.process}", _series(measurement)
+        if details := scalars(measurement.details):
+            yield "told by it", details
+        yield from (("warning", text) for text in measurement.warnings)
+        if measurement.failure:
+            yield "failed", measurement.failure
+
+
+def _interval(result: Result, metric: str) -> Lines:
+    """Say what tables print of a latency and how far it can be trusted, in the unit of the record."""
+    taken = latency.summary(result, metric) if metric.endswith(_LATENCIES) else None
+    if taken is None:
+        return
+    yield "estimate", f"{_number(taken.estimate_s)} s, the mean of the processes' medians"
+    found = taken.interval
+    if found is None:
+        yield "interval", "none: one process tells nothing about the next"
+    else:
+        level = units.percent(found.level, 2)
+        yield (
+            "interval",
+            f"{_number(found.low)} to {_number(found.high)} s at {level}, over {found.processes} processes",
+        )
+
+
+def _series(measurement: Measurement) -> str:
+    values = measurement.values
+    if not values:
+        return "no value"
+    if len(values) <= _FEW:
+        return ", ".join(map(_number, values))
+    ends = (", ".join(map(_number, part)) for part in (values[:_SHOWN], values[-_SHOWN:]))
+    middle = _number(statistics.median(values))
+    return f"{', ... '.join(ends)}; lowest {_number(min(values))}, median {middle}, highest {_number(max(values))}"
+
+
+def _number(value: float) -> str:
+    """Write a raw value; clocks tell nanoseconds, and what comes after is the binary fraction's."""
+    return str(value) if isinstance(value, int) else f"{value:.12g}"
+
+
+def scalars(details: Mapping[str, Json]) -> str:
+    """Write what is told by name, lists and what says nothing left out."""
+    kept = {key: value for key, value in details.items() if isinstance(value, str | int | float) and value != ""}
+    return ", ".join(f"{key}={value}" for key, value in sorted(kept.items()))
+
+
+def machines(results: Sequence[Result]) -> list[Result]:
+    """Give a result of each environment and commit."""
+    return list({(conditions([result]), _commit(result)): result for result in reversed(results)}.values())[::-1]
+
+
+def site(result: Result) -> Lines:
+    """Say where a record was measured, and by which commit."""
+    where = result.environment
+    if where is None:
+        yield "environment", "unknown: the process failed before it could tell"
+        return
+    yield "environment", conditions([result])
+    about = {"cpu": where.cpu, "cores": where.cores, "memory_bytes": where.memory_bytes, "blas": where.blas}
+    yield "machine", scalars({**about, "load_1min": where.load_1min, **{f"gpu {k}": v for k, v in where.gpu.items()}})
+    yield "commit", _commit(result)
+
+
+def _commit(result: Result) -> str:
+    where = result.environment
+    if where is None or not where.commit:
+        return "unknown"
+    return f"{where.commit}{', with uncommitted changes' if where.dirty else ''}"

@@ -1,0 +1,181 @@
+"""The document around tables and figures: sections, notes, machines, sources, and what the browser may run."""
+
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from fer_bench.audit.verdicts import WRONG, Kind
+from fer_bench.networks.registry import Paper, papers, sheets
+from fer_bench.records import units
+from fer_bench.records.result import Json, Result
+from fer_bench.reporting.render.html import anchor, to_html
+from fer_bench.reporting.table import Table
+from fer_bench.reporting.tables.environments import FACTS
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_SCRIPTS = "dom chart tables explorer latency roofline modules sweep main".split()
+# Beside which table a figure stands; where there is none or it is left out, the figure has a section of its own.
+_FIGURES = {"explorer": "efficiency", "latency": "latency", "roofline": "roofline", "modules": "", "sweep": ""}
+_TITLES = {
+    "explorer": "Compare networks",
+    "latency": "Latency by process",
+    "roofline": "Roofline",
+    "modules": "Where the MACs are",
+    "sweep": "Batch sweep",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page: a table, the figure beside it, or both.
+
+    Attributes:
+        anchor: its id.
+        title: its heading.
+        table: the table's markup, or "".
+        notes: the markup of the table's notes, or "".
+        count: how many notes.
+        chart: which figure, or "".
+    """
+
+    anchor: str
+    title: str
+    table: "Markup | str" = ""
+    notes: "Markup | str" = ""
+    count: int = 0
+    chart: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where results were measured: headings with texts, and by how many results."""
+
+    facts: tuple[tuple[str, str], ...]
+    results: int
+
+
+def fill(
+    title: str,
+    results: Sequence[Result],
+    tables: Mapping[str, Table],
+    audit: Mapping[str, Table],
+    charts: Mapping[str, Json],
+) -> str:
+    """Fill the template in; every text is escaped, since names and notes come from users' files."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    style, theme = _asset("page.css"), _asset("theme.js")
+    script = "".join(_asset(f"{name}.js") for name in _SCRIPTS)
+    return environment.from_string(_asset("page.html.j2")).render(
+        title=units.printable(title),
+        policy=_policy((theme, script), style),
+        style=Markup(style),  # noqa: S704 - our own files, with no user's text in them
+        theme=Markup(theme),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        data={"charts": charts, "tones": _tones()},
+        facts=_facts(results),
+        sections=_sections(tables, charts),
+        audit=[_section(stem, table) for stem, table in audit.items()],
+        machines=_machines(results),
+        sources=_sources(results, audit),
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("fer_bench.reporting.page").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _policy(scripts: Sequence[str], style: str) -> str:
+    """Write the content security policy: these scripts and this style, and nothing else at all.
+
+    No script may come from a text either: ``trusted-types`` allows no policy that would turn one into markup.
+    """
+    allowed = {"script-src": " ".join(map(_hash, scripts)), "style-src": _hash(style), "img-src": "data:"}
+    closed = {"base-uri": "'none'", "form-action": "'none'", "require-trusted-types-for": "'script'"}
+    rules = {"default-src": "'none'", **allowed, **closed, "trusted-types": "'none'"}
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _tones() -> dict[str, str]:
+    """Say how a verdict is shown; the page adds a sign to each colour."""
+    tones = {Kind.confirmed: "right", Kind.convention: "nearly", **dict.fromkeys(WRONG, "wrong")}
+    return {kind.value: tones.get(kind, "open") for kind in Kind}
+
+
+def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """Say what the page is of, in a few words each."""
+    networks = len({result.subject.name for result in results})
+    measured = [result.environment for result in results if result.environment is not None]
+    told = {
+        "Networks": str(networks),
+        "Results": str(len(results)) if len(results) != networks else "",
+        "Protocol": _each(str(result.plan.get("protocol", "")) for result in results),
+        "Batch": _each(str(result.plan.get("batch_size", "")) for result in results),
+        "Device": _each(f"{where.device} ({where.device_name})" for where in measured),
+        "Threads": _each(str(where.threads) for where in measured),
+        "PyTorch": _each(str(where.packages.get("torch", "")) for where in measured),
+    }
+    return [(heading, text) for heading, text in told.items() if text]
+
+
+def _each(texts: Iterator[str]) -> str:
+    return units.printable(", ".join(dict.fromkeys(filter(None, texts))))
+
+
+def _sections(tables: Mapping[str, Table], charts: Mapping[str, Json]) -> list[Section]:
+    beside = {_FIGURES[chart]: chart for chart in charts if _FIGURES[chart] in tables}
+    alone = [chart for chart in charts if _FIGURES[chart] not in tables]
+    sections = [_section(stem, table, beside.get(stem, "")) for stem, table in tables.items()]
+    return [*sections, *(Section(f"figure-{chart}", _TITLES[chart], chart=chart) for chart in alone)]
+
+
+def _section(stem: str, table: Table, chart: str = "") -> Section:
+    from markupsafe import Markup
+
+    html, end, notes = to_html(table).partition("</table>")  # texts are escaped: no cell has such an end
+    return Section(
+        anchor=f"section-{anchor(table)}",
+        title=units.printable(table.title),
+        table=Markup(html + end),  # noqa: S704 - to_html has escaped it
+        notes=Markup(notes.strip()),  # noqa: S704
+        count=len(table.note_texts),
+        chart=chart,
+    )
+
+
+def _machines(results: Sequence[Result]) -> list[Machine]:
+    """Tell each environment and commit once, in the order of the results."""
+    found: dict[tuple[tuple[str, str], ...], int] = {}
+    headings = {fact.heading: fact.tell for fact in FACTS.values()}
+    for result in results:
+        where = result.environment
+        if where is None:
+            continue
+        told = {heading: tell(where) for heading, tell in headings.items()}
+        told["Device"] = f"{where.device} ({where.device_name})"
+        told["Pinned to cores"] = ", ".join(map(str, where.affinity)) if len(where.affinity) < where.cores else ""
+        told["Commit"] = f"{where.commit}{', with uncommitted changes' if where.dirty else ''}" if where.commit else ""
+        key = tuple((heading, units.printable(text)) for heading, text in told.items() if text)
+        found[key] = found.get(key, 0) + 1
+    return [Machine(facts, count) for facts, count in found.items()]
+
+
+def _sources(results: Sequence[Result], audit: Mapping[str, Table]) -> list[Paper]:
+    """Give the papers whose figures stand on the page."""
+    zoo = sheets()
+    named = {figure.paper for r in results if r.subject.name in zoo for figure in zoo[r.subject.name].published}
+    named |= {row["paper"] for table in audit.values() for row in table.rows if "paper" in row}
+    return [paper for key, paper in papers().items() if key in named]

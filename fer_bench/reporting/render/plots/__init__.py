@@ -1,0 +1,1 @@
+"""Draw ``Plot``s with matplotlib."""

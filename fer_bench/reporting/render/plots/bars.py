@@ -1,0 +1,211 @@
+"""Latencies by process and shares of modules drawn into a figure of matplotlib."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from fer_bench.records import stats, units
+from fer_bench.reporting.figures.plots import Division, Divisions, Part, Spread, Spreads
+from fer_bench.reporting.render.plots.canvas import (
+    BAND,
+    COLOURS,
+    DOUBLE,
+    GREY,
+    INK,
+    PALE,
+    SINGLE,
+    divide,
+    explain,
+    short,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_STRIP, _THIN_STRIP = 0.13, 0.06  # inches of height of a strip, and where a network has many
+_MANY = 4  # strips of a network
+_LINE = 0.11  # inches of height that a network's name takes
+_GAP = 0.7  # strips between networks
+_LONGEST = 60  # characters of a name in a wide figure
+_HELD = 0.95  # share of the whiskers' ends that lie within the axis
+_BEYOND = 1.1  # how far the axis goes beyond those
+_LEAST = 0.01  # to both sides, so that equal times do not look far apart
+_ROW = 0.19  # inches of height of a bar
+_EDGES = 0.75  # inches that titles and ticks take
+_LETTER = 0.062  # inches of width of a character, on average
+_DARKER = "#7fb8dc"
+_FEW = 12  # networks that fit into one column
+
+
+def draw_spreads(figure: "Figure", plot: Spreads) -> None:
+    """Draw a strip for each process, networks below each other."""
+    from matplotlib.patches import Patch
+
+    strip = _THIN_STRIP if max(len(network.strips) for network in plot.networks) > _MANY else _STRIP
+    tall = [max(len(network.strips), _LINE / strip) + _GAP for network in plot.networks]  # in strips
+    wide = len(plot.networks) > _FEW
+    figure.set_size_inches(DOUBLE if wide else SINGLE, _EDGES + sum(tall) * strip)
+    axes = figure.add_subplot()
+    axes.set_xlabel(plot.x.title)
+    axes.grid(True, axis="x")
+    divide(axes.xaxis, plot.x, axes.set_xscale)
+    limits = _limits(plot.networks)
+    middles = [sum(tall[:number]) + its / 2 for number, its in enumerate(tall)]
+    for network, middle in zip(plot.networks, middles, strict=True):
+        _draw_network(axes, network, middle, limits, strip * 72)
+    axes.set_xlim(*limits)
+    axes.set_ylim(sum(tall), 0)  # the first network on top
+    banded = any(network.interval_s is not None for network in plot.networks)
+    handles = [Patch(color=BAND, linewidth=0, label="95 % interval over processes")] if banded else []
+    explain(figure, handles, [network.hollow for network in plot.networks], columns=1)
+    _name_rows(axes, middles, [_named(n.label, n.hollow, wide) for n in plot.networks])
+    _tell_rows(axes, middles, [f"{network.written} ms" for network in plot.networks])
+
+
+def _limits(networks: Sequence[Spread]) -> tuple[float, float]:
+    """Give the ends of the axis: all boxes lie within; the longest whiskers are cut, or they would squeeze the rest."""
+
+    def differences(place: int) -> list[float]:
+        return [strip.quantiles[place] / n.estimate_s - 1 for n in networks for strip in n.strips]
+
+    low = min(*differences(1), stats.quantile(differences(0), 1 - _HELD), -_LEAST)
+    high = max(*differences(-2), stats.quantile(differences(-1), _HELD), _LEAST)
+    return _BEYOND * low, _BEYOND * high
+
+
+def _draw_network(axes: "Axes", network: Spread, middle: float, limits: tuple[float, float], points: float) -> None:
+    """Draw the strips of a network, ``points`` high each, and the interval behind them."""
+    rows = [middle + number - (len(network.strips) - 1) / 2 for number in range(len(network.strips))]
+    low, lower, median, upper, high = (
+        [strip.quantiles[place] / network.estimate_s - 1 for strip in network.strips] for place in range(5)
+    )
+    colour = COLOURS[0]
+    if network.interval_s is not None:
+        start, end = (edge / network.estimate_s - 1 for edge in network.interval_s)
+        axes.fill_betweenx([rows[0] - 0.5, rows[-1] + 0.5], start, end, color=BAND, linewidth=0)
+    axes.hlines(rows, low, high, colors=GREY, linewidths=min(0.8, points / 6))
+    axes.barh(
+        rows,
+        [to - at for at, to in zip(lower, upper, strict=True)],
+        left=lower,
+        height=0.7,
+        color="white" if network.hollow else PALE,
+        edgecolor=colour,
+        linewidth=min(0.6, points / 8),
+        zorder=2.5,
+    )
+    axes.vlines(
+        median, [row - 0.42 for row in rows], [row + 0.42 for row in rows], colors=colour, linewidths=1.2, zorder=3
+    )
+    for row, at, to in zip(rows, low, high, strict=True):
+        for end, side in ((at, "<"), (to, ">")):
+            if not limits[0] <= end <= limits[1]:
+                axes.plot([limits[end > 0]], [row], marker=side, markersize=2.5, color=GREY, clip_on=False)
+
+
+def _named(name: str, hollow: bool, wide: bool) -> str:
+    shown = short(name, _LONGEST) if wide else short(name)
+    return f"{shown} \N{WHITE CIRCLE}" if hollow else shown
+
+
+def _name_rows(axes: "Axes", places: Sequence[float], names: Sequence[str]) -> None:
+    axes.set_yticks(places, names)
+    axes.tick_params(axis="y", length=0, pad=5)
+
+
+def _tell_rows(axes: "Axes", places: Sequence[float], texts: Sequence[str]) -> None:
+    """Write a number at the right of each row."""
+    right = axes.twinx()
+    right.set_ylim(axes.get_ylim())
+    right.set_yticks(places, texts)
+    right.tick_params(axis="y", length=0, pad=5)
+    right.spines[:].set_visible(False)
+
+
+def draw_divisions(figure: "Figure", plot: Divisions) -> None:
+    """Draw the modules of one network as a bar each, or those of several as parts of a bar for each network."""
+    if len(plot.networks) == 1:
+        _draw_parts(figure, plot, plot.networks[0])
+    else:
+        _draw_rows(figure, plot)
+
+
+def _draw_parts(figure: "Figure", plot: Divisions, network: Division) -> None:
+    figure.set_size_inches(SINGLE, _EDGES + 0.2 + _ROW * len(network.parts))
+    axes = figure.add_subplot()
+    rows = list(range(len(network.parts)))
+    shares = [part.share for part in network.parts]
+    axes.barh(rows, shares, height=0.7, color="white" if network.hollow else PALE, edgecolor=COLOURS[0], linewidth=0.6)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, max(shares) * 1.05)
+    axes.set_xlabel(plot.x.title)
+    axes.set_title(
+        f"{_named(network.label, network.hollow, wide=False)}: {units.scaled(network.macs)} MACs", loc="left"
+    )
+    axes.grid(True, axis="x")
+    divide(axes.xaxis, plot.x, axes.set_xscale)
+    _name_rows(axes, rows, [short(part.path) for part in network.parts])
+    _tell_rows(axes, rows, [plot.x.write(part.share) for part in network.parts])
+
+
+def _draw_rows(figure: "Figure", plot: Divisions) -> None:
+    from matplotlib.patches import Patch
+
+    figure.set_size_inches(DOUBLE, _EDGES + _ROW * len(plot.networks))
+    axes = figure.add_subplot()
+    for row, network in enumerate(plot.networks):
+        _draw_row(axes, row, network)
+    rows = list(range(len(plot.networks)))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel(plot.x.title)
+    darker = Patch(color=_DARKER, linewidth=0, label="darker: the largest, where not hollow")
+    explain(figure, [darker], [network.hollow for network in plot.networks], columns=2)
+    divide(axes.xaxis, plot.x, axes.set_xscale)
+    _name_rows(axes, rows, [_named(network.label, network.hollow, wide=True) for network in plot.networks])
+    _tell_rows(axes, rows, [units.scaled(network.macs) for network in plot.networks])
+    figure.draw_without_rendering()
+    inches = axes.bbox.width / figure.dpi
+    for row, network in enumerate(plot.networks):
+        _name_parts(axes, row, network, inches)
+
+
+def _draw_row(axes: "Axes", row: int, network: Division) -> None:
+    """Draw the parts of a network side by side, the largest module darker."""
+    shares = [part.share for part in network.parts]
+    modules = [number for number, part in enumerate(network.parts) if not part.merged]
+    largest = max(modules, key=lambda number: shares[number], default=None)
+    starts = [sum(shares[:number]) for number in range(len(shares))]
+    axes.barh(
+        [row] * len(shares),
+        shares,
+        left=starts,
+        height=0.78,
+        color=["white" if network.hollow else PALE if n != largest else _DARKER for n in range(len(shares))],
+        edgecolor=COLOURS[0] if network.hollow else "white",
+        linewidth=0.6,
+    )
+
+
+def _name_parts(axes: "Axes", row: int, network: Division, inches: float) -> None:
+    """Write a module's name into its part, where it has room there."""
+    start = 0.0
+    for part in network.parts:
+        room = part.share * inches / _LETTER - 0.6  # characters
+        text = next((text for text in _names(part) if len(text) <= room), "")
+        if text:
+            axes.text(start + part.share / 2, row, text, ha="center", va="center_baseline", color=INK, in_layout=False)
+        start += part.share
+
+
+def _names(part: Part) -> Iterator[str]:
+    """Give what may stand in a part, the fullest first, but no bare number, which would look like a share."""
+    share = units.percent(part.share, 2)
+    if part.merged:
+        yield from (f"others ({part.merged[0]} to {part.merged[-1]}) {share}", f"others {share}", part.path)
+        return
+    *around, own = part.path.split(".")
+    if not own.isdigit():
+        yield from (f"{part.path} {share}", part.path, own)
+    elif around:
+        yield from (f"{part.path} {share}", part.path, f"{around[-1]}.{own}", f"{around[-1][:1]}.{own}")

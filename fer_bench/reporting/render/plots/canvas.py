@@ -1,0 +1,175 @@
+"""What the kinds of plots share when matplotlib draws them: sizes, colours, marks, axes, names beside points."""
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.reporting.figures.plots import HOLLOW, Axis
+from fer_bench.reporting.render.plots.labels import Box, Scene, Spot, place
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+SINGLE, DOUBLE = 3.4, 7.0  # inches: a column of a paper, and both
+INK, FAINT, GREY, PALE = "#222222", "#6a6a6a", "#8a8a8a", "#bcd8ea"
+
+BAND = "#f6d88c"  # behind strips
+
+# Okabe and Ito's palette ("Color Universal Design", 2008) without its yellow, too pale for marks on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "os^DvPXp"  # one more than colours, so that pairs of the two repeat late
+_MARK = 4.5  # points across
+NEUTRAL = (FAINT, "d")  # colour and marker of a group whose name says nothing
+_FEW_POWERS = 100  # of an axis's end to its start: below it powers of ten may be one or none
+
+
+def look(number: int) -> tuple[str, str]:
+    """Give colour and marker of the group of that number, from 0."""
+    return COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
+
+
+def mark(colour: str, marker: str, hollow: bool) -> dict[str, Any]:
+    """Give a mark as arguments of a line."""
+    return {
+        "marker": marker,
+        "markersize": _MARK,
+        "markeredgecolor": colour,
+        "markerfacecolor": "white" if hollow else colour,
+        "markeredgewidth": 0.9,
+    }
+
+
+def set_axes(axes: "Axes", x: Axis, y: Axis) -> None:
+    """Give axes their titles, divisions and grid."""
+    axes.set_xlabel(x.title)
+    axes.set_ylabel(y.title)
+    axes.grid(True)
+    divide(axes.xaxis, x, axes.set_xscale)
+    divide(axes.yaxis, y, axes.set_yscale)
+
+
+def divide(side: Any, axis: Axis, set_scale: Callable[[str], None]) -> None:
+    """Divide one side of axes, ticks written as the axis wants them."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    if axis.log:
+        set_scale("log")
+        side.set_minor_formatter(NullFormatter())
+    side.set_major_formatter(FuncFormatter(lambda value, _: axis.tick(value)))
+
+
+def divide_finely(side: Any) -> None:
+    """Write more than the powers of ten on a logarithmic side where its limits hold few of them."""
+    from matplotlib.ticker import LogLocator
+
+    low, high = sorted(side.get_view_interval())
+    if side.get_scale() == "log" and high / low < _FEW_POWERS:
+        side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+
+
+def around(values: Sequence[float], log: bool, margin: float = 0.08) -> tuple[float, float]:
+    """Give limits of an axis that leave a margin beside values, as a share of their range."""
+    low, high = min(values), max(values)
+    if log:
+        factor = (high / low) ** margin if high > low else 1 + margin
+        return low / factor, high * factor
+    room = (high - low) * margin or abs(high) * margin or 1.0
+    return low - room, high + room
+
+
+def explain(figure: "Figure", handles: Sequence[Any], hollow: Iterable[bool], columns: int) -> None:
+    """Draw the legend above the axes, where it covers nothing, with what hollow marks mean if there are any."""
+    from matplotlib.lines import Line2D
+
+    shown = list(handles)
+    if any(hollow):
+        shown.append(Line2D([], [], linestyle="none", label=f"hollow: {HOLLOW}", **mark(GREY, "o", hollow=True)))
+    if shown:
+        figure.legend(handles=shown, loc="outside upper left", ncols=columns)
+
+
+def short(name: str, longest: int = 34) -> str:
+    """Shorten a name to so many characters by its middle, so that its ends, which tell names apart, stay."""
+    half = (longest - 1) // 2
+    return name if len(name) <= longest else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
+
+
+def spot(axes: "Axes", x: float, y: float) -> Spot:
+    """Give the place of data on the canvas, in pixels."""
+    across, up = axes.transData.transform((x, y))
+    return float(across), float(up)
+
+
+def extent(text: "Text") -> Box:
+    """Give the room that a text takes on the canvas, in pixels."""
+    bounds = text.get_window_extent()
+    return Box(bounds.x0, bounds.y0, bounds.x1, bounds.y1)
+
+
+def name_points(
+    axes: "Axes",
+    names: Sequence[str],
+    points: Sequence[tuple[float, float]],
+    colours: Sequence[str],
+    texts: Sequence[Box] = (),
+    lines: Sequence[Sequence[tuple[float, float]]] = (),
+    must: int = 0,
+) -> None:
+    """Write names beside points, the most important first, with leader lines where they stand apart.
+
+    The figure's layout must be settled. Names for which there is no room are left out, and the picture says how many.
+
+    Args:
+        axes: that the points are in.
+        names: of points.
+        points: data.
+        colours: of names.
+        texts: room that is taken, in pixels.
+        lines: data; names had better not lie on them.
+        must: so many of the first names are not given up for others.
+    """
+    shown = [short(name) for name in names]
+    spots = [spot(axes, *point) for point in points]
+    pixels = axes.figure.dpi / 72  # a point has so many
+    reach = _MARK / 2 * pixels
+    marks = [Box(x - reach, y - reach, x + reach, y + reach) for x, y in spots]
+    pieces = [(spot(axes, *a), spot(axes, *b)) for line in lines for a, b in itertools.pairwise(line)]
+    frame = Box(axes.bbox.x0, axes.bbox.y0, axes.bbox.x1, axes.bbox.y1)
+    sizes = [_size(axes, name) for name in shown]
+    taken = tuple(dict.fromkeys((*marks, *texts)))  # equal points once
+    places = place(spots, sizes, Scene(frame, taken, tuple(pieces), joined=2 * reach), must)
+    for name, point, colour, at, found in zip(shown, points, colours, spots, places, strict=True):
+        if found is not None:
+            offset = ((found.box.left - at[0]) / pixels, (found.box.bottom - at[1]) / pixels)
+            _write(axes, name, point, offset, found.held if found.joined else None).set_color(colour)
+    if unnamed := places.count(None):
+        told = f"{unnamed} unnamed: no room"
+        axes.text(1, 0.01, told, transform=axes.transAxes, ha="right", va="bottom", color=FAINT, in_layout=False)
+
+
+def _size(axes: "Axes", name: str) -> tuple[float, float]:
+    """Measure a name, in pixels."""
+    text = axes.text(0.5, 0.5, name, transform=axes.transAxes)
+    box = extent(text)
+    text.remove()
+    return box.right - box.left, box.top - box.bottom
+
+
+def _write(
+    axes: "Axes", name: str, point: tuple[float, float], offset: tuple[float, float], held: Spot | None
+) -> "Text":
+    """Write a name at an offset from its point, in points; a leader line holds it there, if it shall have one."""
+    leader = {"arrowstyle": "-", "linewidth": 0.4, "color": GREY, "shrinkA": 0, "shrinkB": _MARK / 2, "relpos": held}
+    leader["patchA"] = None  # or it would end at a distance from the text
+    return axes.annotate(
+        name,
+        point,
+        xytext=offset,
+        textcoords="offset points",
+        ha="left",
+        va="bottom",
+        arrowprops=leader if held is not None else None,
+        in_layout=False,
+    )

@@ -1,0 +1,139 @@
+"""Plots as files: SVG, PNG and PDF, drawn by matplotlib.
+
+The same plots give the same bytes with the same matplotlib: no date, no random name, no user's style, no font but the
+one that matplotlib brings. Names are drawn as they are: mathematical text is off. Only of a character that the font
+lacks the number is drawn. SVG has letters as outlines, and looks the same everywhere; PDF embeds the font. Title and
+caption are in the file's metadata.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.records.errors import StoreError
+from fer_bench.reporting.figures.history import Timeline
+from fer_bench.reporting.figures.plots import Divisions, Plot, Scatter, Spreads
+from fer_bench.reporting.render.plots.bars import draw_divisions, draw_spreads
+from fer_bench.reporting.render.plots.canvas import INK
+from fer_bench.reporting.render.plots.history import draw_timeline
+from fer_bench.reporting.render.plots.points import draw_scatter, draw_sweep
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = ("svg", "png", "pdf")
+
+_FONT = "DejaVu Sans"
+_LETTERS = 7  # points: what journals ask for at least, at the width that the figures are made for
+_LOOK: Mapping[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#666666",
+    "axes.labelsize": _LETTERS,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": _LETTERS,
+    "figure.constrained_layout.use": True,
+    "font.family": _FONT,
+    "font.size": _LETTERS,
+    "grid.color": "#e4e4e4",
+    "grid.linewidth": 0.5,
+    "legend.borderpad": 0.0,
+    "legend.columnspacing": 1.4,
+    "legend.fontsize": _LETTERS,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.4,
+    "pdf.fonttype": 42,  # TrueType, which publishers take
+    "svg.fonttype": "path",
+    "svg.hashsalt": "fer_bench",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.labelsize": _LETTERS,
+    "ytick.labelsize": _LETTERS,
+}
+_DOTS_PER_INCH = 220
+
+
+def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: Sequence[str] = ("svg", "png")) -> None:
+    """Write each plot into a folder, a file for each suffix.
+
+    Args:
+        folder: made where it is not there.
+        plots: by the stem of their files.
+        suffixes: of ``SUFFIXES``.
+
+    Raises:
+        StoreError: a suffix is unknown, or the folder or a file cannot be written.
+    """
+    unknown = [suffix for suffix in suffixes if suffix not in SUFFIXES]
+    if unknown:
+        raise StoreError(f"no figure can be written as {', '.join(unknown)}; known: {', '.join(SUFFIXES)}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stem, plot in plots.items():
+            _write(folder / stem, plot, suffixes)
+    except OSError as error:
+        raise StoreError(f"cannot write the figures to {folder}: {error.strerror or error}") from error
+
+
+def draw(plot: Plot | Timeline) -> "Figure":
+    """Draw a plot; data stand in the axes in base units.
+
+    No state of pyplot is touched. What is drawn later, as by ``savefig``, takes the look that holds then.
+    """
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    plot = _spelled(plot, _known())
+    with style.context(dict(_LOOK), after_reset=True):
+        figure = Figure()
+        FigureCanvasAgg(figure)  # measures texts
+        if isinstance(plot, Scatter):
+            draw_scatter(figure, plot)
+        elif isinstance(plot, Spreads):
+            draw_spreads(figure, plot)
+        elif isinstance(plot, Divisions):
+            draw_divisions(figure, plot)
+        elif isinstance(plot, Timeline):
+            draw_timeline(figure, plot)
+        else:
+            draw_sweep(figure, plot)
+    return figure
+
+
+def _known() -> frozenset[int]:
+    """Give the characters that the font has, by number."""
+    from matplotlib import font_manager
+
+    return frozenset(font_manager.get_font(font_manager.findfont(_FONT)).get_charmap())
+
+
+def _spelled(drawn: Any, known: frozenset[int]) -> Any:
+    r"""Write unknown characters in all texts of a plot as their numbers, as Python does: \u8868, \U0001f600."""
+    if isinstance(drawn, str):
+        return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in drawn)
+    if isinstance(drawn, tuple):
+        return tuple(_spelled(part, known) for part in drawn)
+    if is_dataclass(drawn) and not isinstance(drawn, type):
+        return replace(drawn, **{field.name: _spelled(getattr(drawn, field.name), known) for field in fields(drawn)})
+    return drawn
+
+
+def _write(stem: Path, plot: Plot | Timeline, suffixes: Sequence[str]) -> None:
+    from matplotlib import style
+
+    figure = draw(plot)
+    with style.context(dict(_LOOK), after_reset=True):
+        for suffix in suffixes:
+            figure.savefig(f"{stem}.{suffix}", format=suffix, dpi=_DOTS_PER_INCH, metadata=_about(plot, suffix))
+
+
+def _about(plot: Plot | Timeline, suffix: str) -> dict[str, str | None]:
+    """Give a file's metadata: what it shows, and nothing that changes from one writing to the next."""
+    if suffix == "pdf":
+        return {"Title": plot.title, "Subject": plot.caption, "CreationDate": None, "Creator": None, "Producer": None}
+    if suffix == "svg":
+        return {"Title": plot.title, "Description": plot.caption, "Date": None, "Creator": None}
+    return {"Title": plot.title, "Description": plot.caption, "Software": None}

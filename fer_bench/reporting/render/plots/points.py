@@ -1,0 +1,189 @@
+"""Scatters and sweeps drawn into a figure of matplotlib."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Series, Sweep
+from fer_bench.reporting.render.plots.canvas import (
+    DOUBLE,
+    FAINT,
+    GREY,
+    INK,
+    NEUTRAL,
+    SINGLE,
+    around,
+    divide_finely,
+    explain,
+    extent,
+    look,
+    mark,
+    name_points,
+    set_axes,
+    spot,
+)
+from fer_bench.reporting.render.plots.labels import Box
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_FEW, _MANY = 10, 24  # points whose names have room in one column; and in a figure of ordinary height
+_MOST_TICKS = 10  # batch sizes that are all written
+_NAMES_ROOM = 0.55  # room for names at the right of a sweep, as a share of its range
+
+
+def draw_scatter(figure: "Figure", plot: Scatter) -> None:
+    """Draw points by group, with lines, intervals and names."""
+    from matplotlib.lines import Line2D
+
+    wide = len(plot.points) > _FEW
+    figure.set_size_inches((DOUBLE, 4.6 if len(plot.points) <= _MANY else 6.0) if wide else (SINGLE, 3.2))
+    axes = figure.add_subplot()
+    set_axes(axes, plot.x, plot.y)
+    looks = {group: look(number) if group != plot.neutral else NEUTRAL for number, group in enumerate(plot.groups)}
+    for line in plot.lines:
+        _draw_line(axes, line, looks)
+    for group, hollow in itertools.product(looks, (False, True)):
+        _draw_points(axes, [p for p in plot.points if (p.group, p.hollow) == (group, hollow)], looks[group])
+    _limit(axes, plot)
+    handles = [Line2D([], [], linestyle="none", label=g, **mark(*its, hollow=False)) for g, its in looks.items()]
+    fronts = any(line.steps for line in plot.lines)
+    if fronts:
+        handles.append(Line2D([], [], color=GREY, linewidth=0.9, label="Pareto front of its paper"))
+    explain(figure, handles, [point.hollow for point in plot.points], columns=3 if wide else 1)
+    figure.draw_without_rendering()  # settles the layout, which names are placed in
+    taken = [_name_line(axes, line) for line in plot.lines if not line.steps]
+    ordered = sorted(plot.points, key=lambda point: not point.named)
+    places = [(point.x, point.y) for point in ordered]
+    colours = [INK if point.named or not fronts else FAINT for point in ordered]
+    lines = [_corners(line) for line in plot.lines]
+    must = sum(point.named for point in ordered)
+    name_points(axes, [point.label for point in ordered], places, colours, taken, lines, must)
+
+
+def _draw_line(axes: "Axes", line: Line, looks: Mapping[str, tuple[str, str]]) -> None:
+    colour = looks[line.group][0] if line.group else INK
+    axes.plot(
+        [x for x, _ in line.points],
+        [y for _, y in line.points],
+        color=colour,
+        linewidth=0.9,
+        alpha=0.7,
+        drawstyle="steps-post" if line.steps else "default",
+        label=line.label,
+    )
+
+
+def _draw_points(axes: "Axes", points: Sequence[Point], its: tuple[str, str]) -> None:
+    if not points:
+        return
+    for point in points:
+        if point.x_interval is not None:
+            axes.hlines(point.y, *point.x_interval, colors=its[0], linewidths=0.8)
+        if point.y_interval is not None:
+            axes.vlines(point.x, *point.y_interval, colors=its[0], linewidths=0.8)
+    axes.plot(
+        [point.x for point in points],
+        [point.y for point in points],
+        linestyle="none",
+        zorder=3,
+        label=points[0].group,
+        **mark(*its, hollow=points[0].hollow),
+    )
+
+
+def _limit(axes: "Axes", plot: Scatter) -> None:
+    corners = [corner for line in plot.lines for corner in line.points]
+    axes.set_xlim(around([*(point.x for point in plot.points), *(x for x, _ in corners)], plot.x.log))
+    axes.set_ylim(around([*(point.y for point in plot.points), *(y for _, y in corners)], plot.y.log))
+    divide_finely(axes.xaxis)
+    divide_finely(axes.yaxis)
+
+
+def _name_line(axes: "Axes", line: Line) -> Box:
+    """Write the name of a roof along it, and give the room that it takes."""
+    start, end = line.points[0], line.points[-1]
+    (x0, y0), (x1, y1) = spot(axes, *start), spot(axes, *end)
+    level = start[1] == end[1]
+    text = axes.annotate(
+        line.label,
+        end if level else start,
+        xytext=(0, 2) if level else (4, 5),
+        textcoords="offset points",
+        rotation=math.degrees(math.atan2(y1 - y0, x1 - x0)),
+        rotation_mode="anchor",
+        ha="right" if level else "left",
+        va="bottom",
+        color=INK,
+        in_layout=False,
+    )
+    return extent(text)
+
+
+def _corners(line: Line) -> list[tuple[float, float]]:
+    """Give the ends of a line's straight pieces: of one in steps, those of its treads and rises."""
+    if not line.steps:
+        return list(line.points)
+    turns = [((x, y), (after, y)) for (x, y), (after, _) in itertools.pairwise(line.points)]
+    return [*itertools.chain.from_iterable(turns), line.points[-1]]
+
+
+def draw_sweep(figure: "Figure", plot: Sweep) -> None:
+    """Draw latency and rate over the batch size, one panel below the other."""
+    figure.set_size_inches(SINGLE, 4.6)
+    panels = figure.subplots(2, 1, sharex=True)
+    latencies = {series.label: [step.latency_s for step in series.steps] for series in plot.networks}
+    rates = {series.label: [step.images_per_s for step in series.steps] for series in plot.networks}
+    _draw_series(panels[0], plot, plot.latency, latencies)
+    _draw_series(panels[1], plot, plot.rate, rates)
+    for number, series in enumerate(plot.networks):
+        for step in series.steps:
+            if step.interval_s is not None:
+                panels[0].vlines(step.batch, *step.interval_s, colors=look(number)[0], linewidths=0.8)
+    panels[0].set_xlabel("")
+    _divide_batches(panels[1], plot)
+    explain(figure, [], [series.hollow for series in plot.networks], columns=1)
+    figure.draw_without_rendering()
+    _name_series(panels[0], plot, latencies)
+    _name_series(panels[1], plot, rates)
+
+
+def _draw_series(axes: "Axes", plot: Sweep, axis: Axis, values: Mapping[str, Sequence[float]]) -> None:
+    set_axes(axes, plot.x, axis)
+    for number, series in enumerate(plot.networks):
+        colour, marker = look(number)
+        axes.plot(
+            _batches(series),
+            values[series.label],
+            color=colour,
+            linewidth=0.9,
+            label=series.label,
+            **mark(colour, marker, series.hollow),
+        )
+    axes.set_ylim(around([value for several in values.values() for value in several], axis.log))
+    divide_finely(axes.yaxis)
+
+
+def _batches(series: Series) -> list[int]:
+    return [step.batch for step in series.steps]
+
+
+def _divide_batches(axes: "Axes", plot: Sweep) -> None:
+    """Set the ticks at the batch sizes measured, and leave room at the right for names."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    batches = sorted({batch for series in plot.networks for batch in _batches(series)})
+    apart = -(-len(batches) // _MOST_TICKS)
+    axes.xaxis.set_major_locator(FixedLocator(batches[::apart]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    low, high = around(batches, log=True)
+    axes.set_xlim(low, high * (batches[-1] / batches[0]) ** _NAMES_ROOM)
+
+
+def _name_series(axes: "Axes", plot: Sweep, values: Mapping[str, Sequence[float]]) -> None:
+    """Write each network's name at the end of its line."""
+    lines = [list(zip(_batches(series), values[series.label], strict=True)) for series in plot.networks]
+    colours = [look(number)[0] for number in range(len(lines))]
+    name_points(axes, [s.label for s in plot.networks], [line[-1] for line in lines], colours, lines=lines)

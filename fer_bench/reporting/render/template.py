@@ -1,0 +1,167 @@
+r"""A user's own form for tables: a Jinja2 template that is given them.
+
+A template sees ``tables``, by name. A table has ``name``, ``title``, ``caption``, ``columns`` (each with ``key``,
+``heading``, ``unit``), ``rows`` and ``notes``; a row has ``cells`` by key and ``notes``, the numbers of its notes; a
+cell has ``text`` as a table writes it, the raw ``value`` in base units, and ``mark``: "best", "second" or none.
+
+A file that ends in ``.tex``, ``.html``, ``.xml`` or ``.md`` has every text that it prints escaped, any other leaves
+texts as they are; ``.j2`` or ``.jinja`` may follow. ``|safe`` prints a text as it is. In ``.tex``, whose braces are
+LaTeX's, a value is printed by ``<< >>`` and a statement stands in ``<% %>``, a comment in ``<# #>``; there a column of
+counts has one prefix, in its heading. Elsewhere these are ``{{ }}``, ``{% %}`` and ``{# #}``.
+
+A table of one's own in LaTeX, ``mine.tex``::
+
+    \begin{tabular}{lrr}
+    Network & MACs & Latency (ms) \\ \hline
+    <%- for row in tables.efficiency.rows %>
+    << row.cells.name.text >> & << row.cells.macs.value / 1e9 >> G & << row.cells.latency_s.text >> \\
+    <%- endfor %>
+    \end{tabular}
+
+``fer-bench report last --template mine.tex > table.tex`` fills it in.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.result import Json
+from fer_bench.reporting.table import Column, Mark, Table, with_units_in_headings
+
+if TYPE_CHECKING:
+    from jinja2.sandbox import SandboxedEnvironment
+
+_LATEX, _HTML, _MARKDOWN = (".tex",), (".html", ".htm", ".xml"), (".md",)
+_BEFORE = (".j2", ".jinja", ".jinja2")  # a suffix that says only that it is a template
+_LATEX_SYNTAX = {
+    "block_start_string": "<%",
+    "block_end_string": "%>",
+    "variable_start_string": "<<",
+    "variable_end_string": ">>",
+    "comment_start_string": "<#",
+    "comment_end_string": "#>",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CellView:
+    """A cell as a template sees it."""
+
+    text: str
+    value: Json
+    mark: Mark | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowView:
+    """A row as a template sees it: cells by key, and the numbers of its notes, from 1."""
+
+    cells: Mapping[str, CellView]
+    notes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A table as a template sees it."""
+
+    name: str
+    title: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[RowView, ...]
+    notes: tuple[str, ...]
+
+
+def fill(path: Path, tables: Mapping[str, Table]) -> str:
+    """Fill a user's template in.
+
+    Args:
+        path: the template, in UTF-8; its suffix says how texts are escaped.
+        tables: by the names under which the template finds them.
+
+    Raises:
+        FerBenchError: the template cannot be read, or has a mistake: told with its line.
+    """
+    import jinja2
+
+    try:
+        source = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FerBenchError(f"--template {path}: not a text in UTF-8: {error.reason}") from None
+    except OSError as error:
+        raise FerBenchError(f"--template {path}: {error.strerror or error}; name a Jinja2 template") from None
+    kind = _kind(path)
+    views = {name: _view(with_units_in_headings(table) if kind in _LATEX else table) for name, table in tables.items()}
+    try:
+        template = _environment(kind).from_string(source)
+        return template.render(tables=views)
+    except jinja2.TemplateSyntaxError as error:
+        raise FerBenchError(f"--template {path}, line {error.lineno}: {error.message}") from None
+    except Exception as error:  # whatever the user's own expressions end in
+        line = _line(error.__traceback__)
+        where = f", line {line}" if line else ""
+        raise FerBenchError(f"--template {path}{where}: {type(error).__name__}: {error}") from None
+
+
+def _kind(path: Path) -> str:
+    """Give the suffix that says what a template writes."""
+    return (path.with_suffix("") if path.suffix.lower() in _BEFORE else path).suffix.lower()
+
+
+def _environment(kind: str) -> "SandboxedEnvironment":
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    options: dict[str, Any] = dict(_LATEX_SYNTAX) if kind in _LATEX else {}
+    return ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined,
+        autoescape=kind in _HTML,
+        finalize=_finalize(kind),
+        keep_trailing_newline=True,
+        **options,
+    )
+
+
+def _finalize(kind: str) -> Callable[[Any], Any] | None:
+    """Give what is done to every value before it is printed; Jinja2 itself escapes HTML."""
+    from markupsafe import Markup
+
+    from fer_bench.reporting.render import latex_text, markdown
+
+    escapes = dict.fromkeys(_LATEX, latex_text.escape) | dict.fromkeys(_MARKDOWN, markdown.escape)
+    if kind not in escapes:
+        return None
+
+    def escaped(value: Any) -> Any:
+        return value if isinstance(value, Markup) else escapes[kind](str(value))
+
+    return escaped
+
+
+def _view(table: Table) -> TableView:
+    rows = tuple(
+        RowView(
+            {
+                column.key: CellView(text, row.get(column.key), table.mark(place, column))
+                for column, text in zip(table.columns, cells, strict=True)
+            },
+            tuple(numbers),
+        )
+        for place, (row, cells, numbers) in enumerate(
+            zip(table.rows, table.written(), table.note_numbers(), strict=True)
+        )
+    )
+    return TableView(table.name, table.title, table.caption, table.columns, rows, tuple(table.note_texts))
+
+
+def _line(traceback: TracebackType | None) -> int | None:
+    """Find the line of the template that an error comes from: Jinja2 puts it into the traceback."""
+    line = None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == "<template>":
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return line

@@ -1,0 +1,178 @@
+"""A table that knows no format: rows of raw values in base units, and how each column writes them."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from fer_bench.records import units
+from fer_bench.records.result import Json
+from fer_bench.records.units import Quantity
+
+MISSING = units.EN_DASH
+
+Mark = Literal["best", "second"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        key: of its raw value in a row.
+        heading: with the unit, where the numbers do not have one each.
+        write: a quantity of ``records.units`` for numbers; any other function gives the text as it is to stand.
+        align: numbers stand at the right.
+        better: which end is best, where that can be told.
+        interval: key of the ends of the value's interval, in the value's unit. It says how many digits are written, and
+            values whose intervals overlap count as equal. Without one a ``better`` value is exact.
+        tolerance: key of the share of the value up to which it is known, where it has no interval of its own; it can
+            take digits away.
+        setting: rows with different values were measured under different conditions and are not compared.
+    """
+
+    key: str
+    heading: str
+    write: Callable[[Any], str] = str
+    align: Literal["left", "right"] = "right"
+    better: Literal["lower", "higher"] | None = None
+    interval: str = ""
+    tolerance: str = ""
+    setting: bool = False
+
+    @property
+    def quantity(self) -> Quantity | None:
+        """How its numbers are scaled; None for a column of texts or of bare numbers."""
+        return self.write if isinstance(self.write, Quantity) else None
+
+    @property
+    def unit(self) -> str:
+        """Unit of its raw values; empty for counts, shares and texts."""
+        owner = getattr(self.write, "__self__", self.write)  # an interval is written by a quantity's method
+        return owner.base if isinstance(owner, Quantity) else ""
+
+    def text(self, row: Mapping[str, Json]) -> str:
+        """Write a row's cell, with as many digits as the data supports."""
+        value: Json = row.get(self.key)
+        if is_missing(value):
+            return MISSING
+        quantity = self.quantity
+        if quantity is None:
+            return units.printable(self.write(value))
+        return units.printable(quantity(value, self.digits(row)))
+
+    def digits(self, row: Mapping[str, Json]) -> int | None:
+        """Tell the significant digits that a row's value has; None for its quantity's own."""
+        quantity = self.quantity
+        if quantity is None:
+            return None
+        value, ends, share = row[self.key], row.get(self.interval), row.get(self.tolerance)
+        if ends is not None:
+            return units.digits_within(value, (ends[1] - ends[0]) / 2)
+        if share is not None and quantity.digits is not None:
+            return units.digits_within(value, abs(value) * share, most=quantity.digits)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that knows no format. A missing or None value is written as an en dash.
+
+    Attributes:
+        title: what it is a table of.
+        columns: in the order in which they stand.
+        rows: raw values by the columns' keys; other keys are for the columns' intervals and tolerances.
+        caption: what a reader must know of all rows.
+        notes: what a reader must know of a row before trusting it: for each row its texts, or nothing at all.
+        name: stem of its files, and label to refer to.
+        label: key of the column that names the rows, and that the numbers of notes stand in; "" for the first.
+        marks: for each row what is marked in it, by key, or nothing at all; see ``reporting.arrange.mark_best``.
+        marking: what a reader must know of the marks: rows and values that were left out of the comparison.
+        comparable: False where rows were measured on different machines or with different versions.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Mapping[str, Json], ...]
+    caption: str = ""
+    notes: tuple[tuple[str, ...], ...] = ()
+    name: str = ""
+    label: str = ""
+    marks: tuple[Mapping[str, Mark], ...] = ()
+    marking: tuple[str, ...] = ()
+    comparable: bool = True
+
+    @property
+    def label_place(self) -> int:
+        """The place of the column that names the rows."""
+        return [column.key for column in self.columns].index(self.label) if self.label else 0
+
+    @property
+    def footnotes(self) -> list[str]:
+        """The texts of all rows with their numbers."""
+        return [f"[{number}] {text}" for number, text in enumerate(self.note_texts, start=1)]
+
+    @property
+    def note_texts(self) -> list[str]:
+        """The texts of all rows, equal ones once, in the order in which they are needed: the first is number 1."""
+        return list(dict.fromkeys(units.printable(text) for notes in self.notes for text in notes))
+
+    def note_numbers(self) -> list[list[int]]:
+        """Give for each row the numbers of its notes."""
+        numbers = {text: number for number, text in enumerate(self.note_texts, start=1)}
+        all_notes = self.notes or ((),) * len(self.rows)
+        return [
+            sorted({numbers[units.printable(text)] for text in notes})
+            for _, notes in zip(self.rows, all_notes, strict=True)
+        ]
+
+    def written(self) -> list[list[str]]:
+        """Give the cells row by row, without the numbers of notes."""
+        return [[column.text(row) for column in self.columns] for row in self.rows]
+
+    def cells(self) -> list[list[str]]:
+        """Give the cells row by row; the one that names the row has the numbers of its notes in brackets."""
+        cells = self.written()
+        for row, numbers in zip(cells, self.note_numbers(), strict=True):
+            if numbers:
+                row[self.label_place] += f" [{','.join(map(str, numbers))}]"
+        return cells
+
+    def mark(self, row: int, column: Column) -> Mark | None:
+        """Tell whether a cell is marked."""
+        return self.marks[row].get(column.key) if self.marks else None
+
+    def legend(self, best: str, second: str) -> str:
+        """Say what the marks are, if there are any, given how a format makes them: "bold", "underlined"."""
+        shown = {column.key for column in self.columns}
+        found = {mark for marks in self.marks for key, mark in marks.items() if key in shown}
+        named = [f"{mark}: {how}" for mark, how in (("best", best), ("second", second)) if mark in found]
+        if not named:
+            return ""
+        told = ("times only where their intervals are apart, counts exactly", *self.marking)
+        return f"Marks: {', '.join(named)}; {'; '.join(told)}."
+
+
+def is_missing(value: Json) -> bool:
+    """Tell whether there is nothing to write: no value, or a number that is none."""
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def with_units_in_headings(table: Table) -> Table:
+    """Put prefix or sign into the heading of a column, "MACs (G)": columns of one quantity share a prefix."""
+    values: dict[Quantity, list[tuple[float, int | None]]] = {}
+    for column in table.columns:
+        if column.quantity is not None:
+            there = (row for row in table.rows if not is_missing(row.get(column.key)))
+            present = ((row[column.key], column.digits(row)) for row in there)
+            values.setdefault(column.quantity, []).extend(present)
+    shared = {quantity: quantity.of_column(numbers) for quantity, numbers in values.items()}
+    return replace(table, columns=tuple(_unit_in_heading(column, shared) for column in table.columns))
+
+
+def _unit_in_heading(column: Column, shared: Mapping[Quantity, Quantity]) -> Column:
+    if column.quantity is None:
+        return column
+    quantity = shared[column.quantity]
+    heading = f"{column.heading} ({quantity.suffix})" if quantity.suffix else column.heading
+    return replace(column, heading=heading, write=replace(quantity, suffix=""))

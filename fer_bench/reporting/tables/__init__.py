@@ -1,0 +1,81 @@
+"""The tables of a run, drawn from results alone.
+
+``report`` lists what was measured, ``papers`` the papers' own tables with ours beside, ``details`` what is too long to
+print unasked; ``why`` says where a cell of any of them comes from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fer_bench.networks.registry import ModelSpec, sheets
+from fer_bench.records.result import Result
+from fer_bench.reporting.origin.why import why
+from fer_bench.reporting.table import Table
+from fer_bench.reporting.tables.common import failures
+from fer_bench.reporting.tables.costs import efficiency, published
+from fer_bench.reporting.tables.papers import papers
+from fer_bench.reporting.tables.resources import joules, memory, occupation, training
+from fer_bench.reporting.tables.runs import portrait, runs
+from fer_bench.reporting.tables.speed import bounds, latency
+from fer_bench.reporting.tables.structure import architecture, counts
+
+__all__ = [
+    "architecture",
+    "bounds",
+    "counts",
+    "details",
+    "efficiency",
+    "failures",
+    "joules",
+    "latency",
+    "memory",
+    "occupation",
+    "papers",
+    "portrait",
+    "published",
+    "report",
+    "runs",
+    "training",
+    "why",
+]
+
+
+def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> dict[str, Table]:
+    """Draw the tables of results, by the stem of their files; one that nothing was measured for is left out.
+
+    Args:
+        results: ours.
+        baselines: networks of which there is only what others published: a user's sheets without code.
+    """
+    zoo = sheets()
+    results = _without_bare_counts(results)
+    specs = [zoo[name] for name in dict.fromkeys(r.subject.name for r in results) if name in zoo]
+    drawn = {
+        "efficiency": efficiency(results, baselines),
+        "latency": latency(results),
+        "roofline": bounds(results),
+        "memory": memory(results),
+        "training": training(results),
+        "occupancy_training": occupation(results, "training"),
+        "occupancy_testing": occupation(results, "testing"),
+        "energy": joules(results),
+        "published": published([*specs, *baselines], results),
+    }
+    return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}
+
+
+def _without_bare_counts(results: Sequence[Result]) -> list[Result]:
+    """Leave out results that only count a network which others measured: they would add a row and nothing to it."""
+
+    def build(result: Result) -> tuple[object, ...]:
+        subject = result.subject
+        return subject.name, subject.input_shape, subject.num_classes, subject.settings
+
+    measured = {build(result) for result in results if result.plan.get("metrics") != ["static"]}
+    return [r for r in results if r.plan.get("metrics") != ["static"] or build(r) not in measured]
+
+
+def details(results: Sequence[Result]) -> dict[str, Table]:
+    """Draw the tables that are too long to print unasked, by the stem of their files, as ``report`` does."""
+    drawn = {"counts": counts(results), "architecture": architecture(results)}
+    return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}

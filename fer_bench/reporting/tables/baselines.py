@@ -1,0 +1,83 @@
+"""What others published of networks, as rows beside measured ones: never mixed silently."""
+
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+from fer_bench.networks import registry
+from fer_bench.networks.registry import Figure, ModelSpec
+from fer_bench.records import units
+from fer_bench.records.errors import SheetError
+from fer_bench.reporting.tables.catalogue import as_printed
+from fer_bench.reporting.tables.common import Row
+
+# Cells of the efficiency table by the quantity of a figure; FLOPs depend on their convention.
+_CELLS = {"parameters": "parameters", "trainable_parameters": "parameters", "latency": "latency_s"}
+# A convention that opens so says which of the two it is; "floating-point operations per second" does not.
+_CONVENTION = re.compile(r"(flops|macs)\s*(?:$|[,;:=(.])", re.IGNORECASE)
+
+
+def published_rows(specs: Iterable[ModelSpec]) -> Iterator[tuple[Row, tuple[str, ...]]]:
+    """Give a row of the efficiency table, in base units, for each network and paper, and its notes.
+
+    Input, classes and settings stay empty: what the figures were taken at is the paper's to say.
+    """
+    for spec in specs:
+        for paper in dict.fromkeys(figure.paper for figure in spec.published):
+            cells = cells_of(spec, paper)
+            values: Row = {}
+            for key, figure in cells.items():
+                values |= _value(key, figure)
+            unread = [as_printed(figure) for key, figure in cells.items() if key not in values]
+            row = {"name": spec.name, "paper": paper, **values, "accuracy": accuracies(spec, paper)}
+            if cells or row["accuracy"] is not None:
+                yield row, (_credit(paper, list(cells.values())), *(f"No number: {text}." for text in unread))
+
+
+def cells_of(spec: ModelSpec, paper: str) -> dict[str, Figure]:
+    """Give the figures that fill a network's row of the efficiency table, by the columns' keys."""
+    cells: dict[str, Figure] = {}
+    for quantity, key in _CELLS.items():
+        for figure in spec.figures(quantity, paper):
+            cells.setdefault(key, figure)
+    for figure in spec.figures("flops", paper):
+        said = _CONVENTION.match(figure.convention)
+        cells[said[1].lower() if said else "printed_flops"] = figure
+    return cells
+
+
+def accuracies(spec: ModelSpec, paper: str | None = None) -> str | None:
+    """Name the accuracies that papers print, each with its data set and place."""
+    texts = [
+        f"{' '.join(filter(None, (as_printed(figure), figure.dataset)))} ({figure.paper}, {figure.where})"
+        for figure in spec.figures("accuracy", paper)
+    ]
+    return "; ".join(texts) or None
+
+
+def digits_of(key: str) -> str:
+    """Name the key of the share up to which a printed value is known: one in its last digit."""
+    return f"{key.removesuffix('_s')}_share"
+
+
+def _value(key: str, figure: Figure) -> Row:
+    try:
+        value = units.printed_value(figure.printed, figure.unit)
+    except SheetError:  # "nearly 5": the note has it as printed
+        return {}
+    if not value.is_finite():
+        return {}
+    mantissa = Decimal(figure.printed.partition(" ")[0].replace(",", ""))
+    last = Decimal(1).scaleb(int(mantissa.as_tuple().exponent))
+    return {
+        key: int(value) if value == value.to_integral_value() else float(value),
+        digits_of(key): float(last / mantissa) if mantissa else None,
+    }
+
+
+def _credit(paper: str, figures: Iterable[Figure]) -> str:
+    """Say whose figures a row has, with their digits and places."""
+    known = registry.papers().get(paper)
+    said = ", ".join(f"{figure.quantity.replace('_', ' ')} {as_printed(figure)} ({figure.where})" for figure in figures)
+    cited = f"{paper}, {known.cited}" if known is not None else f"{paper}."
+    return " ".join(filter(None, (f"As published: {cited}", f"{said};" if said else "", "not measured by us.")))

@@ -1,0 +1,248 @@
+"""What the tables of a run share: columns, rows' heads, conditions, notes."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from fer_bench.networks.registry import sheets
+from fer_bench.records import units
+from fer_bench.records.result import Environment, Json, Result, Subject
+from fer_bench.reporting.analysis import latency
+from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.tables.catalogue import built_with, doubts, write_shape
+
+Row = dict[str, Json]
+
+# Settings of a plan that stand in the caption where all rows share them, and in a column of their own where not.
+_SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
+    "protocol": ("Protocol", str),
+    "device": ("Device", str),
+    "batch_size": ("Batch", str),
+    "threads": ("Threads", str),
+    "precision": ("Precision", str),
+    "layout": ("Layout", str),
+    "mode": ("Mode", str),
+    "alloc": ("Allocator", str),
+}
+
+NETWORK = Column("name", "Network", align="left")
+INPUT = Column("input_shape", "Input", write_shape)
+PARAMETERS = Column("parameters", "Parameters", units.scaled.with_digits(4), better="lower")
+# What follows from a latency is known as far as the latency is.
+TOLERANCE = "latency_share"
+LATENCY = Column(
+    "latency_s", "Latency (ms)", units.milliseconds, better="lower", interval="interval_s", tolerance=TOLERANCE
+)
+INTERVAL = Column("interval_s", "95 % interval (ms)", units.milliseconds.between)
+MEAN = Column("mean_s", "Mean of one process (ms)", units.milliseconds, tolerance=TOLERANCE)  # what paper 001 prints
+PER_IMAGE = Column("latency_per_image_s", "ms an image", units.milliseconds, tolerance=TOLERANCE)
+IMAGES_PER_S = Column("images_per_s", "Images/s", units.number, tolerance=TOLERANCE)
+
+
+def failures(result: Result) -> list[str]:
+    """Say what could not be measured, a reason once."""
+    reasons: dict[str, list[str]] = {}
+    for measurement in result.measurements:
+        if measurement.failure:
+            reasons.setdefault(measurement.failure, []).append(measurement.metric)
+    return [f"Failed ({', '.join(dict.fromkeys(metrics))}): {reason}" for reason, metrics in reasons.items()]
+
+
+def make_table(
+    title: str,
+    columns: Iterable[Column],
+    rows: Sequence[Row],
+    caption: str,
+    notes: Sequence[tuple[str, ...]] = (),
+    *,
+    comparable: bool = True,
+) -> Table:
+    """Make a table without the columns that no row has a value for, the first two aside."""
+    kept = [c for place, c in enumerate(columns) if place < 2 or any(row.get(c.key) is not None for row in rows)]
+    return Table(title, tuple(kept), tuple(rows), caption, tuple(notes), comparable=comparable)
+
+
+def head(result: Result) -> Row:
+    """Give what every row begins with: which network, and the plan's settings."""
+    plan = result.plan
+    row: Row = {key: plan.get(key) for key in _SETTINGS}
+    if result.environment is not None:
+        row["threads"] = result.environment.threads or None
+    return row | {
+        "name": result.subject.name,
+        "input_shape": result.subject.input_shape,
+        "num_classes": result.subject.num_classes,
+        "parameters": result.value("parameters.trainable"),
+    }
+
+
+def varying(results: Sequence[Result]) -> list[Column]:
+    """Give a column for each setting in which the rows differ."""
+    rows = [head(result) for result in results]
+    return [
+        Column(key, heading, write, setting=True)
+        for key, (heading, write) in _SETTINGS.items()
+        if len({row[key] for row in rows if row[key] is not None}) > 1
+    ]
+
+
+def interval_ends(taken: latency.Latency) -> tuple[float, float] | None:
+    """Give the ends of the interval, or None where there is none. No time is below 0, whatever Student says."""
+    return (max(0.0, taken.interval.low), taken.interval.high) if taken.interval is not None else None
+
+
+def latency_digits(taken: latency.Latency) -> Row:
+    """Give how far a latency is known: the ends of its interval, or None where there is none; and as a share of it.
+
+    A single process has no interval: there it is the passes' own spread that takes digits away, from their median to
+    their 90th percentile.
+    """
+    ends = interval_ends(taken)
+    if ends is None:
+        return {"interval_s": None, TOLERANCE: taken.p90_s / taken.estimate_s - 1}
+    return {"interval_s": ends, TOLERANCE: (ends[1] - ends[0]) / 2 / taken.estimate_s}
+
+
+def write_latency(taken: latency.Latency) -> str:
+    """Write a latency in milliseconds, without the suffix, with the digits that the tables give it."""
+    return LATENCY.text({LATENCY.key: taken.estimate_s} | latency_digits(taken))
+
+
+def joined(*texts: str) -> str:
+    """Make a caption of sentences, of which some have nothing to say."""
+    return " ".join(filter(None, texts))
+
+
+def latency_means(rows: Iterable[Mapping[str, Json]]) -> str:
+    """Say what the latency of rows is, for a caption: "" where none has one, and nothing of intervals without one."""
+    timed = [row for row in rows if row.get("latency_s") is not None]
+    if not timed:
+        return ""
+    if all(row.get("interval_s") is None for row in timed):
+        return "Latency of a batch: median of one process's passes; another process may differ by several percent."
+    alone = " A single process has none." if any(row.get("interval_s") is None for row in timed) else ""
+    return (
+        "Latency of a batch: mean of the processes' medians; the interval is Student's over processes, in this "
+        f"session: another session may differ by some percent more.{alone}"
+    )
+
+
+def mean(result: Result, metric: str) -> float | None:
+    """Give the mean of a metric over all passes of all processes."""
+    values = [value for sample in result.samples(metric) for value in sample]
+    return statistics.fmean(values) if values else None
+
+
+def mean_share(result: Result, metric: str) -> float | None:
+    """Give how far ``mean`` is known, as a share of it; None where it is 0 or was not measured.
+
+    That is the standard error over processes; of one process, as with a latency, the deviation of its passes.
+    """
+    samples, found = result.samples(metric), mean(result, metric)
+    if not found:
+        return None
+    if len(samples) > 1:
+        return statistics.stdev(map(statistics.fmean, samples)) / math.sqrt(len(samples)) / found
+    return statistics.pstdev(samples[0]) / found
+
+
+def about(result: Result) -> list[str]:
+    """Say what the reader must know of a network: doubts, settings, another size than the protocol's or the sheet's."""
+    subject = result.subject
+    texts = doubts(subject.status, subject.note, subject.uncertain)
+    if subject.settings:
+        texts.append(built_with(subject.settings))
+    return [*texts, *exempt(result), *_of_another_input(subject)]
+
+
+def _of_another_input(subject: Subject) -> list[str]:
+    """Say that a sheet's words on counts are of another input or number of classes, where they are."""
+    spec = sheets().get(subject.name)
+    if spec is None or subject.input_shape is None or spec.input_shape is None:
+        return []
+    ours, own = (_built_for(of.input_shape, of.num_classes) for of in (subject, spec))
+    if ours == own:
+        return []
+    return [f"Counted and measured with {ours}; its sheet, and what is said of its counts, has {own}."]
+
+
+def _built_for(shape: tuple[int, int, int] | None, classes: int | None) -> str:
+    return f"{units.size(shape or ())} and {classes} classes"
+
+
+def exempt(result: Result) -> list[str]:
+    """Say why a network was measured at another size than the protocol's."""
+    why = result.subject.exempt
+    return [f"Exempt from the protocol's size, measured at its own: {why}."] if why else []
+
+
+def warnings_of(result: Result, prefix: str = "") -> list[str]:
+    """Give what the profilers warned of, of metrics whose name begins so."""
+    found = (m for m in result.measurements if m.metric.startswith(prefix))
+    return list(dict.fromkeys(f"{m.metric}: {text}." for m in found for text in m.warnings))
+
+
+def asked(results: Sequence[Result], *metrics: str) -> list[Result]:
+    """Give the results whose plan asks for one of the metrics; a plan of schema 1 asked for latency and memory."""
+    return [result for result in results if set(metrics) & set(result.plan.get("metrics", ("latency", "memory")))]
+
+
+def conditions(results: Sequence[Result]) -> str:
+    """Say once what rows share. A setting in which they differ has a column instead; of all else each value is said."""
+    told = [_told(result.plan, result.environment) for result in results if result.environment is not None]
+    if not told:
+        return ""
+    columns = {column.key for column in varying(results)}
+    said = {
+        key: " or ".join(dict.fromkeys(one[key] for one in told if one[key])) for key in told[0] if key not in columns
+    }
+    protocol, platform = said.pop("protocol", ""), said.pop("platform")
+    opening = f"Protocol {protocol}: " if protocol else ""
+    texts = [f"{opening}{', '.join(filter(None, said.values()))}; {platform}.", *_not_comparable(results)]
+    return " ".join(texts)
+
+
+def _told(plan: Mapping[str, Json], where: Environment) -> dict[str, str]:
+    """Say under which conditions a row was measured, piece by piece, by the key of the setting that it is of."""
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
+    pinned = " pinned" if len(where.affinity) == where.threads < where.cores else ""
+    layout, mode = plan.get("layout", "nchw"), plan.get("mode", "eager")
+    return {
+        "protocol": plan["protocol"],
+        # A file of pytest-benchmark's may be silent on any of these.
+        "batch_size": f"batch {plan['batch_size']}" if where.device else "",
+        "precision": _precision(plan, where) if where.device else "",
+        "layout": layout if layout != "nchw" else "",
+        "mode": mode if mode != "eager" else "",
+        "device": f"{where.device} ({where.device_name})" if where.device else "",
+        "threads": f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}" if where.threads else "",
+        "alloc": f"allocator: {where.allocator}" if where.allocator else "",
+        "platform": ", ".join(filter(None, (where.os, f"Python {where.python}", versions))),
+    }
+
+
+def comparable(results: Sequence[Result]) -> bool:
+    """Tell whether times of rows with the same settings may be compared."""
+    return not _not_comparable(results)
+
+
+def _not_comparable(results: Sequence[Result]) -> list[str]:
+    """Say what else than the plan's own settings differs between rows, the first such difference."""
+    first: dict[tuple[str, ...], Environment] = {}
+    for result in results:
+        where = result.environment
+        if where is None:
+            continue
+        asked = tuple(str(result.plan.get(key)) for key in _SETTINGS)
+        if difference := first.setdefault(asked, where).comparable_with(where):
+            return [f"Times of different rows are not comparable: {difference}."]
+    return []
+
+
+def _precision(plan: Mapping[str, Json], where: Environment) -> str:
+    name = plan.get("precision", "default")
+    if name in ("bf16", "fp16"):
+        return f"autocast to {name}"
+    rounded = [what for what in ("convolutions", "matrix products") if where.gpu.get(f"tf32_{what.replace(' ', '_')}")]
+    return f"float32 (TF32 in {' and '.join(rounded)})" if rounded else "float32"

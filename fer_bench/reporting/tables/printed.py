@@ -1,0 +1,222 @@
+"""The tables of papers, put together again from the figures of the sheets.
+
+A figure says which table it stands in, in which row and which column. The order of rows and columns, and the title, are
+told by a figure of the paper's own sheet whose subject is the table itself; a table without one has them as the sheets
+have them, so that a user's sheets need nothing else.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fer_bench.networks.registry import Figure, ModelSpec, papers, sheets
+from fer_bench.records.result import Json
+from fer_bench.reporting.table import Column
+from fer_bench.reporting.tables.catalogue import as_printed
+
+_ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9, "X": 10}
+_TABLE = re.compile(r"Table (\w+)")
+# What is listed as name and value, and not compared: recipes, machines.
+_LISTED = frozenset({"recipe", "environment", "epochs", "protocol"})
+
+OUR_NETWORK = Column("name", "fer_bench: network", align="left")  # beside the name that the paper has
+
+
+@dataclass(frozen=True, slots=True)
+class PrintedRow:
+    """A row of a paper's table.
+
+    Attributes:
+        label: as the paper has it.
+        spec: the network whose sheet has it; None where the row is about none of ours.
+        figures: by the heading of their column.
+    """
+
+    label: str
+    spec: ModelSpec | None
+    figures: Mapping[str, Figure]
+
+    @property
+    def notes(self) -> list[str]:
+        """What the sheets say of its cells."""
+        return [f"{heading}: {figure.note}" for heading, figure in self.figures.items() if figure.note]
+
+
+@dataclass(frozen=True, slots=True)
+class PrintedTable:
+    """A table as a paper prints it.
+
+    Attributes:
+        paper: its id.
+        where: "Table II".
+        title: as printed, or "".
+        corner: heading of the column of the rows' labels.
+        headings: of the other columns.
+        rows: in the paper's order.
+        note: what a reader must know of the table.
+        matrix: the figure, where one figure is the whole table.
+    """
+
+    paper: str
+    where: str
+    title: str
+    corner: str
+    headings: tuple[str, ...]
+    rows: tuple[PrintedRow, ...]
+    note: str = ""
+    matrix: Figure | None = None
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """Give the keys of the printed columns, each with its heading."""
+        found: dict[str, str] = {}
+        for heading in self.matrix.columns if self.matrix is not None else self.headings:
+            found[_unused(f"printed_{slug(heading)}", found)] = heading
+        return found
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All figures, row by row."""
+        return [figure for row in self.rows for figure in row.figures.values()]
+
+    @property
+    def quantities(self) -> set[str]:
+        """What the figures are of."""
+        return {figure.quantity for figure in self.figures}
+
+    @property
+    def is_listing(self) -> bool:
+        """Whether it lists names and values, one a row, under headings that say nothing."""
+        return bool(self.quantities) and self.quantities <= _LISTED
+
+    @property
+    def heading(self) -> str:
+        """The title of a drawing of it."""
+        return ": ".join(filter(None, (f"Paper {self.paper}, {self.where}", self.title)))
+
+    @property
+    def credit(self) -> str:
+        """Whose digits these are, for a caption."""
+        paper = papers().get(self.paper)
+        texts = [f"As published in {paper.cited}" if paper is not None else "As published"]
+        texts.append("Digits and units as the paper has them, right or wrong")
+        if paper is not None and not self.is_listing:
+            texts.append(paper.protocol and f"Its protocol: {paper.protocol}")
+        return " ".join(map(sentence, filter(None, (*texts, self.note))))
+
+    def cells(self, row: PrintedRow) -> dict[str, Json]:
+        """Give the printed cells of a row, by the columns' keys, and its label; a cell lost in the text is None."""
+        figures = {key: row.figures.get(heading) for key, heading in self.keys.items()}
+        cells = {key: as_printed(figure) or None for key, figure in figures.items() if figure is not None}
+        return {"row": row.label, **cells}
+
+    def row(self, label: str) -> PrintedRow | None:
+        """Find a row by its label."""
+        return next((row for row in self.rows if row.label == label), None)
+
+
+def printed_tables() -> dict[str, PrintedTable]:
+    """Put together all tables of all papers, by stems such as "paper001_table2"; papers in the order of their ids.
+
+    A figure counts if its place is a table and no part of one: "Table 3", and not "Table 3, caption".
+    """
+    found: dict[tuple[str, str], list[tuple[ModelSpec | None, Figure]]] = {}
+    for spec, figure in _all_figures():
+        if _TABLE.fullmatch(figure.where):
+            found.setdefault((figure.paper, figure.where), []).append((spec, figure))
+    tables: dict[str, PrintedTable] = {}
+    for paper, where in sorted(found, key=_order):
+        table = _put_together(paper, where, found[paper, where])
+        if table.rows or table.matrix is not None:
+            tables[_unused(_stem(paper, where), tables)] = table
+    return tables
+
+
+def _all_figures() -> Iterator[tuple[ModelSpec | None, Figure]]:
+    """Give every figure with the network whose sheet has it; the papers' own first."""
+    for paper in papers().values():
+        yield from ((None, figure) for figure in paper.figures)
+    for spec in sheets().values():
+        yield from ((spec, figure) for figure in spec.published)
+
+
+def _number(where: str) -> str:
+    said = where.removeprefix("Table ")
+    return str(_ROMAN.get(said, said))
+
+
+def _order(place: tuple[str, str]) -> tuple[str, int, str]:
+    number = _number(place[1])
+    return place[0], int(number) if number.isdecimal() else 0, number
+
+
+def _stem(paper: str, where: str) -> str:
+    """Name a file: papers' ids come from users' sheets, too."""
+    return f"paper{slug(paper)}_table{slug(_number(where))}"
+
+
+def sentence(text: str) -> str:
+    """End a text with a full stop."""
+    return text if text.endswith(".") else f"{text}."
+
+
+def slug(text: str) -> str:
+    """Leave of a text what a key or the name of a file may have: "ACCURACY(%)" is "accuracy"."""
+    return re.sub(r"\W+", "_", text.lower()).strip("_")
+
+
+def _unused(stem: str, taken: Iterable[str]) -> str:
+    names = [stem, *(f"{stem}_{number}" for number in range(2, 2 + len(set(taken))))]
+    return next(name for name in names if name not in taken)
+
+
+@dataclass
+class _Rows:
+    """Rows under way: the figures of each label, and the network that the first of a network's is of."""
+
+    figures: dict[str, dict[str, Figure]] = field(default_factory=dict)
+    specs: dict[str, ModelSpec] = field(default_factory=dict)
+
+    def add(self, label: str, heading: str, figure: Figure, spec: ModelSpec | None) -> None:
+        """Put a figure into its cell, unless there is one: a cell that several sheets repeat is the first one's."""
+        cells = self.figures.setdefault(label, {})
+        if heading not in cells:
+            cells[heading] = figure
+            if spec is not None:
+                self.specs.setdefault(label, spec)
+
+
+def _put_together(paper: str, where: str, entries: Sequence[tuple[ModelSpec | None, Figure]]) -> PrintedTable:
+    about = next((f for _, f in entries if f.quantity == "name" and f.subject == where), None)
+    matrix = next((figure for _, figure in entries if isinstance(figure.printed, tuple)), None)
+    cells = [(spec, figure) for spec, figure in entries if figure.quantity != "name" and figure is not matrix]
+    shared = _shared_rows(figure for _, figure in cells)
+    rows = _Rows()
+    for spec, figure in cells:
+        label = figure.row or (spec.name if spec is not None else figure.subject)
+        rows.add(figure.subject if label in shared else label, figure.column or figure.quantity, figure, spec)
+    found = list(dict.fromkeys(figure.column or figure.quantity for _, figure in cells))
+    corner, *headings = about.columns if about is not None and about.columns else ("Row", *found)
+    labels = dict.fromkeys((*(about.rows if about is not None else ()), *rows.figures))
+    return PrintedTable(
+        paper=paper,
+        where=where,
+        title=about.printed if about is not None else "",
+        corner=corner,
+        headings=tuple(dict.fromkeys((*headings, *found))),
+        rows=tuple(PrintedRow(row, rows.specs.get(row), rows.figures[row]) for row in labels if row in rows.figures),
+        note=about.note if about is not None else "",
+        matrix=matrix,
+    )
+
+
+def _shared_rows(figures: Iterable[Figure]) -> set[str]:
+    """Name the rows with several figures in one cell, as "brightness=0.2, contrast=0.2": each has a row of its own."""
+    seen: set[tuple[str, str]] = set()
+    shared = set()
+    for figure in figures:
+        place = (figure.row, figure.column)
+        if place in seen and figure.quantity in _LISTED:
+            shared.add(figure.row)
+        seen.add(place)
+    return shared
