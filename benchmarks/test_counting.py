@@ -12,9 +12,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_bench import find, list_models
+from fer_bench.measuring.counting.count import count
+from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks.build import create, example_inputs
-from fer_bench.profilers.static import count
-from fer_bench.profilers.trace import trace
 
 NETWORKS = ("resnet50", "resnet152", "densenet121", "mobilenetv3_large", "mit_fusion")
 _CALLS = 5

@@ -13,12 +13,13 @@ import time
 
 import pytest
 
-from fer_bench import find, list_models, runner
-from fer_bench.processes import Starter
+from fer_bench import find, list_models
+from fer_bench.measuring import runner
+from fer_bench.measuring.processes import Starter
+from fer_bench.measuring.runner import Task, measure_all
 from fer_bench.records import stats
 from fer_bench.records.plan import EDGE, QUICK
 from fer_bench.records.store import Store
-from fer_bench.runner import Task, measure_all
 
 PAIRS = 20
 LARGEST_F, LARGEST_T = 5.0, 3.6

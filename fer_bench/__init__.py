@@ -7,12 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fer_bench.measuring.counting.count import Count, count
+    from fer_bench.measuring.counting.recorder import Trace
+    from fer_bench.measuring.counting.trace import trace
     from fer_bench.networks.build import Build, create_model
     from fer_bench.networks.checkpoints import load_checkpoint
     from fer_bench.networks.registry import ModelSpec, find, list_models
-    from fer_bench.profilers.recorder import Trace
-    from fer_bench.profilers.static import Count, count
-    from fer_bench.profilers.trace import trace
     from fer_bench.records.errors import FerBenchError
 
 _HOMES = {
@@ -20,10 +20,10 @@ _HOMES = {
     "create_model": "networks.build",
     "load_checkpoint": "networks.checkpoints",
     "FerBenchError": "records.errors",
-    "Count": "profilers.static",
-    "count": "profilers.static",
-    "Trace": "profilers.recorder",
-    "trace": "profilers.trace",
+    "Count": "measuring.counting.count",
+    "count": "measuring.counting.count",
+    "Trace": "measuring.counting.recorder",
+    "trace": "measuring.counting.trace",
     "ModelSpec": "networks.registry",
     "find": "networks.registry",
     "list_models": "networks.registry",

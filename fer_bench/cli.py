@@ -97,8 +97,8 @@ def count(
     shape = parse_shape(input_)
     tools = parse_counters(counters)
     arguments = parse_settings(settings)
+    from fer_bench.measuring.counting.count import count as count_one
     from fer_bench.networks.build import Build
-    from fer_bench.profilers.static import count as count_one
 
     build = Build(classes, shape, arguments)
     rows: list[dict[str, Json]] = []

@@ -131,11 +131,11 @@ def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) 
     """Count networks in workers; what cannot be counted is told and leaves its figures without a recount."""
     if not specs:
         return []
+    from fer_bench.measuring.runner import Task, fingerprint, measure_all
     from fer_bench.progress import Display
     from fer_bench.records.exchange import export
     from fer_bench.records.store import Store
     from fer_bench.reporting.tables import failures
-    from fer_bench.runner import Task, fingerprint, measure_all
 
     tasks = [Task(spec, dataclasses.replace(RECOUNT, num_classes=spec.num_classes), spec.input_shape) for spec in specs]
     with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/audit.sqlite", create=True) as store:

@@ -35,9 +35,9 @@ from fer_bench.records.store import DEFAULT_STORE
 from fer_bench.reporting import tables as reports
 
 if TYPE_CHECKING:
+    from fer_bench.measuring.runner import Outcome, Task
     from fer_bench.records.plan import Plan
     from fer_bench.records.store import Run, Store
-    from fer_bench.runner import Outcome, Task
 
 # What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
 _HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing", "energy")
@@ -102,8 +102,8 @@ def run(
     """
     import signal
 
+    from fer_bench.measuring.runner import Task, measure_all
     from fer_bench.progress import Display
-    from fer_bench.runner import Task, measure_all
 
     registry.use_sheets(sheets or [])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job of CI's ends as by Ctrl-C
@@ -245,7 +245,7 @@ def register(app: typer.Typer) -> None:
 
 def _plan(protocol: str, device: str, **given: Any) -> "Plan":
     """Choose the preset and put in what the command line says; None leaves the preset's."""
-    from fer_bench.environment import has_gpu
+    from fer_bench.measuring.environment import has_gpu
     from fer_bench.records import plan as plans
 
     if device not in ("", "cpu", "cuda"):
@@ -286,7 +286,7 @@ def _store(url: str, *, create: bool = False) -> "Store":
 
 def _begin(store: "Store", tasks: "Sequence[Task]", *, resume: str, fresh: bool) -> str:
     """Take up the run that these tasks left unfinished, or begin one."""
-    from fer_bench.runner import fingerprint
+    from fer_bench.measuring.runner import fingerprint
 
     mark = fingerprint(tasks)
     earlier = _asked_for(store, resume, mark) if resume else None if fresh else store.resumable(mark)

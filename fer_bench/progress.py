@@ -11,10 +11,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from fer_bench.measuring.runner import Task
 from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
-from fer_bench.runner import Task
 
 _BESIDE_ROWS = 6  # lines of a terminal that the table's frame and the progress bar take
 _HEADINGS = ("Network", "MACs", "Latency (ms)", "95 % interval", "Runs", "Took (s)")

@@ -10,9 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
 from fer_bench import find
+from fer_bench.measuring.counting.activations import measure_activations
+from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks import build
-from fer_bench.profilers.activations import measure_activations
-from fer_bench.profilers.trace import trace
 
 FLOAT = 4  # bytes
 TOLERANCE = 0.01  # of the allocator's peak without workspaces; the docstring of `activations` states it

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from fer_bench.profilers.anatomy import extras, measure_anatomy, measure_modules, roles
-from fer_bench.profilers.trace import trace
+from fer_bench.measuring.counting.anatomy import extras, measure_anatomy, measure_modules, roles
+from fer_bench.measuring.counting.trace import trace
 
 
 class Block(nn.Module):

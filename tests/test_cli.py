@@ -176,7 +176,7 @@ def test_debug_shows_the_traceback(call, users_file):
 
 
 def test_no_gpu_is_told_before_anything_is_measured(call, monkeypatch):
-    monkeypatch.setattr("fer_bench.environment.has_gpu", lambda: False)
+    monkeypatch.setattr("fer_bench.measuring.environment.has_gpu", lambda: False)
     code, _, err = call("run", "--device", "cuda")
     assert code == 1
     assert "there is no NVIDIA GPU" in err

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fer_bench import Build, count, find
-from fer_bench.profilers.counters import COUNTERS
+from fer_bench.measuring.counting.counters import COUNTERS
 
 
 @pytest.mark.parametrize(

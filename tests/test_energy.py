@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench.profilers import energy
-from fer_bench.profilers.energy import find_counter, measure_energy
+from fer_bench.measuring.profilers import energy
+from fer_bench.measuring.profilers.energy import find_counter, measure_energy
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.analysis.energy import joules_per_image

@@ -11,7 +11,7 @@ import pynvml
 import pytest
 import torch
 
-from fer_bench import environment
+from fer_bench.measuring import environment
 
 
 def test_a_description_is_json_and_names_machine_and_versions():

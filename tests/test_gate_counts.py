@@ -4,16 +4,16 @@ import dataclasses
 
 import pytest
 
-from fer_bench import runner
 from fer_bench.gate.counts import COUNTS, Snapshot, judge, judge_results
 from fer_bench.gate.matching import Module
 from fer_bench.gate.modules import MOST_LINES, differences
 from fer_bench.gate.verdicts import WORSE, Word
+from fer_bench.measuring import runner
+from fer_bench.measuring.processes import Starter
+from fer_bench.measuring.runner import Task
 from fer_bench.networks import registry
-from fer_bench.processes import Starter
 from fer_bench.records.errors import CountingError
 from fer_bench.records.result import Measurement, Result
-from fer_bench.runner import Task
 
 NORM = ("BatchNorm2d", 20, 0, 1)  # class, parameters, MACs, calls
 

@@ -6,14 +6,14 @@ import math
 
 import pytest
 
-from fer_bench import environment
 from fer_bench.gate import pairs
 from fer_bench.gate.pairs import NAMES, TURNS, Side, SideError, group_pair, latency_pair
+from fer_bench.measuring import environment
+from fer_bench.measuring.processes import Starter
+from fer_bench.measuring.runner import Task
 from fer_bench.networks import registry
-from fer_bench.processes import Starter
 from fer_bench.records.plan import GATE
 from fer_bench.records.result import Measurement, Result, Subject
-from fer_bench.runner import Task
 
 PASS_S = {"base": 0.010, "candidate": 0.020}
 

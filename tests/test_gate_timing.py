@@ -10,10 +10,10 @@ from fer_bench.gate import rules, timing
 from fer_bench.gate.pairs import Pair, Side, SideError, Turn
 from fer_bench.gate.timing import Rule, judge
 from fer_bench.gate.verdicts import Word
+from fer_bench.measuring.processes import Starter
+from fer_bench.measuring.runner import Task
 from fer_bench.networks import registry
-from fer_bench.processes import Starter
 from fer_bench.records.plan import GATE
-from fer_bench.runner import Task
 
 BASE_S = 0.010
 

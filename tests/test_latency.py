@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench.profilers import latency
-from fer_bench.profilers.latency import measure_latency
+from fer_bench.measuring.profilers import latency
+from fer_bench.measuring.profilers.latency import measure_latency
 from fer_bench.records.plan import QUICK
 
 PLAN = dataclasses.replace(QUICK, warmup_runs=0, max_time_s=None)

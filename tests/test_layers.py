@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer_bench import find
+from fer_bench.measuring.counting.layers import LayerCounts, count_layers
+from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks import build
-from fer_bench.profilers.layers import LayerCounts, count_layers
-from fer_bench.profilers.trace import trace
 
 
 def layers(model, *shape):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench.profilers import memory
-from fer_bench.profilers.memory import measure_memory, measure_peaks
+from fer_bench.measuring.profilers import memory
+from fer_bench.measuring.profilers.memory import measure_memory, measure_peaks
 from fer_bench.records.plan import QUICK
 
 MIB = 2**20

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import fer_bench
+from fer_bench.measuring.counting.params import count_parameters
 from fer_bench.networks import registry
 from fer_bench.networks.build import Build, create
-from fer_bench.profilers.params import count_parameters
 from fer_bench.records import units
 
 NAMES = fer_bench.list_models()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench.profilers.occupancy import Sample, System, measure_occupancy
+from fer_bench.measuring.profilers.occupancy import Sample, System, measure_occupancy
 from fer_bench.records.plan import OCCUPANCY
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.analysis import occupancy as sums

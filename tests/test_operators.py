@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fer_bench.profilers.operators import FORMULAS, ZERO_MACS, declared_zero
+from fer_bench.measuring.counting.operators import FORMULAS, ZERO_MACS, declared_zero
 
 aten = torch.ops.aten
 

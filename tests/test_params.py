@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from fer_bench import find, list_models
+from fer_bench.measuring.counting.params import count_parameters
 from fer_bench.networks import build
-from fer_bench.profilers.params import count_parameters
 
 FLOAT = 4  # bytes
 

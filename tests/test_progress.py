@@ -2,11 +2,11 @@
 
 import io
 
+from fer_bench.measuring.runner import Task
 from fer_bench.networks import registry
 from fer_bench.progress import Display
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
-from fer_bench.runner import Task
 
 
 def show(results):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench.pytest_networks import lent
-from fer_bench.pytest_rounds import difference, planned_rounds
+from fer_bench.measuring.pytest_plugin.networks import lent
+from fer_bench.measuring.pytest_plugin.rounds import difference, planned_rounds
 from fer_bench.records.errors import BuildError, CountingError, DeviceError
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Result
@@ -123,7 +123,7 @@ def test_nothing_of_ours_is_in_the_files_of_a_session_that_does_not_use_us(suite
 def test_a_session_without_us_loads_neither_pytorch_nor_the_plan(suite, tmp_path):
     (tmp_path / "test_plain.py").write_text(
         "import sys\ndef test_plain():\n"
-        "    assert 'fer_bench.pytest_plugin' in sys.modules\n"
+        "    assert 'fer_bench.measuring.pytest_plugin.hooks' in sys.modules\n"
         "    assert not {'torch', 'fer_bench.records.plan', 'fer_bench.networks.registry'} & sys.modules.keys()\n"
     )
     assert "1 passed" in suite(tests="test_plain.py")
@@ -244,7 +244,7 @@ def test_a_wrong_option_is_one_message_before_anything_runs(suite, options, told
 
 @pytest.mark.parametrize("options", [["--fer-device=cuda"], ["--fer-protocol=safavi2023"]])
 def test_a_gpu_that_is_not_there_is_one_message(suite, options):
-    from fer_bench.environment import has_gpu
+    from fer_bench.measuring.environment import has_gpu
 
     if has_gpu():
         pytest.skip("there is a GPU")
@@ -409,11 +409,11 @@ def test_the_session_is_left_as_it_was(suite, tmp_path):
 def test_the_time_cap_holds_though_the_warm_up_was_faster(suite, tmp_path):
     (tmp_path / "test_cap.py").write_text(
         "import dataclasses, torch\n"
-        "from fer_bench import pytest_rounds\n"
+        "from fer_bench.measuring.pytest_plugin import rounds\n"
         "from fer_bench.records.plan import QUICK\n"
         "PLAN = dataclasses.replace(QUICK, runs=50, warmup_runs=1, max_time_s=0.0001)\n"
         "def test_cap(fer_benchmark, monkeypatch):\n"
-        "    monkeypatch.setattr(pytest_rounds, 'planned_rounds', lambda plan, pass_s: 50)\n"
+        "    monkeypatch.setattr(rounds, 'planned_rounds', lambda plan, pass_s: 50)\n"
         "    result = fer_benchmark(torch.nn.Conv2d(3, 8, 3), PLAN, input_shape=(3, 256, 256))\n"
         "    latency = result.measurement('latency_s')\n"
         "    assert sum(latency.values[:-1]) < 0.0001\n"  # none began after the time was up

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fer_bench.profilers import roofline as profiler
-from fer_bench.profilers.roofline import measure_attainable
+from fer_bench.measuring.profilers import roofline as profiler
+from fer_bench.measuring.profilers.roofline import measure_attainable
 from fer_bench.reporting.analysis.roofline import classify, rate
 
 KIB, MIB = 2**10, 2**20

@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 
-from fer_bench import runner
+from fer_bench.measuring import runner
+from fer_bench.measuring.processes import Starter
+from fer_bench.measuring.runner import Task
 from fer_bench.networks import registry
-from fer_bench.processes import Starter
 from fer_bench.records.errors import StoreError
 from fer_bench.records.plan import EDGE, QUICK
 from fer_bench.records.result import Measurement
 from fer_bench.records.store import Store
-from fer_bench.runner import Task
 
 PLAN = dataclasses.replace(
     QUICK, metrics=("static", "latency", "memory"), runs=2, warmup_runs=0, time_limit_s=60.0, threads=1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fer_bench.profilers.shapes import SHORT_CUTS, short_cut
+from fer_bench.measuring.counting.shapes import SHORT_CUTS, short_cut
 
 aten = torch.ops.aten
 ROUNDS = 150

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fer_bench import Build, count, find, list_models
-from fer_bench.profilers.macs import measure_macs, per_sample
-from fer_bench.profilers.recorder import Operator, Trace
+from fer_bench.measuring.counting.macs import measure_macs, per_sample
+from fer_bench.measuring.counting.recorder import Operator, Trace
 from fer_bench.records.errors import BuildError, CountingError
 
 

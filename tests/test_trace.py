@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_bench import find, list_models
+from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks import build
-from fer_bench.profilers.trace import trace
 from fer_bench.records.errors import CountingError
 
 WAYS = ("meta", "fake", "cpu")

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fer_bench.measuring.profilers import training
+from fer_bench.measuring.profilers.training import Trainer, measure_training, measure_training_memory
 from fer_bench.networks.build import Autocast
-from fer_bench.profilers import training
-from fer_bench.profilers.training import Trainer, measure_training, measure_training_memory
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import TRAINING
 
@@ -257,7 +257,7 @@ def test_the_compiler_that_an_optimiser_imports_is_none_of_the_network_s_memory(
     code = """
 import sys, torch
 from fer_bench.records.plan import TRAINING
-from fer_bench.profilers.training import measure_training_memory
+from fer_bench.measuring.profilers.training import measure_training_memory
 assert "torch._dynamo" not in sys.modules
 (found,) = measure_training_memory(lambda: (torch.nn.Linear(4, 3), torch.ones(2, 4)), TRAINING)
 print(round(found.values[0] / 2**20), "torch._dynamo" in sys.modules)

@@ -10,7 +10,14 @@ import pytest
 import fer_bench
 
 PACKAGE = Path(fer_bench.__file__).parent
-WITH_TORCH = ("worker", "networks.build", "networks.checkpoints", "profilers", "models")
+WITH_TORCH = (
+    "measuring.worker",
+    "measuring.counting",
+    "measuring.profilers",
+    "networks.build",
+    "networks.checkpoints",
+    "models",
+)
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
@@ -47,7 +54,7 @@ def test_commands_that_only_read_load_neither_pytorch_nor_pandas_nor_rich(argume
 
 def test_a_worker_loads_a_library_of_networks_only_for_a_network_of_that_library():
     code = (
-        "import sys, fer_bench.worker; from fer_bench import create_model; create_model('mini_xception')\n"
+        "import sys, fer_bench.measuring.worker; from fer_bench import create_model; create_model('mini_xception')\n"
         "print([n for n in ('torchvision', 'timm', 'pandas', 'rich', 'thop', 'fvcore') if n in sys.modules])"
     )
     assert child(code).stdout == "[]\n"

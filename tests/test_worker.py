@@ -11,10 +11,10 @@ import psutil
 import pytest
 import torch
 
+from fer_bench.measuring.worker import Job, Network, as_planned, check_device
 from fer_bench.networks.build import round_products
 from fer_bench.records.errors import DeviceError
 from fer_bench.records.plan import QUICK
-from fer_bench.worker import Job, Network, as_planned, check_device
 
 JOB = {
     "name": "mini_xception",
@@ -34,7 +34,7 @@ JOB = {
 
 def answers(**changes):
     done = subprocess.run(
-        [sys.executable, "-m", "fer_bench.worker", str(os.getpid())],
+        [sys.executable, "-m", "fer_bench.measuring.worker", str(os.getpid())],
         input=json.dumps(JOB | changes),
         capture_output=True,
         text=True,
@@ -97,7 +97,7 @@ def test_a_worker_ends_with_its_parent(users_file):
     job = json.dumps(JOB | {"name": f"{users_file}:hangs"})
     code = (
         "import subprocess, sys\n"
-        "import os; command = [sys.executable, '-m', 'fer_bench.worker', str(os.getpid())]\n"
+        "import os; command = [sys.executable, '-m', 'fer_bench.measuring.worker', str(os.getpid())]\n"
         "p = subprocess.Popen(command, stdin=subprocess.PIPE, text=True,"
         " stdout=subprocess.PIPE)\n"
         "p.stdin.write(sys.argv[1]); p.stdin.close()\n"

@@ -27,11 +27,11 @@ from pathlib import Path
 import fer_bench
 from fer_bench.gate import timing
 from fer_bench.gate.pairs import Side
+from fer_bench.measuring.processes import Starter
+from fer_bench.measuring.runner import Task, measure
 from fer_bench.networks import registry
 from fer_bench.networks.place import Place
-from fer_bench.processes import Starter
 from fer_bench.records.plan import GATE
-from fer_bench.runner import Task, measure
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"

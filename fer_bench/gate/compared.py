@@ -10,11 +10,11 @@ from fer_bench.gate.pairs import Side
 from fer_bench.gate.request import Gathered, Request, Watcher, accept
 from fer_bench.gate.timing import METRICS
 from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.measuring.runner import Machine, Task, measure
 from fer_bench.networks import registry
 from fer_bench.records.errors import CountingError, FerBenchError, UnknownModelError
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Result
-from fer_bench.runner import Machine, Task, measure
 
 Changed = tuple[Task, Mapping[str, Any]]  # a task, and what of a plan is another for it
 

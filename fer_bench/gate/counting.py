@@ -8,14 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from fer_bench.gate import budgets, counts
 from fer_bench.gate.verdicts import Verdict, Word
+from fer_bench.measuring.processes import Starter
+from fer_bench.measuring.runner import Task, measure
 from fer_bench.networks.place import Place
 from fer_bench.networks.registry import ModelSpec
-from fer_bench.processes import Starter
 from fer_bench.records.errors import CountingError, FerBenchError
 from fer_bench.records.limits import Budget
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Environment, Result
-from fer_bench.runner import Task, measure
 
 # What a server imports beforehand, so that each process of a pair finds it there.
 LIBRARIES = ("timm:resnet18", "torchvision:resnet18")

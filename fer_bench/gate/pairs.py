@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
-from fer_bench import environment
 from fer_bench.gate.rules import log_ratio
-from fer_bench.processes import END_LIMIT_S, Starter, Worker, ending, lines
+from fer_bench.measuring import environment
+from fer_bench.measuring.processes import END_LIMIT_S, Starter, Worker, ending, lines
+from fer_bench.measuring.runner import Task, make_job, measure
 from fer_bench.records import units
 from fer_bench.records.errors import DeviceError, FerBenchError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Result
-from fer_bench.runner import Task, make_job, measure
 
 SideName = Literal["base", "candidate"]
 NAMES: tuple[SideName, SideName] = ("base", "candidate")

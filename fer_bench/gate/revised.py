@@ -18,15 +18,15 @@ from fer_bench.gate.request import Gathered, Request, Watcher, accept
 from fer_bench.gate.revisions import Repository, Revision
 from fer_bench.gate.timing import METRICS
 from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.measuring.processes import Starter
+from fer_bench.measuring.runner import Task
 from fer_bench.networks import registry
 from fer_bench.networks.place import CODE, Place
 from fer_bench.networks.registry import ModelSpec
-from fer_bench.processes import Starter
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.result import Json, Result
-from fer_bench.runner import Task
 
 _SETUP_S = 3600.0  # for a user's command that prepares a checkout
 

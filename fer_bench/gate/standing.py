@@ -9,12 +9,12 @@ from fer_bench.gate import baseline as baselines
 from fer_bench.gate import budgets, counting, counts, timing
 from fer_bench.gate.request import Gathered, Request, Watcher, accepted, command
 from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.measuring.runner import Task, measure
 from fer_bench.networks import registry
 from fer_bench.networks.registry import ModelSpec
 from fer_bench.records.errors import FerBenchError, UnknownModelError
 from fer_bench.records.plan import EDGE, Plan
 from fer_bench.records.result import Result
-from fer_bench.runner import Task, measure
 
 _NOT_MEASURED = "--against REV --metric {metric} measures it"  # what a budget limits
 

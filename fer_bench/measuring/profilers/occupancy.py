@@ -15,8 +15,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from fer_bench.profilers.kinds import Alive, Clock, Make, Sleep
-from fer_bench.profilers.training import Trainer
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep
+from fer_bench.measuring.profilers.training import Trainer
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 

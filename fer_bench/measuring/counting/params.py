@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fer_bench.profilers.recorder import flat_tensors
+from fer_bench.measuring.counting.recorder import flat_tensors
 
 
 @dataclass(frozen=True, slots=True)

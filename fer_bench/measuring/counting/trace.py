@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from fer_bench.profilers.recorder import Device, Recorder, Trace, flat_tensors
+from fer_bench.measuring.counting.recorder import Device, Recorder, Trace, flat_tensors
 from fer_bench.records.errors import CountingError, brief
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fer_bench import environment
-from fer_bench.profilers.kinds import Clock
-from fer_bench.profilers.latency import cuda_pass
+from fer_bench.measuring import environment
+from fer_bench.measuring.profilers.kinds import Clock
+from fer_bench.measuring.profilers.latency import cuda_pass
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json
 

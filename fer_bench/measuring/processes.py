@@ -24,7 +24,7 @@ from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError
 
 # -P: the current folder, which may hold a `models/` of the user's, is not a place to import from.
-_MODULE = ("-P", "-m", "fer_bench.worker")
+_MODULE = ("-P", "-m", "fer_bench.measuring.worker")
 _START_LIMIT_S = 300.0  # a cold disk may take a minute to import PyTorch from
 END_LIMIT_S = 30.0  # for a process that was killed to be gone
 
@@ -317,6 +317,6 @@ def _environment(python: str) -> dict[str, str]:
 def _alone() -> str:
     """Give a folder that holds this fer_bench and nothing else that is installed beside it."""
     folder = tempfile.TemporaryDirectory(prefix="fer-bench-code-")
-    Path(folder.name, "fer_bench").symlink_to(Path(__file__).parent, target_is_directory=True)
+    Path(folder.name, "fer_bench").symlink_to(Path(__file__).parent.parent, target_is_directory=True)
     atexit.register(folder.cleanup)
     return folder.name

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fer_bench.profilers.operators import FORMULAS, declared_zero, operator_name
-from fer_bench.profilers.shapes import short_cut
+from fer_bench.measuring.counting.operators import FORMULAS, declared_zero, operator_name
+from fer_bench.measuring.counting.shapes import short_cut
 
 Device = Literal["meta", "fake", "cpu"]
 

@@ -16,7 +16,7 @@ released inside one convolution is set aside and attention runs unfused. With th
 images in oneDNN's layouts) the CPU's peak is up to 2.1 times higher in inference and 10 % in training.
 """
 
-from fer_bench.profilers.recorder import Trace
+from fer_bench.measuring.counting.recorder import Trace
 from fer_bench.records.result import Measurement
 
 

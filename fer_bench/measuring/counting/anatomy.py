@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fer_bench.profilers.macs import per_sample
-from fer_bench.profilers.recorder import Trace
+from fer_bench.measuring.counting.macs import per_sample
+from fer_bench.measuring.counting.recorder import Trace
 from fer_bench.records.result import Json, Measurement
 
 _DEEPEST = 2  # levels of modules in a record: enough for stages and their blocks; all would be most of a record

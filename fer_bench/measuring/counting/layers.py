@@ -15,7 +15,7 @@ Papers count layers by rules that they do not state, and by different ones in on
 
 from dataclasses import dataclass
 
-from fer_bench.profilers.recorder import Trace
+from fer_bench.measuring.counting.recorder import Trace
 
 
 @dataclass(frozen=True, slots=True)

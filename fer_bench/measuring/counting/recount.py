@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping
 
 from torch import nn
 
+from fer_bench.measuring.counting import anatomy
+from fer_bench.measuring.counting.counters import count_with, thop_by_module
+from fer_bench.measuring.counting.layers import count_layers
+from fer_bench.measuring.counting.params import count_parameters
+from fer_bench.measuring.counting.recorder import Trace
+from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks import build as building
 from fer_bench.networks.build import Build
 from fer_bench.networks.registry import ModelSpec
-from fer_bench.profilers import anatomy
-from fer_bench.profilers.counters import count_with, thop_by_module
-from fer_bench.profilers.layers import count_layers
-from fer_bench.profilers.params import count_parameters
-from fer_bench.profilers.recorder import Trace
-from fer_bench.profilers.trace import trace
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
 

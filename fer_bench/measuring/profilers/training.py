@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fer_bench.profilers.kinds import Alive, Clock, Make
-from fer_bench.profilers.memory import measure_peaks
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Make
+from fer_bench.measuring.profilers.memory import measure_peaks
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement

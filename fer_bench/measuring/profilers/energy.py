@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fer_bench import environment
-from fer_bench.profilers.kinds import Alive, Clock, Make, Sleep
+from fer_bench.measuring import environment
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Measurement
 

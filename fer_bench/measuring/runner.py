@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from fer_bench.measuring.processes import END_LIMIT_S, Starter, ending, lines
 from fer_bench.networks.place import Place
 from fer_bench.networks.registry import DEFAULT_INPUT, ModelSpec
-from fer_bench.processes import END_LIMIT_S, Starter, ending, lines
 from fer_bench.records import stats, units
 from fer_bench.records.errors import DeviceError, FerBenchError, StoreError
 from fer_bench.records.plan import Plan

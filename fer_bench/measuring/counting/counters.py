@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fer_bench.profilers.recorder import Trace
+from fer_bench.measuring.counting.recorder import Trace
 from fer_bench.records.errors import CountingError, brief
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_bench import environment
-from fer_bench.profilers.kinds import Clock
+from fer_bench.measuring import environment
+from fer_bench.measuring.profilers.kinds import Clock
 from fer_bench.records.result import Json
 
 Work = Callable[[], object]

@@ -37,10 +37,10 @@ class Ready:
 
 def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
     """Build a network of the registry, as a worker does."""
+    from fer_bench.measuring.profilers import PROFILERS
+    from fer_bench.measuring.runner import Task
+    from fer_bench.measuring.worker import Job, Network
     from fer_bench.networks.build import Build
-    from fer_bench.profilers import PROFILERS
-    from fer_bench.runner import Task
-    from fer_bench.worker import Job, Network
 
     spec = registry.find(name)
     shape = input_shape or Task(spec, plan).protocol_shape()
@@ -66,7 +66,7 @@ def lent(model: "nn.Module", plan: Plan, input_shape: Shape | None, name: str) -
 
     Another device or layout makes new tensors, which do not share memory as the old ones may: those are kept meanwhile.
     """
-    from fer_bench.worker import as_planned
+    from fer_bench.measuring.worker import as_planned
 
     kind, shape, home = _checked(model, plan, input_shape)
     modes = [(module, module.training) for module in model.modules()]
@@ -122,8 +122,8 @@ def _checked(model: object, plan: Plan, input_shape: Shape | None) -> "tuple[str
 
 
 def _counted(model: "nn.Module", shape: Shape, plan: Plan, name: str, kind: str) -> tuple[Subject, list[Measurement]]:
-    from fer_bench.profilers import static_of
-    from fer_bench.profilers.static import count_module
+    from fer_bench.measuring.counting.count import count_module
+    from fer_bench.measuring.profilers import static_of
 
     counted = count_module(model, ModelSpec(name, "module", "", kind), shape, plan.batch_size)
     subject = Subject(name, kind, "unregistered", shape, counted.num_classes)

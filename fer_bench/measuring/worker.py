@@ -28,16 +28,16 @@ from typing import Any, Self, TextIO
 import torch
 from torch import Tensor, nn
 
-from fer_bench import environment
+from fer_bench.measuring import environment
+from fer_bench.measuring.counting.count import Count, count
+from fer_bench.measuring.profilers import PROFILERS
+from fer_bench.measuring.profilers.paced import pace
+from fer_bench.measuring.profilers.roofline import measure_attainable
 from fer_bench.networks import build as building
 from fer_bench.networks import registry
 from fer_bench.networks.build import Build
 from fer_bench.networks.checkpoints import load_checkpoint
 from fer_bench.networks.place import CODE, CodeRead, Place
-from fer_bench.profilers import PROFILERS
-from fer_bench.profilers.paced import pace
-from fer_bench.profilers.roofline import measure_attainable
-from fer_bench.profilers.static import Count, count
 from fer_bench.records.errors import BuildError, CountingError, DeviceError, FerBenchError, brief
 from fer_bench.records.plan import Plan, parse_settings
 from fer_bench.records.result import Json, Measurement

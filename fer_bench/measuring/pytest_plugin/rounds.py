@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fer_bench import environment
-from fer_bench.pytest_networks import Ready, Shape, by_name, lent
+from fer_bench.measuring import environment
+from fer_bench.measuring.pytest_plugin.networks import Ready, Shape, by_name, lent
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import Plan
@@ -156,7 +156,7 @@ def _settings(plan: Plan) -> Iterator[str]:
     """Bring this process into the state that a plan demands, as a worker is, and back; name the allocator's setting."""
     import torch
 
-    from fer_bench.worker import take_up
+    from fer_bench.measuring.worker import take_up
 
     if plan.alloc == "system" and _here.memory_kept:
         raise FerBenchError(

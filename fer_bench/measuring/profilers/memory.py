@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from fer_bench import environment
-from fer_bench.profilers.kinds import Make
+from fer_bench.measuring import environment
+from fer_bench.measuring.profilers.kinds import Make
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 

@@ -8,19 +8,19 @@ Each group runs in a process of its own.
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from fer_bench.measuring.counting.recount import measure_recounts
+from fer_bench.measuring.profilers.energy import measure_energy
+from fer_bench.measuring.profilers.latency import measure_latency
+from fer_bench.measuring.profilers.memory import measure_memory
+from fer_bench.measuring.profilers.occupancy import measure_occupancy
+from fer_bench.measuring.profilers.training import measure_training, measure_training_memory
 from fer_bench.networks.build import AUTOCAST
-from fer_bench.profilers.energy import measure_energy
-from fer_bench.profilers.latency import measure_latency
-from fer_bench.profilers.memory import measure_memory
-from fer_bench.profilers.occupancy import measure_occupancy
-from fer_bench.profilers.recount import measure_recounts
-from fer_bench.profilers.training import measure_training, measure_training_memory
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Measurement
 
 if TYPE_CHECKING:
-    from fer_bench.profilers.static import Count
-    from fer_bench.worker import Network
+    from fer_bench.measuring.counting.count import Count
+    from fer_bench.measuring.worker import Network
 
 Profiler = Callable[["Network", Plan], Iterable[Measurement]]
 

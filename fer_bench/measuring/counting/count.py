@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from fer_bench.measuring.counting.activations import measure_activations
+from fer_bench.measuring.counting.anatomy import macs_inside, measure_anatomy, measure_modules
+from fer_bench.measuring.counting.counters import OtherCount, count_with
+from fer_bench.measuring.counting.layers import LayerCounts, count_layers
+from fer_bench.measuring.counting.macs import measure_macs, per_sample
+from fer_bench.measuring.counting.operators import CONVENTION
+from fer_bench.measuring.counting.params import ParameterCounts, count_parameters
+from fer_bench.measuring.counting.recorder import Trace
+from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks import build as building
 from fer_bench.networks.build import DEFAULT_BUILD, Build
 from fer_bench.networks.registry import ModelSpec
-from fer_bench.profilers.activations import measure_activations
-from fer_bench.profilers.anatomy import macs_inside, measure_anatomy, measure_modules
-from fer_bench.profilers.counters import OtherCount, count_with
-from fer_bench.profilers.layers import LayerCounts, count_layers
-from fer_bench.profilers.macs import measure_macs, per_sample
-from fer_bench.profilers.operators import CONVENTION
-from fer_bench.profilers.params import ParameterCounts, count_parameters
-from fer_bench.profilers.recorder import Trace
-from fer_bench.profilers.trace import trace
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
 

@@ -274,7 +274,7 @@ def gpu_state() -> dict[str, Json]:
 
 def _commit(code: Path | None) -> tuple[str, bool]:
     """Name the git commit of a network's code, and whether it was changed since; "" outside a checkout."""
-    ours = Path(__file__).parent
+    ours = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(code or ours), *arguments]  # the user's own git

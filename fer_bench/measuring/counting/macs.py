@@ -1,7 +1,7 @@
 """MACs by the convention that ``operators`` states, from a trace."""
 
-from fer_bench.profilers.operators import CONVENTION
-from fer_bench.profilers.recorder import Trace
+from fer_bench.measuring.counting.operators import CONVENTION
+from fer_bench.measuring.counting.recorder import Trace
 from fer_bench.records.result import Measurement
 
 

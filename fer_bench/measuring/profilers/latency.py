@@ -15,8 +15,8 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from fer_bench import environment
-from fer_bench.profilers.kinds import Alive, Clock
+from fer_bench.measuring import environment
+from fer_bench.measuring.profilers.kinds import Alive, Clock
 from fer_bench.records.errors import brief
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement

@@ -54,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     options = ("fer_models", "fer_protocol", "fer_device")
     if not any(config.getoption(name) for name in options):
         return
-    from fer_bench.environment import has_gpu
+    from fer_bench.measuring.environment import has_gpu
 
     plan = _plan(config)
     _networks(config)
@@ -110,7 +110,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         """
         nonlocal used
         __tracebackhide__ = True
-        from fer_bench.pytest_rounds import measure_here
+        from fer_bench.measuring.pytest_plugin.rounds import measure_here
         from fer_bench.records.errors import FerBenchError
 
         try:
@@ -187,7 +187,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _differences(saved: "Mapping[str, Json]", measured: "Mapping[str, Result]") -> Iterator[str]:
-    from fer_bench.pytest_rounds import difference
+    from fer_bench.measuring.pytest_plugin.rounds import difference
     from fer_bench.records.errors import StoreError
     from fer_bench.records.result import Result
 

@@ -1,0 +1,1 @@
+"""Count parameters, MACs, activations and layers on meta tensors."""
