@@ -26,7 +26,7 @@ from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import RECOUNT
 
 if TYPE_CHECKING:
-    from fer_bench.audit.verdicts import Claim
+    from fer_bench.auditing.verdicts import Claim
     from fer_bench.networks.registry import ModelSpec
     from fer_bench.records.result import Result
 
@@ -62,12 +62,12 @@ def audit(
     Exit code 3 says that a figure does not stand as it is printed: an impossible unit, another network's count, a
     contradiction, or a number that nothing explains.
     """
-    from fer_bench.audit import audit as judge
-    from fer_bench.audit import needed
-    from fer_bench.audit import tables as drawn
-    from fer_bench.audit.evidence import find, gather
-    from fer_bench.audit.their_table import read_table
-    from fer_bench.audit.verdicts import WRONG
+    from fer_bench.auditing import audit as judge
+    from fer_bench.auditing import needed
+    from fer_bench.auditing import tables as drawn
+    from fer_bench.auditing.csv_table import read_table
+    from fer_bench.auditing.evidence import find, gather
+    from fer_bench.auditing.verdicts import WRONG
     from fer_bench.reporting.render import write_all
     from fer_bench.reporting.render.json import as_json
 
@@ -107,7 +107,7 @@ def audit(
 
 def _claims(papers: Sequence[str], models: Sequence[str]) -> "tuple[list[Claim], list[Claim]]":
     """Choose the figures of the sheets: all of the papers concerned, by which each is judged, and those asked for."""
-    from fer_bench.audit import claims_of
+    from fer_bench.auditing import claims_of
 
     known = registry.papers()
     claims = claims_of(registry.sheets().values(), known.values())

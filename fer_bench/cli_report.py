@@ -204,9 +204,9 @@ def _write_page(
     drawn: Mapping[str, Table],
     recounts: "Sequence[Result]",
 ) -> None:
-    from fer_bench.audit import audit as judge
-    from fer_bench.audit import claims_of, tables
-    from fer_bench.audit.evidence import gather
+    from fer_bench.auditing import audit as judge
+    from fer_bench.auditing import claims_of, tables
+    from fer_bench.auditing.evidence import gather
     from fer_bench.reporting.page import page
 
     audited: dict[str, Table] = {}

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.audit import audit, checks, claims_of, derived, expressions, facts, hypotheses, recounted, timed
-from fer_bench.audit.chance import covered
-from fer_bench.audit.evidence import Evidence, Recount, gather
-from fer_bench.audit.printed import Printed, read
-from fer_bench.audit.verdicts import Claim, Kind
+from fer_bench.auditing import audit, claims_of, expressions, facts, hypotheses
+from fer_bench.auditing.chance import covered
+from fer_bench.auditing.checks import arithmetic as derived
+from fer_bench.auditing.checks import counts as recounted
+from fer_bench.auditing.checks import facts_and_bounds, times
+from fer_bench.auditing.evidence import Evidence, Recount, gather
+from fer_bench.auditing.printed import Printed, read
+from fer_bench.auditing.verdicts import Claim, Kind
 from fer_bench.networks import registry
 from fer_bench.networks.registry import Figure, ModelSpec, Paper
 from fer_bench.records import exchange
@@ -349,7 +352,7 @@ GPU = "one RTX 3090"
 )
 def test_no_device_does_more_than_its_peak(printed, unit, convention, kind, said):
     about = claim("latency", printed, unit, NET, convention=convention)
-    verdict = timed.by_rate(about, number(printed, unit), network(), [])
+    verdict = times.by_rate(about, number(printed, unit), network(), [])
     assert verdict.kind is kind
     assert said in verdict.line
 
@@ -357,7 +360,7 @@ def test_no_device_does_more_than_its_peak(printed, unit, convention, kind, said
 def test_in_another_unit_the_stated_batch_is_asked_after_too():
     heavy = network(macs=21_903_232_512)
     about = claim("latency", "17.63", "ns", NET, convention=f"batch 48 on {GPU}")
-    verdict = timed.by_rate(about, number("17.63", "ns"), heavy, [])
+    verdict = times.by_rate(about, number("17.63", "ns"), heavy, [])
     # By hand: 48 x 2 x 21.903 G / 17.63 ms = 119.3 TFLOP/s, above 2 x 10496 x 1.695 GHz = 35.6.
     assert "119 TFLOP/s" in verdict.remarks[0]
     assert "35.6 TFLOP/s" in verdict.remarks[0]
@@ -366,9 +369,9 @@ def test_in_another_unit_the_stated_batch_is_asked_after_too():
 def test_times_that_rank_as_the_operators_do_are_told():
     rows = [(0.010, 50, 9e9), (0.020, 100, 1e9), (0.030, 150, 5e9), (0.040, 200, 2e9), (0.050, 250, 3e9)]
     column = [(time, network(operators=operators, macs=int(macs))) for time, operators, macs in rows]
-    assert "operators started (rank correlation 1.00)" in timed.what_times_follow(column)
-    assert timed.what_times_follow([(time, network(operators=5, macs=int(time * 1e9))) for time, _, _ in rows]) == ""
-    assert timed.what_times_follow(column[:4]) == ""
+    assert "operators started (rank correlation 1.00)" in times.what_times_follow(column)
+    assert times.what_times_follow([(time, network(operators=5, macs=int(time * 1e9))) for time, _, _ in rows]) == ""
+    assert times.what_times_follow(column[:4]) == ""
 
 
 MATRIX = (("0.62", "0.38"), ("0.30", "0.80"))
@@ -413,21 +416,23 @@ def test_a_process_takes_no_more_than_the_machine(shares, kind):
     quantities = ("cpu_percent", "user_percent", "system_percent")
     row = {q: claim(q, f"{share}", "%", row="net") for q, share in zip(quantities, shares, strict=True)}
     about = row["cpu_percent"]
-    assert checks.by_occupancy(about, number(str(shares[0]), "%"), row, None, "").kind is kind
+    assert facts_and_bounds.by_occupancy(about, number(str(shares[0]), "%"), row, None, "").kind is kind
 
 
 def test_memory_holds_at_least_the_weights():
     about = claim("memory_percent", "3.1", "%", NET)
-    assert checks.by_occupancy(about, number("3.1", "%"), {}, 233_692, "16G").kind is Kind.possible
-    assert checks.by_occupancy(about, number("3.1", "%"), {}, 600_000_000, "16G").kind is Kind.contradiction
-    assert checks.by_occupancy(about, number("3.1", "%"), {}, 233_692, "").kind is Kind.out_of_scope
+    assert facts_and_bounds.by_occupancy(about, number("3.1", "%"), {}, 233_692, "16G").kind is Kind.possible
+    assert facts_and_bounds.by_occupancy(about, number("3.1", "%"), {}, 600_000_000, "16G").kind is Kind.contradiction
+    assert facts_and_bounds.by_occupancy(about, number("3.1", "%"), {}, 233_692, "").kind is Kind.out_of_scope
 
 
 def test_a_loss_is_at_least_what_the_errors_cost():
     accuracy = claim("accuracy", "57.48", "%")
-    assert checks.by_loss(claim("validation_loss", "2.10"), number("2.10"), accuracy).kind is Kind.possible
+    assert facts_and_bounds.by_loss(claim("validation_loss", "2.10"), number("2.10"), accuracy).kind is Kind.possible
     # 42.52 % of errors at ln 2 each is 0.295.
-    assert checks.by_loss(claim("validation_loss", "0.20"), number("0.20"), accuracy).kind is Kind.contradiction
+    assert (
+        facts_and_bounds.by_loss(claim("validation_loss", "0.20"), number("0.20"), accuracy).kind is Kind.contradiction
+    )
 
 
 def test_a_shape_is_looked_for_among_the_networks_maps():
@@ -435,7 +440,7 @@ def test_a_shape_is_looked_for_among_the_networks_maps():
     other = Evidence("wide", recount(shapes=((32, 56, 56), (64, 28, 28), (128, 14, 14), (256, 7, 7))), ())
 
     def verdict(printed):
-        return checks.by_shape(claim("output_size", printed, spec=NET), [own, other])
+        return facts_and_bounds.by_shape(claim("output_size", printed, spec=NET), [own, other])
 
     assert verdict("32 × 56 × 56").kind is Kind.confirmed
     assert verdict("28 × 28").kind is Kind.confirmed

@@ -5,9 +5,9 @@ The expectations are the specs' verdicts (their audits of papers 000 to 004) in 
 
 import pytest
 
-from fer_bench.audit import audit, claims_of, needed, tables
-from fer_bench.audit.evidence import find, gather
-from fer_bench.audit.verdicts import COMPUTED, MEANINGS, WRONG, Kind
+from fer_bench.auditing import audit, claims_of, needed, tables
+from fer_bench.auditing.evidence import find, gather
+from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, WRONG, Kind
 from fer_bench.networks import registry
 from fer_bench.records import exchange
 from tests.test_audit import RECOUNTS

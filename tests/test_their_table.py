@@ -2,7 +2,7 @@
 
 import pytest
 
-from fer_bench.audit.their_table import read_table
+from fer_bench.auditing.csv_table import read_table
 from fer_bench.records.errors import FerBenchError
 
 

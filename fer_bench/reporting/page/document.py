@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from fer_bench.audit.verdicts import WRONG, Kind
+from fer_bench.auditing.verdicts import WRONG, Kind
 from fer_bench.networks.registry import Paper, papers, sheets
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result

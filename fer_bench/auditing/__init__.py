@@ -8,10 +8,10 @@ noted beside a figure is shown as a note.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fer_bench.audit import hypotheses
-from fer_bench.audit.evidence import Evidence
-from fer_bench.audit.judging import Judge, is_condition
-from fer_bench.audit.verdicts import Claim, Verdict
+from fer_bench.auditing import hypotheses
+from fer_bench.auditing.evidence import Evidence
+from fer_bench.auditing.judge import Judge, is_condition
+from fer_bench.auditing.verdicts import Claim, Verdict
 from fer_bench.networks import registry
 from fer_bench.networks.registry import Figure, ModelSpec, Paper
 

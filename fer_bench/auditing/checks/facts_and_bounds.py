@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
-from fer_bench.audit import facts
-from fer_bench.audit.evidence import Evidence
-from fer_bench.audit.printed import Printed, read
-from fer_bench.audit.verdicts import Claim, Kind, Verdict
+from fer_bench.auditing import facts
+from fer_bench.auditing.evidence import Evidence
+from fer_bench.auditing.printed import Printed, read
+from fer_bench.auditing.verdicts import Claim, Kind, Verdict
 from fer_bench.records import units
 
 _BYTES_A_GB = 10**9

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from fer_bench.audit.evidence import Evidence, Recount
-from fer_bench.audit.verdicts import Kind
+from fer_bench.auditing.evidence import Evidence, Recount
+from fer_bench.auditing.verdicts import Kind
 from fer_bench.records.units import grouped
 
 # Tiers. Each needs one assumption more than the one before, or a less usual one.

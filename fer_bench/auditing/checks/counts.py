@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from fer_bench.audit.chance import ALPHA, covered
-from fer_bench.audit.evidence import Evidence
-from fer_bench.audit.hypotheses import UNUSUAL, Hypothesis
-from fer_bench.audit.printed import Printed
-from fer_bench.audit.verdicts import Claim, Fit, Kind, Verdict
+from fer_bench.auditing.chance import ALPHA, covered
+from fer_bench.auditing.evidence import Evidence
+from fer_bench.auditing.hypotheses import UNUSUAL, Hypothesis
+from fer_bench.auditing.printed import Printed
+from fer_bench.auditing.verdicts import Claim, Fit, Kind, Verdict
 from fer_bench.records.units import grouped
 
 # Builds that are known to be the network that the paper names: what differs from them is wrong, not another network.

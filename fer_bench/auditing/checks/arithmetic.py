@@ -6,12 +6,12 @@ from decimal import Decimal
 from itertools import permutations
 from typing import Any
 
-from fer_bench.audit import expressions, facts
-from fer_bench.audit.chance import ALPHA, covered
-from fer_bench.audit.hypotheses import USUAL, Hypothesis
-from fer_bench.audit.printed import Printed, read
-from fer_bench.audit.recounted import fits
-from fer_bench.audit.verdicts import Claim, Kind, Verdict
+from fer_bench.auditing import expressions, facts
+from fer_bench.auditing.chance import ALPHA, covered
+from fer_bench.auditing.checks.counts import fits
+from fer_bench.auditing.hypotheses import USUAL, Hypothesis
+from fer_bench.auditing.printed import Printed, read
+from fer_bench.auditing.verdicts import Claim, Kind, Verdict
 from fer_bench.records.errors import SheetError
 from fer_bench.records.units import significant
 

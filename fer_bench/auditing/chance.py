@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from decimal import Decimal
 
-from fer_bench.audit.printed import Printed
+from fer_bench.auditing.printed import Printed
 
 ALPHA = 0.05
 # "About the same size": random figures are spread evenly in the logarithm, within these factors up and down. Hypotheses

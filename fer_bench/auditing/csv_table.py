@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from fer_bench.audit.printed import is_number, read
-from fer_bench.audit.verdicts import Claim
+from fer_bench.auditing.printed import is_number, read
+from fer_bench.auditing.verdicts import Claim
 from fer_bench.networks import registry
 from fer_bench.networks.registry import Figure, ModelSpec
 from fer_bench.records.errors import FerBenchError, SheetError

@@ -4,8 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from fer_bench.audit import is_condition
-from fer_bench.audit.verdicts import COMPUTED, MEANINGS, Claim, Fit, Kind, Verdict
+from fer_bench.auditing import is_condition
+from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, Claim, Fit, Kind, Verdict
 from fer_bench.networks.registry import papers
 from fer_bench.records import units
 from fer_bench.records.result import Json

@@ -3,11 +3,12 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from fer_bench.audit import checks, derived, facts, hypotheses, recounted, timed
-from fer_bench.audit.evidence import Evidence, find
-from fer_bench.audit.hypotheses import Hypothesis
-from fer_bench.audit.printed import Printed, is_number, read
-from fer_bench.audit.verdicts import Claim, Kind, Verdict
+from fer_bench.auditing import facts, hypotheses
+from fer_bench.auditing.checks import arithmetic, counts, facts_and_bounds, times
+from fer_bench.auditing.evidence import Evidence, find
+from fer_bench.auditing.hypotheses import Hypothesis
+from fer_bench.auditing.printed import Printed, is_number, read
+from fer_bench.auditing.verdicts import Claim, Kind, Verdict
 from fer_bench.networks import registry
 from fer_bench.networks.registry import Figure, ModelSpec
 from fer_bench.records.errors import SheetError
@@ -67,14 +68,14 @@ class Judge:
     def _judge(self, claim: Claim) -> Verdict:
         figure = claim.figure
         if figure.quantity == "confusion_matrix":
-            return derived.matrix_rows(claim)
+            return arithmetic.matrix_rows(claim)
         if not isinstance(figure.printed, str):
             return _statement(claim)
         if figure.arithmetic:
-            found = derived.by_arithmetic(claim, read(figure.printed, ""), self._papers[figure.paper])
+            found = arithmetic.by_arithmetic(claim, read(figure.printed, ""), self._papers[figure.paper])
             return found.remarked(*(beside.line for beside in [self._machine(claim)] if beside is not None))
         if figure.quantity == "output_size":
-            return checks.by_shape(claim, self._built(claim)) or self._not_judged(claim)
+            return facts_and_bounds.by_shape(claim, self._built(claim)) or self._not_judged(claim)
         if machine := self._machine(claim):
             return machine
         if figure.quantity in _CONDITIONS:
@@ -89,36 +90,38 @@ class Judge:
         if claim.figure.quantity != "environment" or not claim.figure.unit:
             return None
         printed = read(claim.figure.printed, claim.figure.unit)
-        return checks.by_card(claim, printed, self._environment(claim, "GPU")) if printed is not None else None
+        return (
+            facts_and_bounds.by_card(claim, printed, self._environment(claim, "GPU")) if printed is not None else None
+        )
 
     def _number(self, claim: Claim, printed: Printed) -> Verdict | None:
         figure, evidence = claim.figure, self._of(claim.spec)
         if figure.quantity in hypotheses.RECOUNTED and evidence is not None:
-            return recounted.judge(claim, printed, evidence, self._tried(claim, evidence), self._convention(claim))
+            return counts.judge(claim, printed, evidence, self._tried(claim, evidence), self._convention(claim))
         if figure.quantity == "latency" and evidence is not None:
-            verdict = timed.by_rate(claim, printed, evidence, self._environment(claim, "GPU"))
+            verdict = times.by_rate(claim, printed, evidence, self._environment(claim, "GPU"))
             return verdict.remarked(*filter(None, [self._times(claim)]))
         if figure.quantity in _OCCUPANCY:
             row = self._rows.get((figure.paper, figure.where, figure.row), {}) if figure.row else {}
             weights = evidence.own.parameters["parameter_bytes"] if evidence is not None else None
             memory = " ".join((figure.convention, *self._environment(claim, "memory")))
-            return checks.by_occupancy(claim, printed, row, weights, memory)
-        if figure.quantity in derived.RATIOS:
-            return derived.by_pairs(claim, printed, self._papers[figure.paper])
+            return facts_and_bounds.by_occupancy(claim, printed, row, weights, memory)
+        if figure.quantity in arithmetic.RATIOS:
+            return arithmetic.by_pairs(claim, printed, self._papers[figure.paper])
         if figure.quantity in _SHARES:
             return self._share(claim, printed)
         if figure.quantity == "validation_loss":
             row = self._rows.get((figure.paper, figure.where, figure.row), {})
-            return checks.by_loss(claim, printed, row.get("accuracy"))
+            return facts_and_bounds.by_loss(claim, printed, row.get("accuracy"))
         if figure.quantity == "share" and figure.of:
             return self._share(claim, printed)
-        return checks.by_facts(claim, printed)
+        return facts_and_bounds.by_facts(claim, printed)
 
     def _share(self, claim: Claim, printed: Printed) -> Verdict | None:
         figure = claim.figure
         matrix = self._matrix(claim)
         if figure.quantity == "accuracy" and matrix is not None:
-            found = derived.by_matrix(claim, printed, matrix)
+            found = arithmetic.by_matrix(claim, printed, matrix)
             if found is not None:
                 return found
         wholes: dict[str, int] = {}
@@ -132,8 +135,8 @@ class Judge:
         elif figure.quantity == "train_accuracy":
             wholes |= facts.training_size(figure.dataset)
         if wholes:
-            return derived.by_share(claim, printed, wholes)
-        return derived.by_any_share(claim, printed, facts.images(figure.dataset)) if figure.dataset else None
+            return arithmetic.by_share(claim, printed, wholes)
+        return arithmetic.by_any_share(claim, printed, facts.images(figure.dataset)) if figure.dataset else None
 
     def _test_sets(self, claim: Claim) -> dict[str, int]:
         """Give the test sets that an accuracy may be of: those whose size the paper prints, then the data set's own."""
@@ -176,7 +179,7 @@ class Judge:
         return [one for one in found if one is not None and one.name != claim.network]
 
     def _tried(self, claim: Claim, evidence: Evidence) -> list[Hypothesis]:
-        batch = timed.stated_batch(claim)
+        batch = times.stated_batch(claim)
         own = evidence.own
         key = (evidence.name, own.input_shape, own.num_classes, claim.figure.quantity, claim.figure.networks, batch)
         if key not in self._hypotheses:
@@ -193,7 +196,7 @@ class Judge:
                 printed = read(other.figure.printed, other.figure.unit)
                 if other is not claim and evidence is not None and printed is not None:
                     judged.append((printed, self._tried(other, evidence)))
-            if convention := recounted.column_convention(judged):
+            if convention := counts.column_convention(judged):
                 return convention
         return ""
 
@@ -204,7 +207,7 @@ class Judge:
                 evidence, printed = self._of(other.spec), read(other.figure.printed, other.figure.unit)
                 if evidence is not None and printed is not None:
                     rows.append((float(printed.value), evidence))
-            if remark := timed.what_times_follow(rows):
+            if remark := times.what_times_follow(rows):
                 return remark
         return ""
 

@@ -8,10 +8,10 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from fer_bench.audit import facts
-from fer_bench.audit.evidence import Evidence
-from fer_bench.audit.printed import Printed
-from fer_bench.audit.verdicts import Claim, Kind, Verdict
+from fer_bench.auditing import facts
+from fer_bench.auditing.evidence import Evidence
+from fer_bench.auditing.printed import Printed
+from fer_bench.auditing.verdicts import Claim, Kind, Verdict
 from fer_bench.records.stats import rank_correlation
 from fer_bench.records.units import printed_value, scaled
 

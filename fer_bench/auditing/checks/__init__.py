@@ -1,0 +1,1 @@
+"""Checks of published figures, one kind a module."""
