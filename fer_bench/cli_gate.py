@@ -25,7 +25,7 @@ from fer_bench.cli_common import (
     reason,
     write_text,
 )
-from fer_bench.gate.verdicts import ERROR, Report, Verdict
+from fer_bench.gating.verdicts import ERROR, Report, Verdict
 from fer_bench.networks import registry
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, RevisionError
@@ -33,7 +33,7 @@ from fer_bench.records.limits import Budget
 from fer_bench.records.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
-    from fer_bench.gate.request import Request
+    from fer_bench.gating.request import Request
     from fer_bench.measuring.runner import Task
     from fer_bench.records.plan import Plan
 
@@ -135,8 +135,8 @@ def gate(
     """Judge a change: what networks count, exactly, and what they take, by pairs of processes measured now."""
 
     def judged() -> Report:
-        from fer_bench.gate.request import Request
-        from fer_bench.gate.timing import Rule
+        from fer_bench.gating.request import Request
+        from fer_bench.gating.timing import Rule
 
         registry.use_sheets(sheets or [])
         limits = {
@@ -190,9 +190,9 @@ def compare(
     """Compare two networks, two ways to run one, or two stored runs: better is less of the metric."""
 
     def judged() -> Report:
-        from fer_bench.gate import compared
-        from fer_bench.gate.request import Request
-        from fer_bench.gate.timing import Rule
+        from fer_bench.gating import against_results
+        from fer_bench.gating.request import Request
+        from fer_bench.gating.timing import Rule
 
         registry.use_sheets(sheets or [])
         parse_settings(settings)
@@ -204,13 +204,13 @@ def compare(
         )
         ours, theirs = (_side(side, request.plan, tuple(settings or ()), store) for side in (base, candidate))
         if ours is not None and theirs is not None:
-            return compared.compare((base, candidate), (ours, theirs), request, _Told())
+            return against_results.compare((base, candidate), (ours, theirs), request, _Told())
         if ours is not None or theirs is not None:
             raise FerBenchError(f"{base} and {candidate} are a network and stored results: compare two of one kind")
         _refuse_plans(request)
         results = [read_results(side, store) for side in (base, candidate)]
         told = name_source(base, store), name_source(candidate, store)
-        return compared.against_results(told, results[0], results[1], request, _Told())
+        return against_results.against_results(told, results[0], results[1], request, _Told())
 
     _judge(judged, inconclusive, summary, junit, json_file, debug=debug)
 
@@ -244,7 +244,7 @@ class _Told:
 
 
 def _gated(baseline: str, against: str, candidate: str, request: "Request", store: str, *, self_test: bool) -> Report:
-    from fer_bench.gate import compared, revised, standing
+    from fer_bench.gating import against_baseline, against_results, against_revision
 
     told = _Told()
     if sum(map(bool, (baseline, against, self_test))) > 1:
@@ -254,7 +254,7 @@ def _gated(baseline: str, against: str, candidate: str, request: "Request", stor
     if self_test:
         if request.budget.set():
             raise FerBenchError("--self-test has no limits to hold: leave --max-... out")
-        return compared.self_test(request, told)
+        return against_results.self_test(request, told)
     stored = bool(against) and _stored(against, store)
     if (request.setup or request.base_python or request.unchanged) and (stored or not (against or baseline)):
         raise FerBenchError("--setup, --base-python and --unchanged are about revisions: name one with --against")
@@ -265,15 +265,15 @@ def _gated(baseline: str, against: str, candidate: str, request: "Request", stor
         raise FerBenchError("--max-latency is held where the latency is measured: by --against REV --metric latency")
     if against:
         if not stored:
-            return revised.against_revision(against, candidate, request, told)
+            return against_revision.against_revision(against, candidate, request, told)
         later = read_results(candidate, store) if candidate else None
         names = name_source(against, store), name_source(candidate, store) if candidate else "measured now"
-        return compared.against_results(names, read_results(against, store), later, request, told)
+        return against_results.against_results(names, read_results(against, store), later, request, told)
     if baseline:
         if _is_baseline(baseline):
-            return standing.against_baseline(Path(baseline), request, told)
-        return revised.against_revision(baseline, candidate, request, told, timed=False)
-    return standing.against_nothing(request, told)
+            return against_baseline.against_baseline(Path(baseline), request, told)
+        return against_revision.against_revision(baseline, candidate, request, told, timed=False)
+    return against_baseline.against_nothing(request, told)
 
 
 def _refuse_plans(request: "Request") -> None:
@@ -296,7 +296,7 @@ def _stored(source: str, store: str) -> bool:
     folder = Path(source, "results.json").exists() or Path(source, "results.jsonl").exists()
     if source.endswith((".json", ".jsonl")) or Path(source).is_file() or folder:
         return True
-    from fer_bench.gate.revisions import Repository
+    from fer_bench.gating.revisions import Repository
 
     with contextlib.suppress(RevisionError):
         if Repository(Path.cwd()).commit_of(source):
@@ -314,8 +314,8 @@ def _judge(
     debug: bool,
 ) -> None:
     """Judge, tell, write what was asked for, end with the exit code; whatever fails is an error, never a pass."""
-    from fer_bench.gate import telling
-    from fer_bench.gate.request import command
+    from fer_bench.gating import report as telling
+    from fer_bench.gating.request import command
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job of CI's ends as by Ctrl-C
     passes = inconclusive is Inconclusive.pass_
@@ -349,7 +349,7 @@ def _append(path: Path, text: str) -> None:
 
 
 def _metrics(text: str) -> tuple[str, ...]:
-    from fer_bench.gate.timing import METRICS
+    from fer_bench.gating.timing import METRICS
 
     metrics = parse_list(text)
     if not metrics:

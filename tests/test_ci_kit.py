@@ -486,7 +486,7 @@ def test_the_hook_of_the_readme_runs_the_gate(bench):
 
 
 def test_the_readme_tells_every_exit_code():
-    from fer_bench.gate.verdicts import EXIT_CODES
+    from fer_bench.gating.verdicts import EXIT_CODES
 
     text = README.partition(f"\n{SECTION}\n")[2].partition("\n## ")[0]
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE)}

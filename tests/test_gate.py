@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from fer_bench import cli
-from fer_bench.gate import compared, counting, stored, timing
-from fer_bench.gate.pairs import Pair
+from fer_bench.gating import against_results, count_sides, stored_times, timing
+from fer_bench.gating.pairs import Pair
 from tests.conftest import plain_environment
 
 from .test_gate_revisions import git
@@ -51,7 +51,7 @@ OPTIONS = ("--models", "net.py:build", "--budget-s", "5")
 @pytest.fixture
 def top(tmp_path, monkeypatch):
     """A repository with one commit of a network on main; the current folder is in it."""
-    monkeypatch.setattr(counting, "LIBRARIES", ())  # nothing here needs timm, which takes seconds to import
+    monkeypatch.setattr(count_sides, "LIBRARIES", ())  # nothing here needs timm, which takes seconds to import
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     folder = tmp_path / "repository"
@@ -284,7 +284,9 @@ def test_nothing_to_hold_against_is_told(top, gate):
 
 
 def test_a_pytest_benchmark_file_and_a_run_are_held_against(top, gate, capfd, monkeypatch):
-    monkeypatch.setattr(stored, "speeds_apart", lambda *_: "")  # other tests beside this one slow the machine down
+    monkeypatch.setattr(
+        stored_times, "speeds_apart", lambda *_: ""
+    )  # other tests beside this one slow the machine down
     run = ("--models", "net.py:build", "--metrics", "static,anatomy,latency", "--runs", "5")
     assert cli.main(["run", *run, "--store", "sqlite:///results.json.sqlite"]) == 0
     assert cli.main(["export", "last", "--store", "sqlite:///results.json.sqlite", "--to", "old.json"]) == 0
@@ -429,7 +431,7 @@ def test_two_environments_are_measured_each_by_its_own_interpreter(top, gate):
 
 def test_another_pytorch_is_incomparable_unless_it_is_declared(top, gate, monkeypatch):
     (top / "net.py").write_text(SAME_COUNTS)
-    count_both = counting.count_both
+    count_both = count_sides.count_both
 
     def with_another(*arguments):
         base, candidate = count_both(*arguments)
@@ -439,7 +441,7 @@ def test_another_pytorch_is_incomparable_unless_it_is_declared(top, gate, monkey
             base[name] = dataclasses.replace(result, environment=where)
         return [base, candidate]
 
-    monkeypatch.setattr(counting, "count_both", with_another)
+    monkeypatch.setattr(count_sides, "count_both", with_another)
     code, said, told = gate("--against", "main", *OPTIONS)
     assert (code, words(told)) == (5, {"counts": "same", "latency": "incomparable"})
     assert "'torch': '1.0.0'" in said
@@ -574,7 +576,7 @@ def test_the_gate_tries_itself(top, monkeypatch, capfd):
     ):
         changed = {"latency": type(metric)(metric.group, pair, metric.quantity, metric.unit)}
         monkeypatch.setattr(timing, "METRICS", changed)
-        monkeypatch.setattr(compared, "METRICS", changed)
+        monkeypatch.setattr(against_results, "METRICS", changed)
         code = cli.main(["gate", "--self-test"])
         assert told in capfd.readouterr().out
         assert code == (0 if "accepted" in told else 3)

@@ -8,10 +8,10 @@ import stat
 
 import pytest
 
-from fer_bench.gate import baseline as files
-from fer_bench.gate.baseline import Accepted, Baseline, judge, read, with_accepted, write
-from fer_bench.gate.counts import Snapshot
-from fer_bench.gate.verdicts import ERROR, INCOMPARABLE, Word, exit_code
+from fer_bench.gating import baseline as files
+from fer_bench.gating.baseline import Accepted, Baseline, judge, read, with_accepted, write
+from fer_bench.gating.counts import Snapshot
+from fer_bench.gating.verdicts import ERROR, INCOMPARABLE, Word, exit_code
 from fer_bench.records.errors import BaselineError, CountingError, StoreError
 from fer_bench.records.exchange import read_file
 from fer_bench.records.result import Measurement

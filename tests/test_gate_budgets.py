@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import pytest
 
-from fer_bench.gate.budgets import judge, judge_latency, judge_memory, unheld, without
-from fer_bench.gate.counts import Snapshot
-from fer_bench.gate.verdicts import Word
+from fer_bench.gating.counts import Snapshot
+from fer_bench.gating.limits import judge, judge_latency, judge_memory, unheld, without
+from fer_bench.gating.verdicts import Word
 from fer_bench.networks import registry
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, SheetError

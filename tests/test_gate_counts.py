@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from fer_bench.gate.counts import COUNTS, Snapshot, judge, judge_results
-from fer_bench.gate.matching import Module
-from fer_bench.gate.modules import MOST_LINES, differences
-from fer_bench.gate.verdicts import WORSE, Word
+from fer_bench.gating.counts import COUNTS, Snapshot, judge, judge_results
+from fer_bench.gating.module_changes import MOST_LINES, differences
+from fer_bench.gating.module_tree import Module
+from fer_bench.gating.verdicts import WORSE, Word
 from fer_bench.measuring import runner
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import Task

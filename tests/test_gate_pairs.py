@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from fer_bench.gate import pairs
-from fer_bench.gate.pairs import NAMES, TURNS, Side, SideError, group_pair, latency_pair
+from fer_bench.gating import pairs
+from fer_bench.gating.pairs import NAMES, TURNS, Side, SideError, group_pair, latency_pair
 from fer_bench.measuring import environment
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import Task

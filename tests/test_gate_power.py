@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.gate import rules
-from fer_bench.gate.verdicts import Word
+from fer_bench.gating import decision
+from fer_bench.gating.verdicts import Word
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "benchmarks" / "gate_power"
@@ -59,14 +59,14 @@ def test_a_word_from_sums_is_that_of_the_gate_s_rules(study):
     said = []
     for _ in range(2000):
         centres = rng.choice([(0.0, 0.0), (0.0, 0.2), (0.04, 0.04), (-0.05, -0.05), (-0.05, 0.2)])
-        pairs = [tuple(rng.gauss(centre, 0.03) for centre in centres) for _ in range(rng.choice(rules.LOOKS))]
+        pairs = [tuple(rng.gauss(centre, 0.03) for centre in centres) for _ in range(rng.choice(decision.LOOKS))]
         drawn = study.Drawn()
         for pair in pairs:
             drawn.add(pair, 1)
         apart = [differences for differences, _ in pairs], [checks for _, checks in pairs]
-        word = rules.decide_pairs(*apart, 0.05)
+        word = decision.decide_pairs(*apart, 0.05)
         assert drawn.word(0.05) == word
-        said.append((rules.decide(rules.effect(*apart), 0.05), word))
+        said.append((decision.decide(decision.effect(*apart), 0.05), word))
     refused = {(Word.same, None), (Word.better, None)}  # for their plain means
     assert set(said) >= {(word, word) for word in (Word.same, Word.better, Word.worse, None)} | refused
 
@@ -124,7 +124,9 @@ def test_records_are_of_enough_pairs_and_say_where_and_by_what_they_were_measure
 
 def test_real_gates_went_by_the_statistic_that_the_study_goes_by(study):
     pairs = [p for effect, least in study.REAL for g in study.gates(effect, least) for p in g["records"][0]["pairs"]]
-    assert [rules.log_ratio(*study.by_turn(pair)) for pair in pairs] == pytest.approx([p["log_ratio"] for p in pairs])
+    assert [decision.log_ratio(*study.by_turn(pair)) for pair in pairs] == pytest.approx(
+        [p["log_ratio"] for p in pairs]
+    )
 
 
 def test_pairs_that_tell_the_size_are_records_of_their_own(experiment, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.gate.revisions import Repository
+from fer_bench.gating.revisions import Repository
 from fer_bench.records.errors import RevisionError
 
 
@@ -124,7 +124,7 @@ def test_a_deleted_file_is_gone_from_the_candidate(repository):
 
 
 def test_a_large_untracked_file_is_left_out_and_told(repository, monkeypatch):
-    monkeypatch.setattr("fer_bench.gate.revisions._LARGEST_UNTRACKED", 1000)
+    monkeypatch.setattr("fer_bench.gating.revisions._LARGEST_UNTRACKED", 1000)
     (repository / "data.bin").write_bytes(bytes(2**20))
     with Repository(repository) as found:
         head = found.candidate()
@@ -234,7 +234,7 @@ def test_checkouts_of_a_gate_that_was_killed_are_removed_by_the_next(repository)
 HANGS = """
 import sys, time
 from pathlib import Path
-from fer_bench.gate.revisions import Repository
+from fer_bench.gating.revisions import Repository
 with Repository(Path(sys.argv[1])) as repository:
     repository.base("HEAD~1")
     repository.candidate()

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from fer_bench.gate import rules, timing
-from fer_bench.gate.pairs import Pair, Side, SideError, Turn
-from fer_bench.gate.timing import Rule, judge
-from fer_bench.gate.verdicts import Word
+from fer_bench.gating import decision, timing
+from fer_bench.gating.pairs import Pair, Side, SideError, Turn
+from fer_bench.gating.timing import Rule, judge
+from fer_bench.gating.verdicts import Word
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import Task
 from fer_bench.networks import registry
@@ -53,7 +53,7 @@ def test_what_is_plain_is_said_at_the_first_look(side, pairs, change, word):
     pairs(noisy(change, 0.003))
     verdict, record = judge("net", "latency", side, side, Rule())
     assert verdict.word is word
-    assert verdict.effect.pairs == rules.LOOKS[0] == len(record["pairs"])
+    assert verdict.effect.pairs == decision.LOOKS[0] == len(record["pairs"])
     assert verdict.effect.estimate == pytest.approx(change, abs=0.01)
     assert record["verdict"] == word.value
 
@@ -62,15 +62,15 @@ def test_what_is_not_sure_takes_more_pairs(side, pairs):
     pairs(noisy(0.05, 0.03))
     verdict, _ = judge("net", "latency", side, side, Rule())
     assert verdict.word is Word.worse
-    assert verdict.effect.pairs > rules.LOOKS[0]
+    assert verdict.effect.pairs > decision.LOOKS[0]
 
 
 def test_noise_ends_inconclusive_at_the_last_look_and_never_as_same(side, pairs):
     pairs(noisy(0.0, 0.5))
     verdict, record = judge("net", "latency", side, side, Rule())
     assert verdict.word is Word.inconclusive
-    assert len(record["pairs"]) == rules.LOOKS[-1]
-    assert f"could not be told in {rules.LOOKS[-1]} pairs" in verdict.said
+    assert len(record["pairs"]) == decision.LOOKS[-1]
+    assert f"could not be told in {decision.LOOKS[-1]} pairs" in verdict.said
 
 
 def test_time_that_is_up_ends_it_after_three_pairs_at_least(side, pairs, monkeypatch):
@@ -79,7 +79,7 @@ def test_time_that_is_up_ends_it_after_three_pairs_at_least(side, pairs, monkeyp
     pairs(noisy(0.0, 0.1))
     verdict, record = judge("net", "latency", side, side, Rule(budget_s=60))
     assert verdict.word is Word.inconclusive
-    assert len(record["pairs"]) == rules.FEWEST
+    assert len(record["pairs"]) == decision.FEWEST
     assert "in 60 s" in verdict.said
 
 

@@ -3,7 +3,7 @@
     python benchmarks/gate_power/error_rates.py reports/gate-power
 
 A resampled gate draws recorded pairs at random, each as dear as it was, and goes by the gate's own rules
-(``fer_bench.gate.rules``). Of pairs of the same code, which side is the base is drawn, too. Beside the gate stands what
+(``gating.decision``). Of pairs of the same code, which side is the base is drawn, too. Beside the gate stands what
 pytest-benchmark's ``--benchmark-compare-fail`` does on the same pairs: with the two runs of one pair, which were
 measured at the same time, and with two runs of different pairs, as with a stored number.
 """
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from fer_bench.gate import rules
-from fer_bench.gate.timing import Rule
-from fer_bench.gate.verdicts import Effect, Word
+from fer_bench.gating import decision
+from fer_bench.gating.timing import Rule
+from fer_bench.gating.verdicts import Effect, Word
 from fer_bench.records import stats
 from fer_bench.records.units import Quantity
 from fer_bench.reporting.render import FORMATS, write_all
@@ -57,7 +57,7 @@ class Recorded:
     @functools.cached_property
     def differences(self) -> list[tuple[float, float]]:
         """Give what each pair says, worked out from its passes, and what it would say by plain means."""
-        return [(rules.log_ratio(*by_turn(p)), math.log(p["checks"][1] / p["checks"][0])) for p in self.pairs]
+        return [(decision.log_ratio(*by_turn(p)), math.log(p["checks"][1] / p["checks"][0])) for p in self.pairs]
 
     def sides(self) -> list[tuple[list[float], list[float]]]:
         """Give each pair's passes by side."""
@@ -83,27 +83,27 @@ class Drawn:
             sums[1] += value * value
 
     def word(self, least: float) -> Word | None:
-        word = rules.decide(self._effect(0), least)
+        word = decision.decide(self._effect(0), least)
         if word is Word.same:
-            word = rules.decide(self._effect(0, rules.PER_LOOK_OF_SAME), least)
-        worse = word in (Word.same, Word.better) and rules.decide(self._effect(1), least) is Word.worse
+            word = decision.decide(self._effect(0, decision.PER_LOOK_OF_SAME), least)
+        worse = word in (Word.same, Word.better) and decision.decide(self._effect(1), least) is Word.worse
         return None if worse else word
 
-    def _effect(self, which: int, per_look: float = rules.PER_LOOK) -> Effect:
+    def _effect(self, which: int, per_look: float = decision.PER_LOOK) -> Effect:
         total, squares = self.sums[which]
         centre = total / self.count
         variance = max(0.0, squares - total * centre) / (self.count - 1)
         half = stats.student_t(1 - per_look, self.count - 1) * math.sqrt(variance / self.count)
         ends = (math.expm1(centre + end) for end in (0, -half, half))
-        return Effect(*ends, rules.LEVEL, self.count, math.expm1(self.sums[1][0] / self.count))
+        return Effect(*ends, decision.LEVEL, self.count, math.expm1(self.sums[1][0] / self.count))
 
 
 def resampled(recorded: Recorded, least: float, started_s: float) -> dict[str, float]:
     """Resample gates; give shares of verdicts and the seconds that a gate takes, its start included."""
     rng = random.Random(f"{SEED}{least}{len(recorded.pairs)}{recorded.a_pair_s}")
     differences = recorded.differences
-    most = min(rules.LOOKS[-1], int(Rule().budget_s / recorded.a_pair_s))
-    looks = {*(n for n in rules.LOOKS if n < most), most}
+    most = min(decision.LOOKS[-1], int(Rule().budget_s / recorded.a_pair_s))
+    looks = {*(n for n in decision.LOOKS if n < most), most}
     words: list[Word] = []
     taken: list[float] = []
     for _ in range(GATES):

@@ -25,8 +25,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fer_bench
-from fer_bench.gate import timing
-from fer_bench.gate.pairs import Side
+from fer_bench.gating import timing
+from fer_bench.gating.pairs import Side
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import Task, measure
 from fer_bench.networks import registry

@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
 
-from fer_bench.gate.counts import Snapshot
-from fer_bench.gate.verdicts import Verdict, Word
+from fer_bench.gating.counts import Snapshot
+from fer_bench.gating.verdicts import Verdict, Word
 from fer_bench.records.limits import Budget
 from fer_bench.records.result import Result
 from fer_bench.records.stats import Interval

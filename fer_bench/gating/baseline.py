@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer_bench.gate import counts
-from fer_bench.gate.counts import METRIC, Snapshot
-from fer_bench.gate.verdicts import Verdict, Word
+from fer_bench.gating import counts
+from fer_bench.gating.counts import METRIC, Snapshot
+from fer_bench.gating.verdicts import Verdict, Word
 from fer_bench.records.errors import BaselineError, CountingError
 from fer_bench.records.result import Environment, Json, Result
 

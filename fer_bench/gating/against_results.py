@@ -5,11 +5,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fer_bench.gate import budgets, counting, counts, stored
-from fer_bench.gate.pairs import Side
-from fer_bench.gate.request import Gathered, Request, Watcher, accept
-from fer_bench.gate.timing import METRICS
-from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.gating import count_sides, counts, limits, stored_times
+from fer_bench.gating.pairs import Side
+from fer_bench.gating.request import Gathered, Request, Watcher, accept
+from fer_bench.gating.timing import METRICS
+from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.measuring.runner import Machine, Task, measure
 from fer_bench.networks import registry
 from fer_bench.records.errors import CountingError, FerBenchError, UnknownModelError
@@ -46,14 +46,17 @@ def against_results(
         raise FerBenchError(f"{told[0]} holds no result")
     now = list(_measure_anew(chosen, found)) if candidate is None else candidate
     for one in chosen:
-        twin = stored.twin(one, now)
+        twin = stored_times.twin(one, now)
         if twin is None and candidate is not None:
             found.add(Verdict(one.subject.name, "counts", Word.incomparable, f"{told[1]} has no record of it"))
             continue
         if twin is None:  # it could not be measured, which is told
             continue
         found.environment = found.environment or twin.environment
-        judged = [*stored.judge(one, twin, request.rule.least, request.declared), *_hold_budget(twin, request, found)]
+        judged = [
+            *stored_times.judge(one, twin, request.rule.least, request.declared),
+            *_hold_budget(twin, request, found),
+        ]
         found.add(*(accept(verdict, request.accept) for verdict in judged))
     plans = "those of the stored results"
     return found.report(*told, request, metrics=["static", "latency"], budget_s=None, plan=plans)
@@ -75,11 +78,11 @@ def compare(
     """
     found = Gathered(watcher)
     network = " and ".join(dict.fromkeys(task.spec.name for task, _ in sides))
-    with counting.new_starter(request.plan) as starter:
+    with count_sides.new_starter(request.plan) as starter:
         counted = []
         for task, changed in sides:
             watcher.stage(f"counting {task.spec.name}")
-            plan = counting.counting(dataclasses.replace(request.plan, **changed))
+            plan = count_sides.counting(dataclasses.replace(request.plan, **changed))
             counted.append(measure(dataclasses.replace(task, plan=plan), starter))
         found.environment = counted[1].environment
         found.notes += [_costs(*each) for each in zip(told, counted, strict=True)]
@@ -97,7 +100,7 @@ def self_test(request: Request, watcher: Watcher) -> Report:
     """Try the gate here: a network against itself, and against itself made slower by the minimum effect, or 5 %."""
     found = Gathered(watcher)
     spec = registry.find(request.models[0] if request.models else _SELF_TEST)
-    with counting.new_starter(request.plan) as starter:
+    with count_sides.new_starter(request.plan) as starter:
         for metric in request.metrics:
             task = Task(spec, METRICS[metric].of(request.plan))
             for slower, expected in ((0.0, Word.same), (max(_SELF_TEST_SLOWER, request.rule.least), Word.worse)):
@@ -119,17 +122,17 @@ def _hold_budget(result: Result, request: Request, found: Gathered) -> list[Verd
     name, budget = result.subject.name, request.budget
     with contextlib.suppress(UnknownModelError):
         budget = request.budget_of(registry.find(name))
-    verdicts = counting.judge_budget(name, result, budget)
+    verdicts = count_sides.judge_budget(name, result, budget)
     if budget.max_latency is not None and result.measurement("latency_s") is not None:
-        verdicts.append(budgets.judge_latency_of(name, budget.max_latency, result))
-        budget = budgets.without(budget, ("latency",))
-    found.notes += budgets.unheld({name: budget}, "the results do not tell it; --against REV --metric {metric} does")
+        verdicts.append(limits.judge_latency_of(name, budget.max_latency, result))
+        budget = limits.without(budget, ("latency",))
+    found.notes += limits.unheld({name: budget}, "the results do not tell it; --against REV --metric {metric} does")
     return verdicts
 
 
 def _measure_anew(base: Sequence[Result], found: Gathered) -> Iterator[Result]:
     """Measure networks as stored results were: their counts, and the latency where they have one."""
-    with counting.new_starter(GATE) as starter:
+    with count_sides.new_starter(GATE) as starter:
         machine = Machine(starter, debug=False)
         for result in base:
             subject = result.subject

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer_bench.gate import budgets, counting, counts
-from fer_bench.gate.pairs import Side
-from fer_bench.gate.request import Gathered, Request, Watcher, accept
-from fer_bench.gate.revisions import Repository, Revision
-from fer_bench.gate.timing import METRICS
-from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.gating import count_sides, counts, limits
+from fer_bench.gating.pairs import Side
+from fer_bench.gating.request import Gathered, Request, Watcher, accept
+from fer_bench.gating.revisions import Repository, Revision
+from fer_bench.gating.timing import METRICS
+from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import Task
 from fer_bench.networks import registry
@@ -71,14 +71,14 @@ def against_revision(
         specs = _choose(base, head, repository, request, reasons, found)
         starters = [stack.enter_context(starter) for starter in _starters(request)]
         watcher.stage(f"counting {len(specs[1])} networks on both sides")
-        results = counting.count_both(specs, starters, request.plan, (base.place, head.place))
-        found.environment = counting.environment_of(results[1])
+        results = count_sides.count_both(specs, starters, request.plan, (base.place, head.place))
+        found.environment = count_sides.environment_of(results[1])
         binaries = repository.binaries_changed(base, head)
         compared = _Compared((base, head), specs, results, starters, request, found, timed=timed, binaries=binaries)
         for name in specs[1]:
             found.add(*(accept(verdict, request.accept, reasons) for verdict in compared.judge(name)))
         for cure, left in compared.unheld.items():
-            found.notes += budgets.unheld(left, cure)
+            found.notes += limits.unheld(left, cure)
     return found.report(base.told, head.told, request)
 
 
@@ -111,12 +111,12 @@ class _Compared:
         if base is None or apart:
             if base is not None or self.request.models:  # of a new one that nobody named, a note tells
                 yield Verdict(name, counts.METRIC, Word.incomparable, apart)
-            yield from counting.judge_budget(name, candidate, budget)
+            yield from count_sides.judge_budget(name, candidate, budget)
             self._leave(name, budget, _NO_BASE if base is None else _APART)
             return
         counted = counts.judge_results(name, base, candidate)
         yield counted
-        yield from counting.judge_budget(name, candidate, budget)
+        yield from count_sides.judge_budget(name, candidate, budget)
         if not self.timed or counted.word is Word.error:
             self._leave(name, budget, _NOT_TIMED)
             return
@@ -126,7 +126,7 @@ class _Compared:
             self._leave(name, budget, _SAME_CODE if word is Word.same else _APART)
             return
         yield from self._measure(name, budget)
-        self._leave(name, budgets.without(budget, self.request.metrics), _OTHER_METRIC)
+        self._leave(name, limits.without(budget, self.request.metrics), _OTHER_METRIC)
 
     def _leave(self, name: str, budget: Budget, cure: str) -> None:
         """Note which limits of a network's nothing was held against, and what would measure that."""
@@ -134,7 +134,7 @@ class _Compared:
 
     def _not_to_be_measured(self, name: str, base: Result, candidate: Result) -> tuple[Word, str] | None:
         """Say why a network is not measured, and the verdict that follows; None where it is."""
-        environments = [counting.environment_of(side) for side in self.results]
+        environments = [count_sides.environment_of(side) for side in self.results]
         if environments[0] is not None and environments[1] is not None:
             apart = environments[0].comparable_with(environments[1], apart_from=self.request.declared)
             if apart:
@@ -164,14 +164,14 @@ class _Compared:
             yield verdict
             interval = stats.interval([pair["checks"][1] for pair in self.found.records[-1]["pairs"]])
             if metric == "latency" and budget.max_latency is not None:
-                yield budgets.judge_latency(name, budget.max_latency, interval)
+                yield limits.judge_latency(name, budget.max_latency, interval)
             if metric == "memory" and budget.max_memory is not None:
-                yield budgets.judge_memory(name, budget.max_memory, interval)
+                yield limits.judge_memory(name, budget.max_memory, interval)
 
 
 def _starters(request: Request) -> list[Starter]:
     plan = dataclasses.replace(request.plan, isolation="fresh") if request.base_python else request.plan
-    return [counting.new_starter(plan, request.base_python), counting.new_starter(plan)]
+    return [count_sides.new_starter(plan, request.base_python), count_sides.new_starter(plan)]
 
 
 def _choose(
@@ -254,7 +254,7 @@ def _set_up(side: Revision, command: str, watcher: Watcher) -> None:
 
 def _elsewhere(base: Result, candidate: Result) -> str:
     """Say that a network's code was not read from the revisions; "" where it was, or where a side failed."""
-    if any(result.measurement(CODE) is None or counting.uncountable(result) for result in (base, candidate)):
+    if any(result.measurement(CODE) is None or count_sides.uncountable(result) for result in (base, candidate)):
         return ""
     told = [_code(base), _code(candidate)]
     if strays := sorted({stray for each in told for stray in each.get("strays", ())}):

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fer_bench.gate.matching import Module, Node, match, tree
+from fer_bench.gating.module_tree import Module, Node, match, tree
 from fer_bench.records import units
 
 MOST_LINES = 8  # of a network's modules: more is read by nobody, and the rest is in what was counted

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from fer_bench.gate import rules
-from fer_bench.gate.pairs import FAULTS, NAMES, SHARED, Pair, Side, SideError, group_pair, latency_pair
-from fer_bench.gate.verdicts import Verdict, Word
+from fer_bench.gating import decision
+from fer_bench.gating.pairs import FAULTS, NAMES, SHARED, Pair, Side, SideError, group_pair, latency_pair
+from fer_bench.gating.verdicts import Verdict, Word
 from fer_bench.records import units
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Json, Result
@@ -124,8 +124,10 @@ def judge(
         elapsed = time.perf_counter() - began
         done = len(kept)
         a_pair_s = elapsed / max(done + len(redone), 1)
-        if done >= (rule.pairs or rules.LOOKS[-1]) or (done >= rules.FEWEST and elapsed + a_pair_s > rule.budget_s):
-            stopped = "pairs" if done >= (rule.pairs or rules.LOOKS[-1]) else "time"
+        if done >= (rule.pairs or decision.LOOKS[-1]) or (
+            done >= decision.FEWEST and elapsed + a_pair_s > rule.budget_s
+        ):
+            stopped = "pairs" if done >= (rule.pairs or decision.LOOKS[-1]) else "time"
             break
         try:
             pair = METRICS[metric].pair(done + len(redone), base, candidate)
@@ -142,12 +144,12 @@ def judge(
             redone.append(pair)
             continue
         kept.append(pair)
-        if len(kept) >= rules.FEWEST:
-            progress(f"{metric} {len(kept)} pairs, {100 * rules.effect(*_logs(kept)).estimate:+.1f} %")
-        if rule.pairs is None and len(kept) in rules.LOOKS:
-            word = rules.decide_pairs(*_logs(kept), rule.least)
-    effect = rules.effect(*_logs(kept))
-    word = word or rules.decide_pairs(*_logs(kept), rule.least) or Word.inconclusive
+        if len(kept) >= decision.FEWEST:
+            progress(f"{metric} {len(kept)} pairs, {100 * decision.effect(*_logs(kept)).estimate:+.1f} %")
+        if rule.pairs is None and len(kept) in decision.LOOKS:
+            word = decision.decide_pairs(*_logs(kept), rule.least)
+    effect = decision.effect(*_logs(kept))
+    word = word or decision.decide_pairs(*_logs(kept), rule.least) or Word.inconclusive
     said = _said(METRICS[metric], kept, word, rule, stopped)
     verdict = Verdict(
         network, metric, word, said, tuple(_guards(kept, redone, failures, word, rule.least)), effect=effect
@@ -174,7 +176,7 @@ def _said(metric: Metric, pairs: list[Pair], word: Word, rule: Rule, stopped: st
 def _guards(pairs: list[Pair], redone: list[Pair], failures: list[str], word: Word, least: float) -> list[str]:
     """Say what may mislead."""
     told = []
-    if word is not Word.worse and rules.mean_is_worse(_logs(pairs)[1], least):
+    if word is not Word.worse and decision.mean_is_worse(_logs(pairs)[1], least):
         told.append("the plain mean is worse: something makes some passes slower, and not most")
     if contested := sum(pair.contested for pair in pairs):
         told.append(

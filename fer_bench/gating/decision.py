@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from fer_bench.gate.verdicts import Effect, Word
+from fer_bench.gating.verdicts import Effect, Word
 from fer_bench.records import stats
 
 # Numbers of pairs after which the interval is looked at. Each look has a chance to be wrong: so that all together are

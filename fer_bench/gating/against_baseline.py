@@ -5,10 +5,10 @@ import datetime
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fer_bench.gate import baseline as baselines
-from fer_bench.gate import budgets, counting, counts, timing
-from fer_bench.gate.request import Gathered, Request, Watcher, accepted, command
-from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.gating import baseline as baselines
+from fer_bench.gating import count_sides, counts, limits, timing
+from fer_bench.gating.request import Gathered, Request, Watcher, accepted, command
+from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.measuring.runner import Task, measure
 from fer_bench.networks import registry
 from fer_bench.networks.registry import ModelSpec
@@ -34,7 +34,7 @@ def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
     specs = _here(wanted, known.networks)
     results = _count_here(specs, request, found)
     verdicts, notes = baselines.judge(known, results, wanted)
-    unreadable = {name: why for name, result in results.items() if (why := counting.uncountable(result))}
+    unreadable = {name: why for name, result in results.items() if (why := count_sides.uncountable(result))}
     new_ones = unreadable.keys() - known.networks.keys()
     found.notes += notes
     said = "not in the baseline, so that nothing holds it yet; --accept REASON adds it"
@@ -79,9 +79,9 @@ def against_nothing(request: Request, watcher: Watcher) -> Report:
 
 def _count_here(specs: Mapping[str, ModelSpec], request: Request, found: Gathered) -> dict[str, Result]:
     found.watcher.stage(f"counting {len(specs)} networks")
-    with counting.new_starter(request.plan) as starter:
-        results = counting.count(specs, starter, request.plan)
-    found.environment = counting.environment_of(results)
+    with count_sides.new_starter(request.plan) as starter:
+        results = count_sides.count(specs, starter, request.plan)
+    found.environment = count_sides.environment_of(results)
     return results
 
 
@@ -91,19 +91,19 @@ def _hold_budgets(
     """Hold counts against budgets, and latencies where the command line asks for a limit on them; give the plan."""
     held = {name: request.budget_of(spec) for name, spec in specs.items()}
     for name, result in results.items():
-        found.add(*counting.judge_budget(name, result, held[name]))
+        found.add(*count_sides.judge_budget(name, result, held[name]))
     if request.budget.max_latency is None:
-        found.notes += budgets.unheld(held, _NOT_MEASURED)
-        return counting.counting(request.plan)
+        found.notes += limits.unheld(held, _NOT_MEASURED)
+        return count_sides.counting(request.plan)
     own = timing.is_own(request.plan)
     chosen = dataclasses.replace(EDGE, device=request.plan.device) if own else request.plan
     plan = dataclasses.replace(chosen, metrics=("latency",))
-    with counting.new_starter(plan) as starter:
+    with count_sides.new_starter(plan) as starter:
         for name, spec in specs.items():
             found.watcher.stage(f"{name}: latency")
-            found.add(budgets.judge_latency_of(name, request.budget.max_latency, measure(Task(spec, plan), starter)))
-    left = {name: budgets.without(budget, plan.metrics) for name, budget in held.items()}
-    found.notes += budgets.unheld(left, _NOT_MEASURED)
+            found.add(limits.judge_latency_of(name, request.budget.max_latency, measure(Task(spec, plan), starter)))
+    left = {name: limits.without(budget, plan.metrics) for name, budget in held.items()}
+    found.notes += limits.unheld(left, _NOT_MEASURED)
     return plan
 
 

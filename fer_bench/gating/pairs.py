@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
-from fer_bench.gate.rules import log_ratio
+from fer_bench.gating.decision import log_ratio
 from fer_bench.measuring import environment
 from fer_bench.measuring.processes import END_LIMIT_S, Starter, Worker, ending, lines
 from fer_bench.measuring.runner import Task, make_job, measure

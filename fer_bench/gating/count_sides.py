@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from fer_bench.gate import budgets, counts
-from fer_bench.gate.verdicts import Verdict, Word
+from fer_bench.gating import counts, limits
+from fer_bench.gating.verdicts import Verdict, Word
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import Task, measure
 from fer_bench.networks.place import Place
@@ -84,6 +84,6 @@ def uncountable(result: Result) -> str:
 def judge_budget(name: str, result: Result, budget: Budget) -> list[Verdict]:
     """Hold counts against the limits that are about counts."""
     try:
-        return budgets.judge(name, budget, counts.Snapshot.of(result))
+        return limits.judge(name, budget, counts.Snapshot.of(result))
     except CountingError as error:
-        return [Verdict(name, budgets.METRIC, Word.error, str(error))] if budget.set() else []
+        return [Verdict(name, limits.METRIC, Word.error, str(error))] if budget.set() else []

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from xml.etree import ElementTree
 
-from fer_bench.gate import budgets, counts, verdicts
-from fer_bench.gate.revisions import TRAILER
-from fer_bench.gate.verdicts import EXIT_CODES, Effect, Report, Verdict, Word
+from fer_bench.gating import counts, limits, verdicts
+from fer_bench.gating.revisions import TRAILER
+from fer_bench.gating.verdicts import EXIT_CODES, Effect, Report, Verdict, Word
 from fer_bench.records import units
 from fer_bench.records.result import Environment
 from fer_bench.reporting.render.markdown import escape
@@ -32,7 +32,7 @@ MEANINGS = {
 NOTHING = "nothing was judged"
 
 _MANY = 3  # networks of which nothing is to be said but "same", above which one line stands for all
-_EXACT = (counts.METRIC, budgets.METRIC)
+_EXACT = (counts.METRIC, limits.METRIC)
 _NAMED = 10  # networks that a headline names
 
 # Of Markdown, in bytes. GitHub refuses a comment of more than 65,536 characters, and what posts it may add to it.
@@ -346,7 +346,7 @@ def _cures(report: Report, code: int) -> Iterator[str]:
     if 0 < len(command) <= _COMMAND:
         yield f"To repeat it:\n\n{_fenced([command], 'sh')}"
     changes = [
-        each for each in _deciding(report, code) if each.metric != budgets.METRIC
+        each for each in _deciding(report, code) if each.metric != limits.METRIC
     ]  # a budget is raised, not passed over
     if code == verdicts.WORSE and changes:
         network = units.printable(_cut(changes[0].network, _NAME))

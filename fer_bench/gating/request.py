@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from fer_bench.gate import budgets, timing
-from fer_bench.gate.pairs import Side
-from fer_bench.gate.timing import DEFAULT_RULE, Rule
-from fer_bench.gate.verdicts import Report, Verdict, Word
+from fer_bench.gating import limits, timing
+from fer_bench.gating.pairs import Side
+from fer_bench.gating.timing import DEFAULT_RULE, Rule
+from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.networks.registry import ModelSpec
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.plan import GATE, Plan
@@ -124,7 +124,7 @@ def accept(verdict: Verdict, reason: str, trailers: Sequence[str] = ()) -> Verdi
         reason: the command line's, for all networks.
         trailers: of commits, each "NETWORK: reason".
     """
-    if verdict.word not in (Word.worse, Word.changed, Word.incomparable) or verdict.metric == budgets.METRIC:
+    if verdict.word not in (Word.worse, Word.changed, Word.incomparable) or verdict.metric == limits.METRIC:
         return verdict
     for trailer in trailers:
         network, colon, why = trailer.partition(": ")

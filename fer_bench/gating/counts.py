@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from fer_bench.gate.matching import Module, folded, same
-from fer_bench.gate.modules import differences, shift
-from fer_bench.gate.verdicts import Verdict, Word
+from fer_bench.gating.module_changes import differences, shift
+from fer_bench.gating.module_tree import Module, folded, same
+from fer_bench.gating.verdicts import Verdict, Word
 from fer_bench.records import units
 from fer_bench.records.errors import CountingError
 from fer_bench.records.plan import Plan

@@ -10,8 +10,8 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from fer_bench.gate import counts, rules
-from fer_bench.gate.verdicts import Effect, Verdict, Word
+from fer_bench.gating import counts, decision
+from fer_bench.gating.verdicts import Effect, Verdict, Word
 from fer_bench.records import stats, units
 from fer_bench.records.errors import CountingError
 from fer_bench.records.result import Result, speeds_apart
@@ -70,7 +70,7 @@ def _latency(network: str, base: Result, candidate: Result, least: float, declar
         return Verdict(network, "latency", Word.incomparable, apart)
     samples = [result.samples("latency_s") for result in (base, candidate)]
     effect = _effect(samples)
-    word = rules.decide(effect, least) or Word.inconclusive
+    word = decision.decide(effect, least) or Word.inconclusive
     medians = [stats.estimate([stats.median(one) for one in side]) for side in samples]
     details = [
         f"stored, not measured now: sessions differ by {100 * SESSION_SHARE:g} %, which the interval allows for; "
