@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from fer_bench import cli
+from fer_bench.cli.main import main
 from fer_bench.networks import registry
 
 CONTRACT = {
@@ -40,7 +40,7 @@ def call(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        code = cli.main([str(argument) for argument in arguments])
+        code = main([str(argument) for argument in arguments])
         return code, *capsys.readouterr()
 
     return run
@@ -374,7 +374,11 @@ def test_a_reader_that_has_seen_enough_ends_it_without_a_word():
 def test_a_full_disk_behind_stdout_is_told():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "fer_bench.cli", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "fer_bench.cli", "list"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert done.returncode == 1
     assert done.stderr == "fer-bench: the output: No space left on device\n"

@@ -5,7 +5,7 @@ import json
 import pytest
 from torch import nn
 
-from fer_bench.cli import main
+from fer_bench.cli.main import main
 
 CODE = """
 from torch import nn

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fer_bench.cli import main
+from fer_bench.cli.main import main
 
 
 @pytest.fixture

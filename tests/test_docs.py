@@ -12,7 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from fer_bench import list_models
-from fer_bench.cli import app
+from fer_bench.cli.main import app
 from fer_bench.networks import registry
 from fer_bench.records.limits import NO_LIMITS
 

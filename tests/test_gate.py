@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fer_bench import cli
+from fer_bench.cli.main import main
 from fer_bench.gating import against_results, count_sides, stored_times, timing
 from fer_bench.gating.pairs import Pair
 from tests.conftest import plain_environment
@@ -102,7 +102,7 @@ def gate(top, capfd):
     def run(*arguments):
         report = top / "report.json"
         report.unlink(missing_ok=True)
-        code = cli.main(["gate", *map(str, arguments), "--json", str(report)])
+        code = main(["gate", *map(str, arguments), "--json", str(report)])
         said = capfd.readouterr()
         told = json.loads(report.read_text()) if report.exists() else None
         assert len(git(top, "worktree", "list").splitlines()) == 1
@@ -288,8 +288,8 @@ def test_a_pytest_benchmark_file_and_a_run_are_held_against(top, gate, capfd, mo
         stored_times, "speeds_apart", lambda *_: ""
     )  # other tests beside this one slow the machine down
     run = ("--models", "net.py:build", "--metrics", "static,anatomy,latency", "--runs", "5")
-    assert cli.main(["run", *run, "--store", "sqlite:///results.json.sqlite"]) == 0
-    assert cli.main(["export", "last", "--store", "sqlite:///results.json.sqlite", "--to", "old.json"]) == 0
+    assert main(["run", *run, "--store", "sqlite:///results.json.sqlite"]) == 0
+    assert main(["export", "last", "--store", "sqlite:///results.json.sqlite", "--to", "old.json"]) == 0
     (top / "net.py").write_text(WIDER)
     capfd.readouterr()
     code, said, told = gate("--against", "old.json")
@@ -313,7 +313,7 @@ def test_a_pytest_benchmark_file_and_a_run_are_held_against(top, gate, capfd, mo
     ]
     subprocess.run(command, check=True, env=plain_environment(PYTHONPATH=str(top)), capture_output=True)
     capfd.readouterr()
-    assert cli.main(["compare", "bench.json", "bench.json"]) == 4  # of one process a side nothing is ruled out
+    assert main(["compare", "bench.json", "bench.json"]) == 4  # of one process a side nothing is ruled out
     assert "all counts same" in capfd.readouterr().out
     code, said, told = gate("--against", "bench.json", "--candidate", "bench.json", "--max-params", "2K")
     assert (code, words(told)["counts"]) == (1, "same")
@@ -325,7 +325,7 @@ def test_limits_are_held_against_stored_results_too(top, gate, capfd):
     sheet(top, 'max_params = "1 k"', 'max_latency = "10 s"', 'max_memory = "1 GiB"')
     store = ("--store", "sqlite:///results.json.sqlite")
     run = ("--models", "mine", "--metrics", "static,anatomy,latency", "--runs", "5", "--processes", "2")
-    assert cli.main(["run", *run, *store, "--sheets", "sheets"]) == 0
+    assert main(["run", *run, *store, "--sheets", "sheets"]) == 0
     capfd.readouterr()
     code, said, told = gate("--against", "last", "--candidate", "last", *store, "--sheets", "sheets")
     assert code == 1
@@ -461,7 +461,7 @@ def test_how_many_cores_a_network_keeps_busy_is_compared(top, gate):
 
 def test_two_ways_to_run_a_network_are_compared(top, capfd):
     options = ("--budget-s", "5", "--json", "report.json")
-    code = cli.main(["compare", "net.py:build", "net.py:build@batch_size=64", *options])
+    code = main(["compare", "net.py:build", "net.py:build@batch_size=64", *options])
     said = capfd.readouterr().out
     assert code in (1, 4)  # three pairs on a busy machine may be too few to be sure of it
     assert "1,455 parameters" in said
@@ -505,7 +505,7 @@ def test_two_ways_to_run_a_network_are_compared(top, capfd):
     ],
 )
 def test_mistakes_are_told_in_one_line_and_exit_with_3(top, capfd, arguments, told):
-    assert cli.main(list(arguments)) == 3
+    assert main(list(arguments)) == 3
     said = capfd.readouterr().err
     assert told in said
     assert "Traceback" not in said
@@ -577,7 +577,7 @@ def test_the_gate_tries_itself(top, monkeypatch, capfd):
         changed = {"latency": type(metric)(metric.group, pair, metric.quantity, metric.unit)}
         monkeypatch.setattr(timing, "METRICS", changed)
         monkeypatch.setattr(against_results, "METRICS", changed)
-        code = cli.main(["gate", "--self-test"])
+        code = main(["gate", "--self-test"])
         assert told in capfd.readouterr().out
         assert code == (0 if "accepted" in told else 3)
 
@@ -598,7 +598,7 @@ def changed(top):
 
 def run(example):
     """Run an example as written, but for less time."""
-    return cli.main([*shlex.split(example)[1:], "--budget-s", "5"])
+    return main([*shlex.split(example)[1:], "--budget-s", "5"])
 
 
 def test_the_readme_has_examples():

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fer_bench.cli import main
+from fer_bench.cli.main import main
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.result import Measurement, speeds_apart
 from fer_bench.records.store import Store
@@ -403,7 +403,7 @@ def test_all_runs_of_a_store_are_read(at, tmp_path, capsys):
 
 def test_counts_need_neither_numpy_nor_matplotlib(records):
     code = (
-        "import sys; from fer_bench.cli import main; code = main(sys.argv[1:])\n"
+        "import sys; from fer_bench.cli.main import main; code = main(sys.argv[1:])\n"
         "print([n for n in ('torch', 'pandas', 'numpy', 'matplotlib', 'rich') if n in sys.modules], code)"
     )
     arguments = ["history", "net", "macs", "--from", str(records)]

@@ -6,7 +6,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from fer_bench.cli import app
+from fer_bench.cli.main import app
 from fer_bench.records import pytest_benchmark
 from fer_bench.records.errors import StoreError
 from fer_bench.records.exchange import read_file

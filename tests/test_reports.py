@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.cli import main
+from fer_bench.cli.main import main
 
 REPORTS = Path(__file__).parent.parent / "reports"
 COMMANDS = re.findall(r"^fer-bench .*$", (REPORTS / "README.md").read_text(encoding="utf-8"), re.MULTILINE)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fer_bench import Build, count, find
-from fer_bench.cli import main
+from fer_bench.cli.main import main
 from fer_bench.records.errors import BuildError
 
 NETWORKS = """

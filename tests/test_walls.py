@@ -45,7 +45,7 @@ def test_commands_that_only_read_load_neither_pytorch_nor_pandas_nor_rich(argume
     file.write_text(make_result().to_json() + "\n")
     given = [str(file) if argument == "FILE" else argument for argument in arguments]
     code = (
-        "import sys; from fer_bench.cli import main; code = main(sys.argv[1:])\n"
+        "import sys; from fer_bench.cli.main import main; code = main(sys.argv[1:])\n"
         "print([n for n in ('torch', 'torchvision', 'timm', 'pandas', 'numpy', 'rich') if n in sys.modules], code)"
     )
     done = child(code, *given)

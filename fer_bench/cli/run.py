@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_bench.cli_common import (
+from fer_bench.cli.common import (
     OK,
     Classes,
     Debug,
@@ -102,8 +102,8 @@ def run(
     """
     import signal
 
+    from fer_bench.cli.progress import Display
     from fer_bench.measuring.runner import Task, measure_all
-    from fer_bench.progress import Display
 
     registry.use_sheets(sheets or [])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job of CI's ends as by Ctrl-C

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench.cli_common import Debug, Format, FormatOption, name_source, print_json, print_tables, read_results
+from fer_bench.cli.common import Debug, Format, FormatOption, name_source, print_json, print_tables, read_results
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.store import DEFAULT_STORE, Store
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench import cli_audit, cli_gate, cli_history, cli_report, cli_run
-from fer_bench.cli_common import (
+from fer_bench.cli import audit, gate, history, report, run
+from fer_bench.cli.common import (
     FAILED,
     Breakdown,
     Classes,
@@ -186,11 +186,11 @@ def _count_tables(rows: "Sequence[dict[str, Json]]", by: Breakdown | None) -> It
             yield catalogue.operators(row["name"], row["operators"])
 
 
-cli_run.register(app)
-cli_report.register(app)
-cli_audit.register(app)
-cli_gate.register(app)
-cli_history.register(app)
+run.register(app)
+report.register(app)
+audit.register(app)
+gate.register(app)
+history.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return guarded(lambda: app(args=given, prog_name="fer-bench", standalone_mode=True), debug="--debug" in given)
 
     if arguments is None and _runs_users_code(given):
-        from fer_bench.apart import EndedError, apart
+        from fer_bench.cli.apart import EndedError, apart
 
         try:
             return apart(call)
@@ -219,7 +219,3 @@ def _runs_users_code(given: Sequence[str]) -> bool:
     factories = [argument for argument in given[1:] if ":" in argument]
     measures = given[:1] in (["run"], ["gate"], ["compare"])
     return not measures and any(not name.startswith(("timm:", "torchvision:")) for name in factories)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench.cli_common import (
+from fer_bench.cli.common import (
     Debug,
     Format,
     FormatOption,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench.cli_common import (
+from fer_bench.cli.common import (
     Debug,
     Format,
     FormatOption,
@@ -131,8 +131,8 @@ def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) 
     """Count networks in workers; what cannot be counted is told and leaves its figures without a recount."""
     if not specs:
         return []
+    from fer_bench.cli.progress import Display
     from fer_bench.measuring.runner import Task, fingerprint, measure_all
-    from fer_bench.progress import Display
     from fer_bench.records.exchange import export
     from fer_bench.records.store import Store
     from fer_bench.reporting.tables import failures

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fer_bench.cli_common import (
+from fer_bench.cli.common import (
     Debug,
     Settings,
     SheetsOption,
