@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from fer_bench.measuring.counting.trace import trace
     from fer_bench.networks.build import Build, create_model
     from fer_bench.networks.checkpoints import load_checkpoint
-    from fer_bench.networks.registry import ModelSpec, find, list_models
+    from fer_bench.networks.registry import find, list_models
+    from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.errors import FerBenchError
 
 _HOMES = {

@@ -16,7 +16,7 @@ from fer_bench.auditing.evidence import Evidence, Recount, gather
 from fer_bench.auditing.printed import Printed, read
 from fer_bench.auditing.verdicts import Claim, Kind
 from fer_bench.networks import registry
-from fer_bench.networks.registry import Figure, ModelSpec, Paper
+from fer_bench.networks.spec import Figure, ModelSpec, Paper, Source
 from fer_bench.records import exchange
 from fer_bench.records.errors import SheetError
 
@@ -109,7 +109,7 @@ def test_at_most_one_random_figure_in_twenty_gets_an_explanation(evidence, quant
     explained = drawn = 0
     for network in evidence:
         spec = registry.find(network.name)
-        family = [o for o in evidence if o is not network and registry.find(o.name).target == spec.target]
+        family = [o for o in evidence if o is not network and registry.find(o.name).source.module == spec.source.module]
         tried = hypotheses.of(quantity, network, family)
         for _ in range(20):
             value = float(tried[0].value) * spread ** rng.uniform(-1, 1) / {"M": 1e6, "G": 1e9, "MB": 1e6}[unit]
@@ -158,7 +158,7 @@ def claim(quantity, printed, unit="", spec=None, **rest):
     return Claim(Figure(quantity, printed, unit, "p", rest.pop("where", "Table 1"), **rest), spec)
 
 
-NET = ModelSpec("net", "zoo", "family", "Net", status="exact")
+NET = ModelSpec("net", Source("zoo", "net", "family"), "Net", status="exact")
 
 
 def recount(change="", classes=7, shape=(3, 224, 224), **given):
@@ -250,7 +250,7 @@ def test_every_fit_is_listed_simplest_first_with_its_chance():
 
 
 def test_a_build_that_may_not_be_the_papers_network_refutes_nothing():
-    unsure = ModelSpec("net", "zoo", "family", "Net", status="stand-in")
+    unsure = ModelSpec("net", Source("zoo", "net", "family"), "Net", status="stand-in")
     about = claim("parameters", "1,234,567", spec=unsure)
     found = network()
     verdict = recounted.judge(about, number("1,234,567"), found, hypotheses.of("parameters", found))

@@ -14,7 +14,7 @@ import matplotlib
 import pytest
 from matplotlib.text import Annotation
 
-from fer_bench.networks.registry import Figure, ModelSpec, Paper
+from fer_bench.networks.spec import Figure, ModelSpec, Paper, Source
 from fer_bench.records.errors import StoreError
 from fer_bench.records.exchange import read_file
 from fer_bench.records.plan import QUICK
@@ -45,7 +45,7 @@ def with_plan(result, **changes):
 def spec(name, *printed, unit="%"):
     """A network of a sheet, with accuracies as (printed, paper, data set)."""
     published = tuple(Figure("accuracy", digits, unit, paper, "Table 1", dataset=on) for digits, paper, on in printed)
-    return ModelSpec(name, "zoo", name, name, published=published)
+    return ModelSpec(name, Source("zoo", name, name), name, published=published)
 
 
 def zoo(*specs):

@@ -8,7 +8,7 @@ import pytest
 from fer_bench.gating.counts import Snapshot
 from fer_bench.gating.limits import judge, judge_latency, judge_memory, unheld, without
 from fer_bench.gating.verdicts import Word
-from fer_bench.networks import registry
+from fer_bench.networks import sheets
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, SheetError
 from fer_bench.records.limits import NO_LIMITS, Budget
@@ -75,7 +75,7 @@ def test_what_is_no_limit_is_refused_with_an_example(given, kind, complaint):
 def sheet(tmp_path, text):
     path = tmp_path / "family.toml"
     path.write_text(text)
-    return registry.read_sheet(path)
+    return sheets.read_sheet(path)
 
 
 def test_a_sheet_has_limits_for_a_network_and_for_all(tmp_path):

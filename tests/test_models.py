@@ -79,7 +79,11 @@ def test_its_published_figures_are_numbers_or_known_words(spec):
 
 def test_every_family_has_a_sheet_and_every_sheet_a_family():
     families = {path.stem for path in MODELS.glob("*.py")} - {"__init__"}
-    assert families == {path.stem for path in MODELS.glob("*.toml")} == {s.target for s in registry.sheets().values()}
+    assert (
+        families
+        == {path.stem for path in MODELS.glob("*.toml")}
+        == {s.source.module for s in registry.sheets().values()}
+    )
 
 
 def test_every_sheet_is_plain_toml_in_its_package():

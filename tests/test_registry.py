@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from fer_bench.networks import registry
-from fer_bench.networks.registry import Figure, ModelSpec
+from fer_bench.networks import registry, sheets
+from fer_bench.networks.spec import PUBLISHED, Figure, ModelSpec, Source
 from fer_bench.records.errors import SheetError, UnknownModelError
 
 GOOD = '[net]\ntitle = "Net"\ninput_shape = [1, 48, 48]\nnum_classes = 7\nstatus = "exact"\n'
@@ -19,9 +19,11 @@ def write(tmp_path, text):
 
 
 def test_a_table_of_a_sheet_is_a_network_of_its_family(tmp_path):
-    found = registry.read_sheet(write(tmp_path, GOOD + "choices = ['a']\n[net.expected]\nmacs = 3\n"))
+    found = sheets.read_sheet(write(tmp_path, GOOD + "choices = ['a']\n[net.expected]\nmacs = 3\n"))
     assert found == {
-        "net": ModelSpec("net", "zoo", "family", "Net", (1, 48, 48), 7, "exact", choices=("a",), expected={"macs": 3})
+        "net": ModelSpec(
+            "net", Source("zoo", "net", "family"), "Net", (1, 48, 48), 7, "exact", choices=("a",), expected={"macs": 3}
+        )
     }
 
 
@@ -42,23 +44,23 @@ def test_a_table_of_a_sheet_is_a_network_of_its_family(tmp_path):
 )
 def test_a_sheet_that_is_wrong_is_told_with_its_place(tmp_path, text, complaint):
     with pytest.raises(SheetError, match=complaint):
-        registry.read_sheet(write(tmp_path, text))
+        sheets.read_sheet(write(tmp_path, text))
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "target"),
+    ("name", "source"),
     [
-        ("mini_xception", "zoo", "mini_xception"),
-        ("timm:resnet50", "timm", "resnet50"),
-        ("torchvision:resnet50", "torchvision", "resnet50"),
-        ("some/file.py:factory", "file", "some/file.py:factory"),
-        ("C:/some/file.py:factory", "file", "C:/some/file.py:factory"),
-        ("package.module:factory", "module", "package.module:factory"),
+        ("mini_xception", Source("zoo", "mini_xception", module="mini_xception")),
+        ("timm:resnet50", Source("timm", "resnet50")),
+        ("torchvision:resnet50", Source("torchvision", "resnet50")),
+        ("some/file.py:factory", Source("file", "factory", file="some/file.py")),
+        ("C:/some/file.py:factory", Source("file", "factory", file="C:/some/file.py")),
+        ("package.module:factory", Source("module", "factory", module="package.module")),
     ],
 )
-def test_a_name_tells_its_source(name, source, target):
+def test_a_name_tells_its_source(name, source):
     spec = registry.find(name)
-    assert (spec.name, spec.source, spec.target) == (name, source, target)
+    assert (spec.name, spec.source) == (name, source)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +84,7 @@ def test_of_several_figures_the_one_in_a_table_counts_and_then_the_more_exact_on
 
     spec = ModelSpec(
         "n",
-        "zoo",
-        "n",
+        Source("zoo", "n", "n"),
         "N",
         published=(
             accuracy("67", "abstract", "A"),
@@ -105,7 +106,7 @@ def test_a_quantity_of_the_network_has_one_figure_whatever_the_data_set():
         Figure("parameters", printed, "M", "1", where, dataset=data)
         for printed, where, data in (("3.45", "section 4", ""), ("3.450", "Table 1", "A"))
     )
-    (found,) = ModelSpec("n", "zoo", "n", "N", published=figures).figures("parameters")
+    (found,) = ModelSpec("n", Source("zoo", "n", "n"), "N", published=figures).figures("parameters")
     assert found.printed == "3.450"
 
 
@@ -144,8 +145,8 @@ def test_a_user_s_sheets_join_ours(users_folder):
     registry.use_sheets([users_folder])
     assert set(registry.sheets()) > {"baseline", "planted", "mini_xception"}
     assert "baseline" not in registry.list_models()
-    assert registry.find("baseline").source == "published"
-    assert registry.find("planted").built_as == "torchvision:mobilenet_v3_small"
+    assert registry.find("baseline").source == PUBLISHED
+    assert registry.find("planted").source == Source("torchvision", "mobilenet_v3_small")
     assert registry.paper_title("theirs") == "A paper. 2024"
 
 
@@ -153,7 +154,7 @@ def test_a_user_s_sheet_with_code_beside_it_builds_that_code(users_folder):
     (users_folder / "mine.toml").write_text('[mine]\ntitle = "Mine"\ninput_shape = [1, 8, 8]\nnum_classes = 3\n')
     (users_folder / "mine.py").write_text("")
     registry.use_sheets([users_folder])
-    assert registry.find("mine").target == f"{users_folder.resolve() / 'mine.py'}:mine"
+    assert registry.find("mine").source == Source("file", "mine", file=str(users_folder.resolve() / "mine.py"))
 
 
 @pytest.mark.parametrize(

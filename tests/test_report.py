@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from fer_bench.networks import registry
-from fer_bench.networks.registry import Figure, ModelSpec
+from fer_bench.networks.spec import STATUSES, Figure, ModelSpec, Source
 from fer_bench.records.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING
 from fer_bench.records.result import Measurement
 from fer_bench.reporting import tables
@@ -126,7 +126,7 @@ def test_a_doubtful_build_and_a_warning_are_footnotes_and_equal_ones_are_shared(
         "[1] Stand-in: not theirs",
         f"[2] {ALONE}; {CURE}",
         "[3] peak_rss_bytes: odd.",
-        f"[4] Reconstruction: {registry.STATUSES['reconstruction']}.",
+        f"[4] Reconstruction: {STATUSES['reconstruction']}.",
         "[5] Exempt from the protocol's size, measured at its own: it needs 75x75 pixels.",
     ]
 
@@ -393,7 +393,7 @@ def test_printed_figures_stand_beside_ours(make_result):
 
 def timed_spec():
     figures = (Figure("latency", "7.48", "ns", "001", "Table II"), Figure("flops", "0.23", "B", "001", "Table II"))
-    return ModelSpec("n", "zoo", "n", "N", published=figures)
+    return ModelSpec("n", Source("zoo", "n", "n"), "N", published=figures)
 
 
 def test_each_setting_has_a_row_of_its_own_whatever_the_order_of_the_files(make_result):
@@ -429,7 +429,7 @@ def test_a_count_at_another_input_than_the_sheet_s_says_so(make_result):
 
 def test_each_paper_has_its_own_row_and_ours_stay_empty_without_a_result():
     figures = tuple(Figure("flops", printed, "B", paper, "Table 1") for printed, paper in (("2.1", "2"), ("2.0", "1")))
-    table = tables.published([ModelSpec("n", "zoo", "n", "N", published=figures)], [])
+    table = tables.published([ModelSpec("n", Source("zoo", "n", "n"), "N", published=figures)], [])
     assert cells(table) == [
         {"Network": "n", "Paper": "1", "Where": "Table 1", '"FLOPs", printed': "2.0 B"},
         {"Network": "n", "Paper": "2", "Where": "Table 1", '"FLOPs", printed': "2.1 B"},

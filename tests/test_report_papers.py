@@ -162,7 +162,7 @@ def users_sheets(tmp_path, monkeypatch):
     def write(text):
         (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
         monkeypatch.setenv("FER_BENCH_SHEETS", str(tmp_path))
-        return [spec for spec in registry.sheets().values() if spec.source == "published"]
+        return [spec for spec in registry.sheets().values() if not spec.can_be_built]
 
     return write
 

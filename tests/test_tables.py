@@ -3,7 +3,7 @@
 import pytest
 
 from fer_bench.networks import registry
-from fer_bench.networks.registry import Figure, ModelSpec
+from fer_bench.networks.spec import STATUSES, Figure, ModelSpec, Source
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import catalogue
 
@@ -20,8 +20,7 @@ def test_a_figure_that_a_paper_repeats_has_one_row_with_all_its_places():
 
     spec = ModelSpec(
         "n",
-        "zoo",
-        "n",
+        Source("zoo", "n", "n"),
         "N",
         published=(figure("abstract"), figure("section 1", note="Wrong."), figure("Table 2", row="Ours", column="Acc")),
     )
@@ -33,9 +32,9 @@ def test_a_figure_that_a_paper_repeats_has_one_row_with_all_its_places():
 
 
 def test_a_portrait_leaves_out_what_the_sheet_does_not_say():
-    assert catalogue.portrait(ModelSpec("n", "timm", "n", "N", input_shape=None)) == [
+    assert catalogue.portrait(ModelSpec("n", Source("timm", "n"), "N", input_shape=None)) == [
         ("name", "n: N"),
-        ("status", f"unregistered: {registry.STATUSES['unregistered']}"),
+        ("status", f"unregistered: {STATUSES['unregistered']}"),
         ("input", "as the library has it"),
         ("classes", "7"),
     ]

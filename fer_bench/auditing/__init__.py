@@ -13,7 +13,7 @@ from fer_bench.auditing.evidence import Evidence
 from fer_bench.auditing.judge import Judge, is_condition
 from fer_bench.auditing.verdicts import Claim, Verdict
 from fer_bench.networks import registry
-from fer_bench.networks.registry import Figure, ModelSpec, Paper
+from fer_bench.networks.spec import Figure, ModelSpec, Paper
 
 __all__ = ["audit", "claims_of", "is_condition", "needed"]
 
@@ -36,7 +36,7 @@ def needed(claims: Iterable[Claim]) -> list[ModelSpec]:
         for claim in claims
         if claim.figure.quantity in quantities
         for spec in (claim.spec, *map(registry.find, claim.figure.networks))
-        if spec is not None and spec.source != "published"
+        if spec is not None and spec.can_be_built
     }
     return list(specs.values())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from fer_bench.auditing.printed import is_number, read
 from fer_bench.auditing.verdicts import Claim
 from fer_bench.networks import registry
-from fer_bench.networks.registry import Figure, ModelSpec
+from fer_bench.networks.spec import DEFAULT_INPUT, Figure, ModelSpec
 from fer_bench.records.errors import FerBenchError, SheetError
 
 # Headings, in lower case without anything but letters, and the quantity below them; the first that fits.
@@ -171,7 +171,7 @@ def _network(name: str) -> ModelSpec | None:
         return registry.find(name)
     plain = _plain(name)
     for spec in registry.sheets().values():
-        if plain in (_plain(spec.name), _plain(spec.title)) and spec.source != "published":
+        if plain in (_plain(spec.name), _plain(spec.title)) and spec.can_be_built:
             return spec
     from fer_bench.networks.build import library_names
 
@@ -201,7 +201,7 @@ def _built(
         classes = int(cells["classes"])
     if cells.get("input"):
         sizes = [int(size) for size in re.findall(r"\d+", cells["input"])]
-        own = (spec.input_shape or registry.DEFAULT_INPUT)[0]
+        own = (spec.input_shape or DEFAULT_INPUT)[0]
         if len(sizes) not in (1, 2, 3) or not all(sizes):
             raise FerBenchError(f"{place}: the input {cells['input']!r} is no size, such as 224, 224x224 or 3x224x224")
         shape = _channels_first(sizes) if len(sizes) == 3 else (own, sizes[0], sizes[-1])

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from fer_bench.networks.registry import ModelSpec
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import StoreError
 from fer_bench.records.result import Json, Result

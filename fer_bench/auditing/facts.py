@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_bench.networks.registry import Figure
+from fer_bench.networks.spec import Figure
 
 _FILE = Path(__file__).parent / "facts.toml"
 

@@ -10,7 +10,7 @@ from fer_bench.auditing.hypotheses import Hypothesis
 from fer_bench.auditing.printed import Printed, is_number, read
 from fer_bench.auditing.verdicts import Claim, Kind, Verdict
 from fer_bench.networks import registry
-from fer_bench.networks.registry import Figure, ModelSpec
+from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records.errors import SheetError
 
 _OCCUPANCY = ("cpu_percent", "user_percent", "system_percent", "memory_percent")
@@ -170,7 +170,7 @@ class Judge:
 
     def _siblings(self, spec: ModelSpec) -> list[Evidence]:
         """Give the recounts of other networks of the family, which may have been meant."""
-        family = [s for s in self._specs.values() if s.target == spec.target and s.name != spec.name]
+        family = [s for s in self._specs.values() if s.source.module == spec.source.module and s.name != spec.name]
         return [found for found in map(self._of, family) if found is not None]
 
     def _named(self, claim: Claim) -> list[Evidence]:

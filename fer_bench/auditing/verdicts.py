@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from fer_bench.networks.registry import Figure, ModelSpec
+from fer_bench.networks.spec import Figure, ModelSpec
 
 
 class Kind(StrEnum):

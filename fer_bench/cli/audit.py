@@ -27,7 +27,7 @@ from fer_bench.records.plan import RECOUNT
 
 if TYPE_CHECKING:
     from fer_bench.auditing.verdicts import Claim
-    from fer_bench.networks.registry import ModelSpec
+    from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Result
 
 FOUND_WRONG = 3  # exit code: the audit ran, and a figure does not stand as it is printed

@@ -18,7 +18,7 @@ from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting.table import Table
 
 if TYPE_CHECKING:
-    from fer_bench.networks.registry import ModelSpec
+    from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Json, Result
 
 # Exit codes. 2 is the command line's own for wrong usage, 130 the shell's for Ctrl-C.

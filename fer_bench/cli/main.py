@@ -42,7 +42,7 @@ from fer_bench.reporting.table import Table
 from fer_bench.reporting.tables import catalogue
 
 if TYPE_CHECKING:
-    from fer_bench.networks.registry import ModelSpec
+    from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Json
 
 

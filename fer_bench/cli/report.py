@@ -179,7 +179,7 @@ def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], li
 
 def _drawn(found: "Sequence[Result]", paper: str) -> tuple[dict[str, Table], dict[str, Table]]:
     """Draw the tables of results, or of a paper; beside them those that are only drawn when named."""
-    baselines = [spec for spec in registry.sheets().values() if spec.source == "published"]
+    baselines = [spec for spec in registry.sheets().values() if not spec.can_be_built]
     if not paper:
         return reports.report(found, baselines), reports.details(found)
     drawn = reports.papers(found)

@@ -11,7 +11,7 @@ from fer_bench.gating.request import Gathered, Request, Watcher, accepted, comma
 from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.measuring.runner import Task, measure
 from fer_bench.networks import registry
-from fer_bench.networks.registry import ModelSpec
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import FerBenchError, UnknownModelError
 from fer_bench.records.plan import EDGE, Plan
 from fer_bench.records.result import Result
@@ -117,7 +117,7 @@ def _here(wanted: Sequence[str], known: Mapping[str, object] | Sequence[str]) ->
             if name not in known:
                 raise
             continue
-        gone = spec.source == "file" and not Path(spec.target.rpartition(":")[0]).is_file()
+        gone = spec.source.file and not Path(spec.source.file).is_file()
         if not gone or name not in known:
             specs[name] = spec
     return specs

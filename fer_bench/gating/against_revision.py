@@ -22,10 +22,10 @@ from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import Task
 from fer_bench.networks import registry
 from fer_bench.networks.place import CODE, Place
-from fer_bench.networks.registry import ModelSpec
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
-from fer_bench.records.limits import NO_LIMITS, Budget
+from fer_bench.records.limits import Budget
 from fer_bench.records.result import Json, Result
 
 _SETUP_S = 3600.0  # for a user's command that prepares a checkout
@@ -140,11 +140,8 @@ class _Compared:
             if apart:
                 return Word.incomparable, apart
         code = [_code(side).get("files", {}) for side in (base, candidate)]
-        said = [
-            repr(dataclasses.replace(side[name], published=(), gate=NO_LIMITS)).replace(where.place.root, "")
-            for side, where in zip(self.specs, self.sides, strict=True)
-        ]
-        same = code[0] == code[1] and said[0] == said[1] and not self.binaries
+        alike = self.specs[0][name].builds_like(self.specs[1][name])
+        same = code[0] == code[1] and alike and not self.binaries
         asked = self.request.unchanged or self.request.base_python or self.request.budget.max_latency is not None
         if asked or not same:
             return None
@@ -201,7 +198,7 @@ def _choose(
         for name in theirs:
             with contextlib.suppress(UnknownModelError):
                 spec = registry.find(_within(name, repository.top))
-                if spec.source != "file" or Path(base.place.folder, spec.target.rpartition(":")[0]).is_file():
+                if not spec.source.file or Path(base.place.folder, spec.source.file).is_file():
                     ours[name] = spec
         gone = sorted(set(_all_of(base.place)) - theirs.keys()) if not request.models else []
     said = f"gone since {base.told}; if that is meant, --accept REASON lets it pass"

@@ -11,7 +11,7 @@ from fer_bench.gating.verdicts import Verdict, Word
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import Task, measure
 from fer_bench.networks.place import Place
-from fer_bench.networks.registry import ModelSpec
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import CountingError, FerBenchError
 from fer_bench.records.limits import Budget
 from fer_bench.records.plan import Plan

@@ -13,7 +13,7 @@ from fer_bench.gating import limits, timing
 from fer_bench.gating.pairs import Side
 from fer_bench.gating.timing import DEFAULT_RULE, Rule
 from fer_bench.gating.verdicts import Report, Verdict, Word
-from fer_bench.networks.registry import ModelSpec
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Environment, Json

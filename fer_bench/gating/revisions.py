@@ -16,10 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fer_bench.networks import registry
 from fer_bench.networks.place import Place
 from fer_bench.records import units
-from fer_bench.records.errors import RevisionError
+from fer_bench.records.errors import RevisionError, nearest
 
 _PREFIX = "fer-bench-gate"
 _SLOW_S = 600.0  # a checkout that takes longer hangs, on a password perhaps
@@ -163,7 +162,7 @@ class Repository:
             )
         branches = self._asked("for-each-ref", "--format=%(refname:short)").splitlines()
         remote = [name for name in branches if name.endswith(f"/{revision}")]
-        near = f" (did you mean {remote[0]}?)" if remote else registry.nearest(revision, branches)
+        near = f" (did you mean {remote[0]}?)" if remote else nearest(revision, branches)
         raise RevisionError(f"git knows no revision {revision!r}{near}; a branch, a tag or a commit was expected")
 
     def _named(self, commit: str, revision: str = "") -> str:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from fer_bench.measuring.processes import END_LIMIT_S, Starter, ending, lines
 from fer_bench.networks.place import Place
-from fer_bench.networks.registry import DEFAULT_INPUT, ModelSpec
+from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
 from fer_bench.records import stats, units
 from fer_bench.records.errors import DeviceError, FerBenchError, StoreError
 from fer_bench.records.plan import Plan
@@ -62,7 +62,7 @@ class Task:
     @property
     def key(self) -> str:
         """Tell this task from every other: running it again is to resume it."""
-        file = Path(self.spec.target.rpartition(":")[0]) if self.spec.source == "file" else None
+        file = Path(self.spec.source.file) if self.spec.source.file else None
         code = [str(file.resolve()), file.read_text(errors="replace")] if file is not None and file.is_file() else []
         changed = Path(self.checkpoint).stat().st_mtime_ns if self.checkpoint else 0
         about = [self.spec.name, code, self.plan.to_dict(), self.input_shape, self.settings, self.checkpoint, changed]
@@ -167,7 +167,7 @@ def _difference(tasks: Iterable[Task], known: Mapping[str, Result], found: Mappi
         result = found.get(task.key)
         if result is not None and result.environment is not None:
             where = began if task.key in known else went_on
-            where.setdefault(task.spec.source in ("file", "module"), result.environment)
+            where.setdefault(task.spec.source.users, result.environment)
     both = began.keys() & went_on.keys()
     if not both:
         return ""

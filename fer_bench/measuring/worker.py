@@ -196,7 +196,7 @@ def work(job: Job, tell: Tell, commands: Iterable[str] = ()) -> None:
         tell({"finished": True})
         return
     network = Network(job, lambda: tell({"alive": True}))
-    users = Path.cwd() if network.spec.source in ("file", "module") else None
+    users = Path.cwd() if network.spec.source.users else None
     described = environment.describe(plan.device, allocator, users) if job.describe else None
     told = dataclasses.asdict(described) if described else None
     tell({"environment": told, "input_shape": network.input_shape, "exempt": network.exempt})
@@ -264,7 +264,7 @@ def serve(connection: socket.socket, names: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which ends us by closing the connection
     warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")  # of libraries' idle threads
     for spec in map(registry.find, names):
-        if spec.source not in ("file", "module"):
+        if not spec.source.users:
             with contextlib.suppress(BuildError):  # its own worker tells why
                 building.find_factory(spec)
     gc.collect()

@@ -21,9 +21,9 @@ from torch.utils._device import _device_constructors
 
 from fer_bench.networks import registry
 from fer_bench.networks.checkpoints import load_checkpoint
-from fer_bench.networks.registry import ModelSpec
+from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
 from fer_bench.records import units
-from fer_bench.records.errors import BuildError, brief
+from fer_bench.records.errors import BuildError, brief, nearest
 
 Factory = Callable[..., nn.Module]
 
@@ -96,8 +96,8 @@ def input_shape(spec: ModelSpec, build: Build) -> tuple[int, int, int]:
     if shape is None:
         import timm
 
-        config = timm.get_pretrained_cfg(spec.target)
-        channels, height, width = config.input_size if config else registry.DEFAULT_INPUT
+        config = timm.get_pretrained_cfg(spec.source.label)
+        channels, height, width = config.input_size if config else DEFAULT_INPUT
         shape = channels, height, width
     if min(shape) < 1:
         raise BuildError(f"the input {units.size(shape)} is empty: channels, height and width start at 1")
@@ -135,7 +135,7 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
             raise BuildError(f"{spec.name}: the factory failed at ({given}): {brief(error)}") from error
     if not isinstance(model, nn.Module):
         raise BuildError(f"{spec.name}: the factory returned {type(model).__name__}, expected a torch.nn.Module")
-    if spec.source == "torchvision" and channels != 3:
+    if spec.source.kind == "torchvision" and channels != 3:
         from fer_bench.models.torchvision_nets import replace_first_conv
 
         try:
@@ -169,10 +169,10 @@ def create_model(
     """
     spec = registry.find(name)
     shape = None
-    if in_channels is not None and spec.source in ("file", "module"):
+    if in_channels is not None and spec.source.users:
         arguments["in_channels"] = in_channels  # which its factory must take
     if in_channels is not None:
-        known = spec.input_shape or registry.DEFAULT_INPUT
+        known = spec.input_shape or DEFAULT_INPUT
         shape = (in_channels, *known[1:])
     model = create(spec, Build(num_classes, shape, arguments))
     if checkpoint is not None:
@@ -189,48 +189,45 @@ def find_factory(spec: ModelSpec) -> tuple[Factory, str]:
     Raises:
         BuildError: it is not there, or its module cannot be imported.
     """
-    if spec.source == "published":
+    source = spec.source
+    if source.kind == "published":
         raise BuildError(f"{spec.name}: its sheet holds published figures only; there is no code to build it from")
-    if spec.source == "timm":
+    if source.kind == "timm":
         import timm
 
-        if not timm.is_model(spec.target):
-            near = registry.nearest(spec.target, timm.list_models())
-            raise BuildError(f"timm has no model {spec.target!r}{near}; timm.list_models() names those that it has")
+        if not timm.is_model(source.label):
+            near = nearest(source.label, timm.list_models())
+            raise BuildError(f"timm has no model {source.label!r}{near}; timm.list_models() names those that it has")
 
         def from_timm(**arguments: Any) -> nn.Module:
-            model: nn.Module = timm.create_model(spec.target, pretrained=False, **arguments)
+            model: nn.Module = timm.create_model(source.label, pretrained=False, **arguments)
             return model
 
         return from_timm, "in_chans"
-    if spec.source == "torchvision":
+    if source.kind == "torchvision":
         import torchvision
 
         try:
-            builder = torchvision.models.get_model_builder(spec.target)
+            builder = torchvision.models.get_model_builder(source.label)
         except ValueError as error:
             known = torchvision.models.list_models()
-            near = registry.nearest(spec.target, known)
+            near = nearest(source.label, known)
             raise BuildError(
-                f"torchvision has no model {spec.target!r}{near}; torchvision.models.list_models() names those it has"
+                f"torchvision has no model {source.label!r}{near}; torchvision.models.list_models() names those it has"
             ) from error
 
         def from_torchvision(**arguments: Any) -> nn.Module:
-            options: dict[str, Any] = {"init_weights": False} if spec.target in ("googlenet", "inception_v3") else {}
+            options: dict[str, Any] = {"init_weights": False} if source.label in ("googlenet", "inception_v3") else {}
             if "weights_backbone" in inspect.signature(builder).parameters:  # by default it would be downloaded
                 options["weights_backbone"] = None
             model: nn.Module = builder(weights=None, **{**options, **arguments})
             return model
 
         return from_torchvision, ""
-    if spec.source == "zoo":
-        module = importlib.import_module(f"fer_bench.models.{spec.target}")
-        name = spec.built_as or spec.name
-    else:
-        module, name = _user_module(spec)
-    factory = getattr(module, name, None)
+    module = _user_module(spec) if source.users else importlib.import_module(source.library)
+    factory = getattr(module, source.label, None)
     if not callable(factory):
-        raise BuildError(f"{spec.name}: {module.__name__} has no function {name!r}")
+        raise BuildError(f"{spec.name}: {module.__name__} has no function {source.label!r}")
     return factory, "in_channels"
 
 
@@ -243,23 +240,22 @@ def library_names() -> list[str]:
     return [*(f"torchvision:{name}" for name in ours), *(f"timm:{name}" for name in timm.list_models())]
 
 
-def _user_module(spec: ModelSpec) -> tuple[ModuleType, str]:
-    place, _, name = spec.target.rpartition(":")
-    path = Path(place).resolve()
-    if spec.source == "file" and not path.is_file():
-        raise BuildError(f"there is no file {place}; a path starts at the current folder")
+def _user_module(spec: ModelSpec) -> ModuleType:
+    source = spec.source
+    path = Path(source.file).resolve()
+    if source.file and not path.is_file():
+        raise BuildError(f"there is no file {source.file}; a path starts at the current folder")
     # What stands beside it can be imported, as beside a script.
-    beside = str(path.parent) if spec.source == "file" else os.getcwd()
+    beside = str(path.parent) if source.file else os.getcwd()
     if beside not in sys.path:
         sys.path.insert(0, beside)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            module = _user_file(path) if spec.source == "file" else importlib.import_module(place)
+            return _user_file(path) if source.file else importlib.import_module(source.module)
     except BuildError:
         raise
     except (Exception, SystemExit) as error:
-        raise BuildError(f"{spec.name}: cannot import {place}: {brief(error)}") from error
-    return module, name
+        raise BuildError(f"{spec.name}: cannot import {source.file or source.module}: {brief(error)}") from error
 
 
 def _user_file(path: Path) -> ModuleType:
@@ -293,7 +289,7 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
         raise BuildError(f"{spec.name} takes no argument {', '.join(unknown)}; it takes: {takes or 'none'}")
     channels, height, width = input_shape(spec, build)
     wanted: dict[str, tuple[int, bool]] = {"num_classes": (classes, build.num_classes is not None)}
-    users = spec.source in ("file", "module")
+    users = spec.source.users
     # A user's factory without the argument is made for the images that it gets, or its first layer complains.
     if in_channels_name and (in_channels_name in parameters or anything or not users):
         changed = channels != (spec.input_shape or (3,))[0]

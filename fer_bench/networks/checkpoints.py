@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fer_bench.networks.registry import ModelSpec
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import CheckpointError, brief
 
 _CONTAINERS = ("net", "state_dict", "model_state_dict", "model")
@@ -107,8 +107,8 @@ def load_checkpoint(
         CheckpointError: the file cannot be read, or (strict) keys are missing, unexpected or of another shape.
     """
     state, container = read_checkpoint(path)
-    if spec is not None and spec.source == "zoo":
-        family = importlib.import_module(f"fer_bench.models.{spec.target}")
+    if spec is not None and spec.source.kind == "zoo":
+        family = importlib.import_module(spec.source.library)
         convert = getattr(family, "convert_state_dict", None)
         if convert is not None:
             state = convert(state)

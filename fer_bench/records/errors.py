@@ -1,5 +1,7 @@
 """The errors that a user can cause. Each message says what was given, what was expected and what to do."""
 
+from collections.abc import Iterable
+
 
 class FerBenchError(Exception):
     """A mistake or a condition that the user can mend; the CLI prints it without a traceback."""
@@ -44,3 +46,13 @@ class StoreError(FerBenchError):
 def brief(error: BaseException) -> str:
     """Say an error of somebody else's in one line, with its type."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Suggest the known names that may have been meant: " (did you mean resnet50 or resnet101?)", or ""."""
+    import difflib
+
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    near = near or [n for n in names if name and name.lower() in n][:3]
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

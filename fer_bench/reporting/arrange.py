@@ -5,8 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from fer_bench.networks.registry import nearest
-from fer_bench.records.errors import FerBenchError
+from fer_bench.records.errors import FerBenchError, nearest
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Column, Mark, Table, is_missing
 

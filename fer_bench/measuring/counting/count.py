@@ -20,7 +20,7 @@ from fer_bench.measuring.counting.recorder import Trace
 from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks import build as building
 from fer_bench.networks.build import DEFAULT_BUILD, Build
-from fer_bench.networks.registry import ModelSpec
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fer_bench.networks import registry
-from fer_bench.networks.registry import ModelSpec
+from fer_bench.networks.spec import ModelSpec, Source
 from fer_bench.records.errors import BuildError, DeviceError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Measurement, Subject
@@ -57,7 +57,7 @@ def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
         uncertain=spec.uncertain,
         exempt=network.exempt,
     )
-    return Ready(subject, *network.make(), static, users=spec.source in ("file", "module"))
+    return Ready(subject, *network.make(), static, users=spec.source.users)
 
 
 @contextlib.contextmanager
@@ -125,6 +125,6 @@ def _counted(model: "nn.Module", shape: Shape, plan: Plan, name: str, kind: str)
     from fer_bench.measuring.counting.count import count_module
     from fer_bench.measuring.profilers import static_of
 
-    counted = count_module(model, ModelSpec(name, "module", "", kind), shape, plan.batch_size)
+    counted = count_module(model, ModelSpec(name, Source("module"), kind), shape, plan.batch_size)
     subject = Subject(name, kind, "unregistered", shape, counted.num_classes)
     return subject, static_of(counted, plan)

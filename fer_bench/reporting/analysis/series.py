@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fer_bench.networks.registry import nearest
 from fer_bench.records import stats, units
-from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.errors import FerBenchError, StoreError, nearest
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.result import Environment, Result
 from fer_bench.records.units import Quantity

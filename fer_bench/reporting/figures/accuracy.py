@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from fer_bench.networks.registry import Figure, ModelSpec, Paper
+from fer_bench.networks.spec import Figure, ModelSpec, Paper
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Result

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from fer_bench.networks.registry import Figure, nearest, papers, sheets
+from fer_bench.networks.registry import papers, sheets
+from fer_bench.networks.spec import Figure
 from fer_bench.records import units
-from fer_bench.records.errors import FerBenchError, SheetError
+from fer_bench.records.errors import FerBenchError, SheetError, nearest
 from fer_bench.records.result import Json, Result
 from fer_bench.reporting.origin.evidence import Lines, machines, record, site
 from fer_bench.reporting.origin.sources import Source, source_of

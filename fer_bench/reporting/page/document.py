@@ -8,7 +8,8 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from fer_bench.auditing.verdicts import WRONG, Kind
-from fer_bench.networks.registry import Paper, papers, sheets
+from fer_bench.networks.registry import papers, sheets
+from fer_bench.networks.spec import Paper
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result
 from fer_bench.reporting.render.html import anchor, to_html

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fer_bench.networks.registry import Figure, sheets
+from fer_bench.networks.registry import sheets
+from fer_bench.networks.spec import Figure
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Json, Result

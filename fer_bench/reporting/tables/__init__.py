@@ -7,7 +7,8 @@ print unasked; ``why`` says where a cell of any of them comes from.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fer_bench.networks.registry import ModelSpec, sheets
+from fer_bench.networks.registry import sheets
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.result import Result
 from fer_bench.reporting.origin.why import why
 from fer_bench.reporting.table import Table

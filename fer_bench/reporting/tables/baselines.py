@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from fer_bench.networks import registry
-from fer_bench.networks.registry import Figure, ModelSpec
+from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.reporting.tables.catalogue import as_printed

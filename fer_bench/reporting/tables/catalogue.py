@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fer_bench.networks.registry import STATUSES, Figure, ModelSpec, paper_title
+from fer_bench.networks.registry import paper_title
+from fer_bench.networks.spec import STATUSES, Figure, ModelSpec
 from fer_bench.records import units
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Column, Table
@@ -162,8 +163,8 @@ def portrait(spec: ModelSpec) -> list[tuple[str, str]]:
     if spec.min_size > 1:
         lines.append(("runs from", f"{spec.min_size}x{spec.min_size} pixels"))
     lines += [("citation", spec.citation), ("link", spec.link)]
-    if spec.source == "zoo":
-        lines.append(("code", f"fer_bench/models/{spec.target}.py"))
+    if spec.source.kind == "zoo":
+        lines.append(("code", f"fer_bench/models/{spec.source.module}.py"))
     lines += [("paper", f"{paper}: {paper_title(paper)}") for paper in spec.papers]
     lines += [("expected", f"{key}: {units.grouped(value)}") for key, value in spec.expected.items()]
     lines.append(("note", spec.note))

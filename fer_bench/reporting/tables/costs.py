@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from fer_bench.networks.registry import ModelSpec, sheets
+from fer_bench.networks.registry import sheets
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result
 from fer_bench.reporting.analysis import latency

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from fer_bench.networks.registry import Figure
+from fer_bench.networks.spec import Figure
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import Column, Table

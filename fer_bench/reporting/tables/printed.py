@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fer_bench.networks.registry import Figure, ModelSpec, papers, sheets
+from fer_bench.networks.registry import papers, sheets
+from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Column
 from fer_bench.reporting.tables.catalogue import as_printed

@@ -1,0 +1,152 @@
+"""Read sheets: the TOML files that register networks and papers.
+
+A sheet is ``models/<family>.toml``; its table ``[name]`` registers the function ``name`` of ``models/<family>.py``, and
+holds the facts: input, classes, paper, expected counts, and every figure that the papers print. What a paper prints
+about none of the networks stands in ``models/papers/<id>.toml``.
+
+A table of a user's sheet may have code beside it, as ours; or name a known network under ``network``; or have neither,
+and then it only holds what others published.
+
+A table ``[name.gate]`` holds limits that ``fer-bench gate`` keeps the network under; ``[gate]`` holds those of all
+networks of the sheet, where they say none of their own.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fer_bench.networks.spec import (
+    DEFAULT_CLASSES,
+    DEFAULT_INPUT,
+    PUBLISHED,
+    QUANTITIES,
+    STATUSES,
+    Figure,
+    ModelSpec,
+    Paper,
+    Source,
+)
+from fer_bench.records.errors import FerBenchError, SheetError
+from fer_bench.records.limits import Budget
+
+_KEYS = frozenset(ModelSpec.__dataclass_fields__) - {"name", "source"} | {"network"}
+_LISTS = ("printed", "networks", "rows", "columns")  # of a figure; ``printed`` for a confusion matrix alone
+_FIGURE_KEYS = frozenset(Figure.__dataclass_fields__)
+# Of a paper's own figures: what no network has.
+_PAPER_QUANTITIES = frozenset(
+    "citation claim class_labels count definition layer_detail name protocol share variant_index".split()
+)
+
+
+def _figures(place: str, entries: list[dict[str, Any]], known: frozenset[str] = QUANTITIES) -> Iterator[Figure]:
+    for entry in entries:
+        unknown = entry.keys() - _FIGURE_KEYS
+        missing = {"quantity", "printed", "unit", "paper", "where"} - entry.keys()
+        if unknown or missing:
+            raise SheetError(f"{place}: a published figure {_complaint(missing, unknown)}: {entry}")
+        wrong = [
+            (key, value)
+            for key, value in entry.items()
+            if not isinstance(value, str) and not (key in _LISTS and isinstance(value, list))
+        ]
+        if wrong:
+            raise SheetError(f"{place}: {wrong[0][0]} is {wrong[0][1]!r}, expected text in quotes, as it is printed")
+        if entry["quantity"] not in known:
+            raise SheetError(f"{place}: unknown quantity {entry['quantity']!r}; known: {', '.join(sorted(known))}")
+        yield Figure(**{key: _frozen(value) for key, value in entry.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _complaint(missing: set[str], unknown: set[str]) -> str:
+    parts = [f"lacks {', '.join(sorted(missing))}"] if missing else []
+    parts += [f"has unknown keys {', '.join(sorted(unknown))}"] if unknown else []
+    return " and ".join(parts)
+
+
+def _spec(
+    path: Path, name: str, table: dict[str, Any], limits: Budget, zoo: Mapping[str, ModelSpec] | None
+) -> ModelSpec:
+    place = f"{path.name} [{name}]"
+    if not isinstance(table, dict):
+        raise SheetError(f"{place} is no table: a sheet has one for each network, headed [name]")
+    needed = {"title"} if zoo is not None else {"title", "input_shape", "num_classes", "status"}
+    missing, unknown = needed - table.keys(), table.keys() - _KEYS
+    if missing or unknown:
+        raise SheetError(f"{place} {_complaint(missing, unknown)}")
+    shape = table.get("input_shape", list(DEFAULT_INPUT))
+    if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
+        raise SheetError(f"{place}: input_shape is {shape!r}, expected [channels, height, width]")
+    if table.get("status", "unregistered") not in STATUSES:
+        raise SheetError(f"{place}: status {table['status']!r} is none of {', '.join(STATUSES)}")
+    classes = table.get("num_classes", DEFAULT_CLASSES)
+    if not isinstance(classes, int) or classes < 1:
+        raise SheetError(f"{place}: num_classes is {classes!r}, expected a number from 1")
+    published = tuple(_figures(place, table.get("published", [])))
+    gate = _limits(f"{path.name} [{name}.gate]", table.get("gate", {})).or_else(limits)
+    apart = ("published", "network", "gate")
+    rest: dict[str, Any] = {key: _frozen(value) for key, value in table.items() if key not in apart}
+    ours = Source("zoo", name, module=path.stem)
+    source = ours if zoo is None else _users_source(path, name, table.get("network", ""), zoo)
+    return ModelSpec(name=name, source=source, published=published, gate=gate, **rest)
+
+
+def _users_source(path: Path, name: str, network: str, zoo: Mapping[str, ModelSpec]) -> Source:
+    """Return the source of the network that a user's table names, the file beside the sheet, or none."""
+    if network:
+        source = zoo[network].source if network in zoo else Source.of(network)
+        if source is None:
+            raise SheetError(f"{path.name} [{name}]: network {network!r} is unknown; `fer-bench list` shows ours")
+        return source
+    code = path.with_suffix(".py")
+    return Source("file", name, file=str(code)) if code.is_file() else PUBLISHED
+
+
+def _limits(place: str, table: Any) -> Budget:
+    if not isinstance(table, dict):
+        raise SheetError(f"{place} is {table!r}, expected a table of limits such as max_params = '5 M'")
+    try:
+        return Budget.of(table)
+    except FerBenchError as error:
+        raise SheetError(f"{place}: {error}") from error
+
+
+def read_sheet(path: Path, zoo: Mapping[str, ModelSpec] | None = None) -> dict[str, ModelSpec]:
+    """Read one sheet.
+
+    Args:
+        path: of the sheet.
+        zoo: networks that a user's sheet may name; None for a sheet of ours.
+
+    Raises:
+        SheetError: the file is no TOML, or a table lacks a key or has one that no sheet has.
+    """
+    tables = _toml(path)
+    limits = _limits(f"{path.name} [gate], the limits of all networks of the sheet", tables.pop("gate", {}))
+    return {name: _spec(path, name, table, limits, zoo) for name, table in tables.items()}
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SheetError(f"cannot read the sheet {path}: {error}") from error
+
+
+def read_paper(path: Path) -> Paper:
+    """Read the sheet of a paper.
+
+    Raises:
+        SheetError: the file is no TOML, or has a key that no such sheet has.
+    """
+    data = _toml(path)
+    about = data.get("paper", {})
+    unknown = about.keys() - Paper.__dataclass_fields__.keys() | data.keys() - {"paper", "figures"}
+    missing = {"id", "title"} - about.keys()
+    if missing or unknown:
+        raise SheetError(f"{path.name} [paper] {_complaint(missing, unknown)}")
+    return Paper(**about, figures=tuple(_figures(path.name, data.get("figures", []), QUANTITIES | _PAPER_QUANTITIES)))
