@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.benchmark import Timer
 
 from fer_bench import create_model, find
-from fer_bench.measuring.environment import keep_freed_memory, pin
+from fer_bench.measuring.machine import keep_freed_memory, pin
 from fer_bench.measuring.profilers.latency import measure_latency
 from fer_bench.networks.build import example_inputs
 from fer_bench.records.plan import QUICK

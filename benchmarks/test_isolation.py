@@ -14,9 +14,10 @@ import time
 import pytest
 
 from fer_bench import find, list_models
-from fer_bench.measuring import runner
+from fer_bench.measuring import session, task
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.runner import Task, measure_all
+from fer_bench.measuring.runner import measure_all
+from fer_bench.measuring.task import Task
 from fer_bench.records import stats
 from fer_bench.records.plan import EDGE, QUICK
 from fer_bench.records.store import Store
@@ -27,9 +28,9 @@ PLAN = dataclasses.replace(EDGE, metrics=("latency",), runs=50, min_time_s=0.5, 
 
 
 def process_median(task, starter):
-    session = runner._Session(task, starter, lambda stage: None, debug=False)
+    processes = session._Session(task, starter, lambda stage: None, debug=False)
     start = time.perf_counter()
-    told = session.process("latency")
+    told = processes.process("latency")
     wall_s = time.perf_counter() - start
     return stats.median(told.measurements[0].values), wall_s - told.passes_s
 
@@ -71,7 +72,7 @@ def test_the_harness_s_share_of_a_run(benchmark, isolation_rows, plan, tmp_path)
             def __getattr__(self, name):
                 return lambda *_: None
 
-        run = store.begin(runner.fingerprint(tasks), "benchmark")
+        run = store.begin(task.fingerprint(tasks), "benchmark")
         done = benchmark.pedantic(lambda: measure_all(tasks, store, run, Silent()), rounds=1)
     assert done.stopped is None
     isolation_rows[f"{plan.protocol}, {len(names)} networks"] = {"harness_share": done.harness_share}

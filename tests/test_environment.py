@@ -11,7 +11,7 @@ import pynvml
 import pytest
 import torch
 
-from fer_bench.measuring import environment
+from fer_bench.measuring import environment, machine
 
 
 def test_a_description_is_json_and_names_machine_and_versions():
@@ -26,12 +26,12 @@ def test_a_description_is_json_and_names_machine_and_versions():
 
 def test_another_allocator_is_left_alone(monkeypatch):
     monkeypatch.setenv("LD_PRELOAD", "libjemalloc.so")
-    assert environment.keep_freed_memory() == environment.SYSTEM_ALLOCATOR
+    assert machine.keep_freed_memory() == machine.SYSTEM_ALLOCATOR
 
 
 def test_elsewhere_than_on_glibc_nothing_is_changed(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert environment.keep_freed_memory() == environment.SYSTEM_ALLOCATOR
+    assert machine.keep_freed_memory() == machine.SYSTEM_ALLOCATOR
 
 
 def test_libraries_instruction_set_and_settings_of_the_allocator_are_told(monkeypatch):
@@ -50,22 +50,22 @@ def test_a_process_is_pinned_to_the_idlest_cores_it_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cores: chosen.append((pid, cores)))
     monkeypatch.setattr(psutil, "cpu_percent", lambda seconds, percpu: [0.0, 90.0, 0.0, 5.0, 50.0])
     monkeypatch.setattr(os, "listdir", lambda folder: ["7", "8"])  # the process's threads
-    environment.pin(2)
-    environment.pin(3)  # nothing to choose
+    machine.pin(2)
+    machine.pin(3)  # nothing to choose
     assert chosen == [(7, (3, 4)), (8, (3, 4))]
-    assert environment.idlest(1, math.inf, 2, 3) == [(3,), (), (3, 4), ()]
+    assert machine.idlest(1, math.inf, 2, 3) == [(3,), (), (3, 4), ()]
 
 
 def test_what_others_take_of_the_machine_is_told(monkeypatch):
     busy = iter([100.0, 103.0])  # seconds of all cores
     own = iter([(10.0, 1.0, 0, 0, 0), (10.5, 1.5, 0, 0, 0)])
     clock = iter([50.0, 54.0])
-    monkeypatch.setattr(environment, "_busy_s", lambda: next(busy))
+    monkeypatch.setattr(machine, "_busy_s", lambda: next(busy))
     monkeypatch.setattr(os, "times", lambda: next(own))
-    monkeypatch.setattr(environment.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock))
     events = iter([7, 9])
-    monkeypatch.setattr(environment, "_throttle_events", lambda: next(events))
-    told = environment.Beside().told()
+    monkeypatch.setattr(machine, "_throttle_events", lambda: next(events))
+    told = machine.Beside().told()
     assert told["others_cores"] == pytest.approx((3.0 - 1.0) / 4.0)
     assert told["throttle_events"] == 2
     assert "gpu_before" not in told

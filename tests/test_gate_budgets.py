@@ -9,7 +9,7 @@ from fer_bench.gating.counts import Snapshot
 from fer_bench.gating.limits import judge, judge_latency, judge_memory, unheld, without
 from fer_bench.gating.verdicts import Word
 from fer_bench.networks import sheets
-from fer_bench.records import units
+from fer_bench.records import limits
 from fer_bench.records.errors import FerBenchError, SheetError
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.stats import Interval
@@ -39,7 +39,7 @@ OTHER = SHEET.replace("[net]", "[other]")
     ],
 )
 def test_a_limit_is_read_exactly_and_written_as_it_was(given, kind, value, written):
-    limit = units.parse_limit(given, kind)
+    limit = limits.parse_limit(given, kind)
     assert (limit.value, str(limit)) == (value, written)
 
 
@@ -68,7 +68,7 @@ def test_a_limit_is_read_exactly_and_written_as_it_was(given, kind, value, writt
 )
 def test_what_is_no_limit_is_refused_with_an_example(given, kind, complaint):
     with pytest.raises(FerBenchError) as caught:
-        units.parse_limit(given, kind)
+        limits.parse_limit(given, kind)
     assert complaint in str(caught.value)
 
 

@@ -10,7 +10,7 @@ from fer_bench.gating.module_tree import Module
 from fer_bench.gating.verdicts import WORSE, Word
 from fer_bench.measuring import runner
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.runner import Task
+from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records.errors import CountingError
 from fer_bench.records.result import Measurement, Result

@@ -8,9 +8,9 @@ import pytest
 
 from fer_bench.gating import pairs
 from fer_bench.gating.pairs import NAMES, TURNS, Side, SideError, group_pair, latency_pair
-from fer_bench.measuring import environment
+from fer_bench.measuring import machine
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.runner import Task
+from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records.plan import GATE
 from fer_bench.records.result import Measurement, Result, Subject
@@ -50,7 +50,7 @@ def happened(monkeypatch):
         yield Process(name)
 
     monkeypatch.setattr(pairs, "_paced", started)
-    monkeypatch.setattr(environment, "idlest", lambda *threads: [(number,) for number in threads])
+    monkeypatch.setattr(machine, "idlest", lambda *threads: [(number,) for number in threads])
     return told
 
 

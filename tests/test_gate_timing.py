@@ -11,7 +11,7 @@ from fer_bench.gating.pairs import Pair, Side, SideError, Turn
 from fer_bench.gating.timing import Rule, judge
 from fer_bench.gating.verdicts import Word
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.runner import Task
+from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records.plan import GATE
 

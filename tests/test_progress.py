@@ -3,7 +3,7 @@
 import io
 
 from fer_bench.cli.progress import Display
-from fer_bench.measuring.runner import Task
+from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement

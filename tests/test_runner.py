@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from fer_bench.measuring import runner
+from fer_bench.measuring import runner, session, task
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.runner import Task
+from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records.errors import StoreError
 from fer_bench.records.plan import EDGE, QUICK
@@ -174,7 +174,7 @@ def test_a_server_that_was_killed_is_started_again(users_file):
         assert failures(runner.measure(good, starter)) == {}
 
 
-class _Fake(runner._Session):
+class _Fake(session._Session):
     """A session whose processes have the medians that a test says."""
 
     def __init__(self, plan, medians):
@@ -183,7 +183,7 @@ class _Fake(runner._Session):
 
     def process(self, group, number=0, stage=""):
         self.stages.append(stage)
-        told = runner._Told(passes_s=10.0)
+        told = session._Told(passes_s=10.0)
         if self.medians[number] is not None:
             told.measurements.append(Measurement("latency_s", "s", (self.medians[number],), process=number))
         return told
@@ -241,7 +241,7 @@ def test_what_was_measured_before_the_end_is_kept_and_the_same_run_goes_on(tmp_p
 
     monkeypatch.setattr(runner, "measure", fake)
     with Store.open(f"sqlite:///{tmp_path}/results.sqlite") as store:
-        run = store.begin(runner.fingerprint(TASKS), "test")
+        run = store.begin(task.fingerprint(TASKS), "test")
         done = runner.measure_all(TASKS, store, run, Watcher())
         assert done.stopped is stop
         assert done.results == store.results(run) == [make_result("mini_xception")]
@@ -266,4 +266,4 @@ def test_tasks_that_differ_in_anything_are_told_apart(tmp_path):
     ]
     assert len({task.key for task in (first, *others)}) == 6
     assert dataclasses.replace(first).key == first.key
-    assert runner.fingerprint(TASKS) != runner.fingerprint(TASKS[:2])
+    assert task.fingerprint(TASKS) != task.fingerprint(TASKS[:2])

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from fer_bench.measuring.worker import Job, Network, as_planned, check_device
+from fer_bench.measuring.network import Job, Network, as_planned, check_device
 from fer_bench.networks.build import round_products
 from fer_bench.records.errors import DeviceError
 from fer_bench.records.plan import QUICK

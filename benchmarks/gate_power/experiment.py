@@ -28,7 +28,8 @@ import fer_bench
 from fer_bench.gating import timing
 from fer_bench.gating.pairs import Side
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.runner import Task, measure
+from fer_bench.measuring.runner import measure
+from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.networks.place import Place
 from fer_bench.records.plan import GATE

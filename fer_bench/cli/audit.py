@@ -132,7 +132,8 @@ def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) 
     if not specs:
         return []
     from fer_bench.cli.progress import Display
-    from fer_bench.measuring.runner import Task, fingerprint, measure_all
+    from fer_bench.measuring.runner import measure_all
+    from fer_bench.measuring.task import Task, fingerprint
     from fer_bench.records.exchange import export
     from fer_bench.records.store import Store
     from fer_bench.reporting.tables import failures

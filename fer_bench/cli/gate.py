@@ -34,7 +34,7 @@ from fer_bench.records.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from fer_bench.gating.request import Request
-    from fer_bench.measuring.runner import Task
+    from fer_bench.measuring.task import Task
     from fer_bench.records.plan import Plan
 
 CODES = """Exit codes: 0 no network is worse, 1 one is worse or counts something else, 2 wrong usage, 3 something could
@@ -369,7 +369,7 @@ def _plan(name: str, device: str) -> "Plan":
 
 def _side(text: str, chosen: "Plan", settings: Sequence[str], store: str) -> "tuple[Task, dict[str, Any]] | None":
     """Read NAME or NAME@FIELD=VALUE,...: a network, and what of the plan is changed; None for what is stored."""
-    from fer_bench.measuring.runner import Task
+    from fer_bench.measuring.task import Task
     from fer_bench.records.errors import UnknownModelError
 
     name, at, changes = text.partition("@")

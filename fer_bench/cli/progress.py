@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from fer_bench.measuring.runner import Task
+from fer_bench.measuring.task import Task
 from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency

@@ -1,4 +1,4 @@
-"""Commands that measure, and those on what was measured."""
+"""Measure networks."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,6 @@ from fer_bench.cli.common import (
     Classes,
     Debug,
     Format,
-    FormatOption,
     Input,
     Settings,
     SheetsOption,
@@ -25,24 +24,21 @@ from fer_bench.cli.common import (
     parse_list,
     parse_settings,
     parse_shape,
-    print_json,
     print_tables,
-    write_text,
 )
 from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError, StoreError
-from fer_bench.records.store import DEFAULT_STORE
+from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting import tables as reports
 
 if TYPE_CHECKING:
-    from fer_bench.measuring.runner import Outcome, Task
+    from fer_bench.measuring.runner import Outcome
+    from fer_bench.measuring.task import Task
     from fer_bench.records.plan import Plan
-    from fer_bench.records.store import Run, Store
+    from fer_bench.records.store import Run
 
 # What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
 _HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing", "energy")
-
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="The beginning of a run's id, or last.")]
 
 
 def run(
@@ -103,7 +99,8 @@ def run(
     import signal
 
     from fer_bench.cli.progress import Display
-    from fer_bench.measuring.runner import Task, measure_all
+    from fer_bench.measuring.runner import measure_all
+    from fer_bench.measuring.task import Task
 
     registry.use_sheets(sheets or [])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job of CI's ends as by Ctrl-C
@@ -136,7 +133,7 @@ def run(
     shape, plans = parse_shape(input_), _sweep(plan, swept)
     tasks = [Task(spec, one, shape, tuple(settings or ()), given) for spec in specs for one in plans]
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
-    with _store(store, create=True) as opened:
+    with Store.open(store, create=True) as opened:
         under_way = _begin(opened, tasks, resume=resume, fresh=fresh)
         with Display(len(tasks)) as display:
             done = measure_all(tasks, opened, under_way, display, debug=debug)
@@ -146,101 +143,9 @@ def run(
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
 
 
-def runs(store: StoreOption = DEFAULT_STORE, fmt: FormatOption = Format.table, debug: Debug = False) -> None:
-    """List the runs of a store, the latest first."""
-    with _store(store) as opened:
-        found = opened.runs()
-    if fmt is Format.json:
-        print_json([dataclasses.asdict(one) for one in found])
-    else:
-        print_tables([reports.runs(found)], fmt)
-
-
-def show_run(name: RunName = "last", store: StoreOption = DEFAULT_STORE, debug: Debug = False) -> None:
-    """Tell all about a run: when, where and how it was measured, and what may mislead about it."""
-    from fer_bench.reporting.render.text import definitions
-
-    with _store(store) as opened:
-        found = opened.find_run(name)
-        results = opened.results(found.id)
-    typer.echo(definitions(reports.portrait(found, results)), nl=False)
-    if results:
-        typer.echo()
-        print_tables([reports.latency(results)], Format.table)
-
-
-def export(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="By default the last run.")] = None,
-    to: Annotated[Path | None, typer.Option(help="The file to write; by default the standard output.")] = None,
-    store: StoreOption = DEFAULT_STORE,
-    debug: Debug = False,
-) -> None:
-    """Write runs as JSON: every raw value, with plan and environment."""
-    from fer_bench.records.exchange import export as write
-
-    with _store(store) as opened:
-        text = write(opened, [opened.find_run(name) for name in names or ["last"]])
-    if to is None:
-        typer.echo(text, nl=False)
-    else:
-        write_text(to, text)
-
-
-def import_(
-    file: Annotated[Path, typer.Argument(help="What `fer-bench export`, --benchmark-json or --benchmark-save wrote.")],
-    store: StoreOption = DEFAULT_STORE,
-    debug: Debug = False,
-) -> None:
-    """Add the runs of a JSON file to a store; one that is there already stays as it is.
-
-    A file of pytest-benchmark's becomes one run. What a file does not hold is said.
-    """
-    from fer_bench.records.exchange import import_runs
-
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"cannot read {file}: {error}") from error
-    with _store(store, create=True) as opened:
-        try:
-            added, there = import_runs(opened, text)
-        except StoreError as error:
-            raise StoreError(f"{file}: {error}") from error
-        results = [result for run in added for result in opened.results(run)]
-    for verb, ids in (("imported", added), ("there already", there)):
-        if ids:
-            typer.echo(f"{verb}: {' '.join(ids)}")
-    for result in results:
-        for failure in reports.failures(result):
-            complain(named(result.subject.name, failure), OK)
-
-
-def delete(
-    name: RunName,
-    store: StoreOption = DEFAULT_STORE,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    debug: Debug = False,
-) -> None:
-    """Delete a run and its results."""
-    with _store(store) as opened:
-        found = opened.find_run(name)
-        if not yes and not typer.confirm(f"Delete run {found.id} ({found.title}) with {found.results} results?"):
-            raise FerBenchError("nothing was deleted")
-        opened.delete(found.id)
-    typer.echo(f"deleted {found.id}")
-
-
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
-    for name, command in (
-        ("run", run),
-        ("runs", runs),
-        ("show-run", show_run),
-        ("export", export),
-        ("import", import_),
-        ("delete", delete),
-    ):
-        app.command(name)(command)
+    app.command("run")(run)
 
 
 def _plan(protocol: str, device: str, **given: Any) -> "Plan":
@@ -278,15 +183,9 @@ def _numbers(option: str, text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _store(url: str, *, create: bool = False) -> "Store":
-    from fer_bench.records.store import Store
-
-    return Store.open(url, create=create)
-
-
 def _begin(store: "Store", tasks: "Sequence[Task]", *, resume: str, fresh: bool) -> str:
     """Take up the run that these tasks left unfinished, or begin one."""
-    from fer_bench.measuring.runner import fingerprint
+    from fer_bench.measuring.task import fingerprint
 
     mark = fingerprint(tasks)
     earlier = _asked_for(store, resume, mark) if resume else None if fresh else store.resumable(mark)

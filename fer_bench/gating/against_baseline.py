@@ -9,7 +9,8 @@ from fer_bench.gating import baseline as baselines
 from fer_bench.gating import count_sides, counts, limits, timing
 from fer_bench.gating.request import Gathered, Request, Watcher, accepted, command
 from fer_bench.gating.verdicts import Report, Verdict, Word
-from fer_bench.measuring.runner import Task, measure
+from fer_bench.measuring.runner import measure
+from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import FerBenchError, UnknownModelError

@@ -10,7 +10,8 @@ from fer_bench.gating.pairs import Side
 from fer_bench.gating.request import Gathered, Request, Watcher, accept
 from fer_bench.gating.timing import METRICS
 from fer_bench.gating.verdicts import Report, Verdict, Word
-from fer_bench.measuring.runner import Machine, Task, measure
+from fer_bench.measuring.runner import Machine, measure
+from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records.errors import CountingError, FerBenchError, UnknownModelError
 from fer_bench.records.plan import GATE, Plan

@@ -19,7 +19,7 @@ from fer_bench.gating.revisions import Repository, Revision
 from fer_bench.gating.timing import METRICS
 from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.runner import Task
+from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.networks.place import CODE, Place
 from fer_bench.networks.spec import ModelSpec

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from fer_bench.gating import counts, limits
 from fer_bench.gating.verdicts import Verdict, Word
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.runner import Task, measure
+from fer_bench.measuring.runner import measure
+from fer_bench.measuring.task import Task
 from fer_bench.networks.place import Place
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import CountingError, FerBenchError

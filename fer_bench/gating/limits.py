@@ -5,10 +5,9 @@ from collections.abc import Callable, Collection, Mapping
 
 from fer_bench.gating.counts import Snapshot
 from fer_bench.gating.verdicts import Verdict, Word
-from fer_bench.records.limits import Budget
+from fer_bench.records.limits import Budget, Limit
 from fer_bench.records.result import Result
 from fer_bench.records.stats import Interval
-from fer_bench.records.units import Limit
 from fer_bench.reporting.analysis import latency
 
 METRIC = "budget"

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Literal
 
 from fer_bench.gating.decision import log_ratio
-from fer_bench.measuring import environment
+from fer_bench.measuring import machine
 from fer_bench.measuring.processes import END_LIMIT_S, Starter, Worker, ending, lines
-from fer_bench.measuring.runner import Task, make_job, measure
+from fer_bench.measuring.runner import measure
+from fer_bench.measuring.session import make_job
+from fer_bench.measuring.task import Task
 from fer_bench.records import units
 from fer_bench.records.errors import DeviceError, FerBenchError
 from fer_bench.records.plan import Plan
@@ -128,7 +130,7 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
         SideError: one failed.
         DeviceError: the plan's device is not there.
     """
-    cores = environment.idlest(*(_cores_wanted(side.task.plan) for side in (base, candidate)))
+    cores = machine.idlest(*(_cores_wanted(side.task.plan) for side in (base, candidate)))
     with contextlib.ExitStack() as stack:
         sides = (base, candidate)
         order = (0, 1) if number % 2 == 0 else (1, 0)

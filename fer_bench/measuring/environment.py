@@ -1,15 +1,11 @@
 """Describe the machine, the versions and the settings: what a number depends on beside its plan."""
 
-import contextlib
-import ctypes
 import importlib.metadata
 import os
 import platform
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +15,9 @@ from fer_bench.records.result import Environment, Json
 
 _PACKAGES = ("fer-bench", "torch", "torchvision", "timm", "numpy")
 
-# glibc's mallopt parameters (malloc.h), the setting that keeps freed memory in the process, and the one that maps each
-# block of 128 KiB or more, glibc's initial threshold, by itself and gives it back when it is freed.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
-_BLOCK_BYTES = 128 * 2**10
-_KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 256 * 2**20))
-_ALONE = ((_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, _BLOCK_BYTES), (_M_TRIM_THRESHOLD, _BLOCK_BYTES), (_M_TOP_PAD, 0))
 
 _MALLOC = re.compile(r"(MALLOC_|GLIBC_TUNABLES$|LD_PRELOAD$|THP_MEM_ALLOC_ENABLE$|PYTORCH_.*ALLOC_CONF$)")  # variables
 
-_LEAST_S = 0.5  # of time, before a few ticks too many are less than a tenth of a core
-_LOOK_S = 0.05  # for how long the cores are looked at before one is chosen
-_BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # of /proc/stat; "user" includes guests
 _LIBRARIES = ("Math Kernel Library", "MKL-DNN", "OpenBLAS", "Accelerate")
 
 # What NVML says of a lowered clock; an idle GPU's, and one that the user asked for, are none.
@@ -41,31 +28,6 @@ _THROTTLE_REASONS = {
     "temperature (hardware)": "nvmlClocksThrottleReasonHwThermalSlowdown",
     "power brake": "nvmlClocksThrottleReasonHwPowerBrakeSlowdown",
 }
-
-SYSTEM_ALLOCATOR = "system"
-KEPT_ALLOCATOR = "glibc, memory kept"
-
-
-def keep_freed_memory() -> str:
-    """Ask glibc to keep freed memory for this process's next pass; name the allocator setting that is in force.
-
-    By default glibc gives large freed blocks back to the kernel and faults them in again on each pass, which costs a
-    small network a fifth of its time and differs between processes. Elsewhere than on glibc nothing is changed.
-    """
-    return KEPT_ALLOCATOR if _mallopt(_KEEP) else SYSTEM_ALLOCATOR
-
-
-def map_blocks_alone() -> str:
-    """Ask glibc to map large blocks one by one; name the allocator setting that is in force."""
-    return "glibc, blocks of 128 KiB mapped alone" if _mallopt(_ALONE) else SYSTEM_ALLOCATOR
-
-
-def _mallopt(settings: Sequence[tuple[int, int]]) -> bool:
-    """Set glibc's parameters; False where another allocator is at work."""
-    if platform.libc_ver()[0] != "glibc" or os.environ.get("LD_PRELOAD"):
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return all(mallopt(name, value) == 1 for name, value in settings)
 
 
 def describe(device: str, allocator: str, code: Path | None = None) -> Environment:
@@ -97,76 +59,15 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
         gpu=gpu,
         cpu_clock_hz=getattr(psutil.cpu_freq(), "current", 0.0) * 1e6,
         blas=_blas(),
-        affinity=_affinity(),
+        affinity=affinity(),
         frequency_policy=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         malloc_settings={name: value for name, value in sorted(os.environ.items()) if _MALLOC.match(name)},
         huge_pages="".join(re.findall(r"\[(\w+)\]", _read("/sys/kernel/mm/transparent_hugepage/enabled"))),
     )
 
 
-def idlest(*threads: float) -> list[tuple[int, ...]]:
-    """Choose for each number of threads as many of this process's cores, the idlest just now, the same ones first.
-
-    Returns:
-        The cores' numbers; () where all are wanted, or the system keeps no process on a core.
-    """
-    allowed = _affinity()
-    if min(threads) >= len(allowed):
-        return [()] * len(threads)
-    busy = dict(enumerate(psutil.cpu_percent(_LOOK_S, percpu=True)))
-    order = sorted(allowed, key=lambda core: busy.get(core, 0.0))
-    return [tuple(sorted(order[: int(number)])) if number < len(order) else () for number in threads]
-
-
-def stay_on(cores: Sequence[int]) -> None:
-    """Keep this process, with every thread that it has, on these cores."""
-    for thread in os.listdir("/proc/self/task"):
-        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
-            os.sched_setaffinity(int(thread), cores)
-
-
-def pin(threads: int) -> None:
-    """Keep this process on as many cores as it has threads, those that are the idlest just now."""
-    if cores := idlest(threads)[0]:
-        stay_on(cores)
-
-
-class Beside:
-    """What went on beside this process, from making this to asking it."""
-
-    def __init__(self) -> None:
-        self._clock, self._throttled = time.perf_counter(), _throttle_events()
-        self._busy, self._own = _busy_s(), sum(os.times()[:2])
-        self._gpu = gpu_state()
-
-    def told(self) -> dict[str, Json]:
-        """Give the cores that others kept busy, and what throttled the CPU or the GPU.
-
-        The kernel counts in ticks of 10 ms, so that a moment tells nothing of others: then there is None.
-        """
-        elapsed = time.perf_counter() - self._clock
-        others = (_busy_s() - self._busy) - (sum(os.times()[:2]) - self._own)
-        told: dict[str, Json] = {
-            "others_cores": max(0.0, others / elapsed) if elapsed >= _LEAST_S else None,
-            "throttle_events": _throttle_events() - self._throttled,
-            "cores": list(_affinity()),
-        }
-        return told | ({"gpu_before": self._gpu, "gpu_after": gpu_state()} if self._gpu else {})
-
-
-def _busy_s() -> float:
-    """Give the seconds that all cores together have worked or been taken away so far."""
-    times = psutil.cpu_times()
-    return float(sum(getattr(times, name, 0.0) for name in _BUSY))
-
-
-def _throttle_events() -> int:
-    """Count how often the CPU has lowered its clock for its temperature, where the system tells (Intel on Linux)."""
-    cores = Path("/sys/devices/system/cpu")
-    return sum(int(path.read_text()) for path in cores.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
-
-
-def _affinity() -> tuple[int, ...]:
+def affinity() -> tuple[int, ...]:
+    """Return the cores that this process may run on; () where the system does not say."""
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 

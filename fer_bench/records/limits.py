@@ -1,12 +1,105 @@
 """Absolute limits that a network stays under, as a sheet or the command line says them."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any, Self
 
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.units import Limit, parse_limit
+from fer_bench.records.units import PRINTED_UNITS, decimal
+
+_COUNTED = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_LIMITS: dict[str, dict[str, Decimal]] = {
+    "parameters": {unit: Decimal(step) for unit, step in _COUNTED.items()},
+    "MACs": {f"{unit}{noun}": Decimal(step) for noun in ("", "MAC", "MACs") for unit, step in _COUNTED.items()},
+    "bytes": {
+        "": Decimal(1),
+        "B": Decimal(1),
+        **{f"{unit}B": Decimal(step) for unit, step in _COUNTED.items() if unit},
+        "KiB": Decimal(2**10),
+        "MiB": Decimal(2**20),
+        "GiB": Decimal(2**30),
+    },
+    # No bare number: 20 seconds is no limit to anybody who meant milliseconds.
+    "seconds": {unit: PRINTED_UNITS[unit] for unit in ("ns", "us", "µs", "ms", "s", "min")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit as a user wrote it.
+
+    Attributes:
+        value: in base units: a count, bytes or seconds.
+        unit: as written: "M", "GMACs", "MiB", "ms", or "".
+        step: base units in one of these.
+    """
+
+    value: Decimal
+    unit: str
+    step: Decimal
+
+    def written(self, value: float | Decimal) -> str:
+        """Write a value in the limit's unit, to a digit more than the one in which it differs from the limit."""
+        return f"{self._to_place(value, self._place(value))} {self.unit}".rstrip()
+
+    def apart(self, value: float | Decimal) -> str:
+        """Write how far a value is from the limit, to the same digit."""
+        return f"{self._to_place(abs(decimal(value) - self.value), self._place(value))} {self.unit}".rstrip()
+
+    def between(self, low: float, high: float) -> str:
+        """Write the ends of an interval, both to the finer of their digits."""
+        place = min(self._place(low), self._place(high))
+        return f"[{self._to_place(low, place)}, {self._to_place(high, place)}] {self.unit}".rstrip()
+
+    def __str__(self) -> str:
+        return f"{(self.value / self.step).normalize():,f} {self.unit}".rstrip()
+
+    def _place(self, value: float | Decimal) -> int:
+        """Give the decimal place to write a value and its distance to: no finer than a byte, a nanosecond or one."""
+        apart, most = abs(decimal(value) - self.value) / self.step, decimal(value) / self.step
+        wanted = min((number.adjusted() - digits for number, digits in ((apart, 1), (most, 2)) if number), default=0)
+        finest = Decimal("1E-9") if self.unit in _LIMITS["seconds"] else Decimal(1)
+        return max(wanted, (finest / self.step).adjusted())
+
+    def _to_place(self, value: float | Decimal, place: int) -> str:
+        return f"{(decimal(value) / self.step).quantize(Decimal(1).scaleb(min(place, 0))):,f}"
+
+
+def parse_limit(given: str | float, kind: str) -> Limit:
+    """Read a limit: "5 M" or 5000000 parameters, "0.5 GMACs", "64 MiB" or "20 MB", "20 ms".
+
+    Args:
+        given: digits and a unit.
+        kind: "parameters", "MACs", "bytes" or "seconds".
+
+    Raises:
+        FerBenchError: the digits are no number above 0, or the unit is none of the kind.
+    """
+    known = _LIMITS[kind]
+    digits, unit = ("", "")
+    if isinstance(given, str):
+        match = re.fullmatch(r"\s*([0-9][0-9,_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([^\s0-9.]*)\s*", given)
+        digits, unit = (match[1], match[2]) if match else ("", "")
+    elif not isinstance(given, bool):
+        digits = repr(given)
+    try:
+        number = Decimal(digits.replace("_", "").replace(",", ""))
+    except InvalidOperation:
+        number = Decimal(0)
+    written = ", ".join(unit for unit in known if unit not in ("", "K", "KB") and "MAC" not in unit)
+    example = {"parameters": "5 M", "MACs": "0.5 G", "bytes": "64 MiB", "seconds": "20 ms"}[kind]
+    if not number.is_finite() or number <= 0:
+        raise FerBenchError(f"{given!r} is no limit: expected a number of {kind} above 0, such as {example!r}")
+    if "FLOP" in unit.upper():
+        raise FerBenchError(f"{given!r} is in FLOPs: expected MACs, of which each is two FLOPs, such as {example!r}")
+    if unit not in known:
+        said = f"unit {unit!r} is unknown" if unit else "it has no unit"
+        raise FerBenchError(f"{given!r}: {said}; {kind} are written with one of {written}, such as {example!r}")
+    return Limit(number * known[unit], unit or ("B" if kind == "bytes" else ""), known[unit])
+
 
 _KINDS = {
     "max_params": "parameters",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Context, Decimal, InvalidOperation
 
-from fer_bench.records.errors import FerBenchError, SheetError
+from fer_bench.records.errors import SheetError
 
 EN_DASH = "\N{EN DASH}"
 MOST_DIGITS = 5  # of a latency, however narrow its interval: a clock and a machine have no more
@@ -13,7 +13,7 @@ MOST_DIGITS = 5  # of a latency, however narrow its interval: a clock and a mach
 _STEPS = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 # Units as papers print them, to base units. "B" is the billion of "4.14B". Percentages stay percentages.
-_PRINTED: dict[str, Decimal] = {
+PRINTED_UNITS: dict[str, Decimal] = {
     "": Decimal(1),
     "K": Decimal(10) ** 3,
     "M": Decimal(10) ** 6,
@@ -49,106 +49,17 @@ def printed_value(printed: str, unit: str) -> Decimal:
     Raises:
         SheetError: the digits are no number, or the unit is unknown.
     """
-    if unit not in _PRINTED:
-        raise SheetError(f"unknown unit {unit!r} of the figure {printed!r}; known: {', '.join(filter(None, _PRINTED))}")
+    if unit not in PRINTED_UNITS:
+        raise SheetError(
+            f"unknown unit {unit!r} of the figure {printed!r}; known: {', '.join(filter(None, PRINTED_UNITS))}"
+        )
     if "," in printed and not re.match(r"\d{1,3}(,\d{3})+(?!\d)", printed):
         raise SheetError(f"{printed!r} is not a number: a comma groups thousands; write decimals with a point")
     digits = re.sub(r" × 10\^(\d+)$", r"E\1", printed.replace(",", ""))
     try:
-        return Decimal(digits) * _PRINTED[unit]
+        return Decimal(digits) * PRINTED_UNITS[unit]
     except InvalidOperation:
         raise SheetError(f"{printed!r} is not a number") from None
-
-
-_COUNTED = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_LIMITS: dict[str, dict[str, Decimal]] = {
-    "parameters": {unit: Decimal(step) for unit, step in _COUNTED.items()},
-    "MACs": {f"{unit}{noun}": Decimal(step) for noun in ("", "MAC", "MACs") for unit, step in _COUNTED.items()},
-    "bytes": {
-        "": Decimal(1),
-        "B": Decimal(1),
-        **{f"{unit}B": Decimal(step) for unit, step in _COUNTED.items() if unit},
-        "KiB": Decimal(2**10),
-        "MiB": Decimal(2**20),
-        "GiB": Decimal(2**30),
-    },
-    # No bare number: 20 seconds is no limit to anybody who meant milliseconds.
-    "seconds": {unit: _PRINTED[unit] for unit in ("ns", "us", "µs", "ms", "s", "min")},
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A limit as a user wrote it.
-
-    Attributes:
-        value: in base units: a count, bytes or seconds.
-        unit: as written: "M", "GMACs", "MiB", "ms", or "".
-        step: base units in one of these.
-    """
-
-    value: Decimal
-    unit: str
-    step: Decimal
-
-    def written(self, value: float | Decimal) -> str:
-        """Write a value in the limit's unit, to a digit more than the one in which it differs from the limit."""
-        return f"{self._to_place(value, self._place(value))} {self.unit}".rstrip()
-
-    def apart(self, value: float | Decimal) -> str:
-        """Write how far a value is from the limit, to the same digit."""
-        return f"{self._to_place(abs(_decimal(value) - self.value), self._place(value))} {self.unit}".rstrip()
-
-    def between(self, low: float, high: float) -> str:
-        """Write the ends of an interval, both to the finer of their digits."""
-        place = min(self._place(low), self._place(high))
-        return f"[{self._to_place(low, place)}, {self._to_place(high, place)}] {self.unit}".rstrip()
-
-    def __str__(self) -> str:
-        return f"{(self.value / self.step).normalize():,f} {self.unit}".rstrip()
-
-    def _place(self, value: float | Decimal) -> int:
-        """Give the decimal place to write a value and its distance to: no finer than a byte, a nanosecond or one."""
-        apart, most = abs(_decimal(value) - self.value) / self.step, _decimal(value) / self.step
-        wanted = min((number.adjusted() - digits for number, digits in ((apart, 1), (most, 2)) if number), default=0)
-        finest = Decimal("1E-9") if self.unit in _LIMITS["seconds"] else Decimal(1)
-        return max(wanted, (finest / self.step).adjusted())
-
-    def _to_place(self, value: float | Decimal, place: int) -> str:
-        return f"{(_decimal(value) / self.step).quantize(Decimal(1).scaleb(min(place, 0))):,f}"
-
-
-def parse_limit(given: str | float, kind: str) -> Limit:
-    """Read a limit: "5 M" or 5000000 parameters, "0.5 GMACs", "64 MiB" or "20 MB", "20 ms".
-
-    Args:
-        given: digits and a unit.
-        kind: "parameters", "MACs", "bytes" or "seconds".
-
-    Raises:
-        FerBenchError: the digits are no number above 0, or the unit is none of the kind.
-    """
-    known = _LIMITS[kind]
-    digits, unit = ("", "")
-    if isinstance(given, str):
-        match = re.fullmatch(r"\s*([0-9][0-9,_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([^\s0-9.]*)\s*", given)
-        digits, unit = (match[1], match[2]) if match else ("", "")
-    elif not isinstance(given, bool):
-        digits = repr(given)
-    try:
-        number = Decimal(digits.replace("_", "").replace(",", ""))
-    except InvalidOperation:
-        number = Decimal(0)
-    written = ", ".join(unit for unit in known if unit not in ("", "K", "KB") and "MAC" not in unit)
-    example = {"parameters": "5 M", "MACs": "0.5 G", "bytes": "64 MiB", "seconds": "20 ms"}[kind]
-    if not number.is_finite() or number <= 0:
-        raise FerBenchError(f"{given!r} is no limit: expected a number of {kind} above 0, such as {example!r}")
-    if "FLOP" in unit.upper():
-        raise FerBenchError(f"{given!r} is in FLOPs: expected MACs, of which each is two FLOPs, such as {example!r}")
-    if unit not in known:
-        said = f"unit {unit!r} is unknown" if unit else "it has no unit"
-        raise FerBenchError(f"{given!r}: {said}; {kind} are written with one of {written}, such as {example!r}")
-    return Limit(number * known[unit], unit or ("B" if kind == "bytes" else ""), known[unit])
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +91,14 @@ class Quantity:
         kept = digits or self.digits or 3
         for step, prefix in _STEPS:
             if round(value, kept - len(str(int(value)))) >= step:
-                return f"{significant(_decimal(value) / step, kept)} {prefix}"
+                return f"{significant(decimal(value) / step, kept)} {prefix}"
         return str(value) if isinstance(value, int) else self.number(value, digits)
 
     def number(self, value: float, digits: int | None = None) -> str:
         """Write a value in the written unit, without prefix or sign."""
         if self.digits is None:
             return f"{value:,}"
-        scaled_value = _decimal(value) / self.per
+        scaled_value = decimal(value) / self.per
         if self.decimals is not None:
             return f"{scaled_value:.{self.decimals}f}"
         most = max(self.digits, scaled_value.adjusted() + 1) if self.whole else self.digits
@@ -206,7 +117,7 @@ class Quantity:
         Args:
             values: each with the significant digits to which it is known, None for an exact one.
         """
-        there = [(_decimal(value), digits) for value, digits in values if value]
+        there = [(decimal(value), digits) for value, digits in values if value]
         if not self.prefixed or not there:
             return replace(self, prefixed=False)
         sizes = [value.adjusted() for value, _ in there]
@@ -222,7 +133,7 @@ class Quantity:
 
     def between(self, ends: Sequence[float]) -> str:
         """Write the ends of an interval, to the digit in which they differ: ``(0.01021, 0.01042)`` is "10.2–10.4"."""
-        low, high = (_decimal(end) / self.per for end in ends)
+        low, high = (decimal(end) / self.per for end in ends)
         middle, half = (low + high) / 2, (high - low) / 2
         place = middle.adjusted() - digits_within(middle, half) + 1
         return EN_DASH.join(_to_place(end, place) for end in (low, high))
@@ -234,7 +145,7 @@ def digits_within(value: float | Decimal, half_width: float | Decimal, most: int
     The last digit is the one in which the uncertainty has its first. Two at least, so that the order of magnitude
     stays. Where nothing is uncertain, three.
     """
-    exact, half = _decimal(value), _decimal(half_width)
+    exact, half = decimal(value), decimal(half_width)
     if not exact or half <= 0:
         return min(3, most)
     return max(2, min(most, exact.adjusted() - half.adjusted() + 1))
@@ -242,7 +153,7 @@ def digits_within(value: float | Decimal, half_width: float | Decimal, most: int
 
 def significant(value: float | Decimal, digits: int = 3) -> str:
     """Write a number with that many significant digits and no exponent: 0.01234 is "0.0123", 56950 is "57000"."""
-    exact = _decimal(value)
+    exact = decimal(value)
     if not exact:
         return "0"
     rounded = _rounded(exact, digits)
@@ -251,7 +162,7 @@ def significant(value: float | Decimal, digits: int = 3) -> str:
 
 def _rounded(value: float | Decimal, digits: int) -> Decimal:
     """Round to significant digits."""
-    return Context(prec=digits).create_decimal(_decimal(value))
+    return Context(prec=digits).create_decimal(decimal(value))
 
 
 def _to_place(value: Decimal, place: int) -> str:
@@ -259,7 +170,7 @@ def _to_place(value: Decimal, place: int) -> str:
     return f"{value.quantize(Decimal(1).scaleb(place)):f}"
 
 
-def _decimal(value: float | Decimal) -> Decimal:
+def decimal(value: float | Decimal) -> Decimal:
     """Give a number exactly as it is printed."""
     return Decimal(value) if isinstance(value, Decimal | int) else Decimal(repr(float(value)))
 

@@ -20,7 +20,7 @@ from fer_bench.records.result import Measurement
 
 if TYPE_CHECKING:
     from fer_bench.measuring.counting.count import Count
-    from fer_bench.measuring.worker import Network
+    from fer_bench.measuring.network import Network
 
 Profiler = Callable[["Network", Plan], Iterable[Measurement]]
 

@@ -15,7 +15,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from fer_bench.measuring import environment
+from fer_bench.measuring import machine
 from fer_bench.measuring.profilers.kinds import Alive, Clock
 from fer_bench.records.errors import brief
 from fer_bench.records.plan import Plan
@@ -140,7 +140,7 @@ class _Taking:
         series = _Series(self.plan.warmup_runs)
         for _ in range(self.plan.warmup_runs):
             self._one(series, one)
-        beside = environment.Beside()  # from here: a GPU that has idled raises its clock in the warm-up
+        beside = machine.Beside()  # from here: a GPU that has idled raises its clock in the warm-up
         self._until_enough(series, one)
         longer = warmup_cut(series.seconds, self.plan.warmup_runs)
         if longer > series.warmup:  # than planned: so many passes more

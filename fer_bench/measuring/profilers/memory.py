@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from fer_bench.measuring import environment
+from fer_bench.measuring import environment, machine
 from fer_bench.measuring.profilers.kinds import Make
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
@@ -56,7 +56,7 @@ def measure_peaks(
     """
     # By default glibc's threshold for that moves with what is freed, and a block below it is cut from a heap with
     # holes: where they lie is chance, and moved the peak of MobileNetV3 between 88 and 142 MiB.
-    allocator = environment.map_blocks_alone()
+    allocator = machine.map_blocks_alone()
     gc.collect()
     _give_back_free_memory()
     # A fresh process has no earlier peak to forget, and must not load CUDA before the baseline.

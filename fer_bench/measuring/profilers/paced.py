@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fer_bench.measuring import environment
+from fer_bench.measuring import machine
 from fer_bench.measuring.profilers.kinds import Clock
 from fer_bench.measuring.profilers.latency import cuda_pass
 from fer_bench.records.plan import Plan
@@ -56,7 +56,7 @@ def pace(
             command = json.loads(line)
             if "cores" in command:
                 if command["cores"]:
-                    environment.stay_on(command["cores"])
+                    machine.stay_on(command["cores"])
                 tell({"outputs": _outputs(model(images)), "pass_s": _warm_up(one, plan.warmup_runs)})
             else:
                 tell(_passes(one, command["runs"], command.get("slower", 0.0), clock))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fer_bench.measuring import environment
+from fer_bench.measuring import machine
 from fer_bench.measuring.profilers.kinds import Clock
 from fer_bench.records.result import Json
 
@@ -84,7 +84,7 @@ def measure_attainable(device: str, precision: str, clock: Clock = time.perf_cou
         ``how`` it was measured.
     """
     sizes, dtype = _SIZES[device], _TYPES.get(precision, torch.float32)
-    meter, beside = _Meter(device, clock), environment.Beside()
+    meter, beside = _Meter(device, clock), machine.Beside()
     with torch.inference_mode():
         products, convolutions = _products(device, sizes, dtype), _convolutions(device, sizes, dtype)
         copies = _copies(device, sizes)

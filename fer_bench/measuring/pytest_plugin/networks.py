@@ -37,9 +37,9 @@ class Ready:
 
 def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
     """Build a network of the registry, as a worker does."""
+    from fer_bench.measuring.network import Job, Network
     from fer_bench.measuring.profilers import PROFILERS
-    from fer_bench.measuring.runner import Task
-    from fer_bench.measuring.worker import Job, Network
+    from fer_bench.measuring.task import Task
     from fer_bench.networks.build import Build
 
     spec = registry.find(name)
@@ -66,7 +66,7 @@ def lent(model: "nn.Module", plan: Plan, input_shape: Shape | None, name: str) -
 
     Another device or layout makes new tensors, which do not share memory as the old ones may: those are kept meanwhile.
     """
-    from fer_bench.measuring.worker import as_planned
+    from fer_bench.measuring.network import as_planned
 
     kind, shape, home = _checked(model, plan, input_shape)
     modes = [(module, module.training) for module in model.modules()]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.measuring import environment
+from fer_bench.measuring import environment, machine
 from fer_bench.measuring.pytest_plugin.networks import Ready, Shape, by_name, lent
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError
@@ -156,7 +156,7 @@ def _settings(plan: Plan) -> Iterator[str]:
     """Bring this process into the state that a plan demands, as a worker is, and back; name the allocator's setting."""
     import torch
 
-    from fer_bench.measuring.worker import take_up
+    from fer_bench.measuring.network import take_up
 
     if plan.alloc == "system" and _here.memory_kept:
         raise FerBenchError(
@@ -167,7 +167,7 @@ def _settings(plan: Plan) -> Iterator[str]:
     rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
         allocator = take_up(plan)
-        _here.memory_kept |= allocator == environment.KEPT_ALLOCATOR
+        _here.memory_kept |= allocator == machine.KEPT_ALLOCATOR
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if plan.device == "cuda" else []):
             yield allocator
     finally:
@@ -201,7 +201,7 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
     warmup_s = [_seconds(one) for _ in range(max(1, plan.warmup_runs))]
     rounds = planned_rounds(plan, stats.median(warmup_s[len(warmup_s) // 2 :]))
     with _collector_at_rest():
-        beside = environment.Beside()
+        beside = machine.Beside()
         try:
             benchmark.pedantic(one, setup=before, teardown=after, rounds=rounds)
         except _TimeIsUp:

@@ -1,0 +1,110 @@
+"""Acts on this process and observes what runs beside it: allocator, cores, load."""
+
+import contextlib
+import ctypes
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from fer_bench.measuring.environment import affinity, gpu_state
+from fer_bench.records.result import Json
+
+# glibc's mallopt parameters (malloc.h), the setting that keeps freed memory in the process, and the one that maps each
+# block of 128 KiB or more, glibc's initial threshold, by itself and gives it back when it is freed.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
+_BLOCK_BYTES = 128 * 2**10
+_KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 256 * 2**20))
+_ALONE = ((_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, _BLOCK_BYTES), (_M_TRIM_THRESHOLD, _BLOCK_BYTES), (_M_TOP_PAD, 0))
+_LEAST_S = 0.5  # of time, before a few ticks too many are less than a tenth of a core
+_LOOK_S = 0.05  # for how long the cores are looked at before one is chosen
+_BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # of /proc/stat; "user" includes guests
+SYSTEM_ALLOCATOR = "system"
+KEPT_ALLOCATOR = "glibc, memory kept"
+
+
+def keep_freed_memory() -> str:
+    """Ask glibc to keep freed memory for this process's next pass; name the allocator setting that is in force.
+
+    By default glibc gives large freed blocks back to the kernel and faults them in again on each pass, which costs a
+    small network a fifth of its time and differs between processes. Elsewhere than on glibc nothing is changed.
+    """
+    return KEPT_ALLOCATOR if _mallopt(_KEEP) else SYSTEM_ALLOCATOR
+
+
+def map_blocks_alone() -> str:
+    """Ask glibc to map large blocks one by one; name the allocator setting that is in force."""
+    return "glibc, blocks of 128 KiB mapped alone" if _mallopt(_ALONE) else SYSTEM_ALLOCATOR
+
+
+def _mallopt(settings: Sequence[tuple[int, int]]) -> bool:
+    """Set glibc's parameters; False where another allocator is at work."""
+    if platform.libc_ver()[0] != "glibc" or os.environ.get("LD_PRELOAD"):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def idlest(*threads: float) -> list[tuple[int, ...]]:
+    """Choose for each number of threads as many of this process's cores, the idlest just now, the same ones first.
+
+    Returns:
+        The cores' numbers; () where all are wanted, or the system keeps no process on a core.
+    """
+    allowed = affinity()
+    if min(threads) >= len(allowed):
+        return [()] * len(threads)
+    busy = dict(enumerate(psutil.cpu_percent(_LOOK_S, percpu=True)))
+    order = sorted(allowed, key=lambda core: busy.get(core, 0.0))
+    return [tuple(sorted(order[: int(number)])) if number < len(order) else () for number in threads]
+
+
+def stay_on(cores: Sequence[int]) -> None:
+    """Keep this process, with every thread that it has, on these cores."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(int(thread), cores)
+
+
+def pin(threads: int) -> None:
+    """Keep this process on as many cores as it has threads, those that are the idlest just now."""
+    if cores := idlest(threads)[0]:
+        stay_on(cores)
+
+
+class Beside:
+    """What went on beside this process, from making this to asking it."""
+
+    def __init__(self) -> None:
+        self._clock, self._throttled = time.perf_counter(), _throttle_events()
+        self._busy, self._own = _busy_s(), sum(os.times()[:2])
+        self._gpu = gpu_state()
+
+    def told(self) -> dict[str, Json]:
+        """Give the cores that others kept busy, and what throttled the CPU or the GPU.
+
+        The kernel counts in ticks of 10 ms, so that a moment tells nothing of others: then there is None.
+        """
+        elapsed = time.perf_counter() - self._clock
+        others = (_busy_s() - self._busy) - (sum(os.times()[:2]) - self._own)
+        told: dict[str, Json] = {
+            "others_cores": max(0.0, others / elapsed) if elapsed >= _LEAST_S else None,
+            "throttle_events": _throttle_events() - self._throttled,
+            "cores": list(affinity()),
+        }
+        return told | ({"gpu_before": self._gpu, "gpu_after": gpu_state()} if self._gpu else {})
+
+
+def _busy_s() -> float:
+    """Give the seconds that all cores together have worked or been taken away so far."""
+    times = psutil.cpu_times()
+    return float(sum(getattr(times, name, 0.0) for name in _BUSY))
+
+
+def _throttle_events() -> int:
+    """Count how often the CPU has lowered its clock for its temperature, where the system tells (Intel on Linux)."""
+    cores = Path("/sys/devices/system/cpu")
+    return sum(int(path.read_text()) for path in cores.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))

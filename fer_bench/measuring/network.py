@@ -1,0 +1,157 @@
+"""The network of a job, built as the plan demands."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from fer_bench.measuring import machine
+from fer_bench.measuring.counting.count import Count, count
+from fer_bench.networks import build as building
+from fer_bench.networks import registry
+from fer_bench.networks.build import Build
+from fer_bench.networks.checkpoints import load_checkpoint
+from fer_bench.networks.place import Place
+from fer_bench.records.errors import BuildError, CountingError, DeviceError
+from fer_bench.records.plan import Plan, parse_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one worker does: metric groups (keys of ``PROFILERS``), in order, of one network.
+
+    Attributes:
+        name: of the network; "" to look at the machine instead.
+        fall_back: where the network cannot run at the build's input shape, run it at its own.
+        process: which of the network's processes this is.
+        describe: tell the environment, which takes a moment, so that one process of a network does.
+        place: where the network's code is, if not in the current folder; then tell what was read of it, too.
+        paced: make passes only as told.
+    """
+
+    name: str
+    build: Build
+    plan: Plan
+    groups: tuple[str, ...]
+    checkpoint: str = ""
+    fall_back: bool = False
+    process: int = 0
+    describe: bool = True
+    place: Place | None = None
+    paced: bool = False
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what the runner sends."""
+        data = json.loads(text)
+        shape = tuple(data["input_shape"]) if data["input_shape"] else None
+        build = Build(data["num_classes"], shape, parse_settings(data["settings"]))
+        rest = {key: data[key] for key in ("name", "checkpoint", "fall_back", "process", "describe", "paced")}
+        place = Place.of(data["place"]) if data["place"] else None
+        return cls(build=build, plan=Plan.of(data["plan"]), groups=tuple(data["groups"]), place=place, **rest)
+
+
+class Network:
+    """The network of a job, built when a profiler first asks for it, so that memory is measured from before.
+
+    Its libraries are imported at once: their memory is not the network's.
+    """
+
+    def __init__(self, job: Job, alive: Callable[[], None] = lambda: None) -> None:
+        self.job = job
+        self.alive: Callable[[], None] = (
+            alive  # to be called now and then by what takes long, so that it does not pass for hung
+        )
+        self.spec = registry.find(job.name)
+        self.build = job.build
+        self.exempt = ""
+        building.find_factory(self.spec)
+        if job.fall_back:
+            self._fall_back()
+        self.input_shape = building.input_shape(self.spec, self.build)
+        self.made_at = 0.0
+        self._made: tuple[nn.Module, Tensor] | None = None
+        self._counted: Count | None = None
+
+    def _fall_back(self) -> None:
+        """Take the network's own size where it cannot run at the protocol's."""
+        try:
+            count(self.spec, self.build)
+        except (BuildError, CountingError) as refusal:
+            own = dataclasses.replace(self.build, input_shape=None)
+            try:
+                count(self.spec, own)
+            except (BuildError, CountingError):
+                return  # then the size is not to blame
+            self.build, self.exempt = own, " ".join(str(refusal).split())
+
+    def counted(self) -> Count:
+        """Give the network's counts, of the plan's batch."""
+        if self._counted is None:
+            self._counted = count(self.spec, self.build, batch=self.job.plan.batch_size)
+        return self._counted
+
+    def make(self) -> tuple[nn.Module, Tensor]:
+        """Give the network in eval mode and a batch of images, both on the plan's device."""
+        if self._made is None:
+            plan = self.job.plan
+            torch.manual_seed(plan.seed)
+            model = building.create(self.spec, self.build, plan.device)
+            if self.job.checkpoint:
+                load_checkpoint(model, self.job.checkpoint, self.spec)
+            self._made = as_planned(model, self.input_shape, plan)
+            self.made_at = time.perf_counter()
+        return self._made
+
+
+def as_planned(model: nn.Module, input_shape: tuple[int, int, int], plan: Plan) -> tuple[nn.Module, Tensor]:
+    """Make a built network run as a plan has it, and give it with a batch of images, (N, C, H, W)."""
+    torch.manual_seed(plan.seed)  # so that the images are the same whatever the network drew
+    dtype = building.number_type(model)
+    images = building.example_inputs(input_shape, plan.batch_size, plan.device, dtype)
+    if plan.layout == "nhwc":
+        model, images = building.channels_last(model, images)
+    else:  # a user's network may come in channels_last
+        model = model.to(memory_format=torch.contiguous_format)
+    if plan.precision in building.AUTOCAST:
+        model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()
+    if plan.mode == "compile":
+        model = building.compiled(model)
+    return model, images
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        DeviceError: CUDA is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            "--device cuda: PyTorch sees no CUDA device; check the driver (nvidia-smi), or use --device cpu"
+        )
+
+
+def take_up(plan: Plan, *, pin: bool = True) -> str:
+    """Bring this process into the state that a plan demands, and name the allocator's setting.
+
+    Args:
+        plan: says which.
+        pin: choose the cores, too; without, somebody else will.
+
+    Raises:
+        DeviceError: the plan's device is not there.
+    """
+    check_device(plan.device)
+    allocator = machine.keep_freed_memory() if plan.alloc == "keep" else machine.SYSTEM_ALLOCATOR
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)
+    if plan.pin and pin:
+        machine.pin(torch.get_num_threads())
+    building.round_products(plan.precision)
+    return allocator
