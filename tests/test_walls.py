@@ -11,6 +11,7 @@ import fer_bench
 
 PACKAGE = Path(fer_bench.__file__).parent
 WITH_TORCH = (
+    "measuring.network",
     "measuring.worker",
     "measuring.counting",
     "measuring.profilers",
