@@ -9,14 +9,13 @@ import dataclasses
 import math
 import random
 import statistics
-import time
 
 import pytest
 
 from fer_bench import find, list_models
-from fer_bench.measuring import session, task
+from fer_bench.measuring import task
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.runner import measure_all
+from fer_bench.measuring.runner import measure, measure_all
 from fer_bench.measuring.task import Task
 from fer_bench.records import stats
 from fer_bench.records.plan import EDGE, QUICK
@@ -24,22 +23,20 @@ from fer_bench.records.store import Store
 
 PAIRS = 20
 LARGEST_F, LARGEST_T = 5.0, 3.6
-PLAN = dataclasses.replace(EDGE, metrics=("latency",), runs=50, min_time_s=0.5, max_time_s=1.0)
+ONE = {"processes": 1, "pilot_processes": 0, "interval_share": None}
+PLAN = dataclasses.replace(EDGE, metrics=("latency",), runs=50, min_time_s=0.5, max_time_s=1.0, **ONE)
 
 
 def process_median(task, starter):
-    processes = session._Session(task, starter, lambda stage: None, debug=False)
-    start = time.perf_counter()
-    told = processes.process("latency")
-    wall_s = time.perf_counter() - start
-    return stats.median(told.measurements[0].values), wall_s - told.passes_s
+    result = measure(task, starter)
+    return stats.median(result.samples("latency_s")[0]), result.wall_s - result.passes_s
 
 
 @pytest.mark.parametrize("name", ["mini_xception", "mobilenetv3_large"])
 def test_forked_processes_vary_as_fresh_ones(benchmark, isolation_rows, name):
     task = Task(find(name), PLAN)
     logs, costs = {"forked": [], "fresh": []}, {"forked": [], "fresh": []}
-    with Starter([name]) as forked, Starter([name], fresh=True) as fresh:
+    with Starter([task.spec]) as forked, Starter([task.spec], fresh=True) as fresh:
         kinds = {"forked": forked, "fresh": fresh}
         process_median(task, forked)  # starts the server
         for _ in range(PAIRS):

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fer_bench import list_models
 from fer_bench.cli.main import app
-from fer_bench.networks import registry
+from fer_bench.networks.registry import Registry
 from fer_bench.records.limits import NO_LIMITS
 
 ROOT = Path(__file__).parent.parent
@@ -80,13 +80,12 @@ def test_the_sheets_of_the_readme_can_be_read(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block)
     (tmp_path / "my_models" / "my_net.py").touch()
-    with registry.elsewhere():
-        registry.use_sheets([tmp_path / "my_models"])
-        assert registry.list_users() == ["my_net"]  # the others have no code here, and are published baselines
-        limits = {name: str(limit) for name, limit in registry.find("my_net").gate.set().items()}
-        assert limits == {"max_params": "5 M", "max_macs": "0.5 G", "max_latency": "20 ms"}
-        assert registry.sheets()["ours_small"].gate == NO_LIMITS
-        assert registry.papers()["ours"].figures[0].printed == "3,068"
+    registry = Registry([tmp_path / "my_models"])
+    assert registry.users_names() == ["my_net"]  # the others have no code here, and are published baselines
+    limits = {name: str(limit) for name, limit in registry.find("my_net").gate.set().items()}
+    assert limits == {"max_params": "5 M", "max_macs": "0.5 G", "max_latency": "20 ms"}
+    assert registry.networks["ours_small"].gate == NO_LIMITS
+    assert registry.papers["ours"].figures[0].printed == "3,068"
 
 
 MY_NET = """

@@ -277,7 +277,7 @@ def test_the_most_telling_come_first_and_the_rest_is_a_number():
 
 @pytest.fixture(scope="module")
 def starter():
-    with Starter(["mobilenetv3_large"]) as starter:
+    with Starter([registry.find("mobilenetv3_large")]) as starter:
         yield starter
 
 

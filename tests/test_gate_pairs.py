@@ -1,6 +1,5 @@
 """A pair of processes: who starts first, who has which turn, on which cores, and what comes of it."""
 
-import contextlib
 import dataclasses
 import math
 
@@ -9,6 +8,7 @@ import pytest
 from fer_bench.gating import pairs
 from fer_bench.gating.pairs import NAMES, TURNS, Side, SideError, group_pair, latency_pair
 from fer_bench.measuring import machine
+from fer_bench.measuring.messages import MakePasses, WarmUp
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
@@ -30,26 +30,28 @@ def happened(monkeypatch):
     told = []
 
     class Process:
-        def __init__(self, name):
+        def __init__(self, name, side):
             self.name = name
+            told.append((name, "starts"))
 
-        def hear(self, key):
-            return {key: None}
+        def __enter__(self):
+            return self
 
-        def ask(self, command):
-            told.append((self.name, dict(command)))
-            if "cores" in command:
-                return {"outputs": {"of": self.name}, "pass_s": PASS_S[self.name]}
+        def __exit__(self, *error):
+            pass
+
+        def expect(self, answer):
+            pass
+
+        def ask(self, command, answer):
+            told.append((self.name, command))
+            if isinstance(command, WarmUp):
+                return answer({"of": self.name}, PASS_S[self.name])
             # The second half of the passes is disturbed: twice as long.
-            seconds = [PASS_S[self.name], 2 * PASS_S[self.name]][: command["runs"]]
-            return {"seconds": seconds, "cpu_s": sum(seconds), "minor_faults": 1, "involuntary_switches": 0}
+            seconds = (PASS_S[self.name], 2 * PASS_S[self.name])[: command.runs]
+            return answer(seconds, sum(seconds), 1, 0)
 
-    @contextlib.contextmanager
-    def started(name, side):
-        told.append((name, "starts"))
-        yield Process(name)
-
-    monkeypatch.setattr(pairs, "_paced", started)
+    monkeypatch.setattr(pairs, "_Stepped", Process)
     monkeypatch.setattr(machine, "idlest", lambda *threads: [(number,) for number in threads])
     return told
 
@@ -62,8 +64,8 @@ def test_who_starts_and_who_begins_alternates_so_that_neither_is_favoured(sides,
     pair = latency_pair(number, *sides)
     other = {"base": "candidate", "candidate": "base"}
     assert happened[:2] == [(starts, "starts"), (other[starts], "starts")]
-    assert [name for name, command in happened[2:] if "cores" in command] == [starts, other[starts]]
-    order = [name for name, command in happened[2:] if "runs" in command]
+    assert [name for name, command in happened[2:] if isinstance(command, WarmUp)] == [starts, other[starts]]
+    order = [name for name, command in happened[2:] if isinstance(command, MakePasses)]
     rounds, runs = TURNS[-1][1]
     assert order == [begins, other[begins], other[begins], begins] * (rounds // 2)
     assert [turn.side for turn in pair.turns] == order
@@ -77,8 +79,12 @@ def test_a_pair_gives_the_ratio_the_median_of_each_side_and_its_plain_mean(sides
     assert pair.checks == pytest.approx((0.015, 0.030))
     assert pair.outputs == ({"of": "base"}, {"of": "candidate"})
     assert pair.per_run("minor_faults") == (0.5, 0.5)
-    assert {command["slower"] for name, command in happened[2:] if "runs" in command and name == "base"} == {0.0}
-    assert {command["slower"] for name, command in happened[2:] if "runs" in command and name != "base"} == {0.05}
+    assert {command.slower for name, command in happened[2:] if isinstance(command, MakePasses) and name == "base"} == {
+        0.0
+    }
+    assert {command.slower for name, command in happened[2:] if isinstance(command, MakePasses) and name != "base"} == {
+        0.05
+    }
 
 
 def test_each_side_stays_on_as_many_cores_as_it_has_threads(sides, happened):
@@ -88,7 +94,7 @@ def test_each_side_stays_on_as_many_cores_as_it_has_threads(sides, happened):
     for plan, cores in ((several, (2,)), (free, (math.inf,))):
         happened.clear()
         pair = latency_pair(0, base, dataclasses.replace(candidate, task=dataclasses.replace(base.task, plan=plan)))
-        told = {name: command["cores"] for name, command in happened[2:] if "cores" in command}
+        told = {name: command.cores for name, command in happened[2:] if isinstance(command, WarmUp)}
         assert told == {"base": (1,), "candidate": cores}
         assert pair.cores == ((1,), cores)
 

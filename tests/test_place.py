@@ -53,15 +53,12 @@ def test_our_own_zoo_is_read_from_a_checkout_of_ours_alone(tmp_path):
     (ours / "fer_bench" / "__init__.py").write_text("")
     code = """
 import sys, json
-from fer_bench.networks import registry
 from fer_bench.networks.place import Place
-with registry.elsewhere():
-    Place({0!r}, {0!r}).use_sheets()
-    before = registry.list_models()
-after = registry.list_models()
-Place({0!r}, {0!r}).enter()
+from fer_bench.networks.registry import Registry
+place = Place({0!r}, {0!r})
+place.enter()
 import fer_bench.models
-print(json.dumps([before, len(after), hasattr(fer_bench.models, "HERE")]))
+print(json.dumps([place.registry().names(), len(Registry().names()), hasattr(fer_bench.models, "HERE")]))
 """
     listed, afterwards, entered = child(code.format(str(ours)), tmp_path)
     assert listed == ["only_here"]

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from fer_bench.networks import registry, sheets
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import PUBLISHED, Figure, ModelSpec, Source
 from fer_bench.records.errors import SheetError, UnknownModelError
 
@@ -142,9 +143,10 @@ def users_folder(tmp_path):
 
 
 def test_a_user_s_sheets_join_ours(users_folder):
-    registry.use_sheets([users_folder])
-    assert set(registry.sheets()) > {"baseline", "planted", "mini_xception"}
-    assert "baseline" not in registry.list_models()
+    registry = Registry([users_folder])
+    assert set(registry.networks) > {"baseline", "planted", "mini_xception"}
+    assert "baseline" not in registry.names()
+    assert registry.users_names() == ["planted", "twin"]
     assert registry.find("baseline").source == PUBLISHED
     assert registry.find("planted").source == Source("torchvision", "mobilenet_v3_small")
     assert registry.paper_title("theirs") == "A paper. 2024"
@@ -153,7 +155,7 @@ def test_a_user_s_sheets_join_ours(users_folder):
 def test_a_user_s_sheet_with_code_beside_it_builds_that_code(users_folder):
     (users_folder / "mine.toml").write_text('[mine]\ntitle = "Mine"\ninput_shape = [1, 8, 8]\nnum_classes = 3\n')
     (users_folder / "mine.py").write_text("")
-    registry.use_sheets([users_folder])
+    registry = Registry([users_folder])
     assert registry.find("mine").source == Source("file", "mine", file=str(users_folder.resolve() / "mine.py"))
 
 
@@ -173,11 +175,10 @@ def test_a_user_s_sheet_with_code_beside_it_builds_that_code(users_folder):
 )
 def test_a_user_s_sheet_that_is_wrong_is_told(users_folder, sheet, complaint):
     (users_folder / "wrong.toml").write_text(sheet)
-    registry.use_sheets([users_folder])
     with pytest.raises(SheetError, match=complaint):
-        registry.sheets()
+        _ = Registry([users_folder]).networks
 
 
 def test_a_folder_of_sheets_that_is_not_there_is_told(tmp_path):
     with pytest.raises(SheetError, match="there is no such folder"):
-        registry.use_sheets([tmp_path / "missing"])
+        Registry([tmp_path / "missing"])

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fer_bench.measuring import runner, session, task
+from fer_bench.measuring import runner, task
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
@@ -132,7 +132,7 @@ def test_a_library_s_network_that_is_not_there_costs_no_other_its_row():
         Task(registry.find(name), dataclasses.replace(PLAN, metrics=("static",)))
         for name in ("timm:resnett18", "mtcnn_pnet")
     ]
-    with Starter([task.spec.name for task in tasks]) as starter:
+    with Starter([task.spec for task in tasks]) as starter:
         bad, good = (runner.measure(task, starter) for task in tasks)
     assert "timm has no model 'resnett18'" in failures(bad)["static"]
     assert failures(good) == {}
@@ -174,8 +174,8 @@ def test_a_server_that_was_killed_is_started_again(users_file):
         assert failures(runner.measure(good, starter)) == {}
 
 
-class _Fake(session._Session):
-    """A session whose processes have the medians that a test says."""
+class _Fake(runner._Run):
+    """A run whose processes have the medians that a test says."""
 
     def __init__(self, plan, medians):
         super().__init__(Task(registry.find("mini_xception"), plan), None, lambda stage: None, debug=False)
@@ -183,7 +183,7 @@ class _Fake(session._Session):
 
     def process(self, group, number=0, stage=""):
         self.stages.append(stage)
-        told = session._Told(passes_s=10.0)
+        told = runner._Report(passes_s=10.0)
         if self.medians[number] is not None:
             told.measurements.append(Measurement("latency_s", "s", (self.medians[number],), process=number))
         return told

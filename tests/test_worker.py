@@ -1,7 +1,6 @@
 """The child: answers are lines of JSON on stdout, whatever the network prints there."""
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -11,66 +10,103 @@ import psutil
 import pytest
 import torch
 
-from fer_bench.measuring.network import Job, Network, as_planned, check_device
+from fer_bench.measuring import messages
+from fer_bench.measuring.messages import Job
+from fer_bench.measuring.network import Network, as_planned, check_device
+from fer_bench.networks import registry
 from fer_bench.networks.build import round_products
+from fer_bench.networks.place import Place
 from fer_bench.records.errors import DeviceError
 from fer_bench.records.plan import QUICK
+from fer_bench.records.result import Measurement
 
-JOB = {
-    "name": "mini_xception",
-    "num_classes": None,
-    "input_shape": None,
-    "settings": [],
-    "plan": dataclasses.replace(QUICK, runs=2, warmup_runs=0).to_dict(),
-    "groups": ["latency"],
-    "checkpoint": "",
-    "fall_back": False,
-    "process": 3,
-    "describe": True,
-    "place": None,
-    "paced": False,
-}
+JOB = Job(
+    dataclasses.replace(QUICK, runs=2, warmup_runs=0),
+    registry.find("mini_xception"),
+    ("latency",),
+    process=3,
+    describe=True,
+)
 
 
-def answers(**changes):
+def job_on(name, **changes):
+    return dataclasses.replace(JOB, spec=registry.find(str(name)), **changes)
+
+
+def network(job):
+    return Network(job.spec, job)
+
+
+def answers(job):
     done = subprocess.run(
         [sys.executable, "-m", "fer_bench.measuring.worker", str(os.getpid())],
-        input=json.dumps(JOB | changes),
+        input=messages.dump(job),
         capture_output=True,
         text=True,
         check=False,
     )
-    return [json.loads(line) for line in done.stdout.splitlines()], done
+    return [messages.load(line) for line in done.stdout.splitlines()], done
 
 
 def test_a_network_that_prints_does_not_disturb_the_answers(users_file):
-    lines, done = answers(name=f"{users_file}:talks")
-    kinds = ["environment", "started", "measurement", "measurement", "measurement", "passes_s", "finished"]
-    assert [next(iter(line)) for line in lines] == kinds
-    assert lines[0]["input_shape"] == [3, 224, 224]
-    told = [line["measurement"] for line in lines[2:5]]
-    assert [m["metric"] for m in told] == ["latency_s", "minor_faults", "involuntary_switches"]
-    assert all(len(m["values"]) == 2 and m["process"] == 3 for m in told)
+    lines, done = answers(job_on(f"{users_file}:talks"))
+    assert [type(line).__name__ for line in lines] == ["Ready", "Started", *["Measured"] * 3, "AtWork", "Finished"]
+    assert lines[0].input_shape == (3, 224, 224)
+    measured = [line.measurement for line in lines[2:5]]
+    assert [m.metric for m in measured] == ["latency_s", "minor_faults", "involuntary_switches"]
+    assert all(len(m.values) == 2 and m.process == 3 for m in measured)
     assert "talk of the factory" in done.stderr
     assert "talk of the network" in done.stderr
 
 
-def test_a_job_is_read_as_the_runner_sends_it():
-    job = Job.from_json(json.dumps(JOB | {"settings": ["width=2"], "input_shape": [3, 8, 8], "num_classes": 4}))
-    assert (job.name, job.build.input_shape, job.build.num_classes) == ("mini_xception", (3, 8, 8), 4)
-    assert job.build.arguments == {"width": 2}
-    assert job.plan.runs == 2
+@pytest.mark.parametrize(
+    "message",
+    [
+        job_on(
+            "torchvision:resnet18", settings=("width=2",), input_shape=(3, 8, 8), place=Place("/a", "/a/b", ("/a/c",))
+        ),
+        Job(QUICK),
+        messages.WarmUp((0, 1)),
+        messages.MakePasses(3, 0.05),
+        messages.Ready(None, (1, 2, 3), "too small"),
+        messages.Measured(Measurement("latency_s", "s", (0.1, 0.2), 3, {"a": [1]}, ("b",))),
+        messages.Passes((0.1, 0.2), 0.3, 4, 5),
+        messages.Refused("why", no_device=True),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_message_arrives_as_it_was_sent(message):
+    assert messages.load(messages.dump(message)) == message
+
+
+def test_a_job_leaves_out_what_no_build_depends_on():
+    sent = messages.load(messages.dump(JOB))
+    assert sent.spec.builds_like(dataclasses.replace(JOB.spec, expected={}))
+    assert (sent.spec.published, sent.spec.expected) == ((), {})
+
+
+@pytest.mark.parametrize(
+    "line", ["", "[]", "3", "{}", '{"kind": "Nothing"}', '{"kind": "Alive", "more": 1}', "no json"]
+)
+def test_a_line_that_is_no_message_is_refused(line):
+    with pytest.raises(ValueError, match=r"no message|Expecting value"):
+        messages.load(line)
+
+
+def test_the_network_of_a_job_is_built_as_the_job_has_it():
+    made = network(dataclasses.replace(JOB, settings=("width=2",), input_shape=(3, 8, 8)))
+    assert (made.build.input_shape, made.build.arguments) == ((3, 8, 8), {"width": 2})
 
 
 def test_the_same_seed_builds_the_same_weights_and_images():
-    first, second = (Network(Job.from_json(json.dumps(JOB))).make() for _ in range(2))
+    first, second = (network(JOB).make() for _ in range(2))
     assert torch.equal(first[1], second[1])
     assert all(torch.equal(a, b) for a, b in zip(first[0].parameters(), second[0].parameters(), strict=True))
 
 
 def test_a_network_is_built_once():
-    network = Network(Job.from_json(json.dumps(JOB)))
-    assert network.make() is network.make()
+    made = network(JOB)
+    assert made.make() is made.make()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -94,7 +130,7 @@ def gone(pid, patience_s=20):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
 def test_a_worker_ends_with_its_parent(users_file):
-    job = json.dumps(JOB | {"name": f"{users_file}:hangs"})
+    job = messages.dump(job_on(f"{users_file}:hangs"))
     code = (
         "import subprocess, sys\n"
         "import os; command = [sys.executable, '-m', 'fer_bench.measuring.worker', str(os.getpid())]\n"
@@ -110,8 +146,8 @@ def test_a_worker_ends_with_its_parent(users_file):
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_each_pass_casts_the_weights_as_a_program_s_does(precision, dtype):
-    plan = dataclasses.replace(QUICK, precision=precision).to_dict()
-    model, images = Network(Job.from_json(json.dumps(JOB | {"name": "mtcnn_pnet", "plan": plan}))).make()
+    plan = dataclasses.replace(QUICK, precision=precision)
+    model, images = network(job_on("mtcnn_pnet", plan=plan)).make()
     with torch.inference_mode():
         before = next(iter(model(images)))
         for parameter in model.parameters():
@@ -122,8 +158,8 @@ def test_each_pass_casts_the_weights_as_a_program_s_does(precision, dtype):
 
 
 def test_a_plan_s_layout_is_that_of_weights_and_images():
-    plan = dataclasses.replace(QUICK, layout="nhwc", batch_size=2).to_dict()
-    model, images = Network(Job.from_json(json.dumps(JOB | {"name": "mtcnn_pnet", "plan": plan}))).make()
+    plan = dataclasses.replace(QUICK, layout="nhwc", batch_size=2)
+    model, images = network(job_on("mtcnn_pnet", plan=plan)).make()
     assert images.is_contiguous(memory_format=torch.channels_last)
     kernels = [p for p in model.parameters() if p.dim() == 4]
     assert kernels
@@ -131,8 +167,8 @@ def test_a_plan_s_layout_is_that_of_weights_and_images():
 
 
 def test_a_network_that_comes_in_channels_last_is_measured_as_the_plan_has_it():
-    network = torch.nn.Conv2d(3, 2, 3).to(memory_format=torch.channels_last)
-    model, images = as_planned(network, (3, 8, 8), QUICK)
+    convolution = torch.nn.Conv2d(3, 2, 3).to(memory_format=torch.channels_last)
+    model, images = as_planned(convolution, (3, 8, 8), QUICK)
     assert model.weight.is_contiguous()
     assert images.is_contiguous()
 

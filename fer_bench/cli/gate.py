@@ -157,7 +157,7 @@ def gate(
             setup=setup,
             base_python=base_python,
             declared=tuple(parse_list(declare)),
-            sheets=tuple(registry.users_folders()),
+            registry=registry.current(),
         )
         return _gated(baseline, against, candidate, request, store, self_test=self_test)
 

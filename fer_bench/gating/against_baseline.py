@@ -11,7 +11,7 @@ from fer_bench.gating.request import Gathered, Request, Watcher, accepted, comma
 from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.measuring.runner import measure
 from fer_bench.measuring.task import Task
-from fer_bench.networks import registry
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import FerBenchError, UnknownModelError
 from fer_bench.records.plan import EDGE, Plan
@@ -30,9 +30,10 @@ def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
     found = Gathered(watcher)
     begun = bool(request.accept) and not path.exists()
     known = baselines.Baseline(command=command()) if begun else baselines.read(path)
-    every = (*known.networks, *registry.list_users()) if known.networks else registry.list_models()
+    ours = request.registry
+    every = (*known.networks, *ours.users_names()) if known.networks else ours.names()
     wanted = request.models or tuple(dict.fromkeys(every))
-    specs = _here(wanted, known.networks)
+    specs = _here(wanted, known.networks, ours)
     results = _count_here(specs, request, found)
     verdicts, notes = baselines.judge(known, results, wanted)
     unreadable = {name: why for name, result in results.items() if (why := count_sides.uncountable(result))}
@@ -66,7 +67,7 @@ def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
 def against_nothing(request: Request, watcher: Watcher) -> Report:
     """Hold networks against their budgets alone."""
     found = Gathered(watcher)
-    specs = _here(request.models or tuple(registry.list_models()), ())
+    specs = _here(request.models or tuple(request.registry.names()), (), request.registry)
     if not any(request.budget_of(spec).set() for spec in specs.values()):
         raise FerBenchError(
             "there is nothing to hold the networks against: name --against REV, --baseline FILE or a limit such as "
@@ -108,7 +109,9 @@ def _hold_budgets(
     return plan
 
 
-def _here(wanted: Sequence[str], known: Mapping[str, object] | Sequence[str]) -> dict[str, ModelSpec]:
+def _here(
+    wanted: Sequence[str], known: Mapping[str, object] | Sequence[str], registry: Registry
+) -> dict[str, ModelSpec]:
     """Find networks by name; one that is gone is left to whoever knows it was there."""
     specs = {}
     for name in wanted:

@@ -12,7 +12,6 @@ from fer_bench.gating.timing import METRICS
 from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.measuring.runner import Machine, measure
 from fer_bench.measuring.task import Task
-from fer_bench.networks import registry
 from fer_bench.records.errors import CountingError, FerBenchError, UnknownModelError
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Result
@@ -45,7 +44,7 @@ def against_results(
     found.add(*(Verdict(name, "counts", Word.incomparable, f"{told[0]} has no record of it") for name in missing))
     if not chosen and not missing:
         raise FerBenchError(f"{told[0]} holds no result")
-    now = list(_measure_anew(chosen, found)) if candidate is None else candidate
+    now = list(_measure_anew(chosen, request, found)) if candidate is None else candidate
     for one in chosen:
         twin = stored_times.twin(one, now)
         if twin is None and candidate is not None:
@@ -100,7 +99,7 @@ def compare(
 def self_test(request: Request, watcher: Watcher) -> Report:
     """Try the gate here: a network against itself, and against itself made slower by the minimum effect, or 5 %."""
     found = Gathered(watcher)
-    spec = registry.find(request.models[0] if request.models else _SELF_TEST)
+    spec = request.registry.find(request.models[0] if request.models else _SELF_TEST)
     with count_sides.new_starter(request.plan) as starter:
         for metric in request.metrics:
             task = Task(spec, METRICS[metric].of(request.plan))
@@ -122,7 +121,7 @@ def _hold_budget(result: Result, request: Request, found: Gathered) -> list[Verd
     """Hold what a record tells against the limits of its network, which may be of no sheet here."""
     name, budget = result.subject.name, request.budget
     with contextlib.suppress(UnknownModelError):
-        budget = request.budget_of(registry.find(name))
+        budget = request.budget_of(request.registry.find(name))
     verdicts = count_sides.judge_budget(name, result, budget)
     if budget.max_latency is not None and result.measurement("latency_s") is not None:
         verdicts.append(limits.judge_latency_of(name, budget.max_latency, result))
@@ -131,7 +130,7 @@ def _hold_budget(result: Result, request: Request, found: Gathered) -> list[Verd
     return verdicts
 
 
-def _measure_anew(base: Sequence[Result], found: Gathered) -> Iterator[Result]:
+def _measure_anew(base: Sequence[Result], request: Request, found: Gathered) -> Iterator[Result]:
     """Measure networks as stored results were: their counts, and the latency where they have one."""
     with count_sides.new_starter(GATE) as starter:
         machine = Machine(starter, debug=False)
@@ -144,7 +143,7 @@ def _measure_anew(base: Sequence[Result], found: Gathered) -> Iterator[Result]:
                 {**result.plan, "isolation": "forked", "metrics": metrics, "num_classes": subject.num_classes}
             )
             try:
-                spec = registry.find(subject.name)
+                spec = request.registry.find(subject.name)
             except UnknownModelError as error:
                 said = f"it cannot be built here, but --candidate FILE names later results: {error}"
                 found.add(Verdict(subject.name, counts.METRIC, Word.error, said))

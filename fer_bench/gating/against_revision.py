@@ -20,8 +20,8 @@ from fer_bench.gating.timing import METRICS
 from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
-from fer_bench.networks import registry
 from fer_bench.networks.place import CODE, Place
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
@@ -56,7 +56,7 @@ def against_revision(
         UnknownModelError: neither side has a network that was named.
     """
     found = Gathered(watcher)
-    with Repository(Path.cwd(), request.sheets) as repository, contextlib.ExitStack() as stack:
+    with Repository(Path.cwd(), request.registry.folders) as repository, contextlib.ExitStack() as stack:
         watcher.stage("checking out")
         base, head = repository.base(revision, candidate or "HEAD"), repository.candidate(candidate)
         if base.commit == head.commit and not head.changed and not request.unchanged:
@@ -185,22 +185,21 @@ def _choose(
         UnknownModelError: a name is none of the candidate's.
         FerBenchError: there is none.
     """
-    with _reading(head.place):
-        names = tuple(request.models) or _all_of(head.place)
-        if not names:
-            raise FerBenchError(
-                "no network is named, and the repository has no sheets of any: --models nets.py:make_net, or --sheets "
-                "FOLDER"
-            )
-        theirs = {name: registry.find(_within(name, repository.top)) for name in names}
+    now, before = head.place.registry(), base.place.registry()
+    names = tuple(request.models) or _all_of(head.place, now)
+    if not names:
+        raise FerBenchError(
+            "no network is named, and the repository has no sheets of any: --models nets.py:make_net, or --sheets "
+            "FOLDER"
+        )
+    theirs = {name: now.find(_within(name, repository.top)) for name in names}
     ours = {}
-    with _reading(base.place):
-        for name in theirs:
-            with contextlib.suppress(UnknownModelError):
-                spec = registry.find(_within(name, repository.top))
-                if not spec.source.file or Path(base.place.folder, spec.source.file).is_file():
-                    ours[name] = spec
-        gone = sorted(set(_all_of(base.place)) - theirs.keys()) if not request.models else []
+    for name in theirs:
+        with contextlib.suppress(UnknownModelError):
+            spec = before.find(_within(name, repository.top))
+            if not spec.source.file or Path(base.place.folder, spec.source.file).is_file():
+                ours[name] = spec
+    gone = sorted(set(_all_of(base.place, before)) - theirs.keys()) if not request.models else []
     said = f"gone since {base.told}; if that is meant, --accept REASON lets it pass"
     lost = [Verdict(name, counts.METRIC, Word.incomparable, said) for name in gone]
     found.add(*(accept(verdict, request.accept, reasons) for verdict in lost))
@@ -210,9 +209,9 @@ def _choose(
     return ours, theirs
 
 
-def _all_of(place: Place) -> tuple[str, ...]:
+def _all_of(place: Place, registry: Registry) -> tuple[str, ...]:
     """Name the networks whose code is at a place: the zoo in our own repository, or those of the user's sheets."""
-    return tuple(registry.list_models() if place.zoo is not None else registry.list_users())
+    return tuple(registry.names() if place.zoo is not None else registry.users_names())
 
 
 def _within(name: str, top: Path) -> str:
@@ -223,14 +222,6 @@ def _within(name: str, top: Path) -> str:
     if not Path(path).resolve().is_relative_to(top):
         raise RevisionError(f"{path} is outside of the repository {top}: no revision has it")
     return f"{os.path.relpath(Path(path).resolve(), Path.cwd().resolve())}:{factory}"
-
-
-@contextlib.contextmanager
-def _reading(place: Place) -> Iterator[None]:
-    """Read the sheets of a place, and ours again afterwards."""
-    with registry.elsewhere():
-        place.use_sheets()
-        yield
 
 
 def _set_up(side: Revision, command: str, watcher: Watcher) -> None:

@@ -12,14 +12,14 @@ from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import measure
 from fer_bench.measuring.task import Task
 from fer_bench.networks.place import Place
-from fer_bench.networks.spec import ModelSpec
+from fer_bench.networks.spec import ModelSpec, Source
 from fer_bench.records.errors import CountingError, FerBenchError
 from fer_bench.records.limits import Budget
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Environment, Result
 
 # What a server imports beforehand, so that each process of a pair finds it there.
-LIBRARIES = ("timm:resnet18", "torchvision:resnet18")
+LIBRARIES = tuple(ModelSpec(name, Source(name), name) for name in ("timm", "torchvision"))
 
 
 def new_starter(plan: Plan, python: str = "") -> Starter:

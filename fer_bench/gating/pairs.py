@@ -1,28 +1,27 @@
 """Pairs of new processes, one of the base and one of the candidate, measured alternately at one time in one place."""
 
 import contextlib
-import json
+import dataclasses
 import math
 import statistics
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, Any, Literal
+from typing import Literal, TypeVar
 
 from fer_bench.gating.decision import log_ratio
 from fer_bench.measuring import machine
-from fer_bench.measuring.processes import END_LIMIT_S, Starter, Worker, ending, lines
+from fer_bench.measuring.messages import MakePasses, Message, Passes, Ready, Warm, WarmUp
+from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import measure
-from fer_bench.measuring.session import make_job
+from fer_bench.measuring.session import Session, WorkerError
 from fer_bench.measuring.task import Task
-from fer_bench.records import units
-from fer_bench.records.errors import DeviceError, FerBenchError
+from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Result
 
 SideName = Literal["base", "candidate"]
 NAMES: tuple[SideName, SideName] = ("base", "candidate")
+Answer = TypeVar("Answer", bound=Message)
 
 # Turns of each process, and passes a turn, from so many seconds a pass. What comes in bursts of 0.1 s meets both sides
 # the more equally the shorter a turn is; the second pass of a turn has its data in the cache again. What a pair costs
@@ -134,21 +133,20 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
     with contextlib.ExitStack() as stack:
         sides = (base, candidate)
         order = (0, 1) if number % 2 == 0 else (1, 0)
-        started = {place: stack.enter_context(_paced(NAMES[place], sides[place])) for place in order}
+        started = {place: stack.enter_context(_Stepped(NAMES[place], sides[place])) for place in order}
         processes = [started[0], started[1]]
         for place in order:
-            processes[place].hear("input_shape")
-        ready = {place: processes[place].ask({"cores": cores[place]}) for place in order}
+            processes[place].expect(Ready)
+        ready = {place: processes[place].ask(WarmUp(cores[place]), Warm) for place in order}
         warm = [ready[0], ready[1]]
-        slowest = max(each["pass_s"] for each in warm)
+        slowest = max(each.pass_s for each in warm)
         rounds, runs = next(planned for least, planned in TURNS if slowest > least)
         turns = []
         for turn in range(rounds):
             first = (number // 2 + turn) % 2
             for place in (first, 1 - first):
-                told = processes[place].ask({"runs": runs, "slower": sides[place].slower})
-                counts = {key: told[key] for key in ("cpu_s", "minor_faults", "involuntary_switches")}
-                turns.append(Turn(NAMES[place], tuple(told["seconds"]), **counts))
+                passes = processes[place].ask(MakePasses(runs, sides[place].slower), Passes)
+                turns.append(Turn(NAMES[place], **dataclasses.asdict(passes)))
     by_turn = [[turn.seconds for turn in turns if turn.side == name] for name in NAMES]
     seconds = [[s for taken in side for s in taken] for side in by_turn]
     return Pair(
@@ -158,7 +156,7 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
         checks=(statistics.fmean(seconds[0]), statistics.fmean(seconds[1])),
         turns=tuple(turns),
         cores=tuple(cores),
-        outputs=tuple(each["outputs"] for each in warm),
+        outputs=tuple(each.outputs for each in warm),
     )
 
 
@@ -195,59 +193,29 @@ def _cores_wanted(plan: Plan) -> float:
     return plan.threads if plan.pin and plan.threads is not None else math.inf
 
 
-class _Paced:
-    """A process that makes passes when told."""
+class _Stepped(Session):
+    """A process of one side that makes passes on command."""
 
-    def __init__(self, name: SideName, worker: Worker, errors: IO[str], limit_s: float) -> None:
-        self._name, self._worker, self._errors, self._limit_s = name, worker, errors, limit_s
-        self._answers = lines(worker.answers, limit_s)
+    def __init__(self, name: SideName, side: Side) -> None:
+        super().__init__(side.task.job(stepped=True), side.starter)
+        self._name = name
 
-    def ask(self, command: Mapping[str, Json]) -> dict[str, Any]:
-        self._worker.tell(json.dumps(command))
-        return self.hear("outputs" if "cores" in command else "seconds")
+    def ask(self, command: Message, answer: type[Answer]) -> Answer:
+        """Send a command and return its answer (see ``expect``)."""
+        self.send(command)
+        return self.expect(answer)
 
-    def hear(self, key: str) -> dict[str, Any]:
-        """Give what it answers next, which has this key.
+    def expect(self, answer: type[Answer]) -> Answer:
+        """Return the next message, which is of this type.
 
         Raises:
             SideError: it failed, ended, hangs, or answers something else.
             DeviceError: its device is not there.
         """
-        line = next(self._answers, "")
-        if line is None:
-            raise SideError(self._name, f"gave no answer for {self._limit_s:g} s")
-        if not line:
-            try:
-                raise SideError(self._name, ending(self._worker.wait(END_LIMIT_S), self._errors))
-            except subprocess.TimeoutExpired:
-                raise SideError(self._name, "closed its answers and did not end") from None
         try:
-            told: dict[str, Any] = json.loads(line)
-            known = key in told
-        except (ValueError, TypeError):
-            told, known = {}, False
-        if known:
-            return told
-        if "no_device" in told:
-            raise DeviceError(told["no_device"])
-        said = told.get("error", "the process answered what is no measurement")
-        raise SideError(self._name, units.printable(str(said)))
-
-
-@contextlib.contextmanager
-def _paced(name: SideName, side: Side) -> Iterator[_Paced]:
-    """Start a process of one side; however the block ends, it is gone then."""
-    own, asked = side.task.input_shape, side.task.protocol_shape()
-    job = json.dumps(
-        make_job(side.task, paced=True, input_shape=own or asked, fall_back=own is None and asked is not None)
-    )
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        worker = side.starter.start(job, errors, told=True)
-        try:
-            yield _Paced(name, worker, errors, side.task.plan.time_limit_s)
-        finally:
-            worker.kill()
-            try:
-                worker.wait(END_LIMIT_S)
-            except subprocess.TimeoutExpired:  # it hangs in the kernel, on a GPU perhaps
-                side.starter.close()
+            message = self.receive()
+        except WorkerError as error:
+            raise SideError(self._name, str(error)) from error
+        if not isinstance(message, answer):
+            raise SideError(self._name, "the process answered what is no measurement")
+        return message

@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from fer_bench.gating import limits, timing
 from fer_bench.gating.pairs import Side
 from fer_bench.gating.timing import DEFAULT_RULE, Rule
 from fer_bench.gating.verdicts import Report, Verdict, Word
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.plan import GATE, Plan
@@ -41,7 +41,7 @@ class Request:
         setup: a shell command that prepares each checkout, or "".
         base_python: the interpreter of the base's own environment, or "".
         declared: what of the environment differs on purpose, by ``Environment``'s names.
-        sheets: folders of a user's sheets.
+        registry: networks by name.
     """
 
     models: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ class Request:
     setup: str = ""
     base_python: str = ""
     declared: tuple[str, ...] = ()
-    sheets: tuple[Path, ...] = ()
+    registry: Registry = field(default_factory=Registry)
 
     def settings(self) -> dict[str, Json]:
         """Tell what decides a verdict."""

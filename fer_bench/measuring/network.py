@@ -1,59 +1,21 @@
 """The network of a job, built as the plan demands."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from fer_bench.measuring import machine
 from fer_bench.measuring.counting.count import Count, count
+from fer_bench.measuring.messages import Job
 from fer_bench.networks import build as building
-from fer_bench.networks import registry
 from fer_bench.networks.build import Build
 from fer_bench.networks.checkpoints import load_checkpoint
-from fer_bench.networks.place import Place
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import BuildError, CountingError, DeviceError
 from fer_bench.records.plan import Plan, parse_settings
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one worker does: metric groups (keys of ``PROFILERS``), in order, of one network.
-
-    Attributes:
-        name: of the network; "" to look at the machine instead.
-        fall_back: where the network cannot run at the build's input shape, run it at its own.
-        process: which of the network's processes this is.
-        describe: tell the environment, which takes a moment, so that one process of a network does.
-        place: where the network's code is, if not in the current folder; then tell what was read of it, too.
-        paced: make passes only as told.
-    """
-
-    name: str
-    build: Build
-    plan: Plan
-    groups: tuple[str, ...]
-    checkpoint: str = ""
-    fall_back: bool = False
-    process: int = 0
-    describe: bool = True
-    place: Place | None = None
-    paced: bool = False
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Read what the runner sends."""
-        data = json.loads(text)
-        shape = tuple(data["input_shape"]) if data["input_shape"] else None
-        build = Build(data["num_classes"], shape, parse_settings(data["settings"]))
-        rest = {key: data[key] for key in ("name", "checkpoint", "fall_back", "process", "describe", "paced")}
-        place = Place.of(data["place"]) if data["place"] else None
-        return cls(build=build, plan=Plan.of(data["plan"]), groups=tuple(data["groups"]), place=place, **rest)
 
 
 class Network:
@@ -62,18 +24,15 @@ class Network:
     Its libraries are imported at once: their memory is not the network's.
     """
 
-    def __init__(self, job: Job, alive: Callable[[], None] = lambda: None) -> None:
-        self.job = job
-        self.alive: Callable[[], None] = (
-            alive  # to be called now and then by what takes long, so that it does not pass for hung
-        )
-        self.spec = registry.find(job.name)
-        self.build = job.build
+    def __init__(self, spec: ModelSpec, job: Job, alive: Callable[[], None] = lambda: None) -> None:
+        self.spec, self.job = spec, job
+        self.alive = alive  # to be called now and then by what takes long, so that it does not pass for hung
+        self.build = Build(job.plan.num_classes, job.input_shape, parse_settings(job.settings))
         self.exempt = ""
-        building.find_factory(self.spec)
+        building.find_factory(spec)
         if job.fall_back:
             self._fall_back()
-        self.input_shape = building.input_shape(self.spec, self.build)
+        self.input_shape = building.input_shape(spec, self.build)
         self.made_at = 0.0
         self._made: tuple[nn.Module, Tensor] | None = None
         self._counted: Count | None = None

@@ -15,11 +15,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self
 
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError
 
@@ -30,11 +31,11 @@ END_LIMIT_S = 30.0  # for a process that was killed to be gone
 
 
 class Worker(Protocol):
-    """A worker's answers, what it is told beside its job, and its end."""
+    """A worker's answers, the commands it gets after its job, and its end."""
 
     answers: IO[str]
 
-    def tell(self, command: str) -> None: ...
+    def send(self, command: str) -> None: ...
     def kill(self) -> None: ...
     def wait(self, limit_s: float) -> int: ...
 
@@ -42,7 +43,7 @@ class Worker(Protocol):
 class _Fresh:
     """A process that starts from nothing."""
 
-    def __init__(self, job: str, errors: IO[str], python: str, *, told: bool) -> None:
+    def __init__(self, job: str, errors: IO[str], python: str, *, stepped: bool) -> None:
         self._process = subprocess.Popen(  # noqa: S603  # our own module
             (python, *_MODULE, str(os.getpid())),
             stdin=subprocess.PIPE,
@@ -55,14 +56,14 @@ class _Fresh:
         assert self._process.stdin is not None  # noqa: S101  # both are pipes
         assert self._process.stdout is not None  # noqa: S101
         self.answers: IO[str] = self._process.stdout
-        self.tell(job)
-        if not told:
+        self.send(job)
+        if not stepped:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
 
-    def tell(self, command: str) -> None:
+    def send(self, command: str) -> None:
         assert self._process.stdin is not None  # noqa: S101  # a pipe
-        with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code tells
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code says why
             self._process.stdin.write(f"{command}\n")
             self._process.stdin.flush()
 
@@ -76,13 +77,13 @@ class _Fresh:
 class _Server:
     """The process that forks workers."""
 
-    def __init__(self, names: Sequence[str], python: str) -> None:
+    def __init__(self, libraries: Sequence[str], python: str) -> None:
         self._ended: dict[int, int] = {}  # exit codes of children that nobody has asked for yet
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # ours till end
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own module
-                (python, *_MODULE, str(os.getpid()), "--serve", str(theirs.fileno()), *names),
+                (python, *_MODULE, str(os.getpid()), "--serve", str(theirs.fileno()), *libraries),
                 stdin=subprocess.DEVNULL,
                 stdout=self._errors,
                 stderr=self._errors,
@@ -97,7 +98,7 @@ class _Server:
         Raises:
             FerBenchError: it ended before.
         """
-        if not self._ready and self._hear(_START_LIMIT_S) != "ready":
+        if not self._ready and self._receive(_START_LIMIT_S) != "ready":
             self.close()
             how = ending(self._process.returncode, self._errors)
             raise FerBenchError(f"the process that forks workers did not start: {how}")
@@ -113,8 +114,8 @@ class _Server:
             socket.send_fds(self._connection, [job.encode()], files)
         except ConnectionError:
             return None
-        while told := self._hear(END_LIMIT_S):
-            kind, pid, *code = told.split()
+        while message := self._receive(END_LIMIT_S):
+            kind, pid, *code = message.split()
             if kind == "forked":
                 return int(pid)
             self._ended[int(pid)] = int(code[0])
@@ -127,14 +128,14 @@ class _Server:
             TimeoutError: it has not ended within the limit.
         """
         while pid not in self._ended:
-            told = self._hear(limit_s)
-            if not told:
+            message = self._receive(limit_s)
+            if not message:
                 return -signal.SIGKILL
-            _, ended, code = told.split()
+            _, ended, code = message.split()
             self._ended[int(ended)] = int(code)
         return self._ended.pop(pid)
 
-    def _hear(self, limit_s: float) -> str:
+    def _receive(self, limit_s: float) -> str:
         """Give its next message; "" when it has ended.
 
         Raises:
@@ -142,13 +143,13 @@ class _Server:
         """
         self._connection.settimeout(limit_s)
         try:
-            told = self._connection.recv(64).decode()
+            message = self._connection.recv(64).decode()
         except ConnectionError:
-            told = ""
-        if not told:  # its end of the connection is closed: it is ending, and has not ended yet perhaps
+            message = ""
+        if not message:  # its end of the connection is closed: it is ending, and has not ended yet perhaps
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_LIMIT_S)
-        return told
+        return message
 
     def kill(self) -> None:
         self._process.kill()
@@ -162,12 +163,12 @@ class _Server:
 class _Forked:
     """A process forked from a server."""
 
-    def __init__(self, server: _Server, job: str, errors: IO[str], *, told: bool) -> None:
+    def __init__(self, server: _Server, job: str, errors: IO[str], *, stepped: bool) -> None:
         self._server = server
         self._returncode: int | None = None
         answers, theirs = os.pipe()
         self.answers: IO[str] = os.fdopen(answers, encoding="utf-8", errors="replace")
-        given, commands = os.pipe() if told else (os.open(os.devnull, os.O_RDONLY), None)
+        given, commands = os.pipe() if stepped else (os.open(os.devnull, os.O_RDONLY), None)
         self._commands = os.fdopen(commands, "w", encoding="utf-8") if commands is not None else None
         try:
             self._pid = server.fork(job, [theirs, errors.fileno(), given])
@@ -177,9 +178,9 @@ class _Forked:
         if self._pid is None:
             self._returncode = -signal.SIGKILL  # the server is gone, and its children with it
 
-    def tell(self, command: str) -> None:
-        assert self._commands is not None  # noqa: S101  # started to be told
-        with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code tells
+    def send(self, command: str) -> None:
+        assert self._commands is not None  # noqa: S101  # started as stepped
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code says why
             self._commands.write(f"{command}\n")
             self._commands.flush()
 
@@ -205,13 +206,14 @@ class Starter:
     """Starts workers for the networks of a run.
 
     Args:
-        names: networks whose libraries a server imports beforehand.
+        specs: networks whose libraries a server imports beforehand; users' code is imported in workers only.
         fresh: start each worker from nothing.
         python: the interpreter of another environment, in which this fer_bench runs with that one's PyTorch.
     """
 
-    def __init__(self, names: Sequence[str], *, fresh: bool = False, python: str = sys.executable) -> None:
-        self._names, self.python = list(dict.fromkeys(names)), python
+    def __init__(self, specs: Iterable[ModelSpec], *, fresh: bool = False, python: str = sys.executable) -> None:
+        self._libraries = sorted({spec.source.library for spec in specs} - {""})
+        self.python = python
         self.fresh = fresh or not (hasattr(socket, "SOCK_SEQPACKET") and sys.platform == "linux")
         self._server: _Server | None = None
         self._ended = False
@@ -242,31 +244,31 @@ class Starter:
         Called in the main thread, where threads are to start workers: the server ends with the thread that started it.
         """
         if not self.fresh and self._server is None:
-            self._server = _Server(self._names, self.python)
+            self._server = _Server(self._libraries, self.python)
 
-    def start(self, job: str, errors: IO[str], *, told: bool = False) -> Worker:
+    def start(self, job: str, errors: IO[str], *, stepped: bool = False) -> Worker:
         """Start a worker on a job; what it prints goes to a file of the caller's.
 
         Args:
             job: a line of JSON.
             errors: where it prints to.
-            told: it will be told more (``Worker.tell``); without, it finds nothing to read.
+            stepped: commands follow (``Worker.send``); without, there is nothing for it to read.
         """
         if self._ended:
             raise FerBenchError("interrupted")
         if self.fresh:
-            return _Fresh(job, errors, self.python, told=told)
-        return _Forked(self._served(), job, errors, told=told)
+            return _Fresh(job, errors, self.python, stepped=stepped)
+        return _Forked(self._served(), job, errors, stepped=stepped)
 
     def _served(self) -> _Server:
         if self._server is None or not self._server.alive:
-            self._server = _Server(self._names, self.python)
+            self._server = _Server(self._libraries, self.python)
         try:
             self._server.be_ready()
         except FerBenchError:  # killed for memory in its first moments, perhaps
             if self._ended:
                 raise
-            self._server = _Server(self._names, self.python)
+            self._server = _Server(self._libraries, self.python)
             self._server.be_ready()
         return self._server
 

@@ -8,20 +8,28 @@ import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fer_bench.measuring.messages import Attainable, AtWork, Finished, Job, Measured, Message, Ready, Started
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.session import Progress, _job, _processes, _run, _Session
+from fer_bench.measuring.session import Session, WorkerError
 from fer_bench.measuring.task import Task
+from fer_bench.records import stats, units
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.plan import Plan
-from fer_bench.records.result import Environment, Json, Measurement, Result, Subject
+from fer_bench.records.result import Environment, Json, Measurement, Result
 from fer_bench.records.store import Store
 
+# These count on meta tensors: nothing of one touches the other.
+_COUNTED = ("static", "anatomy")
+# Most metrics are one process a network; latency is several, and occupancy has two stages. Time and memory never share.
+_GROUPS: Mapping[str, tuple[str, ...]] = {"occupancy": ("testing_occupancy", "training_occupancy")}
 # These start from a process that has done nothing, and describing one that uses a GPU loads CUDA.
 _NOTHING_BEFORE = ("memory", "training_memory")
+
+Progress = Callable[[str], None]
 
 
 class Watcher(Protocol):
@@ -64,58 +72,51 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
         debug: pass on to stderr what the processes print there, tracebacks among it.
     """
     start = time.perf_counter()
-    known = dict(store.done(run))
-    measured: list[Result] = []
-    found: dict[str, Result] = {}
+    keys = [task.key for task in tasks]
+    before = {key: result for key, result in store.done(run) if key in keys}
+    measured: dict[str, Result] = {}
     stopped: BaseException | None = None
-    left = sum(task.key not in known for task in tasks)
-    watcher.skip(sum(task.key in known for task in tasks))
+    watcher.skip(sum(key in before for key in keys))
     fresh = any(task.plan.isolation == "fresh" for task in tasks)
     try:
-        with Starter([task.spec.name for task in tasks], fresh=fresh) as starter:
+        with Starter([task.spec for task in tasks], fresh=fresh) as starter:
             machine = Machine(starter, debug=debug)
-            for task in tasks:
-                if task.key in known:
-                    found[task.key] = known[task.key]
-                    continue
-                watcher.begin(task)
-                result = measure(task, starter, machine, progress=watcher.stage, debug=debug)
-                found[task.key] = result
-                measured.append(result)
-                store.save(run, task.key, result)
-                left -= 1
-                watcher.done(task, result)
+            for key, task in zip(keys, tasks, strict=True):
+                if key not in before:
+                    watcher.begin(task)
+                    result = measure(task, starter, machine, progress=watcher.stage, debug=debug)
+                    measured[key] = result
+                    store.save(run, key, result)
+                    watcher.done(task, result)
         store.finish(run)
     except (KeyboardInterrupt, FerBenchError, OSError) as stop:
         stopped = stop
         with contextlib.suppress(StoreError):  # which may be why we stop
             store.release(run)
     wall_s = time.perf_counter() - start
-    share = 1 - sum(result.passes_s for result in measured) / wall_s if measured else 0.0
+    results = before | measured
     return Outcome(
-        [found[task.key] for task in tasks if task.key in found],
+        [results[key] for key in keys if key in results],
         stopped,
-        left,
-        share,
-        _difference(tasks, known, found),
+        left=sum(key not in results for key in keys),
+        harness_share=1 - sum(result.passes_s for result in measured.values()) / wall_s if measured else 0.0,
+        difference=_difference(tasks, before, measured),
     )
 
 
-def _difference(tasks: Iterable[Task], known: Mapping[str, Result], found: Mapping[str, Result]) -> str:
+def _difference(tasks: Iterable[Task], before: dict[str, Result], measured: dict[str, Result]) -> str:
     """Compare where a run began with where it went on, by networks of one origin: users' have a commit of their own."""
-    began: dict[bool, Environment] = {}
-    went_on: dict[bool, Environment] = {}
-    for task in tasks:
-        result = found.get(task.key)
-        if result is not None and result.environment is not None:
-            where = began if task.key in known else went_on
-            where.setdefault(task.spec.source.users, result.environment)
+    users = {task.spec.name for task in tasks if task.spec.source.users}
+    began, went_on = (
+        {r.subject.name in users: r.environment for r in reversed(results.values()) if r.environment}  # the first one's
+        for results in (before, measured)
+    )
     both = began.keys() & went_on.keys()
     if not both:
         return ""
-    before, now = began[min(both)], went_on[min(both)]
-    committed = [f"{where.commit}{' and changes' if where.dirty else ''}" for where in (before, now)]
-    return before.comparable_with(now) or (f"commit: {' and '.join(committed)}" if committed[0] != committed[1] else "")
+    then, now = began[min(both)], went_on[min(both)]
+    commits = [f"{where.commit}{' and changes' if where.dirty else ''}" for where in (then, now)]
+    return then.comparable_with(now) or (f"commit: {' and '.join(commits)}" if commits[0] != commits[1] else "")
 
 
 def measure(
@@ -144,39 +145,143 @@ def measure(
     """
     began, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     attainable = machine.attainable(task.plan, progress) if machine and "latency" in task.plan.metrics else {}
-    session = _Session(task, starter, progress, debug=debug)
-    session.environment = environment
+    run = _Run(task, starter, progress, environment, debug=debug)
     if task.plan.metrics[0] in _NOTHING_BEFORE:
-        session.process()
+        run.process()
     for groups in [(stage,)] if stage else _processes(task.plan.metrics):
-        if session.refused:  # no process of this network even begins: another would do the same
-            session.measurements += [Measurement(group, "", failure=session.refused) for group in groups]
+        if run.refused:  # no process of this network even begins: another would do the same
+            run.measurements += [Measurement(group, "", failure=run.refused) for group in groups]
         elif groups == ("latency",):
-            session.latency()
+            run.latency()
         else:
-            session.process(*groups)
-    spec, environment = task.spec, session.environment
-    subject = Subject(
-        name=spec.name,
-        title=spec.title,
-        status=spec.status,
-        input_shape=session.shape or task.input_shape or task.protocol_shape() or spec.input_shape,
-        num_classes=task.plan.num_classes or spec.num_classes,
-        settings=task.settings,
-        checkpoint=task.checkpoint,
-        note=spec.note,
-        uncertain=spec.uncertain,
-        exempt=session.exempt,
-    )
+            run.process(*groups)
+    environment = run.environment
     return Result(
-        subject,
+        task.subject(run.shape, run.exempt),
         task.plan.to_dict() | ({"isolation": "fresh"} if starter.fresh else {}),
         dataclasses.replace(environment, attainable=attainable) if environment else None,
-        tuple(session.measurements),
+        tuple(run.measurements),
         started_at,
         wall_s=time.perf_counter() - began,
-        passes_s=session.passes_s,
+        passes_s=run.passes_s,
     )
+
+
+def _processes(metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Return the groups that each process measures: one, but for counts, which run nothing."""
+    counted = tuple(metric for metric in metrics if metric in _COUNTED)
+    if counted:
+        yield counted
+    for metric in metrics:
+        if metric not in counted:
+            for group in _GROUPS.get(metric, (metric,)):
+                yield (group,)
+
+
+@dataclass(slots=True)
+class _Report:
+    """What one worker reported before it ended.
+
+    Attributes:
+        begun: the groups that it began with, of which the last may be unfinished.
+    """
+
+    environment: Environment | None = None
+    shape: tuple[int, int, int] | None = None
+    exempt: str = ""
+    measurements: list[Measurement] = field(default_factory=list)
+    begun: list[str] = field(default_factory=list)
+    attainable: Mapping[str, Json] = field(default_factory=dict)
+    passes_s: float = 0.0
+    failure: str = ""
+    refused: bool = False
+
+    def add(self, message: Message) -> None:
+        match message:
+            case Ready():
+                self.environment, self.shape, self.exempt = message.environment, message.input_shape, message.exempt
+            case Measured(measurement):
+                failure = units.printable(measurement.failure)
+                self.measurements.append(dataclasses.replace(measurement, failure=failure))
+            case AtWork(passes_s):
+                self.passes_s = passes_s
+            case Attainable(values):
+                self.attainable = values
+            case Started(group):
+                self.begun.append(group)
+
+
+def _report(job: Job, starter: Starter, *, debug: bool) -> _Report:
+    """Let a worker do a job.
+
+    Raises:
+        DeviceError: the plan's device is not there.
+    """
+    report = _Report()
+    with Session(job, starter, debug=debug) as session:
+        try:
+            while not isinstance(message := session.receive(), Finished):
+                report.add(message)
+        except WorkerError as error:
+            report.failure, report.refused = str(error), error.refused
+    return report
+
+
+class _Run:
+    """The processes of one task, one after the other, and what they reported."""
+
+    def __init__(
+        self, task: Task, starter: Starter, progress: Progress, environment: Environment | None = None, *, debug: bool
+    ) -> None:
+        self.task, self._starter, self._progress, self._debug = task, starter, progress, debug
+        self.environment = environment
+        self.shape = task.input_shape
+        self.exempt = ""
+        self.refused = ""
+        self.passes_s = 0.0
+        self.measurements: list[Measurement] = []
+
+    def latency(self) -> None:
+        """Measure the latency in as many processes as the plan has, or as its pilot processes show to be needed."""
+        plan = self.task.plan
+        medians: list[float] = []
+        wanted = plan.pilot_processes or plan.processes
+        spent_s = 0.0
+        while len(medians) < wanted:
+            number = len(medians)
+            stage = f"latency {number + 1}/{wanted}" if wanted > 1 else ""
+            report = self.process("latency", number=number, stage=stage)
+            measured = [m.values for m in report.measurements if m.metric == "latency_s" and m.values]
+            if not measured:
+                return  # what failed once would fail again
+            medians.append(stats.median(measured[0]))
+            spent_s += report.passes_s
+            if len(medians) == plan.pilot_processes and plan.interval_share is not None:
+                left = plan.processes - len(medians)
+                if plan.budget_s is not None:
+                    left = min(left, int(len(medians) * (plan.budget_s / spent_s - 1)))
+                wanted += stats.further_processes(medians, plan.interval_share, plan.processes, left)
+
+    def process(self, *groups: str, number: int = 0, stage: str = "") -> _Report:
+        """Measure groups in a process; without any it only describes where it is."""
+        self._progress(stage or " and ".join(groups))
+        known = {"input_shape": self.shape, "fall_back": False} if self.shape else {}
+        job = self.task.job(groups=groups, process=number, describe=self.environment is None, **known)
+        report = _report(job, self._starter, debug=self._debug)
+        self.environment = self.environment or report.environment
+        if report.shape is not None:
+            self.shape, self.exempt = report.shape, self.exempt or report.exempt
+        self.passes_s += report.passes_s
+        self.measurements += report.measurements
+        if report.failure:
+            self.measurements += [
+                Measurement(group, "", process=number, failure=report.failure)
+                for group in groups or ("",)
+                if group not in report.begun[:-1]
+            ]
+            if report.refused:
+                self.refused = report.failure
+        return report
 
 
 class Machine:
@@ -191,7 +296,6 @@ class Machine:
         setting = (plan.device, plan.precision, plan.threads, plan.alloc, plan.pin)
         if setting not in self._known:
             progress("what the machine attains")
-            job = _job(plan)
-            told = _run(job, self._starter, plan.time_limit_s, debug=self._debug)
-            self._known[setting] = told.attainable or {"failure": told.failure}
+            report = _report(Job(plan), self._starter, debug=self._debug)
+            self._known[setting] = report.attainable or {"failure": report.failure}
         return self._known[setting]

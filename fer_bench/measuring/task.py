@@ -5,10 +5,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from fer_bench.measuring.messages import Job
 from fer_bench.networks.place import Place
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
 from fer_bench.records.plan import Plan
+from fer_bench.records.result import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,38 @@ class Task:
         changed = Path(self.checkpoint).stat().st_mtime_ns if self.checkpoint else 0
         about = [self.spec.name, code, self.plan.to_dict(), self.input_shape, self.settings, self.checkpoint, changed]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+
+    def job(self, **given: Any) -> Job:
+        """Return a worker's job on this network; without an ``input_shape`` of the user's, one falls back."""
+        own, protocol = self.input_shape, self.protocol_shape()
+        shape = {"input_shape": own or protocol, "fall_back": own is None and protocol is not None}
+        return Job(
+            self.plan,
+            self.spec,
+            settings=self.settings,
+            checkpoint=self.checkpoint,
+            place=self.place,
+            **(shape | given),
+        )
+
+    def subject(self, input_shape: tuple[int, int, int] | None, exempt: str = "") -> Subject:
+        """Return what a record says of this network, which ran at (C, H, W) and was exempt from the plan's size.
+
+        Where it failed before its size was known, ``input_shape`` is None and the record has the one it would have had.
+        """
+        spec = self.spec
+        return Subject(
+            name=spec.name,
+            title=spec.title,
+            status=spec.status,
+            input_shape=input_shape or self.input_shape or self.protocol_shape() or spec.input_shape,
+            num_classes=self.plan.num_classes or spec.num_classes,
+            settings=self.settings,
+            checkpoint=self.checkpoint,
+            note=spec.note,
+            uncertain=spec.uncertain,
+            exempt=exempt,
+        )
 
     def protocol_shape(self) -> tuple[int, int, int] | None:
         """Give the size that the plan has for this network, or None where it leaves that to the network."""

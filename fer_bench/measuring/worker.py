@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import dataclasses
 import gc
-import json
+import importlib
 import os
 import random
 import select
@@ -20,61 +20,55 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from fer_bench.measuring import environment
-from fer_bench.measuring.network import Job, Network, take_up
+from fer_bench.measuring import environment, messages
+from fer_bench.measuring.messages import Job, Message
+from fer_bench.measuring.network import Network, take_up
 from fer_bench.measuring.profilers import PROFILERS
-from fer_bench.measuring.profilers.paced import pace
 from fer_bench.measuring.profilers.roofline import measure_attainable
-from fer_bench.networks import build as building
-from fer_bench.networks import registry
+from fer_bench.measuring.profilers.stepped import step
 from fer_bench.networks.place import CODE, CodeRead
-from fer_bench.records.errors import BuildError, DeviceError, FerBenchError, brief
-from fer_bench.records.result import Json, Measurement
+from fer_bench.records.errors import DeviceError, FerBenchError, brief
+from fer_bench.records.result import Measurement
 
-Tell = Callable[[Mapping[str, Json]], None]
+Send = Callable[[Message], None]
 
 _JOB_BYTES = 2**17  # more than a job ever takes, and less than what a socket carries as one message
 _HEAP_SHIFT_BYTES = 2**20  # forked processes begin with their parent's heap: a random shift of up to this parts them
 
 
-def work(job: Job, tell: Tell, commands: Iterable[str] = ()) -> None:
-    """Carry out a job and tell the environment, then each measurement; of a paced one what each command asks for."""
+def work(job: Job, send: Send, commands: Iterable[str] = ()) -> None:
+    """Do a job: send what is known of the network, then each measurement; a stepped one follows its commands."""
     plan = job.plan
-    allocator = take_up(plan, pin=not job.paced)
-    read = CodeRead(job.place) if job.place and not job.paced else None
+    allocator = take_up(plan, pin=not job.stepped)
+    read = CodeRead(job.place) if job.place and not job.stepped else None
     if job.place:
         job.place.enter()
-    if not job.name:
-        tell({"attainable": measure_attainable(plan.device, plan.precision)})
-        tell({"finished": True})
+    if job.spec is None:
+        send(messages.Attainable(measure_attainable(plan.device, plan.precision)))
         return
-    network = Network(job, lambda: tell({"alive": True}))
-    users = Path.cwd() if network.spec.source.users else None
+    network = Network(job.spec, job, lambda: send(messages.Alive()))
+    users = Path.cwd() if job.spec.source.users else None
     described = environment.describe(plan.device, allocator, users) if job.describe else None
-    told = dataclasses.asdict(described) if described else None
-    tell({"environment": told, "input_shape": network.input_shape, "exempt": network.exempt})
-    if job.paced:
-        pace(*network.make(), plan, tell, commands)
-        tell({"finished": True})
+    send(messages.Ready(described, network.input_shape, network.exempt))
+    if job.stepped:
+        step(*network.make(), plan, send, commands)
         return
     for group in job.groups:
-        tell({"started": group})
+        send(messages.Started(group))
         idle_s = 0.0
         for measurement in _measure(group, network):
-            numbered = dataclasses.replace(measurement, process=job.process)
             idle_s += measurement.details.get("idle_s", 0.0)
-            tell({"measurement": dataclasses.asdict(numbered)})
+            send(messages.Measured(dataclasses.replace(measurement, process=job.process)))
         if network.made_at:
-            tell({"passes_s": time.perf_counter() - network.made_at - idle_s})
+            send(messages.AtWork(time.perf_counter() - network.made_at - idle_s))
     if read is not None:
         files = read.files()
         details = {"files": files, "strays": read.strays()}
-        tell({"measurement": dataclasses.asdict(Measurement(CODE, "count", (len(files),), details=details))})
-    tell({"finished": True})
+        send(messages.Measured(Measurement(CODE, "count", (len(files),), details=details)))
 
 
 def _measure(group: str, network: Network) -> Iterator[Measurement]:
@@ -82,48 +76,48 @@ def _measure(group: str, network: Network) -> Iterator[Measurement]:
         yield from PROFILERS[group](network, network.job.plan)
     except Exception as error:  # whatever a user's network does is that row's reason, and the next group goes on
         traceback.print_exc()  # shown by `fer-bench run --debug`
-        told = str(error) if isinstance(error, FerBenchError) else brief(error)
-        yield Measurement(group, "", failure=told)
+        reason = str(error) if isinstance(error, FerBenchError) else brief(error)
+        yield Measurement(group, "", failure=reason)
 
 
 def answer(text: str, answers: int, commands: TextIO) -> int:
-    """Do a job and write what it tells to a file descriptor; give the exit code.
+    """Do a job and write its messages to a file descriptor; return the exit code.
 
     Args:
-        text: the job.
+        text: the job's line.
         answers: where to.
-        commands: a line each time that a job which is paced shall make passes.
+        commands: lines for a stepped job.
     """
     stream: TextIO = os.fdopen(answers, "w", encoding="utf-8")
 
-    def tell(message: Mapping[str, Any]) -> None:
-        stream.write(json.dumps(message) + "\n")
+    def send(message: Message) -> None:
+        stream.write(messages.dump(message) + "\n")
         stream.flush()
 
     try:
-        work(Job.from_json(text), tell, commands)
-    except DeviceError as error:
-        tell({"no_device": str(error)})
-        return 1
+        job = messages.load(text)
+        if not isinstance(job, Job):
+            raise FerBenchError(f"a worker needs a job, and got {type(job).__name__}")
+        work(job, send, commands)
+        send(messages.Finished())
     except FerBenchError as error:
-        tell({"error": str(error)})
+        send(messages.Refused(str(error), no_device=isinstance(error, DeviceError)))
         return 1
     return 0
 
 
-def serve(connection: socket.socket, names: Sequence[str]) -> int:
+def serve(connection: socket.socket, libraries: Sequence[str]) -> int:
     """Fork a worker for each job that comes, and tell its process id, then how it ended.
 
     Args:
         connection: of messages; a job with three files: for answers, for what the network prints, and of commands.
-        names: networks whose libraries are imported beforehand, users' own excepted, whose code runs in workers only.
+        libraries: modules that are imported beforehand.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which ends us by closing the connection
     warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")  # of libraries' idle threads
-    for spec in map(registry.find, names):
-        if not spec.source.users:
-            with contextlib.suppress(BuildError):  # its own worker tells why
-                building.find_factory(spec)
+    for library in libraries:
+        with contextlib.suppress(Exception):  # the network's own worker reports why
+            importlib.import_module(library)
     gc.collect()
     gc.freeze()  # so that no worker's collector writes to, and thereby copies, what all share
     server = os.getpid()
@@ -206,7 +200,7 @@ def main(arguments: Sequence[str]) -> int:
     """Read a job from stdin and answer on the original stdout, or serve.
 
     Args:
-        arguments: the parent's process id; then, to serve, ``--serve``, the socket's descriptor and networks' names.
+        arguments: the parent's process id; then, to serve, ``--serve``, the socket's descriptor and modules.
     """
     die_with_parent(int(arguments[0]))
     if arguments[1:2] == ["--serve"]:

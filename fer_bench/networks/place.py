@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fer_bench.networks import registry
+from fer_bench.networks.registry import Registry
 
 CODE = "code_files"  # the measurement that tells what ``CodeRead`` found
 
@@ -47,7 +47,6 @@ class Place:
     def enter(self) -> None:
         """Make this process, from now on, find networks here."""
         os.chdir(self.folder)
-        self.use_sheets()
         sys.path[:] = [self._moved(entry) for entry in sys.path]
         if Path(self.root, "src").is_dir():  # of a package installed as editable, which is found by no path
             sys.path.insert(0, str(Path(self.root, "src")))
@@ -55,10 +54,9 @@ class Place:
         if self.zoo is not None:
             _import_package("fer_bench.models", self.zoo)
 
-    def use_sheets(self) -> None:
-        """Read the sheets that are here, from now on."""
-        registry.use_zoo(self.zoo)
-        registry.use_sheets(map(Path, self.sheets))
+    def registry(self) -> Registry:
+        """Return the networks of the sheets that are here."""
+        return Registry(self.sheets, self.zoo)
 
     def _moved(self, entry: str) -> str:
         path, theirs = Path(entry).resolve(), Path(self.instead_of)

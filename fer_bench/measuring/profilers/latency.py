@@ -1,47 +1,29 @@
 """Latency: seconds a forward pass of the whole batch, one value a timed pass.
 
-On the CPU the clock is read just around each pass. On CUDA an event before and one after each pass tell the time on the
-device, and the host waits outside the interval; four series are taken, since they differ: passes launched operator by
-operator or replayed as one CUDA graph, each on an L2 cache that the pass before left warm, and on one that was
-overwritten in between.
+On CUDA four series are measured, since they differ: passes launched operator by operator or replayed as one CUDA graph,
+each on an L2 cache that the pass before left warm, and on one that was overwritten in between.
 """
 
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
 
 import torch
 from torch import Tensor, nn
 
-from fer_bench.measuring import machine
+from fer_bench.measuring.machine import Beside
 from fer_bench.measuring.profilers.kinds import Alive, Clock
+from fer_bench.measuring.profilers.passes import Pass, Passes, Usage, cuda_pass, timed_pass, until_enough
 from fer_bench.records.errors import brief
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 from fer_bench.records.stats import warmup_cut
 
-Usage = Callable[[int], resource.struct_rusage]
-Pass = Callable[[], float]  # makes a pass and gives its seconds
-
 # Larger than any L2 cache so far (H100: 50 MB, B200: 126 MB): writing it leaves nothing of a network there.
 _FLUSH_BYTES = 256 * 2**20
-_ALIVE_EVERY_S = 5.0  # of passes; a time limit is at least a few times that
 _BEFORE_CAPTURE = 3  # passes on a side stream before a graph is captured, so that libraries have chosen their kernels
-
-
-@dataclass(slots=True)
-class _Series:
-    """Passes in order: seconds, and what the kernel did to the process in each. The first ``warmup`` are not timed."""
-
-    warmup: int
-    stopped_by: str = ""
-    seconds: list[float] = field(default_factory=list)
-    minor_faults: list[int] = field(default_factory=list)
-    involuntary_switches: list[int] = field(default_factory=list)
-    system_s: list[float] = field(default_factory=list)
-    silent_s: float = 0.0  # since the runner last heard of us
 
 
 def measure_latency(
@@ -70,26 +52,21 @@ def measure_latency(
         ``latency_s`` with ``minor_faults`` and ``involuntary_switches`` of the same passes; on CUDA also
         ``latency_cold_s``, ``graph_latency_s`` and ``graph_latency_cold_s``.
     """
+    series = _Series(plan, usage, alive)
     with torch.inference_mode():
         if images.is_cuda:
-            return list(_on_cuda(model, images, _Taking(plan, usage, alive)))
-
-        def on_cpu() -> float:
-            start = clock()
-            model(images)
-            return (clock() - start) * 1e-9
-
-        return _Taking(plan, usage, alive).timed("latency_s", on_cpu, {"clock": "perf_counter_ns"})
+            return list(_on_cuda(model, images, series))
+        return series.measured("latency_s", timed_pass(model, images, clock), {"clock": "perf_counter_ns"})
 
 
-def _on_cuda(model: nn.Module, images: Tensor, taking: "_Taking") -> Iterator[Measurement]:
+def _on_cuda(model: nn.Module, images: Tensor, series: "_Series") -> Iterator[Measurement]:
     def eager() -> None:
         model(images)
 
     flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=images.device)
-    told: dict[str, Json] = {"clock": "CUDA events"}
-    yield from taking.timed("latency_s", lambda: cuda_pass(eager), told)
-    yield from taking.timed("latency_cold_s", lambda: cuda_pass(eager, flush), told)[:1]
+    about: dict[str, Json] = {"clock": "CUDA events"}
+    yield from series.measured("latency_s", lambda: cuda_pass(eager), about)
+    yield from series.measured("latency_cold_s", lambda: cuda_pass(eager, flush), about)[:1]
     try:
         graph = _capture(eager)
     except RuntimeError as error:  # it synchronises, branches on values or allocates as no graph may
@@ -97,21 +74,8 @@ def _on_cuda(model: nn.Module, images: Tensor, taking: "_Taking") -> Iterator[Me
         for metric in ("graph_latency_s", "graph_latency_cold_s"):
             yield Measurement(metric, "s", details={"not_captured": brief(error)})
         return
-    yield from taking.timed("graph_latency_s", lambda: cuda_pass(graph.replay), told)[:1]
-    yield from taking.timed("graph_latency_cold_s", lambda: cuda_pass(graph.replay, flush), told)[:1]
-
-
-def cuda_pass(launch: Callable[[], None], flush: Tensor | None = None) -> float:
-    """Make one pass and give its seconds on the device; a flush fills the L2 cache with zeros before."""
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    if flush is not None:
-        flush.zero_()
-    torch.cuda.synchronize()
-    start.record()
-    launch()
-    end.record()
-    end.synchronize()
-    return float(start.elapsed_time(end)) * 1e-3  # PyTorch gives milliseconds
+    yield from series.measured("graph_latency_s", lambda: cuda_pass(graph.replay), about)[:1]
+    yield from series.measured("graph_latency_cold_s", lambda: cuda_pass(graph.replay, flush), about)[:1]
 
 
 def _capture(launch: Callable[[], None]) -> torch.cuda.CUDAGraph:
@@ -128,61 +92,30 @@ def _capture(launch: Callable[[], None]) -> torch.cuda.CUDAGraph:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taking:
-    """Takes series of passes by a plan."""
+class _Series:
+    """Measures series of passes by a plan."""
 
     plan: Plan
     usage: Usage
     alive: Alive
 
-    def timed(self, metric: str, one: Pass, told: Mapping[str, Json]) -> list[Measurement]:
-        """Take a series and write it down: the times, then the page faults and context switches of the same passes."""
-        series = _Series(self.plan.warmup_runs)
-        for _ in range(self.plan.warmup_runs):
-            self._one(series, one)
-        beside = machine.Beside()  # from here: a GPU that has idled raises its clock in the warm-up
-        self._until_enough(series, one)
-        longer = warmup_cut(series.seconds, self.plan.warmup_runs)
-        if longer > series.warmup:  # than planned: so many passes more
-            series.warmup = longer
-            self._until_enough(series, one)
-        cut = series.warmup
+    def measured(self, metric: str, one: Pass, about: Mapping[str, Json]) -> list[Measurement]:
+        """Measure a series: the times, then the page faults and context switches of the same passes."""
+        passes, cut = Passes(self.usage), self.plan.warmup_runs
+        for _ in range(cut):
+            passes.make(one)
+            self.alive()
+        beside = Beside()  # from here: a GPU that has idled raises its clock in the warm-up
+        stopped_by = until_enough(self.plan, lambda: passes.make(one), self.alive)
+        longer = warmup_cut(passes.seconds, cut)
+        if longer > cut:  # than planned: so many passes more
+            cut = longer
+            stopped_by = until_enough(self.plan, lambda: passes.make(one), self.alive, passes.seconds[cut:])
         details = {
-            **told,
-            "warmup_s": series.seconds[:cut],
-            "stopped_by": series.stopped_by,
-            "kernel_s_per_run": fmean(series.system_s[cut:]),
+            **about,
+            "warmup_s": passes.seconds[:cut],
+            "stopped_by": stopped_by,
+            "kernel_s_per_run": fmean(passes.system_s[cut:]),
             **beside.told(),
         }
-        return [
-            Measurement(metric, "s", tuple(series.seconds[cut:]), details=details),
-            Measurement("minor_faults", "count", tuple(series.minor_faults[cut:])),
-            Measurement("involuntary_switches", "count", tuple(series.involuntary_switches[cut:])),
-        ]
-
-    def _until_enough(self, series: _Series, one: Pass) -> None:
-        plan = self.plan
-        elapsed = sum(series.seconds[series.warmup :])
-        while True:
-            count = len(series.seconds) - series.warmup
-            if count >= plan.runs and elapsed >= plan.min_time_s:
-                series.stopped_by = "runs"
-                return
-            if count > 0 and plan.max_time_s is not None and elapsed >= plan.max_time_s:
-                series.stopped_by = "time cap" if count < plan.runs else "runs"
-                return
-            elapsed += self._one(series, one)
-
-    def _one(self, series: _Series, one: Pass) -> float:
-        before = self.usage(resource.RUSAGE_SELF)
-        seconds = one()
-        after = self.usage(resource.RUSAGE_SELF)
-        series.seconds.append(seconds)
-        series.minor_faults.append(after.ru_minflt - before.ru_minflt)
-        series.involuntary_switches.append(after.ru_nivcsw - before.ru_nivcsw)
-        series.system_s.append(after.ru_stime - before.ru_stime)
-        series.silent_s += seconds
-        if series.silent_s > _ALIVE_EVERY_S:
-            self.alive()
-            series.silent_s = 0.0
-        return seconds
+        return passes.measurements(metric, details, slice(cut, None))

@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from fer_bench.measuring.profilers.kinds import Alive, Clock, Make
 from fer_bench.measuring.profilers.memory import measure_peaks
+from fer_bench.measuring.profilers.passes import until_enough
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 
 _LEAST_BATCH = 2  # batch norm on a map of 1x1 has no variance over one image
 _MEMORY_STEPS = 3  # the first makes the optimiser's state, the second has gradients beside it, the third shows no more
-_ALIVE_EVERY_S = 5.0  # of steps; a time limit is at least a few times that
 
 _PARTS = ("forward", "backward", "optimizer")
 
@@ -120,11 +120,17 @@ def measure_training(
     model, images = make()
     trainer = Trainer(model, images, plan)
     watch = _DeviceWatch() if images.is_cuda else _HostWatch(clock)
-    warmup = []
+    steps: list[dict[str, float]] = []
+
+    def step() -> float:
+        steps.append(_timed_step(trainer, watch))
+        return steps[-1]["step"]
+
     for _ in range(plan.warmup_runs):
-        warmup.append(_timed_step(trainer, watch))
+        step()
         alive()
-    steps, stopped_by = _until_enough(plan, lambda: _timed_step(trainer, watch), alive)
+    warmup, steps = steps, []
+    stopped_by = until_enough(plan, step, alive)
     told = trainer.told() | {"clock": watch.name, "stopped_by": stopped_by}
     warnings = _doubts(trainer.loss, plan.warmup_runs + len(steps))
     return [
@@ -210,22 +216,6 @@ def _timed_step(trainer: Trainer, watch: _Watch) -> dict[str, float]:
     trainer.step(watch.mark)
     zero_grad, *parts = watch.seconds()
     return {"step": zero_grad + sum(parts), **dict(zip(_PARTS, parts, strict=True))}
-
-
-def _until_enough(plan: Plan, step: Callable[[], dict[str, float]], alive: Alive) -> tuple[list[dict[str, float]], str]:
-    """Make steps until there are enough, at least one; tell what ended them."""
-    steps: list[dict[str, float]] = []
-    elapsed = told_at = 0.0
-    while True:
-        steps.append(step())
-        elapsed += steps[-1]["step"]
-        if len(steps) >= plan.runs and elapsed >= plan.min_time_s:
-            return steps, "runs"
-        if plan.max_time_s is not None and elapsed >= plan.max_time_s:
-            return steps, "time cap" if len(steps) < plan.runs else "runs"
-        if elapsed - told_at > _ALIVE_EVERY_S:
-            alive()
-            told_at = elapsed
 
 
 def _floating(outputs: object) -> Iterator[Tensor]:

@@ -37,26 +37,15 @@ class Ready:
 
 def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
     """Build a network of the registry, as a worker does."""
-    from fer_bench.measuring.network import Job, Network
+    from fer_bench.measuring.network import Network
     from fer_bench.measuring.profilers import PROFILERS
     from fer_bench.measuring.task import Task
-    from fer_bench.networks.build import Build
 
     spec = registry.find(name)
-    shape = input_shape or Task(spec, plan).protocol_shape()
-    job = Job(name, Build(plan.num_classes, shape), plan, ("latency",), fall_back=shape is not None and not input_shape)
-    network: Network = Network(job)
+    task = Task(spec, plan, input_shape)
+    network = Network(spec, task.job(groups=("latency",)))
     static = list(PROFILERS["static"](network, plan))
-    subject = Subject(
-        spec.name,
-        spec.title,
-        spec.status,
-        network.input_shape,
-        plan.num_classes or spec.num_classes,
-        note=spec.note,
-        uncertain=spec.uncertain,
-        exempt=network.exempt,
-    )
+    subject = task.subject(network.input_shape, network.exempt)
     return Ready(subject, *network.make(), static, users=spec.source.users)
 
 

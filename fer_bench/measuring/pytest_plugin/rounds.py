@@ -11,11 +11,10 @@ import datetime
 import gc
 import math
 import os
-import resource
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.measuring import environment, machine
@@ -27,6 +26,8 @@ from fer_bench.records.result import Json, Measurement, Result
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from fer_bench.measuring.profilers.passes import Passes
 
 Commit = Callable[[], tuple[str, bool]]
 
@@ -52,23 +53,6 @@ _here = _Here()
 
 class _TimeIsUp(BaseException):
     """Leaves pytest-benchmark's loop. It is no Exception, which pytest-benchmark takes for a failure."""
-
-
-@dataclass(slots=True)
-class _Passes:
-    """What was noted beside pytest-benchmark's times, a value a pass.
-
-    Attributes:
-        limit_s: no pass begins when all before have taken so long.
-        elapsed_s: what they have.
-    """
-
-    limit_s: float = math.inf
-    elapsed_s: float = 0.0
-    minor_faults: list[int] = field(default_factory=list)
-    involuntary_switches: list[int] = field(default_factory=list)
-    system_s: list[float] = field(default_factory=list)
-    device_s: list[float] = field(default_factory=list)
 
 
 def measure_here(
@@ -190,10 +174,12 @@ def _free(plan: Plan) -> None:
 
 def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
     """Warm up, let pytest-benchmark time the passes, and write them down as ``profilers.latency`` does."""
-    passes = _Passes()
+    from fer_bench.measuring.profilers.passes import Passes
+
+    passes, limit_s = Passes(), math.inf
     if plan.max_time_s is not None and not benchmark.cprofile:  # --benchmark-cprofile profiles when the loop is over
-        passes.limit_s = plan.max_time_s
-    one, before, after = _pass(ready.model, ready.images, passes)
+        limit_s = plan.max_time_s
+    one, before, after = _pass(ready.model, ready.images, passes, limit_s)
     if benchmark.disabled:
         benchmark.pedantic(one)
         why = "not timed: pytest-benchmark is disabled (--benchmark-disable, or pytest-xdist)"
@@ -211,10 +197,10 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
             raise
         told = beside.told()
     on_device = ready.images.is_cuda
-    seconds = (passes.device_s if on_device else benchmark.stats.stats.data)[:rounds]  # --benchmark-cprofile adds some
+    seconds = (passes.seconds if on_device else benchmark.stats.stats.data)[:rounds]  # --benchmark-cprofile adds some
     clock = benchmark.stats.options["timer"]
     longer = stats.warmup_cut([*warmup_s, *seconds], len(warmup_s)) - len(warmup_s)
-    details: Mapping[str, Json] = {
+    details: dict[str, Json] = {
         "clock": "CUDA events" if on_device else f"pytest-benchmark: {clock.__module__}.{clock.__name__}",
         "warmup_s": [*warmup_s, *seconds[:longer]],
         "stopped_by": "runs" if len(seconds) >= plan.runs else "time cap",
@@ -224,21 +210,18 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
     }
     wall = on_device or (clock.__module__ == "time" and clock.__name__ in _WALL_CLOCKS)
     warnings = () if wall else (f"timed by {clock.__name__} (--benchmark-timer), which may tell other than wall time",)
-    return [
-        Measurement("latency_s", "s", tuple(seconds[longer:]), details=details, warnings=warnings),
-        Measurement("minor_faults", "count", tuple(passes.minor_faults[longer:rounds])),
-        Measurement("involuntary_switches", "count", tuple(passes.involuntary_switches[longer:rounds])),
-    ]
+    passes.seconds[:rounds] = seconds
+    latency, *rest = passes.measurements("latency_s", details, slice(longer, rounds))
+    return [dataclasses.replace(latency, warnings=warnings), *rest]
 
 
 def _pass(
-    model: "nn.Module", images: "Tensor", passes: _Passes
+    model: "nn.Module", images: "Tensor", passes: "Passes", limit_s: float
 ) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:
     """Give one pass, and what is to be done before and after it, outside of the time that is taken."""
     import torch
 
-    used: list[resource.struct_rusage] = []
-    started: list[float] = []
+    started = spent_s = 0.0
     events: list[Any] = []
     if images.is_cuda:
         events += [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
@@ -253,21 +236,19 @@ def _pass(
         events[1].synchronize()
 
     def before() -> None:
-        if passes.minor_faults and passes.elapsed_s >= passes.limit_s:
+        nonlocal started
+        if passes.seconds and spent_s >= limit_s:
             raise _TimeIsUp
         if events:
             torch.cuda.synchronize()
-        used[:] = [resource.getrusage(resource.RUSAGE_SELF)]
-        started[:] = [time.perf_counter()]
+        passes.begin()
+        started = time.perf_counter()
 
     def after() -> None:
-        passes.elapsed_s += time.perf_counter() - started[0]
-        now = resource.getrusage(resource.RUSAGE_SELF)
-        passes.minor_faults.append(now.ru_minflt - used[0].ru_minflt)
-        passes.involuntary_switches.append(now.ru_nivcsw - used[0].ru_nivcsw)
-        passes.system_s.append(now.ru_stime - used[0].ru_stime)
-        if events:
-            passes.device_s.append(events[0].elapsed_time(events[1]) * 1e-3)  # PyTorch gives milliseconds
+        nonlocal spent_s
+        seconds = time.perf_counter() - started
+        spent_s += seconds
+        passes.end(events[0].elapsed_time(events[1]) * 1e-3 if events else seconds)  # PyTorch gives milliseconds
 
     return one, before, after
 

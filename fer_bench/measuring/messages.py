@@ -1,0 +1,216 @@
+"""The conversation with a worker: one line of JSON per message, written by ``dump`` and read by ``load``.
+
+A worker gets a ``Job``, and of a stepped one ``WarmUp`` and ``MakePasses`` as it goes on. It answers with the others.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from fer_bench.networks.place import Place
+from fer_bench.networks.spec import ModelSpec, Source
+from fer_bench.records.limits import NO_LIMITS
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Environment, Json, Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    @classmethod
+    def of(cls, data: Mapping[str, Json]) -> Self:
+        return cls(**_tuples(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Job(_Message):
+    """What one worker does.
+
+    Attributes:
+        plan: how.
+        spec: the network; None to measure what the machine attains.
+        groups: metric groups, keys of ``PROFILERS``, in order.
+        input_shape: (C, H, W); None for the network's own.
+        settings: further arguments of the factory, each "key=value".
+        checkpoint: weights to load, or "".
+        fall_back: where the network cannot run at the input shape, run it at its own.
+        process: which of the network's processes this is.
+        describe: report the environment, which takes a moment, so that one process of a network does.
+        place: where the network's code is, if not in the current folder; the files read there are then reported.
+        stepped: make passes only on command.
+    """
+
+    plan: Plan
+    spec: ModelSpec | None = None
+    groups: tuple[str, ...] = ()
+    input_shape: tuple[int, int, int] | None = None
+    settings: tuple[str, ...] = ()
+    checkpoint: str = ""
+    fall_back: bool = False
+    process: int = 0
+    describe: bool = False
+    place: Place | None = None
+    stepped: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Json]) -> Self:
+        typed = {
+            "plan": Plan.of(data["plan"]),
+            "spec": _spec(data["spec"]) if data["spec"] else None,
+            "place": Place.of(data["place"]) if data["place"] else None,
+        }
+        return cls(**{**_tuples(data), **typed})
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp(_Message):
+    """Move to these cores, if there are any, and warm up; the answer is ``Warm``."""
+
+    cores: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MakePasses(_Message):
+    """Make passes, each longer by a share of itself; the answer is ``Passes``."""
+
+    runs: int
+    slower: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attainable(_Message):
+    """What the machine attains (see ``profilers.roofline``)."""
+
+    values: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(_Message):
+    """The network is known: its input shape (C, H, W), and why that is not the protocol's, or ""."""
+
+    environment: Environment | None
+    input_shape: tuple[int, int, int] | None
+    exempt: str
+
+    @classmethod
+    def of(cls, data: Mapping[str, Json]) -> Self:
+        environment = Environment.of(data["environment"]) if data["environment"] else None
+        return cls(**{**_tuples(data), "environment": environment})
+
+
+@dataclass(frozen=True, slots=True)
+class Started(_Message):
+    """A metric group has begun."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alive(_Message):
+    """Sent now and then by what takes long, so that it does not pass for hung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(_Message):
+    """A measurement of the group that has begun."""
+
+    measurement: Measurement
+
+    @classmethod
+    def of(cls, data: Mapping[str, Json]) -> Self:
+        return cls(Measurement.of(data["measurement"]))
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork(_Message):
+    """Seconds that the network has been at work so far."""
+
+    passes_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Warm(_Message):
+    """The warm-up is over.
+
+    Attributes:
+        outputs: shapes of what a pass returned, and a digest that is the same for the same values.
+        pass_s: seconds of the shortest pass.
+    """
+
+    outputs: Mapping[str, Json]
+    pass_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Passes(_Message):
+    """Passes that were commanded: seconds of each; processor time, page faults and switches of all."""
+
+    seconds: tuple[float, ...]
+    cpu_s: float
+    minor_faults: int
+    involuntary_switches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(_Message):
+    """The job cannot be done: ``no_device`` where the plan's device is not there, which ends a run."""
+
+    reason: str
+    no_device: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(_Message):
+    """The job is done."""
+
+
+Message = (
+    Job
+    | WarmUp
+    | MakePasses
+    | Attainable
+    | Ready
+    | Started
+    | Alive
+    | Measured
+    | AtWork
+    | Warm
+    | Passes
+    | Refused
+    | Finished
+)
+_KINDS: Mapping[str, type[_Message]] = {kind.__name__: kind for kind in Message.__args__}
+
+
+def dump(message: Message) -> str:
+    """Return a message as one line of JSON, without the line's end."""
+    if isinstance(message, Job) and message.spec is not None:  # a build depends neither on figures nor on limits
+        message = dataclasses.replace(
+            message, spec=dataclasses.replace(message.spec, published=(), expected={}, gate=NO_LIMITS)
+        )
+    return json.dumps({"kind": type(message).__name__, **dataclasses.asdict(message)})
+
+
+def load(line: str) -> Message:
+    """Read what ``dump`` returned.
+
+    Raises:
+        ValueError: the line is no message.
+    """
+    try:
+        data = json.loads(line)
+        message: Any = _KINDS[data.pop("kind")].of(data)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no message: {line[:80]!r}") from error
+    checked: Message = message
+    return checked
+
+
+def _spec(data: dict[str, Json]) -> ModelSpec:
+    return ModelSpec(**{**_tuples(data), "source": Source(**data["source"]), "gate": NO_LIMITS})
+
+
+def _tuples(data: Mapping[str, Json]) -> dict[str, Any]:
+    """Return fields as dataclasses have them: JSON knows lists only."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
