@@ -39,7 +39,7 @@ def latencies(*processes):
 
 
 def with_plan(result, **changes):
-    return dataclasses.replace(result, plan=dataclasses.replace(QUICK, **changes).to_dict())
+    return dataclasses.replace(result, plan=dataclasses.replace(QUICK, **changes))
 
 
 def spec(name, *printed, unit="%"):

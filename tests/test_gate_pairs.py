@@ -117,7 +117,7 @@ def test_another_metric_is_measured_side_by_side_and_the_side_that_begins_altern
         values = {"base": 100.0, "candidate": 200.0}
         return Result(
             Subject("net", "Net", "unregistered", (1, 2, 2), 7),
-            task.plan.to_dict(),
+            task.plan,
             None,
             (Measurement("peak_rss_bytes", "bytes", (values[name],)),),
             "2026-01-01T00:00:00+00:00",
@@ -134,7 +134,7 @@ def test_another_metric_is_measured_side_by_side_and_the_side_that_begins_altern
 def test_a_side_that_measures_nothing_is_an_error(sides, monkeypatch):
     failed = Measurement("memory", "", failure="killed by SIGKILL")
     for measurements, told in (((failed,), "killed by SIGKILL"), ((), "measured nothing above")):
-        result = Result(Subject("net", "Net", "unregistered", None, None), {}, None, measurements, "")
+        result = Result(Subject("net", "Net", "unregistered", None, None), GATE, None, measurements, "")
         monkeypatch.setattr(pairs, "measure", lambda *_, stage, result=result: result)
         with pytest.raises(SideError, match=told):
             group_pair(lambda result: result.value("peak_rss_bytes") or 0.0, "memory", 0, *sides)

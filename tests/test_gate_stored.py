@@ -25,7 +25,7 @@ def timed(make_result):
             result,
             measurements=(*(m for m in result.measurements if not m.metric.startswith("state")), *latencies),
             environment=where,
-            plan={**result.plan, **(plan or {})},
+            plan=dataclasses.replace(result.plan, **(plan or {})),
         )
 
     return make

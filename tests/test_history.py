@@ -36,7 +36,7 @@ def at(make_result):
         return dataclasses.replace(
             result,
             environment=environment,
-            plan={**result.plan, **dict(plan)},
+            plan=dataclasses.replace(result.plan, **dict(plan)),
             measurements=(*result.measurements, latency),
             started_at=(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)).isoformat(),
         )
@@ -212,7 +212,9 @@ def test_a_machine_is_another_when_its_speed_is_apart_by_more_than_a_tenth(befor
 def counted(result, macs, batch=1):
     others = [measurement for measurement in result.measurements if measurement.metric != "macs"]
     measured = Measurement("macs", "count", (macs,))
-    return dataclasses.replace(result, measurements=(*others, measured), plan={**result.plan, "batch_size": batch})
+    return dataclasses.replace(
+        result, measurements=(*others, measured), plan=dataclasses.replace(result.plan, batch_size=batch)
+    )
 
 
 def test_each_difference_of_counts_is_a_change(at):

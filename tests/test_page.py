@@ -125,7 +125,7 @@ def of_modules(make_result, name="layered", batch=1, seconds=0.010, part="stem",
         without=("latency_s",),
         **more,
     )
-    return dataclasses.replace(result, plan={**result.plan, "batch_size": batch})
+    return dataclasses.replace(result, plan=dataclasses.replace(result.plan, batch_size=batch))
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from fer_bench.measuring.task import Task
+from fer_bench.networks.spec import ModelSpec, Source
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import EDGE, OCCUPANCY, PRESETS, QUICK, SAFAVI2023, Plan, parse_settings, protocol
 
@@ -38,8 +40,25 @@ def test_the_protocols_are_what_their_users_are_told():
     assert {plan.runs for plan in PRESETS.values() if "latency" in plan.metrics} == {300}
 
 
-def test_what_an_older_plan_does_not_say_is_the_default():
-    assert Plan.of({"protocol": "quick", "gone": 1}) == Plan("quick")
+def test_what_a_record_does_not_say_is_filled_in_or_not_known():
+    plan = Plan.of({"protocol": "quick", "gone": 1})
+    assert plan == Plan("quick", device="", alloc="", precision="default")
+    assert (plan.batch_size, plan.layout, plan.threads) == (1, "nchw", None)
+
+
+def test_of_somebody_else_s_benchmark_only_what_is_known_is_written():
+    known = {"protocol": "x", "metrics": ["latency"], "batch_size": 1, "processes": 1, "isolation": "shared"}
+    assert list(Plan.of(known).to_dict().items()) == list(known.items())
+
+
+@pytest.mark.parametrize(("name", "value"), [("isolation", "shared"), ("device", ""), ("alloc", "")])
+def test_what_only_a_record_can_say_cannot_be_asked_for(tmp_path, name, value):
+    plan, spec = Plan.of({**QUICK.to_dict(), name: value}), ModelSpec("x", Source("published"), "X")
+    path = tmp_path / "my_lab.toml"
+    path.write_text(f'{name} = "{value}"\n')
+    for asked in (plan.check_asked, lambda: protocol(str(path)), lambda: Task(spec, plan)):
+        with pytest.raises(FerBenchError, match=f"{name} is '{value}'; known: "):
+            asked()
 
 
 @pytest.mark.parametrize(
@@ -54,6 +73,11 @@ def test_what_an_older_plan_does_not_say_is_the_default():
         ({"metrics": ("latency", "beauty")}, "metrics beauty: unknown; known: static, recount"),
         ({"pilot_processes": 3, "processes": 2}, "pilot_processes is 3: there are 2 in all"),
         ({"metrics": ()}, "metrics are none; known: static"),
+        ({"batch_size": None}, "batch_size is None: a whole number was expected"),
+        ({"pin": 1}, "pin is 1: true or false was expected"),
+        ({"runs": True}, "runs is True: a whole number was expected"),
+        ({"interval_share": "1 %"}, "interval_share is '1 %': a number or none was expected"),
+        ({"metrics": (3,)}, "metrics 3: unknown"),
         ({"pilot_processes": 1}, "nothing to decide without an interval_share"),
     ],
 )
@@ -76,8 +100,9 @@ def test_a_file_of_one_s_own_changes_a_preset(tmp_path):
         ("procesess = 3", "a plan has no procesess; it has base, protocol"),
         ('base = "slow"', "base 'slow' is unknown"),
         ("batch_size = 0", "batch_size is 0"),
-        ('batch_size = "many"', "a value is of the wrong type"),
-        ("metrics = 3", "a value is of the wrong type"),
+        ('batch_size = "many"', "batch_size is 'many': a whole number was expected"),
+        ("metrics = 3", "metrics is 3: a list was expected"),
+        ('metrics = "latency"', "metrics is 'latency': a list was expected"),
         ("= 3", "is no TOML"),
     ],
 )

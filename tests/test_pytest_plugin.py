@@ -103,7 +103,7 @@ def test_the_record_and_the_environment_are_in_the_files_of_pytest_benchmark(sui
     assert len(latency.values) == len(speed.measurement("minor_faults").values) == 3
     assert len(latency.details["warmup_s"]) == 1
     assert latency.details["clock"] == "pytest-benchmark: time.perf_counter"
-    assert (speed.plan["isolation"], speed.plan["processes"], latency.details["networks_before"]) == ("shared", 1, 0)
+    assert (speed.plan.isolation, speed.plan.processes, latency.details["networks_before"]) == ("shared", 1, 0)
     assert found["test_speed"]["group"] == "quick on cpu, batch 1"
     assert found["test_file"]["group"] == "theirs"
     mine = Result.of(found["test_mine"]["extra_info"]["fer_bench"])
@@ -382,7 +382,7 @@ def test_records_of_other_settings_or_machines_are_not_comparable(make_result):
     one = make_result()
     assert difference(one, make_result()) == ""
     assert difference(one, make_result(input_shape=(1, 64, 64))) == "input: (1, 48, 48) and (1, 64, 64)"
-    other = dataclasses.replace(one, plan={**one.plan, "layout": "nhwc"})
+    other = dataclasses.replace(one, plan=dataclasses.replace(one.plan, layout="nhwc"))
     assert difference(one, other) == "layout: 'nchw' and 'nhwc'"
     elsewhere = dataclasses.replace(one, environment=dataclasses.replace(one.environment, threads=1))
     assert difference(one, elsewhere) == "threads: 2 and 1"

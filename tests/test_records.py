@@ -50,7 +50,15 @@ def test_a_difference_of_the_system_s_counters_may_fall(make_result):
 def test_a_plan_without_a_whole_batch_is_refused(make_result, batch):
     data = json.loads(make_result().to_json())
     data["plan"]["batch_size"] = batch
-    with pytest.raises(StoreError, match=f"batch_size {batch!r}, and a name and a whole number from 1"):
+    with pytest.raises(StoreError, match=f"plan: batch_size is {batch!r}: "):
+        Result.from_json(json.dumps(data))
+
+
+@pytest.mark.parametrize(("name", "value"), [("protocol", 3), ("device", "tpu"), ("metrics", "latency"), ("runs", 0)])
+def test_a_plan_with_a_value_that_no_plan_has_is_refused_by_its_name(make_result, name, value):
+    data = json.loads(make_result().to_json())
+    data["plan"][name] = value
+    with pytest.raises(StoreError, match=f"not a result of fer_bench: plan: {name} is {value!r}"):
         Result.from_json(json.dumps(data))
 
 
@@ -88,7 +96,7 @@ def test_the_first_schema_is_brought_up(make_result):
     assert result.samples("minor_faults") == [(3.5,)]
     assert result.samples("involuntary_switches") == [(0.5,)]
     assert result.measurement("latency_s").details == {"clock": "x"}
-    assert (result.plan["alloc"], result.plan["isolation"]) == ("keep", "fresh")
+    assert (result.plan.alloc, result.plan.isolation) == ("keep", "fresh")
     assert result.environment.blas == result.subject.exempt == ""
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fer_bench.networks import registry
 from fer_bench.networks.spec import STATUSES, Figure, ModelSpec, Source
-from fer_bench.records.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING
+from fer_bench.records.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING, Plan
 from fer_bench.records.result import Measurement
 from fer_bench.reporting import tables
 
@@ -26,7 +26,7 @@ def latencies(*processes):
 
 
 def with_plan(result, plan, **changes):
-    return dataclasses.replace(result, plan=dataclasses.replace(plan, **changes).to_dict())
+    return dataclasses.replace(result, plan=dataclasses.replace(plan, **changes))
 
 
 def test_the_efficiency_table_has_what_a_paper_prints(make_result):
@@ -444,7 +444,7 @@ def test_only_what_was_measured_has_a_table(make_result):
     assert list(tables.report([occupancy])) == names
 
 
-@pytest.mark.parametrize("plan", [QUICK.to_dict(), {"protocol": "quick", "batch_size": 1}], ids=["now", "schema 1"])
+@pytest.mark.parametrize("plan", [QUICK, Plan.of({"protocol": "quick", "batch_size": 1})], ids=["now", "silent"])
 def test_a_plan_that_says_less_has_its_tables_too(make_result, plan):
     result = dataclasses.replace(make_result(), plan=plan)
     assert "latency" in tables.report([result])
@@ -461,7 +461,7 @@ def test_a_gpu_that_rounds_to_tf32_is_not_called_float32_alone(make_result):
 
 def test_a_bare_count_adds_no_row_beside_a_measured_result_of_the_same_build(make_result):
     measured = make_result("resnet50")
-    counted = dataclasses.replace(measured, plan={**measured.plan, "metrics": ["static"]})
+    counted = dataclasses.replace(measured, plan=dataclasses.replace(measured.plan, metrics=("static",)))
     other = dataclasses.replace(counted, subject=dataclasses.replace(counted.subject, num_classes=1000))
     rows = tables.report([measured, counted, other])["efficiency"].rows
     assert [row["num_classes"] for row in rows] == [measured.subject.num_classes, 1000]

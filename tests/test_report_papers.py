@@ -254,7 +254,7 @@ def test_counts_are_those_of_a_network_s_own_input_and_times_those_of_the_first_
 
 def test_training_and_testing_have_their_own_occupation(make_result):
     result = make_result("mini_xception", *occupied("training", 0.75), *occupied("testing", 0.5))
-    result = dataclasses.replace(result, plan=OCCUPANCY.to_dict())
+    result = dataclasses.replace(result, plan=OCCUPANCY)
     drawn = tables.papers([result])
     rows = [cells(drawn[f"paper004_table{number}"])["Our model"] for number in (4, 5)]
     assert [row["fer_bench: CPU (%)"] for row in rows] == ["75.00", "50.00"]
@@ -316,7 +316,7 @@ def test_a_network_that_gives_other_sizes_or_is_not_of_the_paper_is_not_beside_i
 
 def test_the_architecture_of_any_network_is_drawn_once_for_all_settings(make_result):
     result = make_result("my_net", modules([(8, 4, 4), (7,)]), *counts(macs=4_000), without=("macs",))
-    again = dataclasses.replace(result, plan={**result.plan, "batch_size": 8})
+    again = dataclasses.replace(result, plan=dataclasses.replace(result.plan, batch_size=8))
     table = tables.details([result, again, make_result("other")])["architecture"]
     assert grid(table, without=()) == [
         ["my_net", "1x48x48", "part0", "Conv2d", "8x4x4", "0", "0", "0 %"],

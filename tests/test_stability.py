@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from fer_bench.records.plan import EDGE, QUICK, SAFAVI2023
+from fer_bench.records.plan import EDGE, QUICK, SAFAVI2023, Plan
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.analysis.latency import Trouble, median_of, share_of, summary, troubles, warnings
 
@@ -21,7 +21,7 @@ def make(make_result):
             Measurement("latency_s", "s", tuple(values), number, details) for number, values in enumerate(processes)
         ]
         result = make_result("mini_xception", *latencies, *more, without=("latency_s",))
-        changed = dataclasses.replace(QUICK, **plan or {}).to_dict()
+        changed = dataclasses.replace(QUICK, **plan or {})
         where = dataclasses.replace(result.environment, **environment or {})
         return dataclasses.replace(result, plan=changed, environment=where)
 
@@ -101,7 +101,7 @@ def test_another_metric_is_summed_up_alike(make):
 
 
 def test_an_older_result_that_says_little_is_read(make):
-    result = dataclasses.replace(make(QUIET, QUIET), plan={"protocol": "quick"}, environment=None)
+    result = dataclasses.replace(make(QUIET, QUIET), plan=Plan.of({"protocol": "quick"}), environment=None)
     assert summary(result).per_image_s == pytest.approx(0.01)
     assert warnings(result) == []
 

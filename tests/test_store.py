@@ -604,6 +604,20 @@ def test_a_result_saved_by_an_earlier_schema_is_read_by_this_one(store, url, mak
     assert result.value("minor_faults") == 0.25
 
 
+def test_a_plan_with_a_value_that_no_plan_has_is_refused_by_its_network_and_blocks_no_other_run(
+    store, url, make_result
+):
+    bad, good = store.begin("print", "bad"), store.begin("print", "good")
+    for run_id in (bad, good):
+        store.save(run_id, "1", make_result("a"))
+    plan = json.dumps({**make_result().plan.to_dict(), "precision": "fp8"})
+    execute(url, f"UPDATE results SET plan = '{plan}' WHERE run_id = '{bad}'")
+    with pytest.raises(StoreError, match=f"^a in run {bad} of .*: not a result.*: plan: precision is 'fp8'; known: "):
+        store.results(bad)
+    assert len(store.runs()) == 2
+    assert store.results(good) == [make_result("a")]
+
+
 # Export and import
 
 
@@ -660,7 +674,7 @@ def assert_brought_up(results: list[Result]) -> None:
     for result, faults, switches in zip(results, (0.12, 21.77777777777778), (0.08333333333333333, 8.0), strict=True):
         assert (result.value("minor_faults"), result.value("involuntary_switches")) == (faults, switches)
         assert not [name for name in result.measurement("latency_s").details if name.endswith("_per_run")]
-        assert (result.plan["alloc"], result.plan["isolation"]) == ("keep", "fresh")
+        assert (result.plan.alloc, result.plan.isolation) == ("keep", "fresh")
         assert (result.schema_version, result.environment.affinity) == (2, ())
     assert [result.samples("latency_s")[0][0] for result in results] == [
         json.loads(line)["measurements"][0]["values"][0] for line in SCHEMA_1.read_text().splitlines()

@@ -44,7 +44,7 @@ def fails(results, *asked):
 
 
 def with_plan(result, **changes):
-    return dataclasses.replace(result, plan=dataclasses.replace(QUICK, **changes).to_dict())
+    return dataclasses.replace(result, plan=dataclasses.replace(QUICK, **changes))
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], li
         results += [result for result in read_results(source, store) if result not in results]
     if not results:
         raise FerBenchError(f"{' and '.join(sources or ['last'])}: there are no results yet")
-    measured = [result for result in results if tuple(result.plan.get("metrics", ())) != RECOUNT.metrics]
+    measured = [result for result in results if result.plan.metrics != RECOUNT.metrics]
     return measured, [result for result in results if result not in measured]
 
 

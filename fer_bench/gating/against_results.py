@@ -13,7 +13,7 @@ from fer_bench.gating.verdicts import Report, Verdict, Word
 from fer_bench.measuring.runner import Machine, measure
 from fer_bench.measuring.task import Task
 from fer_bench.records.errors import CountingError, FerBenchError, UnknownModelError
-from fer_bench.records.plan import GATE, Plan
+from fer_bench.records.plan import GATE
 from fer_bench.records.result import Result
 
 Changed = tuple[Task, Mapping[str, Any]]  # a task, and what of a plan is another for it
@@ -136,11 +136,11 @@ def _measure_anew(base: Sequence[Result], request: Request, found: Gathered) -> 
         machine = Machine(starter, debug=False)
         for result in base:
             subject = result.subject
-            found.watcher.stage(f"measuring {subject.name} as {result.plan['protocol']}")
+            found.watcher.stage(f"measuring {subject.name} as {result.plan.protocol}")
             metrics = ("static", "anatomy", *(("latency",) if result.samples("latency_s") else ()))
             # A network of a pytest session shared its process with others; here it has one.
-            plan = Plan.of(
-                {**result.plan, "isolation": "forked", "metrics": metrics, "num_classes": subject.num_classes}
+            plan = dataclasses.replace(
+                result.plan, isolation="forked", metrics=metrics, num_classes=subject.num_classes
             )
             try:
                 spec = request.registry.find(subject.name)

@@ -158,7 +158,7 @@ def measure(
     environment = run.environment
     return Result(
         task.subject(run.shape, run.exempt),
-        task.plan.to_dict() | ({"isolation": "fresh"} if starter.fresh else {}),
+        dataclasses.replace(task.plan, isolation="fresh") if starter.fresh else task.plan,
         dataclasses.replace(environment, attainable=attainable) if environment else None,
         tuple(run.measurements),
         started_at,

@@ -34,6 +34,9 @@ class Task:
     checkpoint: str = ""
     place: Place | None = None
 
+    def __post_init__(self) -> None:
+        self.plan.check_asked()
+
     @property
     def key(self) -> str:
         """Tell this task from every other: running it again is to resume it."""

@@ -62,7 +62,7 @@ def read_file(path: Path) -> list[Result]:
 
 def _exported(run: Contents) -> str:
     head = {field.name: getattr(run, field.name) for field in dataclasses.fields(run) if field.name != "results"}
-    lines = (compact({"key": key, "result": dataclasses.asdict(result)}) for key, result in run.results)
+    lines = (compact({"key": key, "result": result.to_dict()}) for key, result in run.results)
     return f'{json.dumps(head)[:-1]}, "results":[\n' + ",\n".join(lines) + "\n]}"
 
 

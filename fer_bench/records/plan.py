@@ -3,6 +3,8 @@
 import ast
 import dataclasses
 import tomllib
+import types
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from fer_bench.records.errors import FerBenchError
 # What can be measured: metric groups, in the order in which they are. Each is a process of its own.
 METRICS = ("static", "recount", "anatomy", "latency", "memory", "training", "training_memory", "occupancy", "energy")
 
+SHARED = "shared"  # isolation: all networks of a pytest session, or somebody else's benchmarks, in one process
+
 _CHOICES = {
     "device": ("cpu", "cuda"),
     "precision": ("fp32", "tf32", "default", "bf16", "fp16"),
@@ -21,6 +25,19 @@ _CHOICES = {
     "alloc": ("keep", "system"),
     "optimizer": ("adam", "sgd"),
     "isolation": ("forked", "fresh"),
+}
+# What a record can say beside that, and nobody can ask for: "" is what pytest-benchmark does not record.
+_RECORDED = {"device": ("",), "alloc": ("",), "isolation": (SHARED,)}
+# What a record means that does not say. Before there was a choice of precision it was PyTorch's own.
+_UNSAID = {"device": "", "alloc": "", "precision": "default"}
+_OF_OTHERS = ("protocol", "metrics", "batch_size", "processes", "isolation")  # known of a benchmark without our plan
+_EXPECTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    tuple: "a list",
+    types.NoneType: "none",
 }
 _FROM_ONE = ("batch_size", "runs", "processes", "num_classes", "input_size", "channels", "threads")
 _FROM_ZERO = ("warmup_runs", "pilot_processes", "min_time_s", "max_time_s", "budget_s")
@@ -49,7 +66,7 @@ class Plan:
         alloc: "keep": glibc is told to keep freed memory; "system": the allocator is left as deployed.
         isolation: "forked": processes are forked from one that has imported PyTorch and done nothing else, and shift
             their heaps by a random amount; "fresh": each starts and imports for itself. Records of a
-            pytest session say "shared": all its networks ran in one process.
+            pytest session have "shared": all its networks ran in one process.
         processes: how many measure the latency, at most.
         pilot_processes: how many of them decide the number of the others; 0 where it is fixed.
         interval_share: the half-width of the 95 % interval that is wanted, as a share of the median; None asks none.
@@ -93,6 +110,8 @@ class Plan:
     time_limit_s: float = 600.0
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_type(field, getattr(self, field.name))
         for names, least in ((_FROM_ONE, 1), (_FROM_ZERO, 0)):
             for name in names:
                 value = getattr(self, name)
@@ -103,7 +122,7 @@ class Plan:
             if value is not None and value <= 0:
                 raise FerBenchError(f"{name} is {value}: it must be above 0")
         for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
+            if getattr(self, name) not in (*known, *_RECORDED.get(name, ())):
                 raise FerBenchError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
         if self.pilot_processes > self.processes:
             raise FerBenchError(f"pilot_processes is {self.pilot_processes}: there are {self.processes} in all")
@@ -112,18 +131,35 @@ class Plan:
         if not self.metrics:
             raise FerBenchError(f"metrics are none; known: {', '.join(METRICS)}")
         if unknown := [metric for metric in self.metrics if metric not in METRICS]:
-            raise FerBenchError(f"metrics {', '.join(unknown)}: unknown; known: {', '.join(METRICS)}")
+            raise FerBenchError(f"metrics {', '.join(map(str, unknown))}: unknown; known: {', '.join(METRICS)}")
+
+    def check_asked(self) -> None:
+        """Raise FerBenchError where the plan says what only a record can, and no process can be asked to do."""
+        for name in _RECORDED:
+            if getattr(self, name) not in _CHOICES[name]:
+                raise FerBenchError(f"{name} is {getattr(self, name)!r}; known: {', '.join(_CHOICES[name])}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plan as JSON has it."""
-        return {**dataclasses.asdict(self), "metrics": list(self.metrics)}
+        """Return the plan as JSON has it; of a benchmark without our plan only what is known of it."""
+        data = {**dataclasses.asdict(self), "metrics": list(self.metrics)}
+        return data if self.device else {name: data[name] for name in _OF_OTHERS}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
-        """Read what ``to_dict`` wrote; what an older plan does not say is as it was then, the default."""
+        """Read what ``to_dict`` wrote, and fill in what it does not say."""
         known = {field.name for field in dataclasses.fields(cls)}
-        given = {key: value for key, value in data.items() if key in known}
-        return cls(**{**given, "metrics": tuple(data["metrics"])} if "metrics" in data else given)
+        given = _UNSAID | {key: value for key, value in data.items() if key in known}
+        if isinstance(given.get("metrics"), list):
+            given["metrics"] = tuple(given["metrics"])
+        return cls(**given)
+
+
+def _check_type(field: "dataclasses.Field[Any]", value: object) -> None:
+    union = isinstance(field.type, types.UnionType)
+    kinds = typing.get_args(field.type) if union else (typing.get_origin(field.type) or field.type,)
+    if type(value) not in kinds and not (type(value) is int and float in kinds):
+        expected = " or ".join(_EXPECTED[kind] for kind in kinds)
+        raise FerBenchError(f"{field.name} is {value!r}: {expected} was expected")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -211,8 +247,8 @@ def protocol(name: str) -> Plan:
         raise FerBenchError(f"{name}: a plan has no {', '.join(unknown)}; it has base, {', '.join(known)}")
     data.setdefault("protocol", Path(name).stem)
     try:
-        return Plan.of(PRESETS[base].to_dict() | data)
+        plan = Plan.of(PRESETS[base].to_dict() | data)
+        plan.check_asked()
     except FerBenchError as error:
         raise FerBenchError(f"{name}: {error}") from error
-    except TypeError as error:
-        raise FerBenchError(f"{name}: a value is of the wrong type: {error}") from error
+    return plan

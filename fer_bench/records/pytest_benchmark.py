@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fer_bench.records.errors import StoreError
+from fer_bench.records.plan import SHARED
 from fer_bench.records.result import SCHEMA_VERSION, Json, Result
 
 PROTOCOL = "pytest-benchmark"  # of a benchmark that is not by a plan of ours
@@ -105,7 +106,7 @@ def _record(name: str, bench: Mapping[str, Json], document: Mapping[str, Json], 
             "metrics": ["latency"],
             "batch_size": 1,
             "processes": 1,
-            "isolation": "shared",
+            "isolation": SHARED,
         },
         "environment": _environment(document),
         "measurements": [measured],

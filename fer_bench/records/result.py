@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from fer_bench.records import units
-from fer_bench.records.errors import StoreError
+from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.plan import Plan
 
 SCHEMA_VERSION = 2
 
@@ -189,7 +190,7 @@ class Result:
     """
 
     subject: Subject
-    plan: Mapping[str, Json]
+    plan: Plan
     environment: Environment | None
     measurements: tuple[Measurement, ...]
     started_at: str
@@ -212,13 +213,17 @@ class Result:
 
     def condition_apart(self, other: "Result") -> str:
         """Name the first condition on which times depend that differs between two results, with both; "" for none."""
-        ours, theirs = ({**r.plan, "input": r.subject.input_shape} for r in (self, other))
-        apart = (name for name in ("input", *_CONDITIONS) if ours.get(name) != theirs.get(name))
-        return next((f"{name}: {ours.get(name)!r} and {theirs.get(name)!r}" for name in apart), "")
+        pairs = [("input", self.subject.input_shape, other.subject.input_shape)]
+        pairs += [(name, getattr(self.plan, name), getattr(other.plan, name)) for name in _CONDITIONS]
+        return next((f"{name}: {ours!r} and {theirs!r}" for name, ours, theirs in pairs if ours != theirs), "")
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return the result as JSON has it."""
+        return {**dataclasses.asdict(self), "plan": self.plan.to_dict()}
 
     def to_json(self) -> str:
         """Write the result as one line."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> Self:
@@ -246,10 +251,9 @@ class Result:
                 raise StoreError(f"written by a later fer_bench (schema {version}, this one reads {SCHEMA_VERSION})")
             for earlier in range(version, SCHEMA_VERSION):
                 data = _MIGRATIONS[earlier](data)
-            _check_plan(data["plan"])
             return cls(
                 subject=Subject.of(data["subject"]),
-                plan=data["plan"],
+                plan=_plan(data["plan"]),
                 environment=Environment.of(data["environment"]) if data["environment"] else None,
                 measurements=tuple(_checked(Measurement.of(each)) for each in data["measurements"]),
                 started_at=data["started_at"],
@@ -279,14 +283,11 @@ def _checked(measured: Measurement) -> Measurement:
     return measured
 
 
-def _check_plan(plan: Mapping[str, Json]) -> None:
-    """Refuse a plan that no table can be drawn by."""
-    batch = plan.get("batch_size", 1)
-    if not isinstance(plan["protocol"], str) or not isinstance(batch, int) or batch < 1:
-        raise ValueError(
-            f"plan: protocol {plan['protocol']!r} and batch_size {batch!r}, and a name and a whole number from 1 were "
-            "expected"
-        )
+def _plan(data: Mapping[str, Json]) -> Plan:
+    try:
+        return Plan.of(data)
+    except FerBenchError as error:
+        raise ValueError(f"plan: {error}") from error
 
 
 def _from_1(data: Mapping[str, Json]) -> dict[str, Json]:

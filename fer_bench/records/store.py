@@ -3,7 +3,6 @@
 A result is on the disk when ``save`` returns, so that a run that was killed goes on where it was.
 """
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -263,7 +262,7 @@ class Store:
         connection.execute(self._db.runs.update().where(self._db.runs.c.id == run_id).values(values))
 
     def _insert(self, connection: "Connection", run_id: str, key: str, result: Result) -> None:
-        data = dataclasses.asdict(result)
+        data = result.to_dict()
         row = {name: data[name] for name in _OF_RESULT}
         row |= {"run_id": run_id, "key": key, "name": result.subject.name}
         if data["environment"] is not None:
@@ -304,7 +303,10 @@ class Store:
         for row in connection.execute(of_run.order_by(results.c.id)):
             data = {name: getattr(row, name) for name in _OF_RESULT}
             data |= {"environment": found.get(row.environment_id), "measurements": measured[row.id]}
-            keyed.append((row.key, Result.of(data)))
+            try:
+                keyed.append((row.key, Result.of(data)))
+            except StoreError as error:
+                raise StoreError(f"{row.name} in run {run_id} of {self.shown}: {error}") from error
         return Contents(run.id, run.title, run.started_at, run.finished_at, run.fingerprint, tuple(keyed))
 
 

@@ -21,7 +21,7 @@ from fer_bench.measuring import environment, machine
 from fer_bench.measuring.pytest_plugin.networks import Ready, Shape, by_name, lent
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import Plan
+from fer_bench.records.plan import SHARED, Plan
 from fer_bench.records.result import Json, Measurement, Result
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Commit = Callable[[], tuple[str, bool]]
 
-_SHARED = "shared"
 _WALL_CLOCKS = ("perf_counter", "monotonic", "time")  # of the module time, in seconds
 
 
@@ -110,7 +109,7 @@ def measure_here(
         where = dataclasses.replace(where, commit=told, dirty=dirty)
     return Result(
         subject,
-        alone.to_dict() | {"isolation": _SHARED},
+        dataclasses.replace(alone, isolation=SHARED),
         where,
         (*static, *timed),
         started_at,

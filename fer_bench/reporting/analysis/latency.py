@@ -100,9 +100,9 @@ def summary(result: Result, metric: str = LATENCY) -> Latency | None:
     if not medians or stats.estimate(medians) <= 0:  # 0: a clock that did not move has measured nothing
         return None
     pooled = [value for sample in samples for value in sample]
-    estimate, batch = stats.estimate(medians), result.plan.get("batch_size", 1)
-    found = stats.interval(medians, result.plan.get("pilot_processes", 0))
-    share = result.plan.get("interval_share")
+    estimate, batch = stats.estimate(medians), result.plan.batch_size
+    found = stats.interval(medians, result.plan.pilot_processes)
+    share = result.plan.interval_share
     return Latency(
         estimate_s=estimate,
         interval=found,
@@ -228,7 +228,7 @@ def _few_processes(seen: _Seen) -> _Found:
 
 
 def _faults(seen: _Seen) -> _Found:
-    if seen.result.plan.get("device") == "cuda":
+    if seen.result.plan.device == "cuda":
         return  # the host's page faults lie outside what events on the device measure
     per_run = [statistics.fmean(sample) for sample in seen.result.samples("minor_faults")]
     enough = min(FAULTS_PER_RUN, FAULTS_SHARE * seen.taken.estimate_s / FAULT_S)
@@ -243,7 +243,7 @@ def _faults(seen: _Seen) -> _Found:
     where = seen.result.environment
     if where is not None and "jemalloc" in str(where.malloc_settings.get("LD_PRELOAD", "")):
         yield Trouble.FAULTS_OF_JEMALLOC, text
-    elif seen.result.plan.get("alloc") == "keep":
+    elif seen.result.plan.alloc == "keep":
         yield Trouble.FAULTS_THOUGH_KEPT, text
     else:
         yield Trouble.FAULTS, text
@@ -278,7 +278,7 @@ def _clock_change(measurement: Measurement) -> float | None:
 
 
 def _not_converged(seen: _Seen) -> _Found:
-    taken, share = seen.taken, seen.result.plan.get("interval_share")
+    taken, share = seen.taken, seen.result.plan.interval_share
     if share is None or taken.interval is None or taken.converged:
         return
     reached = (taken.interval.high - taken.interval.low) / 2 / taken.estimate_s
@@ -292,10 +292,10 @@ def _not_converged(seen: _Seen) -> _Found:
 def _time_cap(seen: _Seen) -> _Found:
     capped = [len(m.values) for m in seen.processes if m.details.get("stopped_by") == "time cap"]
     if capped:
-        few, cap = min(capped), seen.result.plan.get("max_time_s")
+        few, cap = min(capped), seen.result.plan.max_time_s
         after = f" of {cap:g} s" if cap is not None else ""
-        wanted = f" of the {seen.result.plan['runs']} runs wanted" if "runs" in seen.result.plan else " runs"
-        yield Trouble.TIME_CAP, f"few runs: the time cap{after} came after {few}{wanted}{seen.among(len(capped))}"
+        wanted = f"{few} of the {seen.result.plan.runs} runs wanted"
+        yield Trouble.TIME_CAP, f"few runs: the time cap{after} came after {wanted}{seen.among(len(capped))}"
 
 
 _CHECKS: Sequence[Callable[[_Seen], _Found]] = (

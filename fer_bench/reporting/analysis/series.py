@@ -119,24 +119,20 @@ class Point:
         return f"{where.commit[:_SHORT]}{'-dirty' if where.dirty else ''}" if where is not None and where.commit else ""
 
 
-def _plain(key: str) -> Callable[[Result], str]:
-    return lambda result: str(result.plan.get(key, ""))
-
-
 # What makes two points comparable, in the order in which it is told: how a result says it. Names are those of options.
 CONDITIONS: Mapping[str, Callable[[Result], str]] = {
-    "protocol": _plain("protocol"),
-    "device": _plain("device"),
-    "batch": lambda result: str(result.plan.get("batch_size", 1)),
+    "protocol": lambda result: result.plan.protocol,
+    "device": lambda result: result.plan.device,
+    "batch": lambda result: str(result.plan.batch_size),
     # As asked for: a machine that has other cores is another environment, and not another condition.
-    "threads": lambda result: str(result.plan.get("threads") or "all"),
-    "pin": lambda result: "yes" if result.plan.get("pin") else "no",
-    "precision": lambda result: str(result.plan.get("precision", "default")),
-    "layout": lambda result: str(result.plan.get("layout", "nchw")),
-    "mode": lambda result: str(result.plan.get("mode", "eager")),
-    "alloc": _plain("alloc"),
-    "isolation": _plain("isolation"),
-    "optimizer": lambda result: str(result.plan.get("optimizer", "adam")),
+    "threads": lambda result: str(result.plan.threads or "all"),
+    "pin": lambda result: "yes" if result.plan.pin else "no",
+    "precision": lambda result: result.plan.precision,
+    "layout": lambda result: result.plan.layout,
+    "mode": lambda result: result.plan.mode,
+    "alloc": lambda result: result.plan.alloc,
+    "isolation": lambda result: result.plan.isolation,
+    "optimizer": lambda result: result.plan.optimizer,
     "input": lambda result: units.size(result.subject.input_shape or ()),
     "classes": lambda result: str(result.subject.num_classes),
     "set": lambda result: ",".join(result.subject.settings) or "none",
@@ -161,7 +157,7 @@ def points_of(
         FerBenchError: nothing is stored of this network or metric, or under these conditions, or all of it failed.
         StoreError: a result's time is none.
     """
-    everything = [(run, r) for run, r in stored if tuple(r.plan.get("metrics", ())) != RECOUNT.metrics]
+    everything = [(run, r) for run, r in stored if r.plan.metrics != RECOUNT.metrics]
     ours = [(run, result) for run, result in everything if result.subject.name == model]
     if not ours:
         raise nothing_of(model, (result.subject.name for _, result in everything))
@@ -189,7 +185,7 @@ def _samples(record: str) -> Callable[[Result], Taken | None]:
         medians = [stats.median(sample) for sample in result.samples(record)]
         if not medians:
             return None
-        found = stats.interval(medians, result.plan.get("pilot_processes", 0))
+        found = stats.interval(medians, result.plan.pilot_processes)
         ends = (found.low, found.high) if found is not None else None
         return Taken(stats.estimate(medians), ends, len(medians))
 
@@ -208,7 +204,7 @@ def _images_per_s(result: Result) -> Taken | None:
     taken = _samples("latency_s")(result)
     if taken is None or taken.value <= 0:
         return None
-    batch = result.plan.get("batch_size", 1)
+    batch = result.plan.batch_size
     ends = taken.interval
     around = (batch / ends[1], batch / ends[0]) if ends is not None and ends[0] > 0 else None
     return Taken(batch / taken.value, around, taken.processes)
@@ -216,7 +212,7 @@ def _images_per_s(result: Result) -> Taken | None:
 
 def _memory(stage: str) -> Callable[[Result], Taken | None]:
     def of(result: Result) -> Taken | None:
-        device = "cuda_allocated" if result.plan.get("device") == "cuda" else "rss"
+        device = "cuda_allocated" if result.plan.device == "cuda" else "rss"
         return _samples(f"{stage}peak_{device}_bytes")(result)
 
     return of

@@ -216,7 +216,7 @@ def _intervals(points: Sequence[Point], cost: _Cost) -> str:
 
 def _caption(results: Sequence[Result], cost: str, dataset: str, intervals: str) -> str:
     plan = results[0].plan
-    other = plan.get("input_size") or plan.get("channels")
+    other = plan.input_size or plan.channels
     return sentences(
         f"Accuracies on {dataset} are the papers'; we measured none. Costs are ours.",
         COSTS[cost].told,

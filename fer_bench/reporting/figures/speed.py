@@ -151,7 +151,7 @@ def sweep(results: Sequence[Result]) -> Sweep | None:
     found = [result for result in results if latency.summary(result) is not None]
     swept: dict[str, dict[int, Result]] = {}
     for result, label in zip(found, labels(found, without=frozenset({"batch_size"})), strict=True):
-        swept.setdefault(label, {}).setdefault(result.plan.get("batch_size", 1), result)
+        swept.setdefault(label, {}).setdefault(result.plan.batch_size, result)
     swept = {label: by_batch for label, by_batch in swept.items() if len(by_batch) >= _ENOUGH}
     if not swept:
         return None

@@ -31,7 +31,7 @@ def record(result: Result, metrics: Sequence[str], *, attainable: bool = False) 
     if attainable and result.environment is not None:
         told = result.environment.attainable
         yield "attainable", scalars({**told, "copy_bytes_per_s": str(told.get("copy_bytes_per_s", ""))})
-    yield "plan", scalars(result.plan)
+    yield "plan", scalars(result.plan.to_dict())
     yield from site(result)
     yield "started", result.started_at
     yield "every value", _EVERY_VALUE

@@ -123,8 +123,8 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     told = {
         "Networks": str(networks),
         "Results": str(len(results)) if len(results) != networks else "",
-        "Protocol": _each(str(result.plan.get("protocol", "")) for result in results),
-        "Batch": _each(str(result.plan.get("batch_size", "")) for result in results),
+        "Protocol": _each(result.plan.protocol for result in results),
+        "Batch": _each(str(result.plan.batch_size) for result in results),
         "Device": _each(f"{where.device} ({where.device_name})" for where in measured),
         "Threads": _each(str(where.threads) for where in measured),
         "PyTorch": _each(str(where.packages.get("torch", "")) for where in measured),

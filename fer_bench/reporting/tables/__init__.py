@@ -72,8 +72,8 @@ def _without_bare_counts(results: Sequence[Result]) -> list[Result]:
         subject = result.subject
         return subject.name, subject.input_shape, subject.num_classes, subject.settings
 
-    measured = {build(result) for result in results if result.plan.get("metrics") != ["static"]}
-    return [r for r in results if r.plan.get("metrics") != ["static"] or build(r) not in measured]
+    measured = {build(result) for result in results if result.plan.metrics != ("static",)}
+    return [r for r in results if r.plan.metrics != ("static",) or build(r) not in measured]
 
 
 def details(results: Sequence[Result]) -> dict[str, Table]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fer_bench.networks.registry import sheets
 from fer_bench.records import units
+from fer_bench.records.plan import Plan
 from fer_bench.records.result import Environment, Json, Result, Subject
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import Column, Table
@@ -65,8 +66,7 @@ def make_table(
 
 def head(result: Result) -> Row:
     """Give what every row begins with: which network, and the plan's settings."""
-    plan = result.plan
-    row: Row = {key: plan.get(key) for key in _SETTINGS}
+    row: Row = {key: getattr(result.plan, key) or None for key in _SETTINGS}  # "" is not known
     if result.environment is not None:
         row["threads"] = result.environment.threads or None
     return row | {
@@ -184,8 +184,8 @@ def warnings_of(result: Result, prefix: str = "") -> list[str]:
 
 
 def asked(results: Sequence[Result], *metrics: str) -> list[Result]:
-    """Give the results whose plan asks for one of the metrics; a plan of schema 1 asked for latency and memory."""
-    return [result for result in results if set(metrics) & set(result.plan.get("metrics", ("latency", "memory")))]
+    """Give the results whose plan asks for one of the metrics."""
+    return [result for result in results if set(metrics) & set(result.plan.metrics)]
 
 
 def conditions(results: Sequence[Result]) -> str:
@@ -203,18 +203,17 @@ def conditions(results: Sequence[Result]) -> str:
     return " ".join(texts)
 
 
-def _told(plan: Mapping[str, Json], where: Environment) -> dict[str, str]:
+def _told(plan: Plan, where: Environment) -> dict[str, str]:
     """Say under which conditions a row was measured, piece by piece, by the key of the setting that it is of."""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
     pinned = " pinned" if len(where.affinity) == where.threads < where.cores else ""
-    layout, mode = plan.get("layout", "nchw"), plan.get("mode", "eager")
     return {
-        "protocol": plan["protocol"],
+        "protocol": plan.protocol,
         # A file of pytest-benchmark's may be silent on any of these.
-        "batch_size": f"batch {plan['batch_size']}" if where.device else "",
-        "precision": _precision(plan, where) if where.device else "",
-        "layout": layout if layout != "nchw" else "",
-        "mode": mode if mode != "eager" else "",
+        "batch_size": f"batch {plan.batch_size}" if where.device else "",
+        "precision": _precision(plan.precision, where) if where.device else "",
+        "layout": plan.layout if plan.layout != "nchw" else "",
+        "mode": plan.mode if plan.mode != "eager" else "",
         "device": f"{where.device} ({where.device_name})" if where.device else "",
         "threads": f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}" if where.threads else "",
         "alloc": f"allocator: {where.allocator}" if where.allocator else "",
@@ -234,14 +233,13 @@ def _not_comparable(results: Sequence[Result]) -> list[str]:
         where = result.environment
         if where is None:
             continue
-        asked = tuple(str(result.plan.get(key)) for key in _SETTINGS)
+        asked = tuple(str(getattr(result.plan, key)) for key in _SETTINGS)
         if difference := first.setdefault(asked, where).comparable_with(where):
             return [f"Times of different rows are not comparable: {difference}."]
     return []
 
 
-def _precision(plan: Mapping[str, Json], where: Environment) -> str:
-    name = plan.get("precision", "default")
+def _precision(name: str, where: Environment) -> str:
     if name in ("bf16", "fp16"):
         return f"autocast to {name}"
     rounded = [what for what in ("convolutions", "matrix products") if where.gpu.get(f"tf32_{what.replace(' ', '_')}")]

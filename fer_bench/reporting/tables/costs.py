@@ -78,7 +78,7 @@ def efficiency(results: Sequence[Result], baselines: Iterable[ModelSpec] = ()) -
         if taken is not None:
             row |= latency_digits(taken) | {
                 "latency_s": taken.estimate_s,
-                "mean_s": taken.mean_s if result.plan["protocol"] == "safavi2023" else None,
+                "mean_s": taken.mean_s if result.plan.protocol == "safavi2023" else None,
                 "latency_per_image_s": None if taken.per_image_s == taken.estimate_s else taken.per_image_s,
                 "images_per_s": taken.images_per_s,
                 "real_time": taken.real_time,
@@ -239,10 +239,10 @@ def _doubts(spec: ModelSpec, result: Result | None, *, timed: bool) -> list[str]
 
 def _other_allocator(result: Result, results: Sequence[Result]) -> list[str]:
     """Say how long it takes with memory given back to the kernel, where that was measured and makes a difference."""
-    if result.plan.get("alloc") != "keep":
+    if result.plan.alloc != "keep":
         return []
     for other in results:
-        if other.subject == result.subject and other.plan == {**result.plan, "alloc": "system"}:
+        if other.subject == result.subject and other.plan == replace(result.plan, alloc="system"):
             kept, system = latency.summary(result), latency.summary(other)
             if kept is None or system is None or abs(system.estimate_s / kept.estimate_s - 1) < _ALLOC_DIFFERS:
                 return []

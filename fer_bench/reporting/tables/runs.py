@@ -33,7 +33,7 @@ def portrait(run: "Run", results: Sequence[Result]) -> list[tuple[str, str]]:
         ("finished", run.finished_at or f"no: {run.state}"),
         ("results", str(run.results)),
     ]
-    plans = dict.fromkeys(", ".join(f"{k}={v}" for k, v in r.plan.items() if v is not None) for r in results)
+    plans = dict.fromkeys(", ".join(f"{k}={v}" for k, v in r.plan.to_dict().items() if v is not None) for r in results)
     lines += [("plan", plan) for plan in plans]
     places: dict[str, None] = {}
     for where in (result.environment for result in results):

@@ -45,7 +45,7 @@ def latency(results: Sequence[Result]) -> Table:
             known: float = latency_digits(taken)[TOLERANCE]
             row |= latency_digits(taken) | {
                 "latency_s": taken.estimate_s,
-                "mean_s": taken.mean_s if result.plan["protocol"] == "safavi2023" else None,
+                "mean_s": taken.mean_s if result.plan.protocol == "safavi2023" else None,
                 "p90_s": taken.p90_s,
                 "p90_share": max(known, taken.p90_half_s / taken.p90_s),
                 "p99_s": taken.p99_s,
