@@ -65,7 +65,7 @@ def test_what_others_take_of_the_machine_is_told(monkeypatch):
     monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock))
     events = iter([7, 9])
     monkeypatch.setattr(machine, "_throttle_events", lambda: next(events))
-    told = machine.Beside().told()
+    told = machine.LoadMonitor().report()
     assert told["others_cores"] == pytest.approx((3.0 - 1.0) / 4.0)
     assert told["throttle_events"] == 2
     assert "gpu_before" not in told

@@ -2,10 +2,11 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -75,31 +76,31 @@ def pin(threads: int) -> None:
         stay_on(cores)
 
 
-class Beside:
-    """What went on beside this process, from making this to asking it."""
+class LoadMonitor:
+    """Observes what else the machine does, from its construction until ``report``."""
 
     def __init__(self) -> None:
         self._clock, self._throttled = time.perf_counter(), _throttle_events()
         self._busy, self._own = _busy_s(), sum(os.times()[:2])
         self._gpu = gpu_state()
 
-    def told(self) -> dict[str, Json]:
-        """Give the cores that others kept busy, and what throttled the CPU or the GPU.
+    def report(self) -> dict[str, Json]:
+        """Return the cores that others kept busy, and what throttled the CPU or the GPU.
 
-        The kernel counts in ticks of 10 ms, so that a moment tells nothing of others: then there is None.
+        The kernel counts in ticks of 10 ms, too coarse for a moment: then the busy cores are None.
         """
         elapsed = time.perf_counter() - self._clock
         others = (_busy_s() - self._busy) - (sum(os.times()[:2]) - self._own)
-        told: dict[str, Json] = {
+        report: dict[str, Json] = {
             "others_cores": max(0.0, others / elapsed) if elapsed >= _LEAST_S else None,
             "throttle_events": _throttle_events() - self._throttled,
             "cores": list(affinity()),
         }
-        return told | ({"gpu_before": self._gpu, "gpu_after": gpu_state()} if self._gpu else {})
+        return report | ({"gpu_before": self._gpu, "gpu_after": gpu_state()} if self._gpu else {})
 
 
 def _busy_s() -> float:
-    """Give the seconds that all cores together have worked or been taken away so far."""
+    """Return the seconds that all cores together have worked or been taken away so far."""
     times = psutil.cpu_times()
     return float(sum(getattr(times, name, 0.0) for name in _BUSY))
 
@@ -108,3 +109,16 @@ def _throttle_events() -> int:
     """Count how often the CPU has lowered its clock for its temperature, where the system tells (Intel on Linux)."""
     cores = Path("/sys/devices/system/cpu")
     return sum(int(path.read_text()) for path in cores.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
+
+
+@contextlib.contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Keep the garbage collector off all objects that exist now: it would walk PyTorch's, and those of a session."""
+    if gc.get_freeze_count():  # the caller has set objects aside, and only all can be taken back
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

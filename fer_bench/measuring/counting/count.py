@@ -1,9 +1,7 @@
 """The static metrics of one network: what can be told without running any arithmetic."""
 
-import contextlib
 import dataclasses
-import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +16,7 @@ from fer_bench.measuring.counting.operators import CONVENTION
 from fer_bench.measuring.counting.params import ParameterCounts, count_parameters
 from fer_bench.measuring.counting.recorder import Trace
 from fer_bench.measuring.counting.trace import trace
+from fer_bench.measuring.machine import collector_at_rest
 from fer_bench.networks import build as building
 from fer_bench.networks.build import DEFAULT_BUILD, Build
 from fer_bench.networks.spec import ModelSpec
@@ -177,7 +176,7 @@ def count(
     if batch < 1:
         raise CountingError(f"a batch of {batch} images cannot be counted; it starts at 1")
     shape = building.input_shape(spec, build)
-    with _collector_at_rest(), building.quiet():
+    with collector_at_rest(), building.quiet():
         model = _on_meta_or_cpu(spec, build)
         try:
             inference = trace(model, (_images(model, shape, batch),))
@@ -235,19 +234,6 @@ def _counted(
         modules=measure_modules(model, inference),
         anatomy=measure_anatomy(model, inference),
     )
-
-
-@contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Keep the garbage collector off what was there before: it would walk all of PyTorch with each network."""
-    if gc.get_freeze_count():  # the caller has set objects aside, and only all can be taken back
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _training(model: nn.Module, shape: tuple[int, int, int], batch: int) -> Trace | str:

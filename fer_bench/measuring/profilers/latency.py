@@ -13,7 +13,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from fer_bench.measuring.machine import Beside
+from fer_bench.measuring.machine import LoadMonitor
 from fer_bench.measuring.profilers.kinds import Alive, Clock
 from fer_bench.measuring.profilers.passes import Pass, Passes, Usage, cuda_pass, timed_pass, until_enough
 from fer_bench.records.errors import brief
@@ -105,7 +105,7 @@ class _Series:
         for _ in range(cut):
             passes.make(one)
             self.alive()
-        beside = Beside()  # from here: a GPU that has idled raises its clock in the warm-up
+        load = LoadMonitor()  # from here: a GPU that has idled raises its clock in the warm-up
         stopped_by = until_enough(self.plan, lambda: passes.make(one), self.alive)
         longer = warmup_cut(passes.seconds, cut)
         if longer > cut:  # than planned: so many passes more
@@ -116,6 +116,6 @@ class _Series:
             "warmup_s": passes.seconds[:cut],
             "stopped_by": stopped_by,
             "kernel_s_per_run": fmean(passes.system_s[cut:]),
-            **beside.told(),
+            **load.report(),
         }
         return passes.measurements(metric, details, slice(cut, None))

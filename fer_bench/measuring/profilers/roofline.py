@@ -84,7 +84,7 @@ def measure_attainable(device: str, precision: str, clock: Clock = time.perf_cou
         ``how`` it was measured.
     """
     sizes, dtype = _SIZES[device], _TYPES.get(precision, torch.float32)
-    meter, beside = _Meter(device, clock), machine.Beside()
+    meter, load = _Meter(device, clock), machine.LoadMonitor()
     with torch.inference_mode():
         products, convolutions = _products(device, sizes, dtype), _convolutions(device, sizes, dtype)
         copies = _copies(device, sizes)
@@ -99,7 +99,7 @@ def measure_attainable(device: str, precision: str, clock: Clock = time.perf_cou
         "copy_bytes_per_s": _curve(copies),
         "operator_s": operator_s,
         "threads": torch.get_num_threads(),
-        "others_cores": beside.told()["others_cores"],
+        "others_cores": load.report()["others_cores"],
         "how": (
             f"{str(dtype).removeprefix('torch.')}; best of square products ({_listed(sizes.products)}) and "
             f"{_KERNEL}x{_KERNEL} convolutions ({_CHANNELS} channels, {_SIDE}x{_SIDE}, batch {_listed(sizes.batches)}, "

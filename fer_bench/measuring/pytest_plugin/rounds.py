@@ -185,8 +185,9 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
         return [Measurement("latency_s", "s", failure=why)]
     warmup_s = [_seconds(one) for _ in range(max(1, plan.warmup_runs))]
     rounds = planned_rounds(plan, stats.median(warmup_s[len(warmup_s) // 2 :]))
-    with _collector_at_rest():
-        beside = machine.Beside()
+    gc.collect()
+    with machine.collector_at_rest():
+        load = machine.LoadMonitor()
         try:
             benchmark.pedantic(one, setup=before, teardown=after, rounds=rounds)
         except _TimeIsUp:
@@ -194,7 +195,7 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
         except BaseException:  # Ctrl-C: pytest-benchmark would save the passes so far as if they were all
             benchmark.has_error = True
             raise
-        told = beside.told()
+        during = load.report()
     on_device = ready.images.is_cuda
     seconds = (passes.seconds if on_device else benchmark.stats.stats.data)[:rounds]  # --benchmark-cprofile adds some
     clock = benchmark.stats.options["timer"]
@@ -205,7 +206,7 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
         "stopped_by": "runs" if len(seconds) >= plan.runs else "time cap",
         "kernel_s_per_run": statistics.fmean(passes.system_s[:rounds]),
         "networks_before": _here.networks,
-        **told,
+        **during,
     }
     wall = on_device or (clock.__module__ == "time" and clock.__name__ in _WALL_CLOCKS)
     warnings = () if wall else (f"timed by {clock.__name__} (--benchmark-timer), which may tell other than wall time",)
@@ -256,17 +257,3 @@ def _seconds(one: Callable[[], None]) -> float:
     start = time.perf_counter()
     one()
     return time.perf_counter() - start
-
-
-@contextlib.contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Keep the garbage collector off what was there before, as in a worker: it would walk all of a pytest session."""
-    if gc.get_freeze_count():  # somebody else has set objects aside, and only all can be taken back
-        yield
-        return
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
