@@ -440,7 +440,7 @@ def test_a_shape_is_looked_for_among_the_networks_maps():
     other = Evidence("wide", recount(shapes=((32, 56, 56), (64, 28, 28), (128, 14, 14), (256, 7, 7))), ())
 
     def verdict(printed):
-        return facts_and_bounds.by_shape(claim("output_size", printed, spec=NET), [own, other])
+        return facts_and_bounds.by_shape(claim("output_size", printed, spec=NET), own, [other])
 
     assert verdict("32 × 56 × 56").kind is Kind.confirmed
     assert verdict("28 × 28").kind is Kind.confirmed

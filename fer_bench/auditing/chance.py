@@ -6,10 +6,12 @@ all figures that these explanations cover. Those that cover more than ``ALPHA`` 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
+from fer_bench.auditing.hypotheses import Hypothesis
 from fer_bench.auditing.printed import Printed
+from fer_bench.auditing.verdicts import Fit
 
 ALPHA = 0.05
 # "About the same size": random figures are spread evenly in the logarithm, within these factors up and down. Hypotheses
@@ -36,3 +38,17 @@ def covered(printed: Printed, numbers: Iterable[Decimal]) -> float:
                 end = stop
         shares.append(total / (2 * reach))
     return min(1.0, max(shares))
+
+
+def fits(printed: Printed, hypotheses: Sequence[Hypothesis]) -> list[Fit]:
+    """Return every hypothesis that fits, simplest first, with the chance of it and all simpler ones together."""
+    return [
+        Fit(one.text, one.arithmetic, how, covered(printed, up_to(hypotheses, one.tier)), one.kind, one.tier)
+        for one in hypotheses
+        if (how := printed.match(one.value))
+    ]
+
+
+def up_to(hypotheses: Iterable[Hypothesis], tier: int) -> list[Decimal]:
+    """Return the numbers of the hypotheses of a tier and of all simpler ones."""
+    return [one.value for one in hypotheses if one.tier <= tier]

@@ -4,7 +4,7 @@ None of them knows what a paper prints. They stand in tiers, the simplest first;
 ``chance`` as tried together.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -51,27 +51,11 @@ def of(quantity: str, evidence: Evidence, siblings: Iterable[Evidence] = (), bat
         siblings: other networks that may have been meant.
         batch: images that the paper says were in a pass.
     """
-    made = {
-        "parameters": lambda: _parameters(evidence, siblings),
-        "trainable_parameters": lambda: _parameters(evidence, siblings),
-        "flops": lambda: _operations(evidence, siblings, batch, STATED, USUAL),
-        "macs": lambda: _operations(evidence, siblings, batch, USUAL, STATED),
-        "file_size": lambda: _sizes(evidence),
-        "conv_layers": lambda: _convolutions(evidence.own.layers),
-        "pooling_layers": lambda: _layers(evidence.own.layers, "pool"),
-        "fc_layers": lambda: _layers(evidence.own.layers, "fc"),
-    }
     kept: dict[Decimal, Hypothesis] = {}
-    for hypothesis in sorted(made[quantity](), key=lambda one: one.tier):
+    for hypothesis in sorted(_MADE[quantity](evidence, siblings, batch), key=lambda one: one.tier):
         if hypothesis.value > 0 or hypothesis.tier == STATED:
             kept.setdefault(hypothesis.value, hypothesis)
     return list(kept.values())
-
-
-RECOUNTED = (
-    *("parameters", "trainable_parameters", "flops", "macs", "file_size"),
-    *("conv_layers", "pooling_layers", "fc_layers"),
-)
 
 
 def _count(text: str, value: float | Decimal, tier: int, kind: Kind, how: str = "", convention: str = "") -> Hypothesis:
@@ -222,19 +206,32 @@ def _sizes(evidence: Evidence) -> Iterator[Hypothesis]:
 def _convolutions(layers: Mapping[str, int]) -> Iterator[Hypothesis]:
     total, shortcuts, once = layers["conv"], layers["conv_shortcut"], layers["conv_separable_once"]
     yield _count("convolutions", total, STATED, Kind.confirmed, convention="conv")
-    yield _count(
-        "without those of shortcuts", total - shortcuts, USUAL, Kind.convention, f"{total} - {shortcuts}", "main path"
-    )
-    yield _count("separable ones counted once", once, USUAL, Kind.convention, convention="separable once")
-    yield _count(
-        "separable ones once, without those of shortcuts",
-        once - shortcuts,
-        UNUSUAL,
-        Kind.convention,
-        f"{once} - {shortcuts}",
-        "separable once, main path",
-    )
+    for text, value, tier, how, convention in (
+        ("without those of shortcuts", total - shortcuts, USUAL, f"{total} - {shortcuts}", "main path"),
+        ("separable ones counted once", once, USUAL, "", "separable once"),
+        (
+            "separable ones once, without those of shortcuts",
+            once - shortcuts,
+            UNUSUAL,
+            f"{once} - {shortcuts}",
+            "separable once, main path",
+        ),
+    ):
+        yield _count(text, value, tier, Kind.convention, how, convention)
 
 
 def _layers(layers: Mapping[str, int], what: str) -> Iterator[Hypothesis]:
     yield _count("layers", layers[what], STATED, Kind.confirmed)
+
+
+_MADE: Mapping[str, Callable[[Evidence, Iterable[Evidence], int], Iterator[Hypothesis]]] = {
+    "parameters": lambda evidence, siblings, _: _parameters(evidence, siblings),
+    "trainable_parameters": lambda evidence, siblings, _: _parameters(evidence, siblings),
+    "flops": lambda evidence, siblings, batch: _operations(evidence, siblings, batch, STATED, USUAL),
+    "macs": lambda evidence, siblings, batch: _operations(evidence, siblings, batch, USUAL, STATED),
+    "file_size": lambda evidence, *_: _sizes(evidence),
+    "conv_layers": lambda evidence, *_: _convolutions(evidence.own.layers),
+    "pooling_layers": lambda evidence, *_: _layers(evidence.own.layers, "pool"),
+    "fc_layers": lambda evidence, *_: _layers(evidence.own.layers, "fc"),
+}
+RECOUNTED = tuple(_MADE)

@@ -1,7 +1,8 @@
-"""Which check judges which claim."""
+"""Which check judges which claim: ``_CHECKS`` is the list."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fer_bench.auditing import facts, hypotheses
 from fer_bench.auditing.checks import arithmetic, counts, facts_and_bounds, times
@@ -13,23 +14,12 @@ from fer_bench.networks import registry
 from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records.errors import SheetError
 
-_OCCUPANCY = ("cpu_percent", "user_percent", "system_percent", "memory_percent")
-_SHARES = ("accuracy", "train_accuracy", "true_positive_rate", "share_of_models")
 _CONDITIONS = (
     *("recipe", "environment", "epochs", "protocol", "layer_detail", "variant_index", "latency_budget", "input_size"),
     *("frame_rate", "citation", "name", "definition", "claim", "class_labels", "accuracy_rank"),
 )
 # Numbers that describe how something is made, unless they are of a network or a data set that is known.
 _DESCRIPTIONS = ("count", "class_count", "model_count", "conv_layers", "fc_layers", "output_size")
-_WHY_NOT: Mapping[str, str] = {
-    "validation_loss": "a loss needs the trained network and the authors' split, and no accuracy stands beside it",
-    "train_time": "a training time is the authors' machine's; nothing printed beside it bounds it",
-    "parameters": "a count of networks that are not in the sheets",
-    "flops": "a count of a network that is not in the sheets",
-    "latency": "the network cannot be recounted, so the rate that it needs is unknown",
-    "share": "a share of what the sheets do not describe",
-    "image_count": "a number of images that the data set's publication does not know",
-}
 
 
 class Judge:
@@ -39,15 +29,14 @@ class Judge:
         self._evidence, self._specs = evidence, specs
         self._papers: dict[str, list[Claim]] = {}
         self._rows: dict[tuple[str, str, str], dict[str, Claim]] = {}
-        columns: dict[tuple[str, ...], list[Claim]] = {}
+        self._columns: dict[tuple[str, ...], list[Claim]] = {}
         for claim in claims:
             figure = claim.figure
             self._papers.setdefault(figure.paper, []).append(claim)
             if figure.row:
                 self._rows.setdefault((figure.paper, figure.where, figure.row), {})[figure.quantity] = claim
                 for line in _lines(figure):
-                    columns.setdefault(line, []).append(claim)
-        self._columns = columns
+                    self._columns.setdefault(line, []).append(claim)
         self._hypotheses: dict[tuple[object, ...], list[Hypothesis]] = {}
 
     def verdict(self, claim: Claim) -> Verdict:
@@ -75,55 +64,62 @@ class Judge:
             found = arithmetic.by_arithmetic(claim, read(figure.printed, ""), self._papers[figure.paper])
             return found.remarked(*(beside.line for beside in [self._machine(claim)] if beside is not None))
         if figure.quantity == "output_size":
-            return facts_and_bounds.by_shape(claim, self._built(claim)) or self._not_judged(claim)
-        if machine := self._machine(claim):
-            return machine
+            return facts_and_bounds.by_shape(claim, self._of(claim.spec), self._siblings(claim.spec)) or _not_judged(
+                claim
+            )
         if figure.quantity in _CONDITIONS:
-            return self._not_judged(claim)
+            return self._machine(claim) or _not_judged(claim)
         printed = read(figure.printed, figure.unit)
         if printed is None:
             return _statement(claim)
-        return self._number(claim, printed) or self._not_judged(claim)
+        check, why_not = _CHECK_OF.get(figure.quantity, (None, ""))
+        return (check and check(self, claim, printed)) or _not_judged(claim, why_not)
 
     def _machine(self, claim: Claim) -> Verdict | None:
-        """Hold a figure of the authors' machine against what is known of such a machine."""
-        if claim.figure.quantity != "environment" or not claim.figure.unit:
-            return None
-        printed = read(claim.figure.printed, claim.figure.unit)
-        return (
-            facts_and_bounds.by_card(claim, printed, self._environment(claim, "GPU")) if printed is not None else None
-        )
+        """Compare a figure of the authors' machine with what is known of such a machine."""
+        figure = claim.figure
+        printed = read(figure.printed, figure.unit) if figure.quantity == "environment" and figure.unit else None
+        return None if printed is None else facts_and_bounds.by_card(claim, printed, self._environment(claim, "GPU"))
 
-    def _number(self, claim: Claim, printed: Printed) -> Verdict | None:
-        figure, evidence = claim.figure, self._of(claim.spec)
-        if figure.quantity in hypotheses.RECOUNTED and evidence is not None:
+    def _count(self, claim: Claim, printed: Printed) -> Verdict | None:
+        evidence = self._of(claim.spec)
+        if evidence is not None:
             return counts.judge(claim, printed, evidence, self._tried(claim, evidence), self._convention(claim))
-        if figure.quantity == "latency" and evidence is not None:
-            verdict = times.by_rate(claim, printed, evidence, self._environment(claim, "GPU"))
-            return verdict.remarked(*filter(None, [self._times(claim)]))
-        if figure.quantity in _OCCUPANCY:
-            row = self._rows.get((figure.paper, figure.where, figure.row), {}) if figure.row else {}
-            weights = evidence.own.parameters["parameter_bytes"] if evidence is not None else None
-            memory = " ".join((figure.convention, *self._environment(claim, "memory")))
-            return facts_and_bounds.by_occupancy(claim, printed, row, weights, memory)
-        if figure.quantity in arithmetic.RATIOS:
-            return arithmetic.by_pairs(claim, printed, self._papers[figure.paper])
-        if figure.quantity in _SHARES:
-            return self._share(claim, printed)
-        if figure.quantity == "validation_loss":
-            row = self._rows.get((figure.paper, figure.where, figure.row), {})
-            return facts_and_bounds.by_loss(claim, printed, row.get("accuracy"))
-        if figure.quantity == "share" and figure.of:
+        return _out_of_scope(claim, "the network could not be recounted") if claim.spec is not None else None
+
+    def _time(self, claim: Claim, printed: Printed) -> Verdict | None:
+        evidence = self._of(claim.spec)
+        if evidence is None:
+            return None
+        verdict = times.by_rate(claim, printed, evidence, self._environment(claim, "GPU"))
+        remarks = (
+            times.what_times_follow([(float(number.value), network) for _, number, network in line])
+            for line in self._counted_lines(claim)
+        )
+        return verdict.remarked(*itertools.islice(filter(None, remarks), 1))
+
+    def _occupancy(self, claim: Claim, printed: Printed) -> Verdict:
+        evidence = self._of(claim.spec)
+        weights = evidence.own.parameters["parameter_bytes"] if evidence is not None else None
+        memory = " ".join((claim.figure.convention, *self._environment(claim, "memory")))
+        return facts_and_bounds.by_occupancy(claim, printed, self._row(claim), weights, memory)
+
+    def _ratio(self, claim: Claim, printed: Printed) -> Verdict | None:
+        return arithmetic.by_pairs(claim, printed, self._papers[claim.figure.paper])
+
+    def _loss(self, claim: Claim, printed: Printed) -> Verdict | None:
+        return facts_and_bounds.by_loss(claim, printed, self._row(claim).get("accuracy"))
+
+    def _fact(self, claim: Claim, printed: Printed) -> Verdict | None:
+        if claim.figure.quantity == "share" and claim.figure.of:
             return self._share(claim, printed)
         return facts_and_bounds.by_facts(claim, printed)
 
     def _share(self, claim: Claim, printed: Printed) -> Verdict | None:
         figure = claim.figure
-        matrix = self._matrix(claim)
-        if figure.quantity == "accuracy" and matrix is not None:
-            found = arithmetic.by_matrix(claim, printed, matrix)
-            if found is not None:
-                return found
+        matrix = self._matrix(claim) if figure.quantity == "accuracy" else None
+        if matrix is not None and (found := arithmetic.by_matrix(claim, printed, matrix)):
+            return found
         wholes: dict[str, int] = {}
         if figure.of:
             number = read(figure.of, "")
@@ -152,64 +148,52 @@ class Judge:
         return found | {name: size for name, size in known.items() if size not in found.values()}
 
     def _matrix(self, claim: Claim) -> Claim | None:
-        """Find the confusion matrix of the same network: the paper's, of this data set, if the claim is of its own."""
-        for other in self._papers[claim.figure.paper]:
-            figure = other.figure
-            same = claim.spec is not None and other.network == claim.network
-            if same and figure.quantity == "confusion_matrix" and figure.dataset == claim.figure.dataset:
+        """Return the paper's confusion matrix of the same network and data set, if it prints one."""
+        for other in self._papers[claim.figure.paper] if claim.spec is not None else ():
+            of_data = other.figure.quantity == "confusion_matrix" and other.figure.dataset == claim.figure.dataset
+            if of_data and other.network == claim.network:
                 return other
         return None
 
-    def _built(self, claim: Claim) -> list[Evidence]:
-        """Give the recounts of the claim's network, then those of its family."""
-        own = self._of(claim.spec)
-        return [own, *self._siblings(claim.spec)] if own is not None and claim.spec is not None else []
+    def _row(self, claim: Claim) -> Mapping[str, Claim]:
+        figure = claim.figure
+        return self._rows.get((figure.paper, figure.where, figure.row), {})
+
+    def _counted_lines(self, claim: Claim) -> Iterator[list[tuple[Claim, Printed, Evidence]]]:
+        """Yield the claim's column and row: the claims with a number and recounts, the claim itself among them."""
+        for line in _lines(claim.figure):
+            numbers = ((other, read(other.figure.printed, other.figure.unit)) for other in self._columns[line])
+            counted = ((other, number, self._of(other.spec)) for other, number in numbers if number is not None)
+            yield [(other, number, evidence) for other, number, evidence in counted if evidence is not None]
 
     def _of(self, spec: ModelSpec | None) -> Evidence | None:
         return find(spec, self._evidence)
 
-    def _siblings(self, spec: ModelSpec) -> list[Evidence]:
+    def _siblings(self, spec: ModelSpec | None) -> list[Evidence]:
         """Give the recounts of other networks of the family, which may have been meant."""
+        if spec is None:
+            return []
         family = [s for s in self._specs.values() if s.source.module == spec.source.module and s.name != spec.name]
         return [found for found in map(self._of, family) if found is not None]
-
-    def _named(self, claim: Claim) -> list[Evidence]:
-        """Give the recounts of the networks that the figure itself names beside its own."""
-        found = (self._of(registry.find(name)) for name in claim.figure.networks)
-        return [one for one in found if one is not None and one.name != claim.network]
 
     def _tried(self, claim: Claim, evidence: Evidence) -> list[Hypothesis]:
         batch = times.stated_batch(claim)
         own = evidence.own
         key = (evidence.name, own.input_shape, own.num_classes, claim.figure.quantity, claim.figure.networks, batch)
         if key not in self._hypotheses:
-            siblings = [*self._siblings(claim.spec), *self._named(claim)] if claim.spec is not None else []
-            self._hypotheses[key] = hypotheses.of(claim.figure.quantity, evidence, siblings, batch)
+            named = [self._of(registry.find(name)) for name in claim.figure.networks]
+            others = self._siblings(claim.spec) + [one for one in named if one and one.name != claim.network]
+            self._hypotheses[key] = hypotheses.of(claim.figure.quantity, evidence, others, batch)
         return self._hypotheses[key]
 
     def _convention(self, claim: Claim) -> str:
         """Find the convention that the other figures of the claim's column follow."""
-        for line in _lines(claim.figure):
-            judged = []
-            for other in self._columns[line]:
-                evidence = self._of(other.spec)
-                printed = read(other.figure.printed, other.figure.unit)
-                if other is not claim and evidence is not None and printed is not None:
-                    judged.append((printed, self._tried(other, evidence)))
-            if convention := counts.column_convention(judged):
-                return convention
-        return ""
-
-    def _times(self, claim: Claim) -> str:
-        for line in _lines(claim.figure):
-            rows = []
-            for other in self._columns[line]:
-                evidence, printed = self._of(other.spec), read(other.figure.printed, other.figure.unit)
-                if evidence is not None and printed is not None:
-                    rows.append((float(printed.value), evidence))
-            if remark := times.what_times_follow(rows):
-                return remark
-        return ""
+        lines = ([cell for cell in line if cell[0] is not claim] for line in self._counted_lines(claim))
+        conventions = (
+            counts.column_convention([(number, self._tried(other, evidence)) for other, number, evidence in line])
+            for line in lines
+        )
+        return next(filter(None, conventions), "")
 
     def _environment(self, claim: Claim, what: str) -> list[str]:
         """Give what the paper prints of its machine."""
@@ -219,20 +203,31 @@ class Judge:
             if other.figure.quantity == "environment" and what in other.figure.subject
         ]
 
-    def _not_judged(self, claim: Claim) -> Verdict:
-        """Say why nothing was computed."""
-        figure = claim.figure
-        if is_condition(claim):
-            if not is_number(figure.printed):  # a version, a name, a list
-                return _statement(claim)
-            return Verdict(claim, Kind.out_of_scope, "a condition or description that the authors chose, and no result")
-        if claim.spec is not None and self._of(claim.spec) is None and figure.quantity in hypotheses.RECOUNTED:
-            return Verdict(claim, Kind.out_of_scope, "the network could not be recounted")
-        if figure.quantity in _SHARES:
-            line = "a share of a number of images or models that is not printed, and needs the trained network"
-            return Verdict(claim, Kind.out_of_scope, line)
-        why = _WHY_NOT.get(figure.quantity, "nothing printed or counted bears on it")
-        return Verdict(claim, Kind.out_of_scope, why)
+
+# The quantities of numbers that are no conditions; how they are judged; and why not, where that gives no verdict.
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Judge, Claim, Printed], Verdict | None] | None, str], ...] = (
+    (hypotheses.RECOUNTED, Judge._count, ""),
+    (("parameters",), Judge._count, "a count of networks that are not in the sheets"),
+    (("flops",), Judge._count, "a count of a network that is not in the sheets"),
+    (("latency",), Judge._time, "the network cannot be recounted, so the rate that it needs is unknown"),
+    (("cpu_percent", "user_percent", "system_percent", "memory_percent"), Judge._occupancy, ""),
+    (arithmetic.RATIOS, Judge._ratio, ""),
+    (
+        ("accuracy", "train_accuracy", "true_positive_rate", "share_of_models"),
+        Judge._share,
+        "a share of a number of images or models that is not printed, and needs the trained network",
+    ),
+    (
+        ("validation_loss",),
+        Judge._loss,
+        "a loss needs the trained network and the authors' split, and no accuracy stands beside it",
+    ),
+    (("share",), Judge._fact, "a share of what the sheets do not describe"),
+    (("image_count",), Judge._fact, "a number of images that the data set's publication does not know"),
+    (("count", "class_count"), Judge._fact, ""),
+    (("train_time",), None, "a training time is the authors' machine's; nothing printed beside it bounds it"),
+)
+_CHECK_OF = {quantity: (check, why_not) for quantities, check, why_not in _CHECKS for quantity in quantities}
 
 
 def _lines(figure: Figure) -> list[tuple[str, ...]]:
@@ -241,6 +236,19 @@ def _lines(figure: Figure) -> list[tuple[str, ...]]:
         return []
     place = (figure.paper, figure.where, figure.quantity)
     return [(*place, "column", figure.column), (*place, "row", figure.row)]
+
+
+def _not_judged(claim: Claim, why_not: str = "") -> Verdict:
+    """Say why nothing was computed."""
+    if not is_condition(claim):
+        return _out_of_scope(claim, why_not or "nothing printed or counted bears on it")
+    if not is_number(claim.figure.printed):  # a version, a name, a list
+        return _statement(claim)
+    return _out_of_scope(claim, "a condition or description that the authors chose, and no result")
+
+
+def _out_of_scope(claim: Claim, why: str) -> Verdict:
+    return Verdict(claim, Kind.out_of_scope, why)
 
 
 def _statement(claim: Claim) -> Verdict:

@@ -81,6 +81,10 @@ class Fit:
     kind: Kind
     tier: int = 0
 
+    @property
+    def line(self) -> str:
+        return f"{self.text}: {self.arithmetic}{'' if self.how == 'exact' else f', {self.how}'}"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -7,8 +7,7 @@ from itertools import permutations
 from typing import Any
 
 from fer_bench.auditing import expressions, facts
-from fer_bench.auditing.chance import ALPHA, covered
-from fer_bench.auditing.checks.counts import fits
+from fer_bench.auditing.chance import ALPHA, covered, fits
 from fer_bench.auditing.hypotheses import USUAL, Hypothesis
 from fer_bench.auditing.printed import Printed, read
 from fer_bench.auditing.verdicts import Claim, Kind, Verdict
@@ -37,26 +36,29 @@ def by_arithmetic(claim: Claim, printed: Printed | None, paper: Sequence[Claim])
         kind, verb = (Kind.possible, "holds") if truth else (Kind.contradiction, "does not hold")
         return Verdict(claim, kind, f"{text} {verb}", evidence="arithmetic on printed figures")
     value = expressions.evaluate(text)
-    written = f"{text} = {_number(value.exact)}"
+    ours = _number(value.exact)
 
-    def verdict(kind: Kind, line: str = written, chance: float | None = None) -> Verdict:
-        ours = _number(value.exact)
-        return Verdict(claim, kind, line, ours, "arithmetic on printed figures", chance)
+    def verdict(kind: Kind, more: str = "", chance: float | None = None) -> Verdict:
+        return Verdict(claim, kind, f"{text} = {ours}{more}", ours, "arithmetic on printed figures", chance)
 
     if printed is None:
         return verdict(Kind.statement)
     how = printed.match(value.exact)
     chance = covered(printed, [value.exact])
     if how in ("cut", "rounded") and chance > ALPHA:  # what is equal needs no chance
-        line = f"{written}, {how}, but {chance:.0%} of random figures would fit as well"
-        return verdict(Kind.undecidable, line, chance)
+        return verdict(Kind.undecidable, f", {how}, but {chance:.0%} of random figures would fit as well", chance)
     if how:
-        return verdict(Kind.confirmed, written + {"exact": "", "rounded": ", rounded", "cut": ", cut"}[how], chance)
+        return verdict(Kind.confirmed, "" if how == "exact" else f", {how}", chance)
     low, high = printed.value - printed.step / 2, printed.value + printed.step
     if value.low < high and value.high >= low and value.low != value.high:
-        return verdict(Kind.possible, f"{written}, within the rounding of its parts")
-    return verdict(Kind.contradiction, f"{written}, printed {claim.figure.printed}").remarked(
-        *_other_derivations(claim, printed, paper)
+        return verdict(Kind.possible, ", within the rounding of its parts")
+    others = fits(printed, list(_pairs(claim, paper))) if claim.figure.quantity in RATIOS else []
+    return verdict(Kind.contradiction, f", printed {claim.figure.printed}").remarked(
+        *(
+            f"{fit.arithmetic} would give it ({fit.text}; {fit.chance:.1%} by chance)"
+            for fit in others
+            if fit.chance <= ALPHA
+        )
     )
 
 
@@ -69,27 +71,16 @@ def by_pairs(claim: Claim, printed: Printed, paper: Sequence[Claim]) -> Verdict 
     if not hypotheses:
         return None
     found = fits(printed, hypotheses)
-    if found and found[0].chance <= ALPHA:
-        best = found[0]
-        return Verdict(
-            claim, Kind.confirmed, f"{best.arithmetic} ({best.text})", "", "printed figures", best.chance, tuple(found)
+    if not found:
+        line = (
+            f"no two of the paper's printed figures give it, {len(hypotheses)} pairs tried; of what it is is not said"
         )
-    if found:
-        first = found[0]
-        line = f"{first.arithmetic} ({first.text}), but {first.chance:.0%} of random figures would fit some pair"
-        return Verdict(claim, Kind.undecidable, line, "", "printed figures", first.chance, tuple(found))
-    line = f"no two of the paper's printed figures give it, {len(hypotheses)} pairs tried; of what it is is not said"
-    return Verdict(claim, Kind.irreproducible, line, "", "printed figures")
-
-
-def _other_derivations(claim: Claim, printed: Printed, paper: Sequence[Claim]) -> list[str]:
-    if claim.figure.quantity not in RATIOS:
-        return []
-    return [
-        f"{fit.arithmetic} would give it ({fit.text}; {fit.chance:.1%} by chance)"
-        for fit in fits(printed, list(_pairs(claim, paper)))
-        if fit.chance <= ALPHA
-    ]
+        return Verdict(claim, Kind.irreproducible, line, "", "printed figures")
+    best = found[0]
+    kind, line = Kind.confirmed, f"{best.arithmetic} ({best.text})"
+    if best.chance > ALPHA:
+        kind, line = Kind.undecidable, f"{line}, but {best.chance:.0%} of random figures would fit some pair"
+    return Verdict(claim, kind, line, "", "printed figures", best.chance, tuple(found))
 
 
 def _pairs(claim: Claim, paper: Sequence[Claim]) -> Iterable[Hypothesis]:
@@ -101,7 +92,7 @@ def _pairs(claim: Claim, paper: Sequence[Claim]) -> Iterable[Hypothesis]:
         same = figure.dataset == claim.figure.dataset or quantity != "accuracy_gain"
         number = read(figure.printed, figure.unit) if figure.quantity in wanted and same else None
         if number is not None and number.value > 0:
-            named.setdefault(number.value, f"{other.subject}")
+            named.setdefault(number.value, other.subject)
     for (first, a), (second, b) in permutations(named.items(), 2):
         if quantity == "accuracy_gain":
             value, how = first - second, f"{first} - {second}"
@@ -110,8 +101,7 @@ def _pairs(claim: Claim, paper: Sequence[Claim]) -> Iterable[Hypothesis]:
         else:
             value, how = 100 * (1 - first / second), f"100 x (1 - {first:,f} / {second:,f})"
         if value > 0:
-            text = f"{a} and {b}"
-            yield Hypothesis(text, value, USUAL, Kind.confirmed, f"{how} = {_number(value)}")
+            yield Hypothesis(f"{a} and {b}", value, USUAL, Kind.confirmed, f"{how} = {_number(value)}")
 
 
 def by_share(claim: Claim, printed: Printed, wholes: dict[str, int]) -> Verdict:
@@ -129,21 +119,19 @@ def by_share(claim: Claim, printed: Printed, wholes: dict[str, int]) -> Verdict:
     others = [f"{name} ({n})" for name, n in list(wholes.items())[1:] if _share(printed, n)[0]]
     source = f"shares of {stated} ({number})"
     if near:
-        line = f"{near[0]} / {number} = {_percent(near[0], number)} %"
+        kind, line = Kind.possible, _division(near[0], number)
         if chance > 1 - ALPHA:
-            line = f"any figure with so few digits is a share of {number}"
-            return Verdict(claim, Kind.undecidable, line, "", source, chance)
-        return Verdict(claim, Kind.possible, line, "", source, chance)
+            kind, line = Kind.undecidable, f"any figure with so few digits is a share of {number}"
+        return Verdict(claim, kind, line, "", source, chance)
     k = int(printed.value * number / 100)
-    line = f"no share of {number}: {k} / {number} = {_percent(k, number)} %, {k + 1} / {number} = "
-    line += f"{_percent(k + 1, number)} %"
+    line = f"no share of {number}: {_division(k, number)}, {_division(k + 1, number)}"
     line += f"; but one of {' and '.join(others)}" if others else ""
-    remarks = []
-    smallest = [n for n in range(2, min(number * 2, 200) + 1) if _share(printed, n)[0]][:4] if number < 200 else []
-    if smallest:
-        remarks.append(f"of up to {min(number * 2, 200)} things only a share of {', '.join(map(str, smallest))}")
-    kind = Kind.undecidable if others else Kind.contradiction
-    return Verdict(claim, kind, line, "", source, chance).remarked(*remarks)
+    verdict = Verdict(claim, Kind.undecidable if others else Kind.contradiction, line, "", source, chance)
+    most = min(number * 2, 200)
+    smallest = [n for n in range(2, most + 1) if _near(printed, n)][:4] if number < 200 else []
+    if not smallest:
+        return verdict
+    return verdict.remarked(f"of up to {most} things only a share of {', '.join(map(str, smallest))}")
 
 
 def by_any_share(claim: Claim, printed: Printed, most: int | None) -> Verdict | None:
@@ -179,8 +167,8 @@ def _share(printed: Printed, number: int) -> tuple[list[int], float]:
     return _near(printed, number), min(1.0, len(attained) / float(cells + 1))
 
 
-def _percent(k: int, number: int) -> str:
-    return f"{100 * k / number:.3f}"
+def _division(k: int, number: int) -> str:
+    return f"{k} / {number} = {100 * k / number:.3f} %"
 
 
 def by_matrix(claim: Claim, printed: Printed, matrix: Claim) -> Verdict | None:
@@ -190,9 +178,9 @@ def by_matrix(claim: Claim, printed: Printed, matrix: Claim) -> Verdict | None:
     everywhere it lies between the least and the greatest entry of the diagonal.
     """
     rows = _cells(matrix)
-    if not rows or _scale(rows) is None:
+    scale = _scale(rows) if rows else None
+    if scale is None:
         return None
-    scale = _scale(rows) or Decimal(1)
     diagonal = [100 * row[place] / scale for place, row in enumerate(rows)]
     slack = 50 * _last_place(matrix) / scale
     names = [facts.same(name) for name in matrix.figure.rows]
@@ -227,17 +215,16 @@ def matrix_rows(claim: Claim) -> Verdict:
     scale, slack = _scale(rows), _last_place(claim) / 2 * len(rows)
     if scale is None:
         return Verdict(claim, Kind.out_of_scope, "counts, not shares of each row: they add up to anything")
-    columns = [sum(column, Decimal(0)) for column in zip(*rows, strict=True)]
-    if all(abs(total - scale) <= slack for total in columns):
-        return Verdict(
-            claim, Kind.possible, f"every column adds up to {scale} within {slack} of rounding", "", evidence
-        )
+
+    def verdict(kind: Kind, line: str, more: str = "") -> Verdict:
+        return Verdict(claim, kind, f"{line} {scale} within {slack} of rounding{more}", "", evidence)
+
+    if all(abs(sum(column, Decimal(0)) - scale) <= slack for column in zip(*rows, strict=True)):
+        return verdict(Kind.possible, "every column adds up to")
     sums = {name: sum(row, Decimal(0)) for name, row in zip(claim.figure.rows, rows, strict=True)}
-    wrong = [f"{name} {total}" for name, total in sums.items() if abs(total - scale) > slack]
-    if wrong:
-        line = f"rows that do not add up to {scale} within {slack} of rounding: {', '.join(wrong)}"
-        return Verdict(claim, Kind.contradiction, line, "", evidence)
-    return Verdict(claim, Kind.possible, f"every row adds up to {scale} within {slack} of rounding", "", evidence)
+    if wrong := [f"{name} {total}" for name, total in sums.items() if abs(total - scale) > slack]:
+        return verdict(Kind.contradiction, "rows that do not add up to", f": {', '.join(wrong)}")
+    return verdict(Kind.possible, "every row adds up to")
 
 
 def _scale(rows: Sequence[Sequence[Decimal]]) -> Decimal | None:

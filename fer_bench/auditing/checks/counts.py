@@ -1,10 +1,9 @@
 """Judge a printed count by the recounts of its network."""
 
 import math
-from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 
-from fer_bench.auditing.chance import ALPHA, covered
+from fer_bench.auditing.chance import ALPHA, covered, fits, up_to
 from fer_bench.auditing.evidence import Evidence
 from fer_bench.auditing.hypotheses import UNUSUAL, Hypothesis
 from fer_bench.auditing.printed import Printed
@@ -15,21 +14,6 @@ from fer_bench.records.units import grouped
 _CERTAIN = ("exact", "library", "unregistered")
 _NEAR = 1e-3  # relative: nearer than this, and by no chance, a number is told as almost the printed one
 _MOST_FITS = 6  # told; that there are more is told too
-
-
-def fits(printed: Printed, hypotheses: Sequence[Hypothesis]) -> list[Fit]:
-    """Give every hypothesis that fits, simplest first, with the chance of it and all simpler ones together."""
-    found = []
-    for hypothesis in hypotheses:
-        how = printed.match(hypothesis.value)
-        if how:
-            chance = covered(printed, _up_to(hypotheses, hypothesis.tier))
-            found.append(Fit(hypothesis.text, hypothesis.arithmetic, how, chance, hypothesis.kind, hypothesis.tier))
-    return found
-
-
-def _up_to(hypotheses: Iterable[Hypothesis], tier: int) -> list[Decimal]:
-    return [one.value for one in hypotheses if one.tier <= tier]
 
 
 def judge(
@@ -62,9 +46,9 @@ def judge(
 
     if accepted is not None:
         beside = "; the column's other figures follow the same convention" if by_column else ""
-        return verdict(accepted.kind, _said(accepted) + beside, accepted.chance)
+        return verdict(accepted.kind, accepted.line + beside, accepted.chance)
     if found:
-        line = f"{_said(found[0])}, but {found[0].chance:.0%} of random figures would fit as well"
+        line = f"{found[0].line}, but {found[0].chance:.0%} of random figures would fit as well"
         return verdict(Kind.undecidable, line, found[0].chance)
     if claim.figure.quantity == "file_size":
         return verdict(*_file(printed, hypotheses), None)
@@ -89,7 +73,7 @@ def _accepted(
     if favoured:
         mine = [one for one in hypotheses if one.convention == favoured and one.tier <= UNUSUAL]
         for reading in readings:
-            spent = [covered(reading, _up_to(mine, one.tier)) for one in mine]
+            spent = [covered(reading, up_to(mine, one.tier)) for one in mine]
             left = min(left, ALPHA - max((chance for chance in spent if chance <= ALPHA), default=0.0))
             chosen = chosen or next((fit for fit in fits(reading, mine) if fit.chance <= ALPHA), None)
     alone = next((fit for fit in found if fit.chance <= left), None)
@@ -109,11 +93,6 @@ def _file(printed: Printed, hypotheses: Sequence[Hypothesis]) -> tuple[Kind, str
     share = f"{more:.0%}" if more >= 0.01 else f"{more:.1%}"
     line = f"{share} more than {most.text}, {most.arithmetic} bytes; what the container adds is not printed"
     return Kind.irreproducible, line
-
-
-def _said(fit: Fit) -> str:
-    how = {"exact": "", "rounded": ", rounded", "cut": ", cut"}[fit.how]
-    return f"{fit.text}: {fit.arithmetic}{how}"
 
 
 def _nearest(printed: Printed, hypotheses: Sequence[Hypothesis]) -> str:

@@ -64,38 +64,32 @@ def _slipped(value: int, fact: int) -> str:
     return f"{abs(value - fact)} {'more' if value > fact else 'fewer'}" if near else ""
 
 
-def by_shape(claim: Claim, evidence: Sequence[Evidence]) -> Verdict | None:
+def by_shape(claim: Claim, own: Evidence | None, family: Sequence[Evidence]) -> Verdict | None:
     """Ask whether the network anywhere gives a map of the printed shape; None where no shape is printed."""
     printed = claim.figure.printed
-    if not isinstance(printed, str) or not evidence:
-        return None
     sizes = [int(number) for number in re.findall(r"\d+", printed)]
-    if not sizes or not re.fullmatch(r"[\d\s,×x{}]+", printed):
+    if own is None or not sizes or not re.fullmatch(r"[\d\s,×x{}]+", printed):
         return None
-    own = evidence[0]
-    shapes = {shape for one in own.own.shapes for shape in (one, one[-2:] if len(one) == 3 else one)}
-    text = units.size(tuple(sizes))
-    source = f"shapes of {own.name} ({own.own.told})"
+    name, maps = own.name, own.own.shapes
+    source = f"shapes of {name} ({own.own.told})"
     if "," in printed:  # several stages' widths or sides in one figure
-        if fits := [one.name for one in evidence if _pyramid(sizes, one.own.shapes)]:
-            if fits[0] == own.name:
-                line = f"maps of {own.name} have these {_pyramid(sizes, own.own.shapes)}, stage by stage"
-                return Verdict(claim, Kind.confirmed, line, "", source)
-            line = f"no stages of {own.name} have these widths or sides"
-            return Verdict(claim, Kind.refuted, line, "", source).remarked(f"those of {', '.join(fits)} have")
-        return Verdict(claim, Kind.refuted, f"no stages of {own.name} have these widths or sides", "", source)
-    orders = (tuple(sizes), (sizes[-1], *sizes[:-1]))  # channels last, too
-    if any(order in shapes for order in orders):
-        return Verdict(claim, Kind.confirmed, f"{own.name} gives maps of {text}", text, source)
-    near = sorted(shape for shape in own.own.shapes if len(shape) == len(sizes) and shape[1:] == tuple(sizes[1:]))
-    others = [other.name for other in evidence[1:] if tuple(sizes) in other.own.shapes]
-    line = f"no map of {own.name} is {text}"
+        if which := _pyramid(sizes, maps):
+            return Verdict(claim, Kind.confirmed, f"maps of {name} have these {which}, stage by stage", "", source)
+        verdict = Verdict(claim, Kind.refuted, f"no stages of {name} have these widths or sides", "", source)
+        others = [one.name for one in family if _pyramid(sizes, one.own.shapes)]
+        return verdict.remarked(f"those of {', '.join(others)} have") if others else verdict
+    shape = tuple(sizes)
+    text = units.size(shape)
+    sides = {of_map[-2:] for of_map in maps if len(of_map) == 3}
+    if {shape, (sizes[-1], *sizes[:-1])} & {*maps, *sides}:  # channels last, too
+        return Verdict(claim, Kind.confirmed, f"{name} gives maps of {text}", text, source)
+    near = sorted(of_map for of_map in maps if len(of_map) == len(shape) and of_map[1:] == shape[1:])
+    line = f"no map of {name} is {text}"
     if near:
-        line += f"; of this height and width are {', '.join(units.size(shape) for shape in near[:4])}"
+        line += f"; of this height and width are {', '.join(map(units.size, near[:4]))}"
     verdict = Verdict(claim, Kind.refuted, line, units.size(near[0]) if near else "", source)
-    if others:
-        return verdict.remarked(f"{', '.join(others)} has one: another width")
-    return verdict
+    others = [other.name for other in family if shape in other.own.shapes]
+    return verdict.remarked(f"{', '.join(others)} has one: another width") if others else verdict
 
 
 def _pyramid(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> str:
