@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
 from fer_bench import find
-from fer_bench.measuring.counting.activations import measure_activations
+from fer_bench.measuring.counting.totals import measure_activations
 from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks import build
 

@@ -3,7 +3,12 @@
 import torch
 from torch import nn
 
-from fer_bench.measuring.counting.anatomy import extras, measure_anatomy, measure_modules, roles
+from fer_bench.measuring.counting.module_breakdown import (
+    measure_anatomy,
+    measure_modules,
+    module_roles,
+    other_operations,
+)
 from fer_bench.measuring.counting.trace import trace
 
 
@@ -80,7 +85,7 @@ def test_every_module_has_what_it_dispatches_and_holds_itself_and_all_add_up():
 
 
 def test_what_other_conventions_count_beside():
-    found = extras(*traced())
+    found = other_operations(*traced())
     assert found.norm_elements == 2 * 3 * 4 * 64  # two images, three blocks, 4 channels of 8x8
     assert found.bias_elements == 2 * (4 * 64 + 3 * 4 * 64 + 7)  # stem, three projections, the classifier
     assert found.norm_parameters == 3 * 2 * 4
@@ -89,7 +94,7 @@ def test_what_other_conventions_count_beside():
 
 
 def test_modules_of_one_name_have_a_role_in_common_in_the_whole_and_in_each_kind_of_part():
-    found = roles(traced()[0])
+    found = module_roles(traced()[0])
     assert len(found["downsample"]) == 3
     assert found["conv1"] == ["stages.0.conv1", "stages.1.0.conv1", "stages.1.1.conv1"]
     assert "stem" not in found  # a role of one module is none

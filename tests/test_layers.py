@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer_bench import find
-from fer_bench.measuring.counting.layers import LayerCounts, count_layers
+from fer_bench.measuring.counting.totals import LayerCounts, count_layers
 from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks import build
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from fer_bench import Build, count, find, list_models
-from fer_bench.measuring.counting.macs import measure_macs, per_sample
 from fer_bench.measuring.counting.recorder import Operator, Trace
+from fer_bench.measuring.counting.totals import measure_macs
 from fer_bench.records.errors import BuildError, CountingError
 
 
@@ -148,8 +148,8 @@ def test_measurements_hold_every_count_once():
 
 
 def test_a_total_that_the_batch_does_not_divide_stays_a_fraction():
-    assert (per_sample(10, 5), per_sample(10, 4)) == (2, 2.5)
-    assert isinstance(per_sample(10, 5), int)
+    assert (Trace(5, "meta").per_sample(10), Trace(4, "meta").per_sample(10)) == (2, 2.5)
+    assert isinstance(Trace(5, "meta").per_sample(10), int)
 
 
 def test_macs_tell_both_halves():

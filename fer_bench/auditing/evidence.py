@@ -7,23 +7,22 @@ from typing import Self
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import StoreError
+from fer_bench.records.plan import RECOUNT
 from fer_bench.records.result import Json, Result
-
-METRIC = "recount"
 
 
 @dataclass(frozen=True, slots=True)
 class Recount:
-    """A network counted in one build; see ``profilers.recount``.
+    """A network counted in one build; see ``counting.recount``.
 
     Attributes:
         change: what is not as the sheet says, or "" for the sheet's own build.
         macs: multiply-accumulates of one image.
-        parameters: elements and bytes, as ``profilers.params`` names them.
-        extras: what other conventions count beside, as ``profilers.anatomy`` names it.
+        parameters: elements and bytes, as ``counting.params`` names them.
+        extras: what other conventions count beside, as ``counting.module_breakdown`` names it.
         thop: thop's MACs and parameters.
         fvcore: fvcore's count, or None.
-        layers: by the rules of ``profilers.layers``; of the sheet's own build only, as all that follows.
+        layers: by the rules of ``counting.totals``; of the sheet's own build only, as all that follows.
         shapes: (C, H, W) and the like of all that a module gives.
         head_parameters: of the last linear layer.
         roles: modules that have one name in common, their parameters and thop's MACs of them.
@@ -45,7 +44,7 @@ class Recount:
 
     @classmethod
     def of(cls, macs: float, details: Mapping[str, Json]) -> Self:
-        """Read what ``profilers.recount`` measured.
+        """Read what ``counting.recount`` measured.
 
         Raises:
             StoreError: it is none, or of another version.
@@ -81,11 +80,10 @@ def gather(results: Iterable[Result]) -> list[Evidence]:
     """Read the recounts of results, an ``Evidence`` for each that has any."""
     found = []
     for result in results:
-        recounts = [Recount.of(m.values[0], m.details) for m in result.measurements if m.metric == METRIC and m.values]
-        own = next((recount for recount in recounts if not recount.change), None)
-        if own is not None:
-            others = tuple(recount for recount in recounts if recount.change)
-            found.append(Evidence(result.subject.name, own, others))
+        kept = [m for m in result.measurements if m.metric in RECOUNT.metrics and m.values]
+        recounts = [Recount.of(measurement.values[0], measurement.details) for measurement in kept]
+        others = tuple(recount for recount in recounts if recount.change)
+        found += [Evidence(result.subject.name, own, others) for own in recounts if not own.change][:1]
     return found
 
 
@@ -94,7 +92,7 @@ def find(spec: ModelSpec | None, evidence: Iterable[Evidence]) -> Evidence | Non
     if spec is None:
         return None
     for one in evidence:
-        same_input = spec.input_shape in (None, one.own.input_shape)
-        if one.name == spec.name and same_input and one.own.num_classes == spec.num_classes:
+        own = one.own
+        if (one.name, own.num_classes) == (spec.name, spec.num_classes) and spec.input_shape in (None, own.input_shape):
             return one
     return None

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from fer_bench.measuring.counting.activations import measure_activations
-from fer_bench.measuring.counting.anatomy import macs_inside, measure_anatomy, measure_modules
 from fer_bench.measuring.counting.counters import OtherCount, count_with
-from fer_bench.measuring.counting.layers import LayerCounts, count_layers
-from fer_bench.measuring.counting.macs import measure_macs, per_sample
+from fer_bench.measuring.counting.module_breakdown import macs_inside, measure_anatomy, measure_modules
 from fer_bench.measuring.counting.operators import CONVENTION
 from fer_bench.measuring.counting.params import ParameterCounts, count_parameters
 from fer_bench.measuring.counting.recorder import Trace
+from fer_bench.measuring.counting.totals import LayerCounts, count_layers, measure_activations, measure_macs
 from fer_bench.measuring.counting.trace import trace
 from fer_bench.measuring.machine import collector_at_rest
 from fer_bench.networks import build as building
@@ -25,6 +23,8 @@ from fer_bench.records.result import Json, Measurement
 
 # Batch norm cannot train on one value a channel, which is what a 1x1 map of one image is.
 SMALLEST_TRAINING_BATCH = 2
+
+_FILES = ("state_dict_bytes", "checkpoint_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,19 @@ class Count:
     parameters: ParameterCounts
     layers: LayerCounts
     inference: Trace
+    modules: Measurement
+    anatomy: tuple[Measurement, ...]
     training: Trace | str | None = None
     others: tuple[OtherCount, ...] = ()
-    modules: Measurement | None = None
-    anatomy: tuple[Measurement, ...] = ()
+
+    def _parameters(self) -> dict[str, int]:
+        counts = dataclasses.asdict(self.parameters) | {"total": self.parameters.total}
+        return {name: count for name, count in counts.items() if name not in _FILES}
 
     def row(self) -> dict[str, Json]:
         """Give the count as the JSON object that ``fer-bench count --format json`` promises."""
-        counts = dataclasses.asdict(self.parameters)
-        state_dict_bytes, checkpoint_bytes = counts.pop("state_dict_bytes"), counts.pop("checkpoint_bytes")
-        macs = per_sample(self.inference.macs, self.inference.batch)
+        seen, training = self.inference, self.training
+        macs = seen.per_sample(seen.macs)
         row: dict[str, Json] = {
             "name": self.spec.name,
             "title": self.spec.title,
@@ -58,31 +61,29 @@ class Count:
             "input_shape": list(self.input_shape),
             "num_classes": self.num_classes,
             "settings": [f"{key}={value}" for key, value in (self.build.arguments or {}).items()],
-            "batch": self.inference.batch,
-            "parameters": {**counts, "total": self.parameters.total},
+            "batch": seen.batch,
+            "parameters": self._parameters(),
             "macs": macs,
             "flops": 2 * macs,
             "convention": CONVENTION,
-            "uncounted": self.inference.uncounted,
-            "counted_on": self.inference.counted_on,
-            "peak_activation_bytes": self.inference.peak_bytes,
+            "uncounted": seen.uncounted,
+            "counted_on": seen.counted_on,
+            "peak_activation_bytes": seen.peak_bytes,
             "layers": dataclasses.asdict(self.layers),
-            "state_dict_bytes": state_dict_bytes,
-            "checkpoint_bytes": checkpoint_bytes,
+            **{name: getattr(self.parameters, name) for name in _FILES},
             "note": self.spec.note,
             "uncertain": list(self.spec.uncertain),
         }
-        if isinstance(self.training, str):
-            row["training"] = {"error": self.training}
-        elif self.training is not None:
-            batch = self.training.batch
+        if isinstance(training, str):
+            row["training"] = {"error": training}
+        elif training is not None:
             row["training"] = {
-                "batch": batch,
-                "macs": per_sample(self.training.macs, batch),
-                "forward_macs": per_sample(self.training.forward_macs, batch),
-                "backward_macs": per_sample(self.training.backward_macs, batch),
-                "peak_activation_bytes": self.training.peak_bytes,
-                "uncounted": self.training.uncounted,
+                "batch": training.batch,
+                "macs": training.per_sample(training.macs),
+                "forward_macs": training.per_sample(training.forward_macs),
+                "backward_macs": training.per_sample(training.backward_macs),
+                "peak_activation_bytes": training.peak_bytes,
+                "uncounted": training.uncounted,
             }
         if self.others:
             row["counters"] = {other.tool.split()[0]: dataclasses.asdict(other) for other in self.others}
@@ -90,59 +91,46 @@ class Count:
 
     def by_module(self) -> list[dict[str, Json]]:
         """Give MACs a sample by module, in the order in which they ran, each module's own and with all inside it."""
-        own = self.inference.modules
-        total = self.inference.macs or 1
+        seen = self.inference
         rank: dict[str, int] = {}  # of each module and of those around it, in the order in which they ran
-        for path in own:
+        for path in seen.modules:
             for around in _ancestry(path):
                 rank.setdefault(around, len(rank))
-        rows = []
-        for path in sorted(rank, key=lambda path: [rank[around] for around in _ancestry(path)]):
-            inside = macs_inside(self.inference, path)
-            rows.append(
-                {
-                    "module": path or "(network)",
-                    "own_macs": per_sample(own.get(path, 0), self.inference.batch),
-                    "macs": per_sample(inside, self.inference.batch),
-                    "share": inside / total,
-                }
-            )
-        return rows
+        inside = {path: macs_inside(seen, path) for path in rank}
+        return [
+            {
+                "module": path or "(network)",
+                "own_macs": seen.per_sample(seen.modules.get(path, 0)),
+                "macs": seen.per_sample(inside[path]),
+                "share": inside[path] / (seen.macs or 1),
+            }
+            for path in sorted(rank, key=lambda path: [rank[around] for around in _ancestry(path)])
+        ]
 
     def by_operator(self) -> list[dict[str, Json]]:
         """Give calls and MACs a sample by operator: counted ones by cost, then uncounted ones, then declared zeros."""
         order = {"counted": 0, "uncounted": 1, "zero": 2}
-        operators = sorted(
-            self.inference.operators.items(), key=lambda item: (order[item[1].kind], -item[1].macs, -item[1].calls)
-        )
+        seen = self.inference
         return [
-            {
-                "operator": name,
-                "kind": operator.kind,
-                "calls": operator.calls,
-                "macs": per_sample(operator.macs, self.inference.batch),
-            }
-            for name, operator in operators
+            {"operator": name, "kind": one.kind, "calls": one.calls, "macs": seen.per_sample(one.macs)}
+            for name, one in sorted(
+                seen.operators.items(), key=lambda item: (order[item[1].kind], -item[1].macs, -item[1].calls)
+            )
         ]
 
     def measurements(self) -> list[Measurement]:
         """Give the count as measurements, one value each."""
-        row = self.row()
-        counts = {f"parameters.{key}": value for key, value in row["parameters"].items()}
-        counts |= {f"layers.{key}": value for key, value in row["layers"].items()}
-        sizes = {key: row[key] for key in ("state_dict_bytes", "checkpoint_bytes")}
+        seen, details = self.inference, {"batch": self.inference.batch}
+        counts = {f"parameters.{name}": count for name, count in self._parameters().items()}
+        counts |= {f"layers.{name}": count for name, count in dataclasses.asdict(self.layers).items()}
         return [
             *(Measurement(metric, "count", (value,)) for metric, value in counts.items()),
-            *(Measurement(metric, "bytes", (value,)) for metric, value in sizes.items()),
-            measure_macs(self.inference),
-            measure_activations(self.inference),
-            *([self.modules] if self.modules is not None else []),
-            Measurement(
-                "operator_macs", "count", tuple(self.inference.operator_macs), details={"batch": self.inference.batch}
-            ),
-            Measurement(
-                "operator_bytes", "bytes", tuple(self.inference.operator_bytes), details={"batch": self.inference.batch}
-            ),
+            *(Measurement(metric, "bytes", (getattr(self.parameters, metric),)) for metric in _FILES),
+            measure_macs(seen),
+            measure_activations(seen),
+            self.modules,
+            Measurement("operator_macs", "count", tuple(seen.operator_macs), details=details),
+            Measurement("operator_bytes", "bytes", tuple(seen.operator_bytes), details=details),
         ]
 
 
@@ -179,12 +167,12 @@ def count(
     with collector_at_rest(), building.quiet():
         model = _on_meta_or_cpu(spec, build)
         try:
-            inference = trace(model, (_images(model, shape, batch),))
+            inference = _trace(model, shape, batch)
         except CountingError:
-            if not _is_meta(model):
+            if not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
                 raise
             model = building.create(spec, build, "cpu")
-            inference = trace(model, (_images(model, shape, batch),))
+            inference = _trace(model, shape, batch)
         training = _training(model, shape, batch) if train else None
         others = []
         for tool in counters:
@@ -209,7 +197,7 @@ def count_module(model: nn.Module, spec: ModelSpec, shape: tuple[int, int, int],
         CountingError: it cannot run on this input.
     """
     with building.quiet():
-        inference = trace(model, (_images(model, shape, batch),))
+        inference = _trace(model, shape, batch)
     return _counted(model, spec, DEFAULT_BUILD, shape, None, inference)
 
 
@@ -238,19 +226,16 @@ def _counted(
 
 def _training(model: nn.Module, shape: tuple[int, int, int], batch: int) -> Trace | str:
     try:
-        return trace(model.train(), (_images(model, shape, max(batch, SMALLEST_TRAINING_BATCH)),), train=True)
+        return _trace(model.train(), shape, max(batch, SMALLEST_TRAINING_BATCH), train=True)
     except CountingError as error:
         return str(error)
     finally:
         model.eval()
 
 
-def _images(model: nn.Module, shape: tuple[int, int, int], batch: int) -> torch.Tensor:
-    return torch.empty(batch, *shape, device="meta", dtype=building.number_type(model))
-
-
-def _is_meta(model: nn.Module) -> bool:
-    return any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+def _trace(model: nn.Module, shape: tuple[int, int, int], batch: int, *, train: bool = False) -> Trace:
+    images = torch.empty(batch, *shape, device="meta", dtype=building.number_type(model))
+    return trace(model, (images,), train=train)
 
 
 def _on_meta_or_cpu(spec: ModelSpec, build: Build) -> nn.Module:

@@ -1,7 +1,7 @@
 """What one pass sees: every operator that a network dispatches, and the storages and layers behind it.
 
-How a network is made to run for this stands in ``trace``; what operators cost, in ``operators``; the rules for layers,
-in ``layers``.
+How a network is made to run for this stands in ``trace``; what operators cost, in ``operators``; the rules for layers
+and activation bytes, in ``totals``.
 """
 
 import weakref
@@ -49,10 +49,10 @@ class Trace:
         operators: by name, ``namespace::name``.
         modules: MACs by the path of the innermost module that dispatched them; "" is the network itself, "(backward)"
             the whole backward pass.
-        peak_bytes: the largest sum of storages alive at one time (see ``activations``).
+        peak_bytes: the largest sum of storages alive at one time (see ``totals``).
         forward_macs, backward_macs: MACs of the two halves; without training the second is zero.
         convolutions: calls in order.
-        shortcuts: indices into ``convolutions`` of those on a shortcut (see ``layers``).
+        shortcuts: indices into ``convolutions`` of those on a shortcut (see ``totals``).
         separable: indices of depth-wise convolutions that form one separable convolution with a point-wise one.
         linear_layers: the fully connected layers that ran, each once.
         poolings: calls of a pooling over space.
@@ -82,6 +82,10 @@ class Trace:
     @property
     def macs(self) -> int:
         return self.forward_macs + self.backward_macs
+
+    def per_sample(self, total: int) -> int | float:
+        """Divide a batch's total by its size: whole where it is whole, as where a network does not mix samples."""
+        return total // self.batch if total % self.batch == 0 else total / self.batch
 
     @property
     def uncounted(self) -> dict[str, int]:

@@ -1,57 +1,15 @@
 """A network's parts: what each module costs and gives, and what the modules of one role have in common."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
-from fer_bench.measuring.counting.macs import per_sample
 from fer_bench.measuring.counting.recorder import Trace
 from fer_bench.records.result import Json, Measurement
 
 _DEEPEST = 2  # levels of modules in a record: enough for stages and their blocks; all would be most of a record
 _NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One module with all inside it.
-
-    Attributes:
-        path: its name in the network.
-        kind: the class's name.
-        parameters: distinct elements.
-        macs: of the batch.
-        shape: what it gave when it first ran, (N, ...); None if it did not run as a module.
-    """
-
-    path: str
-    kind: str
-    parameters: int
-    macs: int
-    shape: tuple[int, ...] | None
-
-
-def parts(model: nn.Module, trace: Trace, deepest: int) -> Iterator[Part]:
-    """Give a network's modules in the order in which they are registered, each module once, the network left out.
-
-    A list or mapping of modules, which does not run, is no part and no level: its members are.
-
-    Args:
-        model: the network.
-        trace: of a pass of it.
-        deepest: how many levels.
-    """
-    holders = {path for path, module in model.named_modules() if isinstance(module, nn.ModuleList | nn.ModuleDict)}
-    for path, module in model.named_modules():
-        names = path.split(".")
-        level = sum(".".join(names[:n]) not in holders for n in range(1, len(names) + 1))
-        if path and path not in holders and level <= deepest:
-            shapes = trace.shapes.get(path)
-            yield Part(
-                path, type(module).__name__, elements(module), macs_inside(trace, path), shapes[0] if shapes else None
-            )
 
 
 def elements(module: nn.Module) -> int:
@@ -67,23 +25,29 @@ def macs_inside(trace: Trace, path: str) -> int:
 
 
 def measure_modules(model: nn.Module, trace: Trace) -> Measurement:
-    """Give MACs a sample by module, each with all inside it, and what the module is."""
-    found = list(parts(model, trace, _DEEPEST))
-    described: list[Json] = [
-        {
-            "path": part.path,
-            "type": part.kind,
-            "parameters": part.parameters,
-            "output_shape": list(part.shape[1:]) if part.shape else None,
-        }
-        for part in found
-    ]
-    return Measurement(
-        "module_macs",
-        "count",
-        tuple(per_sample(part.macs, trace.batch) for part in found),
-        details={"batch": trace.batch, "modules": described},
-    )
+    """Give MACs a sample by module, each with all inside it, and what the module is.
+
+    Modules stand in the order in which they are registered, each once, the network left out. A list or mapping of
+    modules, which does not run, is no part and no level: its members are.
+    """
+    holders = {path for path, module in model.named_modules() if isinstance(module, nn.ModuleList | nn.ModuleDict)}
+    macs: list[int | float] = []
+    described: list[Json] = []
+    for path, module in model.named_modules():
+        names = path.split(".")
+        level = sum(".".join(names[:n]) not in holders for n in range(1, len(names) + 1))
+        if path and path not in holders and level <= _DEEPEST:
+            first, *_ = trace.shapes.get(path, [()])
+            macs.append(trace.per_sample(macs_inside(trace, path)))
+            described.append(
+                {
+                    "path": path,
+                    "type": type(module).__name__,
+                    "parameters": elements(module),
+                    "output_shape": list(first[1:]) if first else None,
+                }
+            )
+    return Measurement("module_macs", "count", tuple(macs), details={"batch": trace.batch, "modules": described})
 
 
 def measure_anatomy(model: nn.Module, trace: Trace) -> tuple[Measurement, Measurement]:
@@ -101,32 +65,31 @@ def measure_anatomy(model: nn.Module, trace: Trace) -> tuple[Measurement, Measur
         own = {id(parameter): parameter for parameter in module.parameters(recurse=False)}
         parameters.append(sum(parameter.numel() for key, parameter in own.items() if key not in held))
         held |= own.keys()
-    calls: list[Json] = [len(trace.shapes.get(path, ())) for path in modules]
-    operators: list[Json] = sorted(trace.operators)
+    operators = dict(sorted(trace.operators.items()))
     return (
         Measurement(
             "module_own_macs",
             "count",
-            tuple(per_sample(trace.modules.get(path, 0), trace.batch) for path in modules),
+            tuple(trace.per_sample(trace.modules.get(path, 0)) for path in modules),
             details={
                 "batch": trace.batch,
                 "paths": list(modules),
                 "types": [type(module).__name__ for module in modules.values()],
                 "parameters": parameters,
-                "calls": calls,
+                "calls": [len(trace.shapes.get(path, ())) for path in modules],
             },
         ),
         Measurement(
             "operator_calls",
             "count",
-            tuple(trace.operators[name].calls for name in sorted(trace.operators)),
-            details={"batch": trace.batch, "operators": operators},
+            tuple(operator.calls for operator in operators.values()),
+            details={"batch": trace.batch, "operators": list(operators)},
         ),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class OtherOperations:
     """What other conventions count beside MACs, of one pass, and parameters by what they do.
 
     Attributes:
@@ -143,7 +106,7 @@ class Extras:
     weight_macs: int
 
 
-def extras(model: nn.Module, trace: Trace) -> Extras:
+def other_operations(model: nn.Module, trace: Trace) -> OtherOperations:
     """Count what stands beside the MACs."""
     norm_elements = bias_elements = norm_parameters = bias_parameters = weight_macs = 0
     for path, module in model.named_modules():
@@ -156,10 +119,10 @@ def extras(model: nn.Module, trace: Trace) -> Extras:
             if module.bias is not None:
                 bias_elements += given
                 bias_parameters += module.bias.numel()
-    return Extras(norm_elements, bias_elements, norm_parameters, bias_parameters, weight_macs)
+    return OtherOperations(norm_elements, bias_elements, norm_parameters, bias_parameters, weight_macs)
 
 
-def roles(model: nn.Module) -> dict[str, list[str]]:
+def module_roles(model: nn.Module) -> dict[str, list[str]]:
     """Group modules by their role, the name that they have in the module around them: "downsample", "conv1".
 
     Numbers are places in a sequence and no roles. Of nested modules of one role the outermost stands for all. A role
