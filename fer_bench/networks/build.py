@@ -44,8 +44,6 @@ _FILLS = frozenset(
         nn.init.kaiming_uniform_,
     }
 )
-
-
 _CONSTRUCTORS = frozenset(_device_constructors())  # what takes a device and makes a tensor
 
 
@@ -124,15 +122,12 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
     factory, in_channels_name = find_factory(spec)
     arguments = _arguments(spec, factory, build, in_channels_name)
     channels = input_shape(spec, build)[0]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # stdout may carry JSON
-        if device == "meta":
-            stack.enter_context(_OnMeta())
-        try:
+    try:
+        with quiet(), _OnMeta() if device == "meta" else contextlib.nullcontext():
             model = factory(**arguments)
-        except (Exception, SystemExit) as error:
-            given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-            raise BuildError(f"{spec.name}: the factory failed at ({given}): {brief(error)}") from error
+    except (Exception, SystemExit) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise BuildError(f"{spec.name}: the factory failed at ({given}): {brief(error)}") from error
     if not isinstance(model, nn.Module):
         raise BuildError(f"{spec.name}: the factory returned {type(model).__name__}, expected a torch.nn.Module")
     if spec.source.kind == "torchvision" and channels != 3:
@@ -169,11 +164,10 @@ def create_model(
     """
     spec = registry.find(name)
     shape = None
-    if in_channels is not None and spec.source.users:
-        arguments["in_channels"] = in_channels  # which its factory must take
     if in_channels is not None:
-        known = spec.input_shape or DEFAULT_INPUT
-        shape = (in_channels, *known[1:])
+        shape = (in_channels, *(spec.input_shape or DEFAULT_INPUT)[1:])
+        if spec.source.users:
+            arguments["in_channels"] = in_channels  # which its factory must take
     model = create(spec, Build(num_classes, shape, arguments))
     if checkpoint is not None:
         load_checkpoint(model, checkpoint, spec)
@@ -193,42 +187,39 @@ def find_factory(spec: ModelSpec) -> tuple[Factory, str]:
     if source.kind == "published":
         raise BuildError(f"{spec.name}: its sheet holds published figures only; there is no code to build it from")
     if source.kind == "timm":
-        import timm
-
-        if not timm.is_model(source.label):
-            near = nearest(source.label, timm.list_models())
-            raise BuildError(f"timm has no model {source.label!r}{near}; timm.list_models() names those that it has")
-
-        def from_timm(**arguments: Any) -> nn.Module:
-            model: nn.Module = timm.create_model(source.label, pretrained=False, **arguments)
-            return model
-
-        return from_timm, "in_chans"
+        return _from_timm(source.label), "in_chans"
     if source.kind == "torchvision":
-        import torchvision
-
-        try:
-            builder = torchvision.models.get_model_builder(source.label)
-        except ValueError as error:
-            known = torchvision.models.list_models()
-            near = nearest(source.label, known)
-            raise BuildError(
-                f"torchvision has no model {source.label!r}{near}; torchvision.models.list_models() names those it has"
-            ) from error
-
-        def from_torchvision(**arguments: Any) -> nn.Module:
-            options: dict[str, Any] = {"init_weights": False} if source.label in ("googlenet", "inception_v3") else {}
-            if "weights_backbone" in inspect.signature(builder).parameters:  # by default it would be downloaded
-                options["weights_backbone"] = None
-            model: nn.Module = builder(weights=None, **{**options, **arguments})
-            return model
-
-        return from_torchvision, ""
+        return _from_torchvision(source.label), ""
     module = _user_module(spec) if source.users else importlib.import_module(source.library)
     factory = getattr(module, source.label, None)
     if not callable(factory):
         raise BuildError(f"{spec.name}: {module.__name__} has no function {source.label!r}")
     return factory, "in_channels"
+
+
+def _from_timm(name: str) -> Factory:
+    import timm
+
+    if not timm.is_model(name):
+        near = nearest(name, timm.list_models())
+        raise BuildError(f"timm has no model {name!r}{near}; timm.list_models() names those that it has")
+    return lambda **arguments: timm.create_model(name, pretrained=False, **arguments)
+
+
+def _from_torchvision(name: str) -> Factory:
+    from torchvision import models
+
+    try:
+        builder = models.get_model_builder(name)
+    except ValueError as error:
+        near = nearest(name, models.list_models())
+        raise BuildError(
+            f"torchvision has no model {name!r}{near}; torchvision.models.list_models() names those it has"
+        ) from error
+    options: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    if "weights_backbone" in inspect.signature(builder).parameters:  # by default it would be downloaded
+        options["weights_backbone"] = None
+    return lambda **arguments: builder(weights=None, **{**options, **arguments})
 
 
 def library_names() -> list[str]:
@@ -250,7 +241,7 @@ def _user_module(spec: ModelSpec) -> ModuleType:
     if beside not in sys.path:
         sys.path.insert(0, beside)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with quiet():
             return _user_file(path) if source.file else importlib.import_module(source.module)
     except BuildError:
         raise
@@ -285,15 +276,13 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
     if classes < 1:
         raise BuildError(f"{classes} classes: a classifier needs at least 1")
     if unknown := [key for key in arguments if key not in parameters and not anything]:
-        takes = ", ".join(p for p in parameters)
-        raise BuildError(f"{spec.name} takes no argument {', '.join(unknown)}; it takes: {takes or 'none'}")
+        takes = ", ".join(parameters) or "none"
+        raise BuildError(f"{spec.name} takes no argument {', '.join(unknown)}; it takes: {takes}")
     channels, height, width = input_shape(spec, build)
     wanted: dict[str, tuple[int, bool]] = {"num_classes": (classes, build.num_classes is not None)}
-    users = spec.source.users
     # A user's factory without the argument is made for the images that it gets, or its first layer complains.
-    if in_channels_name and (in_channels_name in parameters or anything or not users):
-        changed = channels != (spec.input_shape or (3,))[0]
-        wanted[in_channels_name] = (channels, changed)
+    if in_channels_name and (in_channels_name in parameters or anything or not spec.source.users):
+        wanted[in_channels_name] = (channels, channels != (spec.input_shape or DEFAULT_INPUT)[0])
     for key, (value, asked) in wanted.items():
         if key in parameters or anything:
             arguments.setdefault(key, value)
@@ -318,8 +307,7 @@ def example_inputs(shape: Sequence[int], batch: int, device: str, dtype: torch.d
 
 def channels_last(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
     """Lay out weights and images in NHWC order, which changes how convolutions run and not what they give."""
-    order = torch.channels_last
-    return model.to(memory_format=order), images.contiguous(memory_format=order)
+    return model.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
 
 
 def compiled(model: nn.Module) -> nn.Module:

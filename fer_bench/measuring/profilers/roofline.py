@@ -16,11 +16,10 @@ from torch.nn import functional as F
 
 from fer_bench.measuring import machine
 from fer_bench.measuring.profilers.kinds import Clock
+from fer_bench.networks.build import AUTOCAST
 from fer_bench.records.result import Json
 
 Work = Callable[[], object]
-
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 # A convolution as the middle of many networks has it.
 _CHANNELS, _SIDE, _KERNEL = 256, 28, 3
@@ -83,7 +82,7 @@ def measure_attainable(device: str, precision: str, clock: Clock = time.perf_cou
         ``operator_s``, of the cheapest operator; ``threads``; ``others_cores``, that others kept busy meanwhile;
         ``how`` it was measured.
     """
-    sizes, dtype = _SIZES[device], _TYPES.get(precision, torch.float32)
+    sizes, dtype = _SIZES[device], AUTOCAST.get(precision, torch.float32)
     meter, load = _Meter(device, clock), machine.LoadMonitor()
     with torch.inference_mode():
         products, convolutions = _products(device, sizes, dtype), _convolutions(device, sizes, dtype)
@@ -93,6 +92,7 @@ def measure_attainable(device: str, precision: str, clock: Clock = time.perf_cou
                 meter.improve(trials, within_s=_TOO_LONG_S)
             meter.improve(copies)  # every size: the curve has no holes
         operator_s = _operator(meter)
+    products_of, batches = (", ".join(map(str, tried)) for tried in (sizes.products, sizes.batches))
     fastest = max((*products, *convolutions), key=lambda trial: trial.rate)
     return {
         "macs_per_s": fastest.rate,
@@ -101,20 +101,18 @@ def measure_attainable(device: str, precision: str, clock: Clock = time.perf_cou
         "threads": torch.get_num_threads(),
         "others_cores": load.report()["others_cores"],
         "how": (
-            f"{str(dtype).removeprefix('torch.')}; best of square products ({_listed(sizes.products)}) and "
-            f"{_KERNEL}x{_KERNEL} convolutions ({_CHANNELS} channels, {_SIDE}x{_SIDE}, batch {_listed(sizes.batches)}, "
+            f"{str(dtype).removeprefix('torch.')}; best of square products ({products_of}) and "
+            f"{_KERNEL}x{_KERNEL} convolutions ({_CHANNELS} channels, {_SIDE}x{_SIDE}, batch {batches}, "
             f"NCHW and NHWC): {fastest.name}; copies of float32, less what a copy of one number takes; operator: add_ "
             "on one number"
         ),
     }
 
 
+@dataclass(frozen=True, slots=True)
 class _Meter:
-    """Times work on a device."""
-
-    def __init__(self, device: str, clock: Clock) -> None:
-        self.device = device
-        self._clock = clock
+    device: str
+    clock: Clock
 
     def improve(self, trials: Sequence[_Trial], within_s: float = math.inf) -> None:
         """Try each once more, but for those that the best rate so far foretells to take too long."""
@@ -132,19 +130,16 @@ class _Meter:
         return tries
 
     def _seconds(self, work: Work) -> float:
-        start = self._clock()
+        start = self.clock()
         work()
         if self.device == "cuda":
             torch.cuda.synchronize()
-        return (self._clock() - start) * 1e-9
+        return (self.clock() - start) * 1e-9
 
 
 def _products(device: str, sizes: _Sizes, dtype: torch.dtype) -> list[_Trial]:
-    def trial(n: int) -> _Trial:
-        left, right = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-        return _Trial(f"product of {n}", n**3, partial(torch.mm, left, right))
-
-    return [trial(n) for n in sizes.products]
+    factors = {n: [torch.randn(n, n, device=device).to(dtype) for _ in range(2)] for n in sizes.products}
+    return [_Trial(f"product of {n}", n**3, partial(torch.mm, *pair)) for n, pair in factors.items()]
 
 
 def _convolutions(device: str, sizes: _Sizes, dtype: torch.dtype) -> list[_Trial]:
@@ -177,15 +172,13 @@ def _copy(target: Tensor, source: Tensor) -> _Trial:
             target.copy_(source)
 
     # Launched one by one, small copies would be as slow as the host launches: a graph of them runs by itself.
-    run = _graph(work).replay if target.is_cuda else work
+    run: Work = work
+    if target.is_cuda:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            work()
+        run = graph.replay
     return _Trial("copy", 2 * target.nbytes, run, pieces, holds=(target, source))
-
-
-def _graph(work: Work) -> torch.cuda.CUDAGraph:
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph
 
 
 def _curve(copies: Sequence[_Trial]) -> list[list[float]]:
@@ -205,7 +198,3 @@ def _operator(meter: _Meter) -> float:
             number.add_(1)
 
     return statistics.median(meter.times(work)) / many
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
