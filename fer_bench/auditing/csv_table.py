@@ -33,10 +33,7 @@ _SUFFIXES = {"k": "K", "m": "M", "g": "G", "b": "B", "mb": "MB", "kb": "KB", "gb
 _SUFFIXES |= {"gmacs": "G", "mmacs": "M", "million": "million", "10^9": "B", "1e9": "B", "10^6": "M", "1e6": "M"}
 _SAY = '--classes 1000 for ImageNet, --classes 7 for FER2013, or a column "Classes"'
 # Units that a column of a quantity can have; with another it is something else.
-_UNITS = {
-    "latency": ("ns", "us", "µs", "ms", "s", "min"),
-    "file_size": ("KB", "MB", "GB"),
-}
+_UNITS = {"latency": ("ns", "us", "µs", "ms", "s", "min"), "file_size": ("KB", "MB", "GB")}
 _BLANK = ("", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "n/a", "N/A")
 _MOST_BYTES = 10**7  # of a table that someone typed
 
@@ -56,16 +53,16 @@ def read_table(path: Path, classes: int | None = None, shape: tuple[int, int, in
     Raises:
         FerBenchError: the file cannot be read, or has no such columns, or nothing in it is a figure.
     """
-    rows = _rows(path)
-    headings = [_Heading.of(heading) for heading in rows[0]]
+    first, *rows = _rows(path)
+    headings = [_Heading.of(heading) for heading in first]
     quantities = [heading.quantity for heading in headings]
     if "network" not in quantities or not {"parameters", "macs", "flops"} & set(quantities):
         raise FerBenchError(
             f"{path}: the first line names no column of networks (model, name) and of counts (params, FLOPs, MACs); it "
-            f"has {', '.join(rows[0])}"
+            f"has {', '.join(first)}"
         )
     claims = []
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in enumerate(rows, start=2):
         cells = dict(zip(quantities, (cell.strip() for cell in row), strict=False))
         if cells.get("network"):
             place = f"{path.name}, line {number}"
@@ -175,10 +172,8 @@ def _network(name: str) -> ModelSpec | None:
             return spec
     from fer_bench.networks.build import library_names
 
-    for known in library_names():
-        if plain == _plain(known.partition(":")[2]):
-            return registry.find(known)
-    return None
+    known = next((known for known in library_names() if plain == _plain(known.partition(":")[2])), None)
+    return registry.find(known) if known is not None else None
 
 
 def _plain(name: str) -> str:

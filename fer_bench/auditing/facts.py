@@ -32,10 +32,10 @@ def _facts() -> Mapping[str, Any]:
         return tomllib.load(file)
 
 
-def dataset(name: str) -> Mapping[str, Any] | None:
-    """Give what a data set's own publication says of it, or None."""
-    found: Mapping[str, Any] | None = _facts()["datasets"].get(name)
-    return found
+def dataset(name: str) -> Mapping[str, Any]:
+    """Return what a data set's own publication says of it; nothing for one that is not known."""
+    known: Mapping[str, Any] = _facts()["datasets"].get(name, {})
+    return known
 
 
 def card(*texts: str) -> Card | None:
@@ -53,37 +53,24 @@ def card(*texts: str) -> Card | None:
 
 
 def test_sizes(name: str) -> dict[str, int]:
-    """Give the test sets of a data set and their sizes; none for one that is not known or has no fixed test set."""
-    about = dataset(name)
-    return dict(about.get("tests", {})) if about is not None else {}
+    """Return the test sets of a data set and their sizes; none for one that is not known or has no fixed test set."""
+    return dict(dataset(name).get("tests", {}))
 
 
-def training_size(name: str) -> dict[str, int]:
-    """Give the number of training images of a data set, where it has a fixed number."""
-    about = dataset(name)
-    number = about.get("images", {}).get("training") if about is not None else None
-    return {"training": number} if number is not None else {}
-
-
-def images(name: str) -> int | None:
-    """Give the number of all images of a data set, or None."""
-    about = dataset(name)
-    number: int | None = about.get("images", {}).get("all") if about is not None else None
+def images(name: str, part: str) -> int | None:
+    """Return the number of images of a data set, "all" or "training", where it has a fixed one."""
+    number: int | None = dataset(name).get("images", {}).get(part)
     return number
 
 
 def known(figure: Figure) -> Mapping[str, float]:
     """Give the facts of a figure's data set of the kind that it is, by what they are of."""
     about = dataset(figure.dataset)
-    if about is None:
-        return {}
-    kinds: Mapping[str, Mapping[str, float]] = {
-        "image_count": about.get("images", {}),
-        "count": about.get("counts", {}),
-        "share": about.get("shares", {}),
-        "class_count": {"": about["classes"]},
-    }
-    return kinds.get(figure.quantity, {})
+    if figure.quantity == "class_count":
+        return {"": about["classes"]} if about else {}
+    kinds = {"image_count": "images", "count": "counts", "share": "shares"}
+    facts: Mapping[str, float] = about.get(kinds.get(figure.quantity, ""), {})
+    return facts
 
 
 # Words of one meaning, the facts' own first.

@@ -128,11 +128,11 @@ class Judge:
             wholes["what the paper says it is of"] = int(number.value)
         if figure.quantity == "accuracy":
             wholes |= self._test_sets(claim)
-        elif figure.quantity == "train_accuracy":
-            wholes |= facts.training_size(figure.dataset)
+        elif figure.quantity == "train_accuracy" and (number_of := facts.images(figure.dataset, "training")):
+            wholes["training"] = number_of
         if wholes:
             return arithmetic.by_share(claim, printed, wholes)
-        return arithmetic.by_any_share(claim, printed, facts.images(figure.dataset)) if figure.dataset else None
+        return arithmetic.by_any_share(claim, printed, facts.images(figure.dataset, "all")) if figure.dataset else None
 
     def _test_sets(self, claim: Claim) -> dict[str, int]:
         """Give the test sets that an accuracy may be of: those whose size the paper prints, then the data set's own."""

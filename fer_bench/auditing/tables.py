@@ -23,19 +23,17 @@ def _share(value: float) -> str:
     return "below 0.1 %" if value < 0.001 else units.percent(value, 2)
 
 
+def _left(**titles: str) -> list[Column]:
+    return [Column(name, title, align="left") for name, title in titles.items()]
+
+
 def verdicts(found: Sequence[Verdict]) -> Table:
     """Draw the verdicts, a row for each figure; one that a paper repeats has all its places."""
     columns = (
-        Column("paper", "Paper", align="left"),
-        Column("where", "Where", align="left"),
-        Column("subject", "Subject", align="left"),
-        Column("quantity", "Quantity", align="left"),
-        Column("printed", "Printed", align="left"),
-        Column("verdict", "Verdict", align="left"),
-        Column("line", "Arithmetic", align="left"),
-        Column("ours", "Recomputed", align="left"),
+        *_left(paper="Paper", where="Where", subject="Subject", quantity="Quantity", printed="Printed"),
+        *_left(verdict="Verdict", line="Arithmetic", ours="Recomputed"),
         Column("chance", "By chance", _share),
-        Column("evidence", "Evidence", align="left"),
+        *_left(evidence="Evidence"),
         Column("places", "Places"),
     )
     rows, notes = _rows(found)
@@ -45,10 +43,9 @@ def verdicts(found: Sequence[Verdict]) -> Table:
 def by_paper(found: Sequence[Verdict]) -> dict[str, Table]:
     """Draw the verdicts on numbers in a form that fits a page: a table for each paper, by the stem of its files."""
     columns = (
-        Column("what", "Figure", align="left"),
+        *_left(what="Figure"),
         Column("printed", "Printed"),
-        Column("verdict", "Verdict", align="left"),
-        Column("line", "Arithmetic", align="left"),
+        *_left(verdict="Verdict", line="Arithmetic"),
     )
     drawn = {}
     for paper in sorted({verdict.claim.figure.paper for verdict in found}):
@@ -105,10 +102,10 @@ def summary(found: Sequence[Verdict]) -> Table:
         if any(of_kind.values()):
             rows.append({"verdict": kind.value, **of_kind, "all": sum(of_kind.values()), "meaning": MEANINGS[kind]})
     columns = (
-        Column("verdict", "Verdict", align="left"),
+        *_left(verdict="Verdict"),
         *(Column(f"paper {paper}", paper) for paper in known),
         Column("all", "All"),
-        Column("meaning", "Meaning", align="left"),
+        *_left(meaning="Meaning"),
     )
     return Table("Verdicts by paper", columns, tuple(rows), _coverage(found), name="audit_summary")
 

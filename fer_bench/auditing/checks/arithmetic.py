@@ -184,7 +184,7 @@ def by_matrix(claim: Claim, printed: Printed, matrix: Claim) -> Verdict | None:
     diagonal = [100 * row[place] / scale for place, row in enumerate(rows)]
     slack = 50 * _last_place(matrix) / scale
     names = [facts.same(name) for name in matrix.figure.rows]
-    about = facts.dataset(matrix.figure.dataset) or {}
+    about = facts.dataset(matrix.figure.dataset)
     values, parts = [], []
     for name, counts in about.get("test_classes", {}).items():
         if set(counts) == set(names):

@@ -14,27 +14,30 @@ from fer_bench.records import units
 _BYTES_A_GB = 10**9
 _SMALL = 100  # things: a number below may count anything of a data set
 _NEAR_FACT = 2e-4  # relative: no part that authors choose is as near to a data set's own number
+_PROCESSORS = ("cpu_percent", "user_percent", "system_percent")  # the process; the machine for users, for the system
 _SPLITS = (10, 15, 20, 25, 30, 40, 50, 60, 70, 75, 80, 85, 90)  # per cent, into which authors divide data
 
 
 def by_facts(claim: Claim, printed: Printed) -> Verdict | None:
     """Compare with what the data set's own publication says; None where it says nothing of the kind."""
-    known, about = facts.known(claim.figure), facts.dataset(claim.figure.dataset)
-    if not known or about is None:
+    known = facts.known(claim.figure)
+    if not known:
         return None
-    name, value, source = facts.named(claim.figure), int(printed.value), about["source"]
-    fact = known.get(name, 0) if name is not None else 0
+    name, value = facts.named(claim.figure), int(printed.value)
+    source = facts.dataset(claim.figure.dataset)["source"]
 
     def told(what: str) -> str:
         return f"{known[what]:,}" + (f" ({what})" if what else "")
 
-    if name is not None and fact == value:
-        return Verdict(claim, Kind.confirmed, told(name), f"{fact:,}", source)
-    if name is not None and _slipped(value, int(fact)):
-        line = f"the data set has {told(name)}: {_slipped(value, int(fact))}"
-        return Verdict(claim, Kind.refuted, line, f"{fact:,}", source)
-    if name is not None and _is_fixed(name, claim):
-        return Verdict(claim, Kind.refuted, f"the data set has {told(name)}", f"{fact:,}", source)
+    if name is not None:
+        fact = known[name]
+        if fact == value:
+            return Verdict(claim, Kind.confirmed, told(name), f"{fact:,}", source)
+        slip = _slipped(value, int(fact))
+        # No matter of how authors split the data are the whole, a class of it, and what it consists of.
+        if slip or name.startswith("all") or claim.figure.quantity != "image_count":
+            line = f"the data set has {told(name)}" + (f": {slip}" if slip else "")
+            return Verdict(claim, Kind.refuted, line, f"{fact:,}", source)
     if value < _SMALL:
         return None
     equal = [told(what) for what, number in known.items() if number == value]
@@ -49,11 +52,6 @@ def by_facts(claim: Claim, printed: Printed) -> Verdict | None:
     ]
     line = f"no number of the data set's own; the authors' part, perhaps: {' or '.join(shares) or 'of it'}"
     return Verdict(claim, Kind.irreproducible, line, "", source)
-
-
-def _is_fixed(name: str, claim: Claim) -> bool:
-    """Tell whether a fact is no matter of how authors split the data: the whole, a class of it, what it consists of."""
-    return name.startswith("all") or claim.figure.quantity != "image_count"
 
 
 def _slipped(value: int, fact: int) -> str:
@@ -118,25 +116,24 @@ def by_occupancy(claim: Claim, printed: Printed, row: Mapping[str, Claim], weigh
         held = printed.value / 100 * int(found.group(1)) * _BYTES_A_GB
         line = f"{claim.figure.printed} % of {found.group(1)} GB = {held / 10**6:,.0f} MB; the weights take "
         line += f"{weights / 10**6:,.1f} MB"
-        most = Decimal(weights) / held * 100 if held else Decimal(0)
-        remarks = (f"the weights are {most:.2g} % of it: the figure measures the framework",) if most < 10 else ()
         kind = Kind.possible if held >= weights else Kind.contradiction
-        return Verdict(claim, kind, line, "", "weights recounted").remarked(*remarks)
-    values = {
-        quantity: read(row[quantity].figure.printed, "%")
-        for quantity in ("cpu_percent", "user_percent", "system_percent")
-        if quantity in row
-    }
-    shares = {quantity: number for quantity, number in values.items() if number is not None}
-    if len(shares) < 3:
+        verdict = Verdict(claim, kind, line, "", "weights recounted")
+        most = Decimal(weights) / held * 100 if held else Decimal(0)
+        if most >= 10:
+            return verdict
+        return verdict.remarked(f"the weights are {most:.2g} % of it: the figure measures the framework")
+    printed_shares = [row[name].figure.printed if name in row else "" for name in _PROCESSORS]
+    shares = [number for number in (read(share, "%") for share in printed_shares) if number is not None]
+    if len(shares) < len(_PROCESSORS):
         return Verdict(claim, Kind.out_of_scope, "an occupancy of the authors' machine; its row prints nothing beside")
-    own, user, system = (shares[quantity].value for quantity in ("cpu_percent", "user_percent", "system_percent"))
-    busy, slack = user + system, sum((number.step for number in shares.values()), Decimal(0))
-    line = f"the process's {own} % within the machine's {user} + {system} = {busy} %, of 100 %"
+    own, user, system = (share.value for share in shares)
+    busy, slack = user + system, sum((share.step for share in shares), Decimal(0))
     if own <= busy + slack and busy <= 100 + slack:
-        return Verdict(claim, Kind.possible, line, "", "the row's other figures")
-    line = f"the process's {own} % against the machine's {user} + {system} = {busy} %, of which it is a part"
-    return Verdict(claim, Kind.contradiction, line, "", "the row's other figures")
+        kind, line = Kind.possible, f"the process's {own} % within the machine's {user} + {system} = {busy} %, of 100 %"
+    else:
+        kind = Kind.contradiction
+        line = f"the process's {own} % against the machine's {user} + {system} = {busy} %, of which it is a part"
+    return Verdict(claim, kind, line, "", "the row's other figures")
 
 
 def by_loss(claim: Claim, printed: Printed, accuracy: Claim | None) -> Verdict | None:
@@ -158,9 +155,6 @@ def by_card(claim: Claim, printed: Printed, environment: Sequence[str]) -> Verdi
     card = facts.card(*environment)
     if card is None or claim.figure.unit != "GB" or claim.figure.subject != "GPU memory":
         return None
-    held = float(printed.value) / _BYTES_A_GB
-    if held <= card.memory_gb:
-        return Verdict(claim, Kind.possible, f"a {card.name} has {card.memory_gb:g} GB", f"{card.memory_gb:g}", "card")
-    return Verdict(
-        claim, Kind.refuted, f"a {card.name} has {card.memory_gb:g} GB", f"{card.memory_gb:g}", "the card's data sheet"
-    )
+    fits = float(printed.value) / _BYTES_A_GB <= card.memory_gb
+    kind, source = (Kind.possible, "card") if fits else (Kind.refuted, "the card's data sheet")
+    return Verdict(claim, kind, f"a {card.name} has {card.memory_gb:g} GB", f"{card.memory_gb:g}", source)
