@@ -214,6 +214,14 @@ def test_networks_are_chosen_by_options(suite, tmp_path):
     assert [bench["stats"]["rounds"] for bench in benchmarks] == [4, 4]
 
 
+def test_networks_of_a_user_s_sheets_can_be_chosen(suite, tmp_path):
+    (tmp_path / "test_zoo.py").write_text(ZOO)
+    (tmp_path / "sheets").mkdir()
+    (tmp_path / "sheets" / "mine.toml").write_text('[mine]\ntitle = "Mine"\nnetwork = "mtcnn_pnet"\n')
+    assert "test_latency[mine]" in suite("--fer-sheets=sheets", "--collect-only", tests="test_zoo.py")
+    assert "there is no such folder" in suite("--fer-sheets=missing", tests="test_zoo.py", code=4)
+
+
 def test_all_of_the_registry_is_collected_without_pytorch(suite, tmp_path):
     (tmp_path / "test_zoo.py").write_text(ZOO)
     (tmp_path / "conftest.py").write_text(

@@ -17,12 +17,14 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
+    from fer_bench.networks.registry import Registry
     from fer_bench.records.errors import FerBenchError
     from fer_bench.records.plan import Plan
     from fer_bench.records.result import Json, Result
 
 _PLAN = pytest.StashKey["Plan"]()
 _NETWORKS = pytest.StashKey[list[str]]()
+_REGISTRY = pytest.StashKey["Registry"]()
 _MEASURED = pytest.StashKey[dict[str, "Result"]]()  # in this session, by the benchmark's full name
 _SAVED = pytest.StashKey[list[tuple[str, dict[str, "Json"]]]]()  # compared with: which run, and the same of it as JSON
 
@@ -38,6 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "torchvision:NAME, FILE.py:FACTORY or MODULE:FACTORY; by default all built-ins.",
     )
     group.addoption(
+        "--fer-sheets",
+        metavar="FOLDER",
+        action="append",
+        default=[],
+        help="A folder of sheets of your own, beside ours; may be repeated.",
+    )
+    group.addoption(
         "--fer-protocol",
         metavar="NAME|FILE",
         default="",
@@ -51,7 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what the options ask for and there is not, before anything is measured."""
-    options = ("fer_models", "fer_protocol", "fer_device")
+    options = ("fer_models", "fer_sheets", "fer_protocol", "fer_device")
     if not any(config.getoption(name) for name in options):
         return
     from fer_bench.measuring.environment import has_gpu
@@ -96,7 +105,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         input_shape: tuple[int, int, int] | None = None,
         name: str = "",
     ) -> "Result":
-        """Measure a network and give the record.
+        """Measure a network and return the record.
 
         Args:
             network: a module, or a name of ``fer-bench list``, timm:NAME, torchvision:NAME, file.py:factory or
@@ -125,7 +134,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
                 benchmark.group = f"{chosen.protocol} on {chosen.device}, batch {chosen.batch_size}"
             result = measure_here(
                 benchmark,
-                network,
+                _registry(config).find(network) if isinstance(network, str) else network,
                 chosen,
                 input_shape=input_shape,
                 name=name,
@@ -245,15 +254,23 @@ def _of_latency(plan: "Plan") -> "Plan":
     return plan
 
 
+def _registry(config: pytest.Config) -> "Registry":
+    if _REGISTRY not in config.stash:
+        from fer_bench.networks.registry import Registry
+
+        config.stash[_REGISTRY] = Registry(config.getoption("fer_sheets"))
+    return config.stash[_REGISTRY]
+
+
 def _networks(config: pytest.Config) -> list[str]:
     """Give the names that ``fer_network`` stands for."""
     if _NETWORKS not in config.stash:
-        from fer_bench.networks import registry
         from fer_bench.records.errors import FerBenchError
 
         given = [part.strip() for part in config.getoption("fer_models").split(",") if part.strip()]
         try:
-            names = [registry.find(name).name for name in given] or registry.list_models()
+            registry = _registry(config)
+            names = [registry.find(name).name for name in given] or registry.names()
         except FerBenchError as error:
             raise pytest.UsageError(f"--fer-models: {error}" if given else str(error)) from error
         config.stash[_NETWORKS] = list(dict.fromkeys(names))

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fer_bench.networks import registry
 from fer_bench.networks.spec import ModelSpec, Source
 from fer_bench.records.errors import BuildError, DeviceError
 from fer_bench.records.plan import Plan
@@ -35,13 +34,12 @@ class Ready:
     users: bool
 
 
-def by_name(name: str, plan: Plan, input_shape: Shape | None) -> Ready:
-    """Build a network of the registry, as a worker does."""
+def built(spec: ModelSpec, plan: Plan, input_shape: Shape | None) -> Ready:
+    """Build a network as a worker does."""
     from fer_bench.measuring.network import Network
     from fer_bench.measuring.profilers import PROFILERS
     from fer_bench.measuring.task import Task
 
-    spec = registry.find(name)
     task = Task(spec, plan, input_shape)
     network = Network(spec, task.job(groups=("latency",)))
     static = list(PROFILERS["static"](network, plan))

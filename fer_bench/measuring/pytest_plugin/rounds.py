@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.measuring import environment, machine
-from fer_bench.measuring.pytest_plugin.networks import Ready, Shape, by_name, lent
+from fer_bench.measuring.pytest_plugin.networks import Ready, Shape, built, lent
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import SHARED, Plan
@@ -56,7 +57,7 @@ class _TimeIsUp(BaseException):
 
 def measure_here(
     benchmark: Any,
-    network: "str | nn.Module",
+    network: "ModelSpec | nn.Module",
     plan: Plan,
     *,
     input_shape: Shape | None = None,
@@ -69,7 +70,7 @@ def measure_here(
 
     Args:
         benchmark: pytest-benchmark's fixture.
-        network: a module, or a name as ``registry.find`` takes it.
+        network: a module, or what is known of one that can be built.
         plan: how; it is carried out in this one process.
         input_shape: (C, H, W); a module needs it.
         name: of a module in the record; by default the benchmark's full name.
@@ -91,8 +92,8 @@ def measure_here(
     try:
         with contextlib.ExitStack() as stack:
             allocator = stack.enter_context(_settings(alone))
-            if isinstance(network, str):
-                ready = by_name(network, alone, input_shape)
+            if isinstance(network, ModelSpec):
+                ready = built(network, alone, input_shape)
             else:
                 ready = stack.enter_context(lent(network, alone, input_shape, name or benchmark.fullname))
             where = environment.describe(alone.device, allocator)
