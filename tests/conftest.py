@@ -1,7 +1,6 @@
 """Shared by tests: a fixed result, networks of a user's own, and the command line as a process."""
 
 import dataclasses
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from fer_bench.records.plan import QUICK
-from fer_bench.records.result import Environment, Measurement, Result, Subject
+from fer_bench.records.result import Measurement, Result, Subject
+from support.samples import ENVIRONMENT
 
 
 @pytest.fixture(autouse=True)
@@ -92,11 +92,6 @@ answer = 42
 """
 
 
-def plain_environment(**more: str) -> dict[str, str]:
-    """Give the environment for a pytest of its own: pytest-benchmark measures nothing in what xdist has started."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")} | more
-
-
 @pytest.fixture
 def users_file(tmp_path):
     """A file of factories, most of them bad."""
@@ -121,23 +116,6 @@ def fer_bench(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
-
-
-ENVIRONMENT = Environment(
-    cpu="Some CPU",
-    cores=2,
-    memory_bytes=8 * 2**30,
-    os="Linux",
-    python="3.13.0",
-    packages={"torch": "2.9.0"},
-    device="cpu",
-    device_name="Some CPU",
-    threads=2,
-    allocator="system",
-    load_1min=0.5,
-    commit="0" * 40,
-    dirty=False,
-)
 
 
 @pytest.fixture

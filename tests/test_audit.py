@@ -3,7 +3,6 @@
 import math
 import random
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +18,7 @@ from fer_bench.networks import registry
 from fer_bench.networks.spec import Figure, ModelSpec, Paper, Source
 from fer_bench.records import exchange
 from fer_bench.records.errors import SheetError
-
-RECOUNTS = Path(__file__).parent.parent / "reports" / "audit" / "recounts.json"
+from support.samples import RECOUNTS
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from fer_bench.auditing.evidence import find, gather
 from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, WRONG, Kind
 from fer_bench.networks import registry
 from fer_bench.records import exchange
-from tests.test_audit import RECOUNTS
+from support.samples import RECOUNTS
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 
 from fer_bench.cli.main import main
 from fer_bench.networks import registry
+from support.processes import heed_ctrl_c
 
 CONTRACT = {
     "name",
@@ -304,8 +305,7 @@ def interrupted(tmp_path, users_file, stop):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests that run in the background of a shell inherit that Ctrl-C is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_ctrl_c,
     )
     assert process.stderr.readline().startswith("[1/2] mtcnn_pnet")
     time.sleep(0.5)  # the next one is under way; it hangs for good, so that no machine is too slow for this

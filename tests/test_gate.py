@@ -18,9 +18,8 @@ import pytest
 from fer_bench.cli.main import main
 from fer_bench.gating import against_results, count_sides, stored_times, timing
 from fer_bench.gating.pairs import Pair
-from tests.conftest import plain_environment
-
-from .test_gate_revisions import git
+from support.processes import heed_ctrl_c, plain_environment
+from support.repositories import git
 
 NET = """
 from torch import nn
@@ -532,7 +531,12 @@ def test_ctrl_c_in_the_middle_leaves_neither_checkouts_nor_processes(top):
     environment = {**os.environ, "TMPDIR": str(top.parent / "temporary")}
     command = [sys.executable, "-m", "fer_bench.cli", "gate", "--against", "HEAD~1", "--models", "net.py:build"]
     process = subprocess.Popen(
-        [*command, "--min-effect", "0.1"], cwd=top, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [*command, "--min-effect", "0.1"],
+        cwd=top,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_ctrl_c,
     )
     children = processes_of(process, 4)  # two servers, two of a pair
     process.send_signal(signal.SIGINT)

@@ -11,12 +11,8 @@ import pytest
 
 from fer_bench.gating.revisions import Repository
 from fer_bench.records.errors import RevisionError
-
-
-def git(folder, *arguments):
-    who = ("-c", "user.name=A", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
-    done = subprocess.run(["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+from support.processes import heed_ctrl_c
+from support.repositories import git
 
 
 @pytest.fixture
@@ -251,6 +247,7 @@ def test_ctrl_c_removes_the_checkouts_even_when_pressed_again_and_again(reposito
         stdout=subprocess.PIPE,
         env=environment,
         stderr=subprocess.DEVNULL,
+        preexec_fn=heed_ctrl_c,
     )
     assert process.stdout.readline() == b"ready\n"
     for _ in range(signals):

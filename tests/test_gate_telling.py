@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from fer_bench.gating.report import as_json, as_junit, as_markdown, as_text
 from fer_bench.gating.verdicts import INCONCLUSIVE, Effect, Report, Verdict, Word
-from tests.conftest import ENVIRONMENT
+from support.samples import ENVIRONMENT
 
 SLOWER = Effect(estimate=0.0512, low=0.0301, high=0.0722, level=0.9985, pairs=12, check=0.048)
 HOSTILE = "a|b`c`\n# <script>alert(1)</script> **x** [y](http://z) @root \x1b[31m\x00\udc80"

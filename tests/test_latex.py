@@ -13,8 +13,8 @@ from fer_bench.reporting.render import FORMATS
 from fer_bench.reporting.render.latex import to_latex
 from fer_bench.reporting.render.latex_text import breakable, escape
 from fer_bench.reporting.table import Column, Table
-from tests import tex
-from tests.test_render import TABLE
+from support import tex
+from support.samples import TABLE
 
 REPORTS = Path(__file__).parent.parent / "reports"
 NAME = Column("name", "Network", align="left")

@@ -24,7 +24,7 @@ from fer_bench.reporting.page.sweep import sweep
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import report
 from fer_bench.reporting.tables.common import head
-from tests import browser
+from support import browser
 
 EDGE = Path(__file__).parents[1] / "reports" / "edge-cpu"
 DRAW = """import sys

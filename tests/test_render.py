@@ -20,25 +20,9 @@ from fer_bench.reporting.render import FORMATS, markdown, write_all
 from fer_bench.reporting.render.csv import rows_to_csv
 from fer_bench.reporting.render.text import definitions, to_text
 from fer_bench.reporting.table import Column, Table
+from support.samples import HOSTILE, TABLE
 
 GOLDEN = Path(__file__).parent / "golden"
-HOSTILE = r"a_b\c{d}[e] 50% $x^2$ ~#&|<i>`*" + "'' -- \x1b[31m"
-
-TABLE = Table(
-    "A title",
-    (
-        Column("name", "Network", align="left"),
-        Column("macs", "MACs", units.scaled),
-        Column("latency_s", "ms", units.milliseconds),
-        Column("where", "Where", align="left"),
-    ),
-    (
-        {"name": "plain", "macs": 4_093_539_446, "latency_s": 0.0105, "where": "Table 2"},
-        {"name": HOSTILE, "macs": None, "where": "section 1, which has a long name; " * 2},
-    ),
-    "A caption of 50 %.",
-    (("First note.",), ("First note.", "Second | note_2.")),
-)
 SUFFIXES = {"table": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "json": "json", "html": "html"}
 
 

@@ -17,7 +17,7 @@ from fer_bench.records.errors import StoreError
 from fer_bench.records.exchange import export, import_runs, read_file
 from fer_bench.records.result import Measurement, Result
 from fer_bench.records.store import Store
-from tests import postgres
+from support import postgres
 
 SCHEMA_1 = Path(__file__).parent / "data" / "schema1.jsonl"
 

@@ -1,0 +1,14 @@
+"""Processes that tests start."""
+
+import os
+import signal
+
+
+def plain_environment(**more: str) -> dict[str, str]:
+    """Give the environment for a pytest of its own: pytest-benchmark measures nothing in what xdist has started."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")} | more
+
+
+def heed_ctrl_c() -> None:
+    """Let a process end by Ctrl-C: what runs in the background of a shell inherits that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
