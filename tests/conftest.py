@@ -11,7 +11,6 @@ from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement, Result, Subject
 from support.samples import ENVIRONMENT
 
-
 @pytest.fixture(autouse=True)
 def no_users_sheets(monkeypatch):
     """What a test, or who runs it, says of folders of sheets holds for no other test."""
@@ -84,7 +83,9 @@ def leaves(): os._exit(0)
 def crashes(): os.kill(os.getpid(), signal.SIGSEGV)
 def hangs(): time.sleep(1000)
 def hangs_once():
-    time.sleep(0 if os.path.exists("go_on") else 1000)
+    if not os.path.exists("go_on"):
+        open("it_hangs", "w").close()
+        time.sleep(1000)
     return Net()
 def three(): return 3
 def escapes(): raise ValueError("\\x1b[31m red")

@@ -7,13 +7,12 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from fer_bench.cli.main import main
 from fer_bench.networks import registry
-from support.processes import heed_ctrl_c
+from support.processes import heed_ctrl_c, wait_until
 
 CONTRACT = {
     "name",
@@ -308,7 +307,7 @@ def interrupted(tmp_path, users_file, stop):
         preexec_fn=heed_ctrl_c,
     )
     assert process.stderr.readline().startswith("[1/2] mtcnn_pnet")
-    time.sleep(0.5)  # the next one is under way; it hangs for good, so that no machine is too slow for this
+    wait_until((tmp_path / "it_hangs").exists)  # for good, so that no machine is too slow for this
     process.send_signal(stop)
     out, err = process.communicate(timeout=60)
     return command, process.returncode, out, err

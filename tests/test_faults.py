@@ -310,10 +310,10 @@ def test_a_server_killed_while_it_starts_is_started_again(start, tmp_path):
 @pytest.mark.faults
 def test_a_worker_whose_run_is_killed_while_it_imports_does_not_go_on(start, tmp_path):
     (tmp_path / "fresh.toml").write_text('base = "quick"\nisolation = "fresh"\nmetrics = ["static"]\n')
-    (tmp_path / "users.py").write_text("import time\ntime.sleep(1000)")
+    (tmp_path / "users.py").write_text("import time\nopen('imported', 'w').close()\ntime.sleep(1000)")
     run = start("--protocol", "fresh.toml", "--models", "users.py:net", "--store", "results.sqlite")
-    assert run.wait_for(run.children)
-    time.sleep(0.2)  # it has its job now
+    assert run.wait_for((tmp_path / "imported").exists)
+    assert run.children()
     run.process.kill()
     assert run.end() == (-signal.SIGKILL, "", "")
 

@@ -115,7 +115,7 @@ def test_a_device_that_is_not_there_is_told():
         check_device("cuda")
 
 
-def gone(pid, patience_s=20):
+def gone(pid, patience_s=120):
     """Wait for a process's end; one that nobody has buried yet has ended."""
     end = time.monotonic() + patience_s
     while time.monotonic() < end:
