@@ -14,6 +14,7 @@ _OF_NETWORKS = _HERE / "test_networks.py"
 _RATIOS = pytest.StashKey[dict[tuple[str, str], tuple[float, float]]]()
 _INSTRUMENT = pytest.StashKey[dict[str, dict[str, float]]]()
 _ISOLATION = pytest.StashKey[dict[str, dict[str, float]]]()
+_STARTUP = pytest.StashKey[dict[str, dict[str, float]]]()
 
 
 def pytest_addoption(parser):
@@ -52,9 +53,15 @@ def isolation_rows(request):
     return request.config.stash.setdefault(_ISOLATION, {})
 
 
+@pytest.fixture
+def startup_rows(request):
+    """Take, for each thing that was started, figures by name."""
+    return request.config.stash.setdefault(_STARTUP, {})
+
+
 def pytest_terminal_summary(terminalreporter, config):
     _counting(terminalreporter, config.stash.get(_RATIOS, {}))
-    for title, key in (("other tools over ours", _INSTRUMENT), ("isolation", _ISOLATION)):
+    for title, key in (("other tools over ours", _INSTRUMENT), ("isolation", _ISOLATION), ("startup", _STARTUP)):
         rows = config.stash.get(key, {})
         if rows:
             terminalreporter.section(title)

@@ -58,6 +58,19 @@ def test_forked_processes_vary_as_fresh_ones(benchmark, isolation_rows, name):
     assert abs(math.log(row["forked_over_fresh"])) < LARGEST_T * error, row
 
 
+def test_the_order_of_networks_moves_no_peak_of_memory(benchmark, isolation_rows):
+    names = ["mobilenetv3_large", "mini_xception", "densenet1_ler", "rasn"]
+    plan = dataclasses.replace(QUICK, metrics=("memory",), runs=2, warmup_runs=0, threads=1)
+    with Starter(names) as starter:
+
+        def peaks(order):
+            return {name: measure(Task(find(name), plan), starter).value("peak_rss_bytes") for name in order}
+
+        first, second = peaks(names), benchmark.pedantic(lambda: peaks(names[::-1]), rounds=1)
+    isolation_rows["peak memory, in another order"] = {name: second[name] / first[name] for name in names}
+    assert second == pytest.approx(first, rel=0.02)
+
+
 @pytest.mark.parametrize("plan", [QUICK, EDGE], ids=lambda plan: plan.protocol)
 def test_the_harness_s_share_of_a_run(benchmark, isolation_rows, plan, tmp_path):
     """All that is not warm-up or measured passes: of every fourth network for `quick`, of two for `edge`."""
