@@ -11,6 +11,15 @@ from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement, Result, Subject
 from support.samples import ENVIRONMENT
 
+# What a fixture needs, its tests need; those that are slow start processes of ours, which load PyTorch.
+_MARKS = {"driver": "browser"} | dict.fromkeys(("changed", "fer_bench", "gate", "real", "start", "suite"), "slow")
+
+
+def pytest_itemcollected(item):
+    for fixture in _MARKS.keys() & set(item.fixturenames):
+        item.add_marker(_MARKS[fixture])
+
+
 @pytest.fixture(autouse=True)
 def no_users_sheets(monkeypatch):
     """What a test, or who runs it, says of folders of sheets holds for no other test."""

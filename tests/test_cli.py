@@ -313,6 +313,7 @@ def interrupted(tmp_path, users_file, stop):
     return command, process.returncode, out, err
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_at_once_and_the_same_command_goes_on(users_file, tmp_path):
     command, code, out, err = interrupted(tmp_path, users_file, signal.SIGINT)
     assert code == 130

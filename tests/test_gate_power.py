@@ -41,6 +41,7 @@ def experiment(tmp_path, monkeypatch):
         yield module
 
 
+@pytest.mark.slow
 def test_the_table_is_drawn_from_the_records_and_from_nothing_else(study, tmp_path, capsys):
     study.main([str(tmp_path)])
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -152,12 +152,14 @@ def hostile():
     yield Table("網絡", (*texts, Column("text", "表情")), names, "表情" * 200, notes[:4], name="cjk")
 
 
+@pytest.mark.latex
 def test_hostile_tables_compile_and_nothing_sticks_out(tmp_path):
     tex.need_latex()
     tables = "\n\\clearpage\n".join(map(to_latex, hostile()))
     assert tex.complaints(tex.document(tables), tmp_path) == []
 
 
+@pytest.mark.latex
 @pytest.mark.parametrize("records", sorted(REPORTS.glob("*/results.json")), ids=lambda path: path.parent.name)
 def test_committed_tables_compile_and_nothing_sticks_out(records, tmp_path):
     tex.need_latex()
@@ -165,6 +167,7 @@ def test_committed_tables_compile_and_nothing_sticks_out(records, tmp_path):
     assert tex.complaints(tex.document("\n\\clearpage\n".join(map(FORMATS["latex"], drawn))), tmp_path) == []
 
 
+@pytest.mark.latex
 def test_a_float_fits_a_narrower_text_in_two_columns(tmp_path):
     tex.need_latex()
     tables = [table for table in map(to_latex, hostile()) if "longtable}" not in table.split("\\begin", 1)[1]]
@@ -173,6 +176,7 @@ def test_a_float_fits_a_narrower_text_in_two_columns(tmp_path):
     assert tex.complaints(source, tmp_path) == []
 
 
+@pytest.mark.latex
 def test_the_log_is_read(tmp_path):
     tex.need_latex()
     found = tex.complaints(tex.document(r"\hbox to 3pt{\rule{9cm}{1pt}}\undefined"), tmp_path)

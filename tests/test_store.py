@@ -39,7 +39,7 @@ def sqlite_url(tmp_path):
     return f"sqlite:///{tmp_path}/deep/results.sqlite"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def url(request):
     """An empty store's URL, of either kind."""
     return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
@@ -420,6 +420,7 @@ def test_a_store_that_another_process_keeps_locked_is_told(store, url, monkeypat
         impatient.begin("print", "title")
 
 
+@pytest.mark.postgres
 def test_a_connection_that_is_lost_is_told_and_the_next_one_works(postgres_url, make_result):
     cut = (
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
@@ -538,6 +539,7 @@ def test_a_server_that_cannot_be_reached_is_told_without_the_password():
     assert_plain(told)
 
 
+@pytest.mark.postgres
 @pytest.mark.parametrize("change", [{"database": "not_there"}, {"username": "stranger", "password": SECRET}])
 def test_a_database_or_user_that_the_server_does_not_know_is_told(postgres_url, change):
     with pytest.raises(StoreError, match=r"cannot be reached: .*(not_there|stranger).*database are right") as told:
