@@ -146,6 +146,7 @@ def cpu_peaks(model, images, train):
     return peaks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize(
     "name",

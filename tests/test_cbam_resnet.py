@@ -67,6 +67,7 @@ def test_runs_at_the_input_size_that_it_is_built_for(input_size: int) -> None:
         assert network(torch.empty(2, 3, input_size, input_size)).shape == (2, 7)
 
 
+@pytest.mark.slow
 def test_is_the_function_of_pytorchcv_with_converted_weights() -> None:
     providers = pytest.importorskip("pytorchcv.model_provider", reason="the original, pytorchcv, is not installed")
     torch.manual_seed(0)

@@ -75,6 +75,7 @@ def test_the_hand_counts_are_those_of_the_network():
     assert sum(p.numel() for p in network.parameters()) == parameters(1000)
 
 
+@pytest.mark.slow
 def test_what_was_planted_is_found_and_explained(folder, capsys, tmp_path):
     code, out, err = audit(capsys, "--sheets", folder, "--paper", "mine", "--format", "json", "--save", "counts.json")
     rows = {row["where"].split(", ")[1]: row for row in json.loads(out)[0]["rows"]}
@@ -120,6 +121,7 @@ def test_what_was_planted_is_found_and_explained(folder, capsys, tmp_path):
     assert "My &lt;paper>" in (tmp_path / "drawn" / "audit_mine.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_published_table_of_known_networks_is_audited(folder, capsys, tmp_path):
     (tmp_path / "theirs.csv").write_text("Model,Params,GFLOPs,Classes\nMini-Xception,58423,,7\nOurNet,3M,1,7\n")
     code, out, _ = audit(capsys, "--table", "theirs.csv", "--format", "json")
@@ -156,6 +158,7 @@ def test_a_mistake_gets_one_line(folder, capsys, tmp_path, arguments, message):
     assert message in err
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_counted_costs_its_own_figures_only(folder, capsys):
     (folder / "broken.py").write_text("def broken(num_classes=7):\n    raise RuntimeError('no such weights')\n")
     printed = f"{figure('parameters', '1.5', 'M')}, {figure('accuracy', '70', '%')}"
@@ -166,6 +169,7 @@ def test_a_network_that_cannot_be_counted_costs_its_own_figures_only(folder, cap
     assert code == 0
 
 
+@pytest.mark.slow
 def test_counts_that_cannot_be_saved_are_told(folder, capsys, tmp_path):
     code, _, err = audit(capsys, "--sheets", folder, "--models", "tiny", "--save", tmp_path / "missing" / "counts.json")
     assert code == 1

@@ -97,6 +97,7 @@ class MyNet(nn.Sequential):
 """
 
 
+@pytest.mark.slow
 def test_the_tests_in_the_readme_pass(tmp_path):
     (example,) = [block for block in blocks("python") if "fer_benchmark" in block]
     (tmp_path / "my_net.py").write_text(MY_NET)

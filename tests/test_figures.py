@@ -464,6 +464,7 @@ def test_hostile_names_are_drawn_literally(hostile, tmp_path):
         assert not [element for element in tree.iter() if element.tag.endswith("script")]
 
 
+@pytest.mark.slow
 def test_the_same_plots_give_the_same_bytes_whatever_the_users_style(hostile, committed, tmp_path):
     plots = {**hostile, "committed": committed["accuracy_macs"]}
     write_figures(tmp_path / "first", plots, ("svg", "png", "pdf"))
