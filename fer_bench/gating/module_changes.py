@@ -1,46 +1,46 @@
-"""What became of a network's modules, in words, the most telling first."""
+"""What became of a network's modules, in words, the largest change first."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fer_bench.gating.module_tree import Module, Node, match, tree
 from fer_bench.records import units
 
 MOST_LINES = 8  # of a network's modules: more is read by nobody, and the rest is in what was counted
-# Changes in one module that are told each; more, and the module around them is told instead. The fewer the lines above
-# are too many.
+# Changes in one module that are listed each; more, and the module around them stands for them. The fewer the lines
+# above are too many.
 _APART = (4, 3, 2, 1)
+
+_Costs = tuple[int, int]  # MACs and parameters
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One line: modules before and after, and what to say of them.
+    """One line: modules before and after, and what to write of them.
 
     Attributes:
-        before, after: MACs and parameters.
-        said: of the modules, where more than their numbers is to say.
+        text: about the modules, where there is more than their numbers.
         modules: how many.
         first: the path of the first, where the line is about several.
         kinds: the classes before and after, where nothing else is to say.
-        told: whether the numbers are said already.
+        complete: whether the text has the numbers already.
     """
 
     path: str
     place: int
-    before: tuple[int, int]
-    after: tuple[int, int]
-    said: str = ""
+    before: _Costs
+    after: _Costs
+    text: str = ""
     modules: int = 1
     first: str = ""
     kinds: tuple[str, str] | None = None
-    told: bool = False
+    complete: bool = False
 
 
 def differences(base: Sequence[Module], candidate: Sequence[Module]) -> list[str]:
-    """Say what became of a network's modules, a line each, the most telling first, the rest by their number."""
-    signatures: dict[tuple[object, ...], int] = {}
-    old, new = (tree(modules, signatures) for modules in (base, candidate))
+    """Describe what became of a network's modules, a line each, the largest change first, the rest by their number."""
+    old, new = tree(base), tree(candidate)
     match(old, new)
     lines = [*_changes(old, new), *_renames(new)]
     left = len(lines) - MOST_LINES
@@ -56,11 +56,11 @@ def shift(before: int, after: int) -> str:
 
 
 def _changes(old: Node, new: Node) -> list[str]:
-    """Say what is new, gone, or the same with other numbers."""
-    gone: dict[int, list[_Entry]] = {}  # by the module of the new build in which they were
+    """Describe what is new, gone, or the same with other numbers."""
+    gone: dict[Node, list[_Entry]] = {}  # by the module of the new build in which they were
     for node in old.walk():
         if node.partner is None and node.parent is not None and node.parent.partner is not None:
-            gone.setdefault(id(node.parent.partner), []).append(_gone(node))
+            gone.setdefault(node.parent.partner, []).append(_on_one_side(node, new=False))
     everywhere, together = _of_class(new)
     for most in _APART:
         entries = [*everywhere, *_rolled_up(new, gone, together, most)]
@@ -76,13 +76,12 @@ def _changes(old: Node, new: Node) -> list[str]:
 
 
 def _of_class(new: Node) -> tuple[list[_Entry], set[int]]:
-    """Give one entry for each class that took another's place in many modules, with the same numbers; and for which."""
-    found: dict[tuple[str, str], list[_Entry]] = {}
-    for node in new.walk():
-        entry = _changed(node)
-        if entry is not None and entry.kinds is not None and entry.before == entry.after:
-            found.setdefault(entry.kinds, []).append(entry)
-    many = {kinds: entries for kinds, entries in found.items() if len(entries) > _APART[0]}
+    """Return an entry for each class that replaced another in many modules at the same costs, and their places."""
+    replaced: dict[tuple[str, str], list[_Entry]] = {}
+    for entry in filter(None, map(_changed, new.walk())):
+        if entry.kinds is not None and entry.before == entry.after:
+            replaced.setdefault(entry.kinds, []).append(entry)
+    many = {kinds: entries for kinds, entries in replaced.items() if len(entries) > _APART[0]}
     entries = [
         _Entry("", all_of[0].place, (0, 0), (0, 0), f"{after}, was {before}", len(all_of), all_of[0].path)
         for (before, after), all_of in many.items()
@@ -90,53 +89,36 @@ def _of_class(new: Node) -> tuple[list[_Entry], set[int]]:
     return entries, {entry.place for all_of in many.values() for entry in all_of}
 
 
-def _rolled_up(node: Node, gone: dict[int, list[_Entry]], told: set[int], most: int) -> list[_Entry]:
-    """Give the entries of a module and all inside it; of more than so many inside, one for the module around them."""
+def _rolled_up(node: Node, gone: dict[Node, list[_Entry]], listed: set[int], most: int) -> list[_Entry]:
+    """Return the entries of a module and all inside it; of more than ``most`` inside, one for the module itself."""
     if node.partner is None:
-        return [_new(node), *_inside(node, gone, told, most)]
-    own = None if node.place in told else _changed(node)
-    branches = [(child, _rolled_up(child, gone, told, most)) for child in node.children]
-    branches = [(child, entries) for child, entries in branches if entries]
-    missing = gone.get(id(node), [])
-    here = [*([own] if own is not None else []), *missing]
-    entries = [*here, *(entry for _, inside in branches for entry in inside)]
+        kept = (child for inner in node.alone() for child in inner.children if child.partner is not None)
+        return [_on_one_side(node, new=True), *(e for child in kept for e in _rolled_up(child, gone, listed, most))]
+    own = None if node.place in listed else _changed(node)
+    here = [*filter(None, [own]), *gone.get(node, [])]
+    branches = {child: inside for child in node.children if (inside := _rolled_up(child, gone, listed, most))}
+    entries = [*here, *(entry for inside in branches.values() for entry in inside)]
     if len(entries) <= most:
         return entries
     if len(branches) < len(node.children) or node.parent is None:
-        entries = [*here, *_runs(branches)]
-    if len(entries) <= most or node.parent is None:
-        return entries
-    return [_together(node.path, [node], entries)]
+        entries = list(here)
+        for run in _runs([(child,) for child in branches]):
+            nodes = [child for (child,) in run]
+            inside = [entry for child in nodes for entry in branches[child]]
+            path = f"{nodes[0].path} to {nodes[-1].path}"
+            entries += [_together(path, nodes, inside)] if len(nodes) > 1 else inside
+    return entries if len(entries) <= most or node.parent is None else [_together(node.path, [node], entries)]
 
 
-def _inside(node: Node, gone: dict[int, list[_Entry]], told: set[int], most: int) -> list[_Entry]:
-    """Give the entries of modules that were there before, inside one that was not."""
-    entries = []
-    for child in node.children:
-        if child.partner is not None:
-            entries += _rolled_up(child, gone, told, most)
-        else:
-            entries += _inside(child, gone, told, most)
-    return entries
+def _runs(items: Sequence[tuple[Node, ...]]) -> Iterator[list[tuple[Node, ...]]]:
+    """Group items of which each has, in its sequences, the next modules after those of the item before it."""
 
+    def position(item: tuple[int, tuple[Node, ...]]) -> object:
+        place, nodes = item
+        return [(node.parent, int(node.leaf) - place) if node.leaf.isdecimal() else node for node in nodes]
 
-def _runs(branches: Sequence[tuple[Node, list[_Entry]]]) -> list[_Entry]:
-    """Make one entry of those of each run of neighbours in a sequence."""
-    found: list[_Entry] = []
-
-    def number(item: tuple[int, tuple[Node, list[_Entry]]]) -> object:
-        place, (node, _) = item
-        return int(node.leaf) - place if node.leaf.isdecimal() else node.leaf
-
-    for _, run in itertools.groupby(enumerate(branches), key=number):
-        members = [branch for _, branch in run]
-        entries = [entry for _, inside in members for entry in inside]
-        if len(members) > 1:
-            nodes = [node for node, _ in members]
-            found.append(_together(f"{nodes[0].path} to {nodes[-1].path}", nodes, entries))
-        else:
-            found += entries
-    return found
+    for _, run in itertools.groupby(enumerate(items), key=position):
+        yield [nodes for _, nodes in run]
 
 
 def _together(path: str, nodes: Sequence[Node], entries: Sequence[_Entry]) -> _Entry:
@@ -145,52 +127,48 @@ def _together(path: str, nodes: Sequence[Node], entries: Sequence[_Entry]) -> _E
     first = min(entries, key=lambda entry: entry.place)
     kinds = {entry.kinds for entry in entries}
     (shared,) = kinds if len(kinds) == 1 else (None,)
-    after = sum(node.macs for node in nodes), sum(node.parameters for node in nodes)
+    before, after = (
+        (sum(node.macs for node in side), sum(node.parameters for node in side)) for side in (partners, nodes)
+    )
     return _Entry(
         path,
         first.place,
-        (sum(node.macs for node in partners), sum(node.parameters for node in partners)),
+        before,
         after,
         (f"{shared[1]}, was {shared[0]}" if shared else "") if partners else f"new{_with(1, after)}",
         sum(entry.modules for entry in entries),
         first.first or first.path,
         shared,
-        told=not partners,
+        complete=not partners,
     )
 
 
 def _changed(node: Node) -> _Entry | None:
-    """Give what differs between a module and its partner, those inside them left out."""
+    """Return what differs between a module and its partner, those inside them left out."""
     if node.partner is None:
         return None
     old, new = node.partner.module, node.module
-    said = [f"{new.kind}, was {old.kind}"] if new.kind != old.kind else []
+    text = [f"{new.kind}, was {old.kind}"] if new.kind != old.kind else []
     if new.calls != old.calls:
-        said.append(f"called {_times(new.calls)}, was {_times(old.calls)}")
-    if not said and (old.macs, old.parameters) == (new.macs, new.parameters):
+        text.append(f"called {_times(new.calls)}, was {_times(old.calls)}")
+    before, after = (old.macs, old.parameters), (new.macs, new.parameters)
+    if not text and before == after:
         return None
     kinds = (old.kind, new.kind) if new.kind != old.kind and new.calls == old.calls else None
-    before, after = (old.macs, old.parameters), (new.macs, new.parameters)
-    return _Entry(node.path, node.place, before, after, ", ".join(said), kinds=kinds)
+    return _Entry(node.path, node.place, before, after, ", ".join(text), kinds=kinds)
 
 
-def _new(node: Node) -> _Entry:
-    numbers, count = _alone(node)
-    return _Entry(node.path, node.place, (0, 0), numbers, f"new {node.kind}{_with(count, numbers)}", told=True)
+def _on_one_side(node: Node, *, new: bool) -> _Entry:
+    alone = [inner.module for inner in node.alone()]
+    costs = sum(module.macs for module in alone), sum(module.parameters for module in alone)
+    text = f"{node.kind}{_with(len(alone), costs)}"
+    if new:
+        return _Entry(node.path, node.place, (0, 0), costs, f"new {text}", complete=True)
+    return _Entry(node.path, node.place, costs, (0, 0), f"gone ({text})", complete=True)
 
 
-def _gone(node: Node) -> _Entry:
-    numbers, count = _alone(node)
-    return _Entry(node.path, node.place, numbers, (0, 0), f"gone ({node.kind}{_with(count, numbers)})", told=True)
-
-
-def _alone(node: Node) -> tuple[tuple[int, int], int]:
-    members = list(node.alone())
-    return (sum(m.module.macs for m in members), sum(m.module.parameters for m in members)), len(members)
-
-
-def _with(count: int, numbers: tuple[int, int]) -> str:
-    macs, parameters = numbers
+def _with(count: int, costs: _Costs) -> str:
+    macs, parameters = costs
     inside = f" of {count} modules" if count > 1 else ""
     return f"{inside}, {parameters:,} parameters, {macs:,} MACs" if macs or parameters else inside
 
@@ -200,21 +178,19 @@ def _times(calls: int | None) -> str:
 
 
 def _line(entry: _Entry) -> str:
-    """Write an entry."""
-    told = [entry.said] if entry.said else []
-    if not entry.told:
+    parts = [entry.text] if entry.text else []
+    if not entry.complete:
         for name, before, after in zip(("MACs", "parameters"), entry.before, entry.after, strict=True):
             if before != after:
-                told.append(f"{name} {shift(before, after)} ({before:,} -> {after:,})")
-    if entry.modules > 1:
-        told = told or ["MACs and parameters same"]
-        told[-1] += f" ({entry.modules} modules, the first {entry.first or '(network)'})"
-        return f"{entry.path}: {', '.join(told)}" if entry.path else f"everywhere: {', '.join(told)}"
-    return f"{entry.path or '(network)'}: {', '.join(told)}"
+                parts.append(f"{name} {shift(before, after)} ({before:,} -> {after:,})")
+    if entry.modules == 1:
+        return f"{entry.path or '(network)'}: {', '.join(parts)}"
+    text = ", ".join(parts or ["MACs and parameters same"])
+    return f"{entry.path or 'everywhere'}: {text} ({entry.modules} modules, the first {entry.first or '(network)'})"
 
 
 def _renames(new: Node) -> list[str]:
-    """Say which modules go by another name."""
+    """Write which modules go by another name."""
     renamed = [
         (node.partner, node)
         for node in new.walk()
@@ -222,16 +198,9 @@ def _renames(new: Node) -> list[str]:
         and node.parent is not None
         and not (node.partner.parent is node.parent.partner and node.partner.leaf == node.leaf)
     ]
-    runs: list[list[tuple[Node, Node]]] = []
-    for old, node in renamed:
-        last_old, last = runs[-1][-1] if runs else (None, None)
-        if last_old is not None and last is not None and _next(last_old, old) and _next(last, node):
-            runs[-1].append((old, node))
-        else:
-            runs.append([(old, node)])
-    alike: dict[tuple[str, str], list[tuple[Node, Node]]] = {}
+    alike: dict[tuple[str, str], list[tuple[Node, ...]]] = {}
     lines = []
-    for run in runs:
+    for run in _runs(renamed):
         (old, node), (last_old, last) = run[0], run[-1]
         if len(run) > 1:
             lines.append(f"{old.path} to {last_old.path}: renamed {node.path} to {last.path}")
@@ -247,9 +216,3 @@ def _renames(new: Node) -> list[str]:
             else f"{old.path}: renamed {node.path}"
         )
     return lines
-
-
-def _next(one: Node, other: Node) -> bool:
-    """Tell whether a module comes right after another in a sequence."""
-    numbered = one.leaf.isdecimal() and other.leaf.isdecimal()
-    return numbered and one.parent is other.parent and int(other.leaf) == int(one.leaf) + 1
