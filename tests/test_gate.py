@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from fer_bench.cli.main import main
-from fer_bench.gating import against_baseline, against_results, count_sides, stored_times, timing
+from fer_bench.gating import against_baseline, against_results, count_sides, timing
 from fer_bench.gating.pairs import Pair
 from fer_bench.measuring import runner
 from support.pairs import recorded, replay
@@ -321,9 +321,8 @@ def test_nothing_to_hold_against_is_told(top, gate):
 
 
 def test_a_pytest_benchmark_file_and_a_run_are_held_against(top, gate, capfd, monkeypatch):
-    monkeypatch.setattr(
-        stored_times, "speeds_apart", lambda *_: ""
-    )  # other tests beside this one slow the machine down
+    # Other tests that run at the same time slow the machine down.
+    monkeypatch.setattr(against_results, "speeds_apart", lambda *_: "")
     run = ("--models", "net.py:build", "--metrics", "static,anatomy,latency", "--runs", "5")
     assert main(["run", *run, "--store", "sqlite:///results.json.sqlite"]) == 0
     assert main(["export", "last", "--store", "sqlite:///results.json.sqlite", "--to", "old.json"]) == 0

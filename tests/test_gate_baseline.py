@@ -11,7 +11,7 @@ import pytest
 from fer_bench.gating import baseline as files
 from fer_bench.gating.baseline import Accepted, Baseline, judge, read, with_accepted, write
 from fer_bench.gating.counts import Snapshot
-from fer_bench.gating.verdicts import ERROR, INCOMPARABLE, Word, exit_code
+from fer_bench.gating.verdicts import ERROR, INCOMPARABLE, Outcome, Report
 from fer_bench.records.errors import BaselineError, CountingError, StoreError
 from fer_bench.records.exchange import read_file
 from fer_bench.records.result import Measurement
@@ -172,25 +172,25 @@ def test_a_link_stays_one_and_the_file_keeps_its_mode(written, tmp_path):
 
 def test_what_did_not_change_is_the_same(written, result):
     verdicts, notes = judge(read(written), {"a": result("a", 2000), "b": result("b")}, ["a", "b"])
-    assert [(v.network, v.word) for v in verdicts] == [("a", Word.same), ("b", Word.same)]
+    assert [(v.network, v.outcome) for v in verdicts] == [("a", Outcome.same), ("b", Outcome.same)]
     assert notes == ()
 
 
 def test_a_change_is_judged_and_its_module_named(written, result):
     (verdict,), _ = judge(read(written), {"a": result("a", 2200)}, ["a"])
-    assert (verdict.word, verdict.details) == (Word.worse, ("conv: MACs +10.0 % (2,000 -> 2,200)",))
+    assert (verdict.outcome, verdict.details) == (Outcome.worse, ("conv: MACs +10.0 % (2,000 -> 2,200)",))
 
 
 def test_one_that_cannot_be_counted_is_an_error(written, result):
     (verdict,), _ = judge(read(written), {"a": result("a", failure="boom")}, ["a"])
-    assert (verdict.word, verdict.said) == (Word.error, "a cannot be counted: boom")
+    assert (verdict.outcome, verdict.reason) == (Outcome.error, "a cannot be counted: boom")
 
 
 def test_one_that_is_gone_is_incomparable_and_a_twin_is_named(written, result):
     verdicts, notes = judge(read(written), {"b": result("b"), "c": result("c", 2000)}, ["a", "b", "c"])
-    assert [v.word for v in verdicts] == [Word.incomparable, Word.same]
-    assert "no network any more; c counts the same: renamed?; if that is meant, --accept" in verdicts[0].said
-    assert exit_code(verdicts) == INCOMPARABLE
+    assert [v.outcome for v in verdicts] == [Outcome.incomparable, Outcome.same]
+    assert "no network any more; c counts the same: renamed?; if that is meant, --accept" in verdicts[0].reason
+    assert Report("", "", tuple(verdicts)).exit_code() == INCOMPARABLE
     assert notes == ("not in the baseline, so that nothing holds it yet: c; add it with --accept REASON",)
 
 
@@ -203,14 +203,14 @@ def test_networks_that_are_new_are_noted_and_alone_are_no_pass(written, result):
     new = {name: result(name) for name in "cdefghi"}
     verdicts, (note,) = judge(read(written), new, list(new))
     assert verdicts == []
-    assert exit_code(verdicts) == ERROR
+    assert Report("", "", tuple(verdicts)).exit_code() == ERROR
     assert "nothing holds it yet: c, d, e, f, g and 2 more; add" in note
 
 
 def test_other_versions_are_noted_once(written, result):
     newer = {name: result(name, macs, torch="2.10.0") for name, macs in (("a", 2000), ("b", 1000))}
     verdicts, (note,) = judge(read(written), newer, newer)
-    assert {v.word for v in verdicts} == {Word.same}
+    assert {v.outcome for v in verdicts} == {Outcome.same}
     assert note.startswith(
         "a, b: counted with fer-bench 0.1.0, torch 2.9.0, and now with fer-bench 0.1.0, torch 2.10.0; "
     )
@@ -226,7 +226,7 @@ def test_a_change_is_accepted_with_its_reason_and_then_the_same(written, result,
     )
     write(written, changed)
     verdicts, _ = judge(read(written), {"a": after}, ["a"])
-    assert [v.word for v in verdicts] == [Word.same]
+    assert [v.outcome for v in verdicts] == [Outcome.same]
 
 
 def test_accepting_leaves_alone_what_was_not_judged_and_takes_out_what_is_gone(written, result, accept):

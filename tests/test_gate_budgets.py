@@ -6,8 +6,9 @@ from decimal import Decimal
 import pytest
 
 from fer_bench.gating.counts import Snapshot
-from fer_bench.gating.limits import judge, judge_latency, judge_memory, unheld, without
-from fer_bench.gating.verdicts import Word
+from fer_bench.gating.limits import judge, judge_measured
+from fer_bench.gating.request import Findings, Request
+from fer_bench.gating.verdicts import Outcome
 from fer_bench.networks import sheets
 from fer_bench.records import limits
 from fer_bench.records.errors import FerBenchError, SheetError
@@ -130,77 +131,84 @@ def counted(**changes):
 @pytest.mark.parametrize(
     ("limits", "word", "said"),
     [
-        ({"max_params": "5 M"}, Word.worse, "5.48 M parameters, 0.48 M over the budget of 5 M"),
-        ({"max_params": "6 M"}, Word.same, "5.48 M parameters, 0.52 M under the budget of 6 M"),
-        ({"max_params": 5_479_999}, Word.worse, "5,480,000 parameters, 1 over the budget of 5,479,999"),
-        ({"max_params": "5.479999 M"}, Word.worse, "5.480000 M parameters, 0.000001 M over the budget of 5.479999 M"),
-        ({"max_params": "5.48 M"}, Word.same, "5.48 M parameters, all of the budget"),
-        ({"max_macs": "0.5 G"}, Word.worse, "0.600 G MACs, 0.100 G over the budget of 0.5 G"),
-        ({"max_macs": "550 MMACs"}, Word.worse, "600 MMACs, 50 MMACs over the budget of 550 MMACs"),
-        ({"max_activation": "10 MiB"}, Word.same, "8.00 MiB of activations, 2.00 MiB under the budget of 10 MiB"),
-        ({"max_size": "20 MB"}, Word.worse, "21.9 MB of weights, 1.9 MB over the budget of 20 MB"),
+        ({"max_params": "5 M"}, Outcome.worse, "5.48 M parameters, 0.48 M over the budget of 5 M"),
+        ({"max_params": "6 M"}, Outcome.same, "5.48 M parameters, 0.52 M under the budget of 6 M"),
+        ({"max_params": 5_479_999}, Outcome.worse, "5,480,000 parameters, 1 over the budget of 5,479,999"),
+        (
+            {"max_params": "5.479999 M"},
+            Outcome.worse,
+            "5.480000 M parameters, 0.000001 M over the budget of 5.479999 M",
+        ),
+        ({"max_params": "5.48 M"}, Outcome.same, "5.48 M parameters, all of the budget"),
+        ({"max_macs": "0.5 G"}, Outcome.worse, "0.600 G MACs, 0.100 G over the budget of 0.5 G"),
+        ({"max_macs": "550 MMACs"}, Outcome.worse, "600 MMACs, 50 MMACs over the budget of 550 MMACs"),
+        ({"max_activation": "10 MiB"}, Outcome.same, "8.00 MiB of activations, 2.00 MiB under the budget of 10 MiB"),
+        ({"max_size": "20 MB"}, Outcome.worse, "21.9 MB of weights, 1.9 MB over the budget of 20 MB"),
     ],
 )
 def test_what_is_counted_is_held_against_a_limit(limits, word, said):
     (verdict,) = judge("net", Budget.of(limits), counted())
-    assert (verdict.network, verdict.metric, verdict.word, verdict.said) == ("net", "budget", word, said)
+    assert (verdict.network, verdict.metric, verdict.outcome, verdict.reason) == ("net", "budget", word, said)
 
 
 def test_each_limit_has_its_verdict_and_what_is_measured_has_none_here():
     limits = Budget.of({"max_params": "5 M", "max_macs": "1 G", "max_latency": "20 ms", "max_memory": "1 GiB"})
-    assert [verdict.word for verdict in judge("net", limits, counted())] == [Word.worse, Word.same]
+    assert [verdict.outcome for verdict in judge("net", limits, counted())] == [Outcome.worse, Outcome.same]
     assert judge("net", NO_LIMITS, counted()) == []
 
 
 def test_macs_that_are_a_lower_bound_never_pass():
     bound = dataclasses.replace(counted(), uncounted={"aten::fft": 2})
     (below,) = judge("net", Budget.of({"max_macs": "1 G"}), bound)
-    assert below.word is Word.error
-    assert below.said == (
+    assert below.outcome is Outcome.error
+    assert below.reason == (
         "at least 0.600 G MACs, without aten::fft, which have no formula, cannot be held against the budget of 1 G"
     )
     (above,) = judge("net", Budget.of({"max_macs": "0.5 G"}), bound)
-    assert above.word is Word.worse
-    assert above.said.startswith("at least 0.600 G MACs, 0.100 G over the budget of 0.5 G (without aten::fft")
+    assert above.outcome is Outcome.worse
+    assert above.reason.startswith("at least 0.600 G MACs, 0.100 G over the budget of 0.5 G (without aten::fft")
     (parameters,) = judge("net", Budget.of({"max_params": "6 M"}), bound)
-    assert parameters.word is Word.same
+    assert parameters.outcome is Outcome.same
 
 
 def test_what_was_not_counted_never_passes():
     short = {name: value for name, value in counted().counts.items() if name != "peak_activation_bytes"}
     (verdict,) = judge("net", Budget.of({"max_activation": "1 GiB"}), dataclasses.replace(counted(), counts=short))
-    assert verdict.word is Word.error
+    assert verdict.outcome is Outcome.error
 
 
 @pytest.mark.parametrize(
     ("low", "high", "word", "said"),
     [
-        (0.0182, 0.0189, Word.same, "latency [18.2, 18.9] ms, under the budget of 20 ms"),
-        (0.0199, 0.0200, Word.same, "latency [19.90, 20.00] ms, under"),
-        (0.0200, 0.0201, Word.inconclusive, "on both sides of the budget of 20 ms"),
-        (0.0199, 0.0201, Word.inconclusive, "latency [19.90, 20.10] ms, on both sides of"),
-        (0.0201, 0.0300, Word.worse, "over the budget of 20 ms"),
+        (0.0182, 0.0189, Outcome.same, "latency [18.2, 18.9] ms, under the budget of 20 ms"),
+        (0.0199, 0.0200, Outcome.same, "latency [19.90, 20.00] ms, under"),
+        (0.0200, 0.0201, Outcome.inconclusive, "on both sides of the budget of 20 ms"),
+        (0.0199, 0.0201, Outcome.inconclusive, "latency [19.90, 20.10] ms, on both sides of"),
+        (0.0201, 0.0300, Outcome.worse, "over the budget of 20 ms"),
     ],
 )
 def test_a_latency_is_held_against_its_limit_with_its_interval(low, high, word, said):
     limit = Budget.of({"max_latency": "20 ms"}).max_latency
-    verdict = judge_latency("net", limit, Interval(low, high, 0.95, 5))
-    assert verdict.word is word
-    assert said in verdict.said
+    verdict = judge_measured("net", "latency", limit, Interval(low, high, 0.95, 5))
+    assert verdict.outcome is word
+    assert said in verdict.reason
 
 
 def test_without_an_interval_nothing_is_concluded():
     limit = Budget.of({"max_memory": "1 GiB"}).max_memory
-    verdict = judge_memory("net", limit, None)
-    assert verdict.word is Word.inconclusive
-    assert verdict.said.startswith("memory: no interval")
-    measured = judge_memory("net", limit, Interval(2.0**29, 2.0**29, 0.95, 5))
-    assert measured.said == "memory [0.500, 0.500] GiB, under the budget of 1 GiB"
+    verdict = judge_measured("net", "memory", limit, None)
+    assert verdict.outcome is Outcome.inconclusive
+    assert verdict.reason.startswith("memory: no interval")
+    measured = judge_measured("net", "memory", limit, Interval(2.0**29, 2.0**29, 0.95, 5))
+    assert measured.reason == "memory [0.500, 0.500] GiB, under the budget of 1 GiB"
 
 
 def test_a_limit_that_nothing_was_held_against_is_told():
-    budgets = {"b": Budget.of({"max_latency": "20 ms"}), "a": Budget.of({"max_latency": "9 ms", "max_params": "1 M"})}
-    assert unheld(budgets, "see {metric}") == ["max_latency of a, b was not held: see latency"]
-    left = {name: without(budget, ("latency",)) for name, budget in budgets.items()}
-    assert unheld(left, "see {metric}") == []
-    assert left["a"].set().keys() == {"max_params"}
+    findings = Findings(watcher=None)
+    findings.note_unheld("b", Budget.of({"max_latency": "20 ms"}), "see {metric}")
+    findings.note_unheld("a", Budget.of({"max_latency": "9 ms", "max_params": "1 M"}), "see {metric}")
+    findings.note_unheld("c", Budget.of({"max_latency": "9 ms", "max_memory": "1 GiB"}), "ask {metric}", ("latency",))
+    assert findings.report("base", "candidate", Request()).notes == (
+        "max_latency of a, b was not held: see latency",
+        "max_memory of c was not held: ask memory",
+    )

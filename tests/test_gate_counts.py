@@ -7,7 +7,7 @@ import pytest
 from fer_bench.gating.counts import COUNTS, Snapshot, judge, judge_results
 from fer_bench.gating.module_changes import MOST_LINES, differences
 from fer_bench.gating.module_tree import Module
-from fer_bench.gating.verdicts import WORSE, Word
+from fer_bench.gating.verdicts import WORSE, Outcome
 from fer_bench.measuring import runner
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
@@ -52,16 +52,16 @@ def test_the_same_counts_are_the_same_and_so_they_are_in_another_order_of_regist
     after = dataclasses.replace(before, modules=before.modules[::-1])
     for other in (before, after):
         verdict = judge("net", before, other)
-        assert (verdict.word, verdict.said, verdict.details) == (Word.same, "all counts same", ())
+        assert (verdict.outcome, verdict.reason, verdict.details) == (Outcome.same, "all counts same", ())
 
 
 def test_a_cost_that_grew_is_worse_and_its_module_is_named_with_numbers():
     before, after = told(blocks(100, 200, 300)), told(blocks(100, 250, 300))
     verdict = judge("net", before, after)
-    assert verdict.word is Word.worse
+    assert verdict.outcome is Outcome.worse
     assert verdict.exit_code == WORSE
     # 100 + 200 + 300 and three norms of 20 and a head of 70; times ten and a head of 63 MACs
-    assert verdict.said == (
+    assert verdict.reason == (
         "MACs 6,063 -> 6,563 (+8.25 %), parameters 730 -> 780 (+6.85 %), state-dict bytes 2,920 -> 3,120 (+6.85 %)"
     )
     assert verdict.details == ("features.1.conv: MACs +25.0 % (2,000 -> 2,500), parameters +25.0 % (200 -> 250)",)
@@ -69,17 +69,17 @@ def test_a_cost_that_grew_is_worse_and_its_module_is_named_with_numbers():
 
 def test_costs_that_only_fell_are_better_and_one_that_grew_beside_them_is_worse():
     before, after = told(blocks(100, 200)), told(blocks(100, 100))
-    assert judge("net", before, after).word is Word.better
+    assert judge("net", before, after).outcome is Outcome.better
     dearer = told(blocks(100, 100), counts={"peak_activation_bytes": 5001})
     verdict = judge("net", before, dearer)
-    assert verdict.word is Word.worse
-    assert "peak activation bytes 5,000 -> 5,001 (+0.0200 %)" in verdict.said
+    assert verdict.outcome is Outcome.worse
+    assert "peak activation bytes 5,000 -> 5,001 (+0.0200 %)" in verdict.reason
 
 
 def test_a_cost_that_grew_by_less_than_any_share_is_told_by_its_number():
     before = told(blocks(10**8))
     after = told(blocks(10**8), counts={"parameters.trainable": 10**8 + 20 + 70 + 1})
-    assert judge("net", before, after).said == "parameters 100,000,090 -> 100,000,091 (+1), MACs same"
+    assert judge("net", before, after).reason == "parameters 100,000,090 -> 100,000,091 (+1), MACs same"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_cost_that_grew_by_less_than_any_share_is_told_by_its_number():
 def test_the_same_costs_of_another_structure_have_changed(changes, said):
     before = told(blocks(101, 102, 103))
     verdict = judge("net", before, told(blocks(101, 102, 103), **changes))
-    assert (verdict.word, verdict.details) == ((Word.changed, (said,)) if said else (Word.same, ()))
+    assert (verdict.outcome, verdict.details) == ((Outcome.changed, (said,)) if said else (Outcome.same, ()))
 
 
 def test_many_operators_are_told_by_their_number():
@@ -112,17 +112,17 @@ def test_many_operators_are_told_by_their_number():
 def test_an_operator_without_a_formula_is_worse_since_macs_are_then_a_lower_bound(calls):
     before = told(blocks(1), uncounted={"aten::fft": 2} if calls["aten::fft"] == 3 else {})
     verdict = judge("net", before, told(blocks(1), uncounted=calls))
-    assert verdict.word is Word.worse
-    assert verdict.said.startswith(f"operators without a formula: aten::fft ({calls['aten::fft']}); MACs are a lower")
+    assert verdict.outcome is Outcome.worse
+    assert verdict.reason.startswith(f"operators without a formula: aten::fft ({calls['aten::fft']}); MACs are a lower")
 
 
 def test_operators_without_a_formula_on_both_sides_are_told_and_do_not_decide():
     uncounted = {"aten::fft": 2}
     verdict = judge("net", told(blocks(1), uncounted=uncounted), told(blocks(1), uncounted=uncounted))
-    assert verdict.word is Word.same
+    assert verdict.outcome is Outcome.same
     assert verdict.details == ("MACs are a lower bound: operators without a formula: aten::fft (2)",)
     fewer = judge("net", told(blocks(1), uncounted=uncounted), told(blocks(1)))
-    assert fewer.word is Word.changed
+    assert fewer.outcome is Outcome.changed
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_operators_without_a_formula_on_both_sides_are_told_and_do_not_decide():
 )
 def test_what_was_counted_otherwise_is_incomparable_whatever_the_counts(changes, said):
     verdict = judge("net", told(blocks(5), **changes), told(blocks(5)))
-    assert verdict.word is Word.incomparable
-    assert said.split(", and")[0] in verdict.said
+    assert verdict.outcome is Outcome.incomparable
+    assert said.split(", and")[0] in verdict.reason
 
 
 def test_a_cost_that_one_side_lacks_is_said_not_to_be_compared():
@@ -317,10 +317,10 @@ def counted(tmp_path, monkeypatch, starter):
 
 def test_the_module_of_a_real_network_is_named(counted):
     base = counted("mobilenetv3_large")
-    assert judge_results("net", base, counted("variants.py:base")).word is Word.same
+    assert judge_results("net", base, counted("variants.py:base")).outcome is Outcome.same
     wider = judge_results("net", base, counted("variants.py:wider"))
     (line,) = wider.details
-    assert wider.word is Word.worse
+    assert wider.outcome is Outcome.worse
     assert line.startswith("features.7.block.1.0: MACs +178 % (")  # a 5x5 kernel has 25 / 9 of a 3x3 one's
     inserted = judge_results("net", base, counted("variants.py:inserted"))
     assert inserted.details[:2] == (
@@ -344,22 +344,22 @@ def test_a_record_of_the_upper_levels_alone_is_compared_by_these(counted):
     short = dataclasses.replace(COUNTS, metrics=("static",))
     old, new = counted("mobilenetv3_large", short), counted("variants.py:wider")
     verdict = judge_results("net", old, new)
-    assert verdict.word is Word.worse
+    assert verdict.outcome is Outcome.worse
     assert [line.partition(":")[0] for line in verdict.details] == ["features.7"]
-    assert judge_results("net", old, counted("variants.py:base")).word is Word.same
-    assert judge_results("net", counted("variants.py:base", short), old).word is Word.same
+    assert judge_results("net", old, counted("variants.py:base")).outcome is Outcome.same
+    assert judge_results("net", counted("variants.py:base", short), old).outcome is Outcome.same
     bare = dataclasses.replace(old, measurements=tuple(m for m in old.measurements if m.metric != "module_macs"))
     assert judge_results("net", bare, new).details == ()
-    assert judge_results("net", bare, new).word is Word.worse
+    assert judge_results("net", bare, new).outcome is Outcome.worse
 
 
 def test_what_cannot_be_counted_is_an_error_of_the_side_that_it_is_on(counted):
     good, bad = counted("variants.py:base"), counted("variants.py:raises")
     for pair, side in (((bad, good), "base"), ((good, bad), "candidate"), ((bad, bad), "base")):
         verdict = judge_results("net", *pair)
-        assert verdict.word is Word.error
-        assert verdict.said.startswith(f"{side}: variants.py:raises cannot be counted: ")
-        assert "boom" in verdict.said
+        assert verdict.outcome is Outcome.error
+        assert verdict.reason.startswith(f"{side}: variants.py:raises cannot be counted: ")
+        assert "boom" in verdict.reason
 
 
 def test_a_record_without_counts_is_refused_with_the_cure(make_result):

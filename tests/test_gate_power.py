@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fer_bench.gating import decision
-from fer_bench.gating.verdicts import Word
+from fer_bench.gating.verdicts import Outcome
 
 ROOT = Path(__file__).parent.parent
 STUDY = ROOT / "benchmarks" / "gate_power"
@@ -68,8 +68,8 @@ def test_a_word_from_sums_is_that_of_the_gate_s_rules(study):
         word = decision.decide_pairs(*apart, 0.05)
         assert drawn.word(0.05) == word
         said.append((decision.decide(decision.effect(*apart), 0.05), word))
-    refused = {(Word.same, None), (Word.better, None)}  # for their plain means
-    assert set(said) >= {(word, word) for word in (Word.same, Word.better, Word.worse, None)} | refused
+    refused = {(Outcome.same, None), (Outcome.better, None)}  # for their plain means
+    assert set(said) >= {(word, word) for word in (Outcome.same, Outcome.better, Outcome.worse, None)} | refused
 
 
 def test_the_error_rates_are_what_we_promise(study):

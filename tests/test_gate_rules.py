@@ -8,7 +8,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from fer_bench.gating import decision
-from fer_bench.gating.verdicts import Effect, Word
+from fer_bench.gating.verdicts import Effect, Outcome
 
 
 def test_a_pass_is_held_against_those_of_the_same_moment():
@@ -44,12 +44,12 @@ def test_the_interval_is_students():
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (0.026, 0.09, Word.worse),
+        (0.026, 0.09, Outcome.worse),
         (0.025, 0.09, None),  # half the minimum effect is not surely exceeded
-        (-0.09, -0.026, Word.better),
-        (-0.049, 0.049, Word.same),
+        (-0.09, -0.026, Outcome.better),
+        (-0.049, 0.049, Outcome.same),
         (-0.01, 0.051, None),
-        (0.026, 0.049, Word.worse),  # both would be right: worse is asked first
+        (0.026, 0.049, Outcome.worse),  # both would be right: worse is asked first
         (-0.2, 0.2, None),
     ],
 )
@@ -65,11 +65,11 @@ def test_same_takes_a_wider_interval_and_a_plain_mean_that_is_not_worse():
         scipy_stats.t.ppf(1 - level / 2, 5) * error for level in (decision.PER_LOOK, decision.PER_LOOK_OF_SAME)
     )
     between = math.expm1((half + wider) / 2)  # a minimum effect that only the first of the two rules out
-    assert decision.decide(decision.effect(scattered, scattered), between) is Word.same
+    assert decision.decide(decision.effect(scattered, scattered), between) is Outcome.same
     assert decision.decide_pairs(scattered, scattered, between) is None
-    assert decision.decide_pairs(scattered, scattered, 1.01 * math.expm1(wider)) is Word.same
+    assert decision.decide_pairs(scattered, scattered, 1.01 * math.expm1(wider)) is Outcome.same
     assert decision.decide_pairs(scattered, [0.1, 0.11] * 3, 1.01 * math.expm1(wider)) is None
-    assert decision.decide_pairs([0.05, 0.051] * 3, [0.05, 0.051] * 3, 0.05) is Word.worse
+    assert decision.decide_pairs([0.05, 0.051] * 3, [0.05, 0.051] * 3, 0.05) is Outcome.worse
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,18 @@ from xml.etree import ElementTree
 import pytest
 from markdown_it import MarkdownIt
 
+from fer_bench.gating.pairs import Pair
 from fer_bench.gating.report import as_json, as_junit, as_markdown, as_text
-from fer_bench.gating.verdicts import INCONCLUSIVE, Effect, Report, Verdict, Word
+from fer_bench.gating.timing import Comparison
+from fer_bench.gating.verdicts import INCONCLUSIVE, Effect, Outcome, Report, Verdict
 from support.samples import ENVIRONMENT
 
 SLOWER = Effect(estimate=0.0512, low=0.0301, high=0.0722, level=0.9985, pairs=12, check=0.048)
 HOSTILE = "a|b`c`\n# <script>alert(1)</script> **x** [y](http://z) @root \x1b[31m\x00\udc80"
 
 
-def verdict(network="resnet50", metric="counts", word=Word.same, said="", **more):
-    return Verdict(network, metric, word, said, **more)
+def verdict(network="resnet50", metric="counts", outcome=Outcome.same, reason="", **more):
+    return Verdict(network, metric, outcome, reason, **more)
 
 
 def report(*verdicts, **more):
@@ -46,7 +48,7 @@ def rows(markdown):
 
 
 def test_a_measured_verdict_is_one_line_with_effect_interval_pairs_and_check():
-    text = as_text(report(verdict("mobilenetv3_large", "latency", Word.worse, "above half of 5 %", effect=SLOWER)))
+    text = as_text(report(verdict("mobilenetv3_large", "latency", Outcome.worse, "above half of 5 %", effect=SLOWER)))
     assert (
         "mobilenetv3_large  latency  worse  +5.1 % [+3.0, +7.2]  12 pairs  (mean +4.8 %)\n    above half of 5 %\n"
     ) in text
@@ -68,8 +70,8 @@ def test_a_change_has_its_sign_and_the_digits_of_its_interval(effect, written):
 def test_lines_are_aligned_and_reasons_stand_beneath():
     text = as_text(
         report(
-            verdict("a", "counts", Word.worse, "MACs grew", details=("features.7: MACs +12 %",)),
-            verdict("much_longer", "latency", Word.changed, "layers", accepted="more accurate"),
+            verdict("a", "counts", Outcome.worse, "MACs grew", details=("features.7: MACs +12 %",)),
+            verdict("much_longer", "latency", Outcome.changed, "layers", accepted="more accurate"),
         )
     )
     first, detail, second, accepted = text.splitlines()[3:7]
@@ -81,7 +83,7 @@ def test_lines_are_aligned_and_reasons_stand_beneath():
 
 
 def test_many_networks_of_equal_counts_are_one_line_so_that_a_change_stands_out():
-    text = as_text(report(*zoo(34), verdict("odd", word=Word.worse, said="MACs grew")))
+    text = as_text(report(*zoo(34), verdict("odd", outcome=Outcome.worse, reason="MACs grew")))
     assert "34 networks  counts  same\n" in text
     assert "net00" not in text
     assert "35 verdicts: 1 worse, 34 same" in text
@@ -95,8 +97,8 @@ def test_few_equal_networks_and_those_with_something_to_say_are_told_one_by_one(
 
 
 def test_many_that_were_not_measured_are_one_line_for_each_reason():
-    equal = [verdict(f"net{place}", "latency", said="not measured: equal code") for place in range(4)]
-    foreign = [verdict(f"lib{place}", "latency", said="not measured: a library's") for place in range(2)]
+    equal = [verdict(f"net{place}", "latency", reason="not measured: equal code") for place in range(4)]
+    foreign = [verdict(f"lib{place}", "latency", reason="not measured: a library's") for place in range(2)]
     lines = as_text(report(*equal, *foreign)).splitlines()
     assert "4 networks  latency  same  not measured: equal code" in lines
     assert sum(line.startswith("lib") for line in lines) == 2
@@ -110,37 +112,37 @@ def test_several_budgets_of_one_network_are_one_network():
 @pytest.mark.parametrize(
     ("words", "passes", "last"),
     [
-        ([Word.same, Word.better], False, "passed: no network is worse (exit code 0)"),
+        ([Outcome.same, Outcome.better], False, "passed: no network is worse (exit code 0)"),
         (
-            [Word.worse, Word.error],
+            [Outcome.worse, Outcome.error],
             False,
             "worse: a network is worse, or does not count what it did: n0 (counts) (exit",
         ),
         (
-            [Word.changed],
+            [Outcome.changed],
             False,
             "changed: a network is worse, or does not count what it did: n0 (counts) (exit code 1)",
         ),
-        ([Word.error], False, "error: something could not be judged: n0 (counts) (exit code 3)"),
+        ([Outcome.error], False, "error: something could not be judged: n0 (counts) (exit code 3)"),
         (
-            [Word.inconclusive],
+            [Outcome.inconclusive],
             False,
             "inconclusive: neither a change nor its absence can be told: n0 (counts) (exit co",
         ),
-        ([Word.inconclusive], True, "passed: no network is worse (exit code 0)"),
-        ([Word.incomparable], True, "incomparable: the two sides cannot be compared: n0 (counts) (exit code 5)"),
+        ([Outcome.inconclusive], True, "passed: no network is worse (exit code 0)"),
+        ([Outcome.incomparable], True, "incomparable: the two sides cannot be compared: n0 (counts) (exit code 5)"),
         ([], True, "error: nothing was judged (exit code 3)"),
     ],
 )
 def test_the_last_line_says_the_outcome_and_where_it_comes_from(words, passes, last):
-    given = report(*(verdict(f"n{place}", word=word) for place, word in enumerate(words)))
+    given = report(*(verdict(f"n{place}", outcome=word) for place, word in enumerate(words)))
     assert as_text(given, inconclusive_passes=passes).splitlines()[-1].startswith(last)
     word = last.partition(":")[0]
     assert as_markdown(given, inconclusive_passes=passes).startswith(f"## fer-bench gate: {word}\n")
 
 
 def test_an_accepted_verdict_decides_nothing():
-    text = as_text(report(verdict(word=Word.worse, accepted="meant")))
+    text = as_text(report(verdict(outcome=Outcome.worse, accepted="meant")))
     assert text.splitlines()[-1] == "passed: no network is worse (exit code 0)"
     assert "1 worse (accepted)" in text
 
@@ -152,7 +154,7 @@ def test_where_it_was_measured_and_notes_are_told():
 
 
 def test_nothing_of_a_users_reaches_the_terminal_as_a_command():
-    hostile = verdict(HOSTILE, said=HOSTILE, details=(HOSTILE,), accepted=HOSTILE)
+    hostile = verdict(HOSTILE, reason=HOSTILE, details=(HOSTILE,), accepted=HOSTILE)
     text = as_text(dataclasses.replace(report(hostile), base=HOSTILE, notes=(HOSTILE,)))
     assert all(character.isprintable() for character in text.replace("\n", ""))
 
@@ -163,9 +165,9 @@ def test_nothing_of_a_users_reaches_the_terminal_as_a_command():
 def test_the_table_has_what_weighs_most_first():
     given = report(
         verdict("fine", "latency", effect=SLOWER),
-        verdict("meant", word=Word.worse, accepted="yes"),
-        verdict("vague", "latency", Word.inconclusive),
-        verdict("slow", "latency", Word.worse, "above half of 5 %", effect=SLOWER),
+        verdict("meant", outcome=Outcome.worse, accepted="yes"),
+        verdict("vague", "latency", Outcome.inconclusive),
+        verdict("slow", "latency", Outcome.worse, "above half of 5 %", effect=SLOWER),
         *zoo(4),
     )
     assert rows(as_markdown(given)) == [
@@ -178,7 +180,7 @@ def test_the_table_has_what_weighs_most_first():
 
 
 def test_what_users_write_is_text_in_a_pull_request():
-    hostile = verdict(HOSTILE, "counts", Word.worse, HOSTILE, details=(HOSTILE, "```", "</details>"), accepted="")
+    hostile = verdict(HOSTILE, "counts", Outcome.worse, HOSTILE, details=(HOSTILE, "```", "</details>"), accepted="")
     given = Report(HOSTILE, HOSTILE, (hostile,), {"command": HOSTILE, "name": HOSTILE}, (HOSTILE, "# big", "1. one"))
     markdown = as_markdown(given)
     html = drawn(markdown)
@@ -198,8 +200,8 @@ def test_what_users_write_is_text_in_a_pull_request():
 def test_what_decides_is_open_and_the_rest_is_a_click_away():
     markdown = as_markdown(
         report(
-            verdict("slow", word=Word.worse, details=("features.7: MACs +12 %",)),
-            verdict("vague", word=Word.same, details=("a guard spoke",)),
+            verdict("slow", outcome=Outcome.worse, details=("features.7: MACs +12 %",)),
+            verdict("vague", outcome=Outcome.same, details=("a guard spoke",)),
             *zoo(4),
         )
     )
@@ -210,7 +212,7 @@ def test_what_decides_is_open_and_the_rest_is_a_click_away():
 
 def test_it_says_where_how_to_repeat_it_and_how_to_accept_it():
     settings = {"command": "fer-bench gate --against main", "min_effect": 0.05}
-    worse = verdict("slow", "latency", Word.worse, effect=SLOWER)
+    worse = verdict("slow", "latency", Outcome.worse, effect=SLOWER)
     markdown = as_markdown(report(worse, settings=settings, environment=ENVIRONMENT, notes=("equal sources",)))
     assert "```sh\nfer-bench gate --against main\n```" in markdown
     assert "```text\nFer-Bench-Accept: slow: reason\n```" in markdown
@@ -222,13 +224,13 @@ def test_it_says_where_how_to_repeat_it_and_how_to_accept_it():
 
 
 def test_nothing_is_to_be_accepted_where_nothing_is_worse():
-    assert "--accept" not in as_markdown(report(verdict(word=Word.inconclusive)))
+    assert "--accept" not in as_markdown(report(verdict(outcome=Outcome.inconclusive)))
 
 
 def test_a_budget_is_nothing_to_accept_but_a_change_beside_it_is():
-    over = verdict("large", "budget", Word.worse)
+    over = verdict("large", "budget", Outcome.worse)
     assert "--accept" not in as_markdown(report(over))
-    assert "Fer-Bench-Accept: slow: reason" in as_markdown(report(over, verdict("slow", "latency", Word.worse)))
+    assert "Fer-Bench-Accept: slow: reason" in as_markdown(report(over, verdict("slow", "latency", Outcome.worse)))
 
 
 def test_nothing_judged_has_no_table():
@@ -241,7 +243,7 @@ def test_nothing_judged_has_no_table():
 def test_a_pull_request_takes_it_and_what_was_left_out_is_told(number):
     long = "\N{GRINNING FACE}&" * 2000
     many = [
-        verdict(f"{place}{long}", "latency", Word.worse, long, details=(long,) * 100, accepted="", effect=SLOWER)
+        verdict(f"{place}{long}", "latency", Outcome.worse, long, details=(long,) * 100, accepted="", effect=SLOWER)
         for place in range(number)
     ]
     settings = {"command": "x" * 3000, **{f"s{place}": long for place in range(100)}}
@@ -300,13 +302,13 @@ def ending(root, network):
 @pytest.mark.parametrize(
     ("word", "tag"),
     [
-        (Word.same, "system-out"),
-        (Word.better, "system-out"),
-        (Word.worse, "failure"),
-        (Word.changed, "failure"),
-        (Word.inconclusive, "failure"),
-        (Word.error, "error"),
-        (Word.incomparable, "error"),
+        (Outcome.same, "system-out"),
+        (Outcome.better, "system-out"),
+        (Outcome.worse, "failure"),
+        (Outcome.changed, "failure"),
+        (Outcome.inconclusive, "failure"),
+        (Outcome.error, "error"),
+        (Outcome.incomparable, "error"),
     ],
 )
 def test_each_word_ends_a_case_as_its_exit_code_ends_the_gate(word, tag):
@@ -319,7 +321,8 @@ def test_each_word_ends_a_case_as_its_exit_code_ends_the_gate(word, tag):
 
 def test_inconclusive_is_skipped_where_it_passes_and_an_accepted_verdict_passes():
     given = report(
-        verdict("vague", word=Word.inconclusive, said="no interval"), verdict("meant", word=Word.worse, accepted="fast")
+        verdict("vague", outcome=Outcome.inconclusive, reason="no interval"),
+        verdict("meant", outcome=Outcome.worse, accepted="fast"),
     )
     root = parsed(given, inconclusive_passes=True)
     assert ending(root, "vague").tag == "skipped"
@@ -332,9 +335,9 @@ def test_a_metric_is_a_suite_with_settings_and_times():
     given = report(
         verdict("a", "counts"),
         verdict("a", "latency", effect=SLOWER),
-        verdict("b", "latency", Word.worse, effect=SLOWER),
+        verdict("b", "latency", Outcome.worse, effect=SLOWER),
         settings={"min_effect": 0.05, "command": "fer-bench gate"},
-        records=({"network": "a", "metric": "latency", "wall_s": 20.5}, {"network": "b", "metric": "latency"}),
+        records=(Comparison(verdict("a", "latency"), wall_s=20.5), Comparison(verdict("b", "latency"))),
         wall_s=21.0,
     )
     root = parsed(given)
@@ -354,9 +357,9 @@ def test_a_metric_is_a_suite_with_settings_and_times():
 def test_several_budgets_of_a_network_are_one_case_of_the_worst():
     root = parsed(
         report(
-            verdict("net", "budget", said="4.9 M parameters"),
-            verdict("net", "budget", Word.worse, "0.6 GMACs"),
-            verdict("net", "budget", Word.inconclusive, "20 ms"),
+            verdict("net", "budget", reason="4.9 M parameters"),
+            verdict("net", "budget", Outcome.worse, "0.6 GMACs"),
+            verdict("net", "budget", Outcome.inconclusive, "20 ms"),
         )
     )
     child = ending(root, "net")
@@ -372,7 +375,8 @@ def test_nothing_judged_is_a_case_that_fails():
 
 def test_an_accepted_verdict_does_not_hide_an_inconclusive_one_of_the_same_case():
     given = report(
-        verdict("net", word=Word.worse, accepted="fast"), verdict("net", word=Word.inconclusive, said="no interval")
+        verdict("net", outcome=Outcome.worse, accepted="fast"),
+        verdict("net", outcome=Outcome.inconclusive, reason="no interval"),
     )
     child = ending(parsed(given), "net")
     assert (child.tag, child.attrib["type"]) == ("failure", "inconclusive")
@@ -381,13 +385,13 @@ def test_an_accepted_verdict_does_not_hide_an_inconclusive_one_of_the_same_case(
 
 def test_processes_that_are_no_pairs_are_told_as_such_and_what_has_no_level_as_no_interval():
     stored = Effect(0.2, -0.1, 0.6, None, 1, 0.21, "process a side")
-    given = report(verdict("net", "latency", Word.inconclusive, effect=stored))
+    given = report(verdict("net", "latency", Outcome.inconclusive, effect=stored))
     assert "+20.0 % [-10.0, +60.0]  1 process a side  (mean +21.0 %)" in as_text(given)
     assert "interval at" not in as_markdown(given)
 
 
 def test_what_xml_cannot_hold_is_left_out():
-    hostile = verdict(HOSTILE, HOSTILE, Word.worse, HOSTILE + "\ufffe", details=("]]>", HOSTILE))
+    hostile = verdict(HOSTILE, HOSTILE, Outcome.worse, HOSTILE + "\ufffe", details=("]]>", HOSTILE))
     given = Report(HOSTILE, HOSTILE, (hostile,), {HOSTILE: HOSTILE})
     as_junit(given).encode()  # a lone surrogate cannot be
     (case,) = parsed(given).iter("testcase")
@@ -399,27 +403,50 @@ def test_what_xml_cannot_hold_is_left_out():
 
 
 def test_json_holds_the_whole_report_with_its_version():
+    slower = verdict("net", "latency", Outcome.worse, "why", details=("d",), effect=SLOWER)
+    pair = Pair(4, 0.05, (0.010, 0.0105), (0.011, 0.0115))
     given = report(
-        verdict("net", "latency", Word.worse, "why", details=("d",), effect=SLOWER),
+        slower,
         settings={"min_effect": 0.05},
         notes=("n",),
         environment=ENVIRONMENT,
         wall_s=3.5,
-        records=({"pairs": [1, 2]},),
+        records=(Comparison(slower, [pair], wall_s=2.5, failures=["base: killed"]),),
     )
     document = json.loads(as_json(given))
     assert document["fer_bench_gate"] == 1
     assert (document["outcome"], document["exit_code"]) == ("worse", 1)
     (said,) = document["verdicts"]
-    assert said["word"] == "worse"
-    assert Effect(**said["effect"]) == SLOWER
+    effect = said.pop("effect")
+    assert Effect(**effect) == SLOWER
+    assert said == {
+        "network": "net",
+        "metric": "latency",
+        "word": "worse",
+        "said": "why",
+        "details": ["d"],
+        "accepted": "",
+    }
     assert {name: document[name] for name in ("base", "candidate", "settings", "notes", "wall_s", "records")} == {
         "base": "main (1a2b3c4)",
         "candidate": "the working tree",
         "settings": {"min_effect": 0.05},
         "notes": ["n"],
         "wall_s": 3.5,
-        "records": [{"pairs": [1, 2]}],
+        "records": [
+            {
+                "network": "net",
+                "metric": "latency",
+                "verdict": "worse",
+                "effect": effect,
+                "wall_s": 2.5,
+                "pairs": [
+                    {"number": 4, "log_ratio": 0.05, "values": [0.010, 0.0105], "checks": [0.011, 0.0115]},
+                ],
+                "measured_anew": [],
+                "failures": ["base: killed"],
+            }
+        ],
     }
     assert document["environment"]["packages"] == {"torch": "2.9.0"}
 
@@ -429,7 +456,7 @@ def test_json_takes_names_that_no_encoding_can_write():
 
 
 def test_json_tells_the_exit_code_that_was_asked_for():
-    given = report(verdict(word=Word.inconclusive))
+    given = report(verdict(outcome=Outcome.inconclusive))
     assert json.loads(as_json(given))["exit_code"] == 4
     assert json.loads(as_json(given, inconclusive_passes=True))["exit_code"] == 0
 

@@ -8,14 +8,20 @@ import pytest
 
 from fer_bench.gating import decision, timing
 from fer_bench.gating.pairs import Pair, Side, SideError, Turn
-from fer_bench.gating.timing import Rule, judge
-from fer_bench.gating.verdicts import Word
+from fer_bench.gating.timing import Rule
+from fer_bench.gating.verdicts import Outcome
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records.plan import GATE
 
 BASE_S = 0.010
+
+
+def judge(*arguments):
+    """Compare two sides; return the verdict, and the comparison as JSON has it."""
+    comparison = timing.judge(*arguments)
+    return comparison.verdict, comparison.to_dict()
 
 
 @pytest.fixture
@@ -48,29 +54,29 @@ def noisy(change, deviation, seed=1):
     return lambda number: pair(number, (1 + change) * math.exp(draw.gauss(0, deviation)) - 1)
 
 
-@pytest.mark.parametrize(("change", "word"), [(0.0, Word.same), (0.10, Word.worse), (-0.10, Word.better)])
-def test_what_is_plain_is_said_at_the_first_look(side, pairs, change, word):
+@pytest.mark.parametrize(("change", "outcome"), [(0.0, Outcome.same), (0.10, Outcome.worse), (-0.10, Outcome.better)])
+def test_what_is_plain_is_said_at_the_first_look(side, pairs, change, outcome):
     pairs(noisy(change, 0.003))
     verdict, record = judge("net", "latency", side, side, Rule())
-    assert verdict.word is word
+    assert verdict.outcome is outcome
     assert verdict.effect.pairs == decision.LOOKS[0] == len(record["pairs"])
     assert verdict.effect.estimate == pytest.approx(change, abs=0.01)
-    assert record["verdict"] == word.value
+    assert record["verdict"] == outcome.value
 
 
 def test_what_is_not_sure_takes_more_pairs(side, pairs):
     pairs(noisy(0.05, 0.03))
     verdict, _ = judge("net", "latency", side, side, Rule())
-    assert verdict.word is Word.worse
+    assert verdict.outcome is Outcome.worse
     assert verdict.effect.pairs > decision.LOOKS[0]
 
 
 def test_noise_ends_inconclusive_at_the_last_look_and_never_as_same(side, pairs):
     pairs(noisy(0.0, 0.5))
     verdict, record = judge("net", "latency", side, side, Rule())
-    assert verdict.word is Word.inconclusive
+    assert verdict.outcome is Outcome.inconclusive
     assert len(record["pairs"]) == decision.LOOKS[-1]
-    assert f"could not be told in {decision.LOOKS[-1]} pairs" in verdict.said
+    assert f"could not be told in {decision.LOOKS[-1]} pairs" in verdict.reason
 
 
 def test_time_that_is_up_ends_it_after_three_pairs_at_least(side, pairs, monkeypatch):
@@ -78,9 +84,9 @@ def test_time_that_is_up_ends_it_after_three_pairs_at_least(side, pairs, monkeyp
     monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
     pairs(noisy(0.0, 0.1))
     verdict, record = judge("net", "latency", side, side, Rule(budget_s=60))
-    assert verdict.word is Word.inconclusive
+    assert verdict.outcome is Outcome.inconclusive
     assert len(record["pairs"]) == decision.FEWEST
-    assert "in 60 s" in verdict.said
+    assert "in 60 s" in verdict.reason
 
 
 def test_a_study_measures_as_many_pairs_as_it_asks_for(side, pairs):
@@ -95,7 +101,7 @@ def test_a_pair_that_another_program_met_on_one_side_is_measured_anew_whatever_i
 
     pairs(make)
     verdict, record = judge("net", "latency", side, side, Rule())
-    assert verdict.word is Word.same
+    assert verdict.outcome is Outcome.same
     assert [each["number"] for each in record["measured_anew"]] == [2]
     assert any("1 pairs measured anew" in line for line in verdict.details)
 
@@ -104,7 +110,7 @@ def test_a_core_that_is_always_contested_on_one_side_cannot_go_on_for_ever(side,
     pairs(lambda number: pair(number, 0.0, switches=(0, 3)))
     verdict, record = judge("net", "latency", side, side, Rule())
     assert len(record["measured_anew"]) == 4  # of the first six, two and one in four
-    assert verdict.word is Word.same
+    assert verdict.outcome is Outcome.same
 
 
 def test_one_failure_is_measured_anew(side, pairs):
@@ -118,7 +124,7 @@ def test_one_failure_is_measured_anew(side, pairs):
 
     pairs(make)
     verdict, record = judge("net", "latency", side, side, Rule())
-    assert verdict.word is Word.same
+    assert verdict.outcome is Outcome.same
     assert record["failures"] == ["base: killed"]
     assert "measured anew after a failure: base: killed" in verdict.details
 
@@ -129,8 +135,8 @@ def test_a_side_that_fails_twice_in_a_row_is_an_error(side, pairs):
 
     pairs(make)
     verdict, record = judge("net", "latency", side, side, Rule())
-    assert verdict.word is Word.error
-    assert verdict.said == "the candidate failed again and again: the process was killed by SIGSEGV"
+    assert verdict.outcome is Outcome.error
+    assert verdict.reason == "the candidate failed again and again: the process was killed by SIGSEGV"
     assert verdict.effect is None
     assert record["effect"] is None
 
@@ -144,13 +150,13 @@ def test_sides_that_fail_by_turns_are_an_error_in_the_end(side, pairs):
 
     pairs(make)
     verdict, _ = judge("net", "latency", side, side, Rule())
-    assert verdict.word is Word.error
+    assert verdict.outcome is Outcome.error
 
 
 def test_what_makes_only_some_passes_slower_is_told(side, pairs):
     pairs(lambda number: pair(number, 0.0, checks=(BASE_S, BASE_S * 1.2)))
     verdict, _ = judge("net", "latency", side, side, Rule())
-    assert verdict.word is Word.inconclusive  # and never the same
+    assert verdict.outcome is Outcome.inconclusive  # and never the same
     assert verdict.details[0].startswith("the plain mean is worse")
 
 

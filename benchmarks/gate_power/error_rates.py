@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fer_bench.gating import decision
 from fer_bench.gating.timing import Rule
-from fer_bench.gating.verdicts import Effect, Word
+from fer_bench.gating.verdicts import Effect, Outcome
 from fer_bench.records import stats
 from fer_bench.records.units import Quantity
 from fer_bench.reporting.render import FORMATS, write_all
@@ -82,11 +82,11 @@ class Drawn:
             sums[0] += sign * value
             sums[1] += value * value
 
-    def word(self, least: float) -> Word | None:
+    def word(self, least: float) -> Outcome | None:
         word = decision.decide(self._effect(0), least)
-        if word is Word.same:
+        if word is Outcome.same:
             word = decision.decide(self._effect(0, decision.PER_LOOK_OF_SAME), least)
-        worse = word in (Word.same, Word.better) and decision.decide(self._effect(1), least) is Word.worse
+        worse = word in (Outcome.same, Outcome.better) and decision.decide(self._effect(1), least) is Outcome.worse
         return None if worse else word
 
     def _effect(self, which: int, per_look: float = decision.PER_LOOK) -> Effect:
@@ -104,7 +104,7 @@ def resampled(recorded: Recorded, least: float, started_s: float) -> dict[str, f
     differences = recorded.differences
     most = min(decision.LOOKS[-1], int(Rule().budget_s / recorded.a_pair_s))
     looks = {*(n for n in decision.LOOKS if n < most), most}
-    words: list[Word] = []
+    words: list[Outcome] = []
     taken: list[float] = []
     for _ in range(GATES):
         drawn = Drawn()
@@ -114,9 +114,12 @@ def resampled(recorded: Recorded, least: float, started_s: float) -> dict[str, f
             drawn.add(one, -1 if recorded.same_code and rng.random() < 0.5 else 1)
             if drawn.count in looks:
                 word = drawn.word(least)
-        words.append(word or Word.inconclusive)
+        words.append(word or Outcome.inconclusive)
         taken.append(started_s + drawn.count * recorded.a_pair_s)
-    found = {word.value: words.count(word) / GATES for word in (Word.worse, Word.better, Word.same, Word.inconclusive)}
+    found = {
+        word.value: words.count(word) / GATES
+        for word in (Outcome.worse, Outcome.better, Outcome.same, Outcome.inconclusive)
+    }
     return {**found, "median_s": statistics.median(taken), "p95_s": sorted(taken)[int(0.95 * GATES)]}
 
 
@@ -240,7 +243,7 @@ def real() -> Table:
                 "change": true_size(effect) if effect else "none",
                 "least": f"{least} %",
                 "gates": len(every),
-                **{word.value: words.count(word.value) for word in Word},
+                **{word.value: words.count(word.value) for word in Outcome},
                 "estimates": f"{min(estimates):+.1f} to {max(estimates):+.1f}, SD {statistics.stdev(estimates):.1f}",
                 "named": sum(map(names_module, every)),
                 "median_s": statistics.median(taken),

@@ -97,10 +97,17 @@ def record_pairs(condition: str, effect: int, count: int) -> dict:
         described = measure(
             dataclasses.replace(sides[0].task, plan=dataclasses.replace(plan, metrics=("static",))), starter
         )
-        verdict, record = timing.judge(NETWORK, "latency", *sides, timing.Rule(pairs=count, budget_s=3600.0))
+        comparison = timing.judge(NETWORK, "latency", *sides, timing.Rule(pairs=count, budget_s=3600.0))
+    record = comparison.to_dict()
     record["environment"] = dataclasses.asdict(described.environment)
     record |= {"condition": condition, "effect_percent": effect, "measured_by": measured_by()}
-    print(condition, effect, verdict.effect, verdict.details, f"{record['wall_s'] / count:.2f} s a pair")
+    print(
+        condition,
+        effect,
+        comparison.verdict.effect,
+        comparison.verdict.details,
+        f"{record['wall_s'] / count:.2f} s a pair",
+    )
     return record
 
 

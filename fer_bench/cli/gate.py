@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shlex
 import signal
 import sys
 import traceback
@@ -158,6 +159,7 @@ def gate(
             base_python=base_python,
             declared=tuple(parse_list(declare)),
             registry=registry.current(),
+            command=_command(),
         )
         return _gated(baseline, against, candidate, request, store, self_test=self_test)
 
@@ -230,16 +232,16 @@ class _Told:
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
 
-    def stage(self, told: str) -> None:
+    def stage(self, message: str) -> None:
         if self._live:
-            sys.stderr.write(f"\r\033[K{units.printable(told)}")
+            sys.stderr.write(f"\r\033[K{units.printable(message)}")
             sys.stderr.flush()
 
     def done(self, verdict: Verdict) -> None:
         if self._live:
             sys.stderr.write("\r\033[K")
         elif verdict.effect is not None:
-            sys.stderr.write(units.printable(f"{verdict.network}: {verdict.metric} {verdict.word}") + "\n")
+            sys.stderr.write(units.printable(f"{verdict.network}: {verdict.metric} {verdict.outcome}") + "\n")
         sys.stderr.flush()
 
 
@@ -315,13 +317,12 @@ def _judge(
 ) -> None:
     """Judge, tell, write what was asked for, end with the exit code; whatever fails is an error, never a pass."""
     from fer_bench.gating import report as telling
-    from fer_bench.gating.request import command
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job of CI's ends as by Ctrl-C
     passes = inconclusive is Inconclusive.pass_
     try:
         report = judged()
-        report = dataclasses.replace(report, settings={**report.settings, "command": command()})
+        report = dataclasses.replace(report, settings={**report.settings, "command": _command()})
         typer.echo(telling.as_text(report, inconclusive_passes=passes), nl=False)
         failures = []
         for path, write, tell in (
@@ -341,6 +342,11 @@ def _judge(
             traceback.print_exc()
         raise typer.Exit(complain(reason(error), ERROR)) from error
     raise typer.Exit(report.exit_code(inconclusive_passes=passes))
+
+
+def _command() -> str:
+    """Return the command line, as the user would type it again."""
+    return shlex.join(["fer-bench", *sys.argv[1:]])
 
 
 def _append(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Hold networks as they stand against a baseline file, or against absolute limits: no revision, no pairs."""
+"""Compare networks as they stand with a baseline file, or with absolute limits: no revision, no pairs."""
 
 import dataclasses
 import datetime
@@ -7,106 +7,102 @@ from pathlib import Path
 
 from fer_bench.gating import baseline as baselines
 from fer_bench.gating import count_sides, counts, limits, timing
-from fer_bench.gating.request import Gathered, Request, Watcher, accepted, command
-from fer_bench.gating.verdicts import Report, Verdict, Word
+from fer_bench.gating.request import Findings, Request, Watcher
+from fer_bench.gating.verdicts import Outcome, Report, Verdict
 from fer_bench.measuring.runner import measure
 from fer_bench.measuring.task import Task
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import FerBenchError, UnknownModelError
-from fer_bench.records.plan import EDGE, Plan
+from fer_bench.records.plan import EDGE
 from fer_bench.records.result import Result
-
-_NOT_MEASURED = "--against REV --metric {metric} measures it"  # what a budget limits
 
 
 def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
-    """Hold what networks count here against a baseline file; with a reason to accept it, write that anew.
+    """Compare what networks count here with a baseline file; with a reason to accept it, write that anew.
 
     Raises:
         BaselineError: it cannot be read or written.
         UnknownModelError: there is no network that was named.
     """
-    found = Gathered(watcher)
+    findings = Findings(watcher)
     begun = bool(request.accept) and not path.exists()
-    known = baselines.Baseline(command=command()) if begun else baselines.read(path)
+    known = baselines.Baseline(command=request.command) if begun else baselines.read(path)
     ours = request.registry
     every = (*known.networks, *ours.users_names()) if known.networks else ours.names()
     wanted = request.models or tuple(dict.fromkeys(every))
     specs = _here(wanted, known.networks, ours)
-    results = _count_here(specs, request, found)
+    results = _count_here(specs, request, findings)
     verdicts, notes = baselines.judge(known, results, wanted)
-    unreadable = {name: why for name, result in results.items() if (why := count_sides.uncountable(result))}
-    new_ones = unreadable.keys() - known.networks.keys()
-    found.notes += notes
-    said = "not in the baseline, so that nothing holds it yet; --accept REASON adds it"
+    unreadable = {name: why for name, result in results.items() if (why := counts.uncountable(result))}
     new = sorted(results.keys() - known.networks.keys() - unreadable.keys())
     if not request.accept:
-        verdicts += [Verdict(name, counts.METRIC, Word.incomparable, said) for name in new if name in request.models]
+        findings.notes += notes
+        reason = "not in the baseline, so that nothing holds it yet; --accept REASON adds it"
+        named = [name for name in new if name in request.models]
+        verdicts += [Verdict(name, counts.METRIC, Outcome.incomparable, reason) for name in named]
     else:
         kept = {name: result for name, result in results.items() if name not in unreadable}
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        commit = found.environment.commit if found.environment else ""
+        commit = findings.environment.commit if findings.environment else ""
         anew = baselines.with_accepted(known, kept, verdicts, reason=request.accept, when=today, commit=commit)
         baselines.write(path, anew)
-        found.notes = [f"wrote {path}: {len(anew.networks)} networks"]
-        verdicts += [Verdict(name, counts.METRIC, Word.same, "new in the baseline") for name in new]
+        findings.notes.append(f"wrote {path}: {len(anew.networks)} networks")
+        reason = " ".join(request.accept.split())
         verdicts = [
-            accepted(verdict, request.accept)
-            if verdict.word is not Word.same and verdict.network not in unreadable
+            dataclasses.replace(verdict, accepted=reason)
+            if verdict.outcome is not Outcome.same and verdict.network not in unreadable
             else verdict
             for verdict in verdicts
         ]
-    found.add(*verdicts, *(Verdict(name, counts.METRIC, Word.error, unreadable[name]) for name in sorted(new_ones)))
-    plan = _hold_budgets(specs, results, request, found)
-    return found.report(
-        f"baseline {path}", "the working tree", request, metrics=list(plan.metrics), plan=plan.to_dict()
-    )
+        verdicts += [Verdict(name, counts.METRIC, Outcome.same, "new in the baseline") for name in new]
+    findings.add(*verdicts)
+    for name in sorted(unreadable.keys() - known.networks.keys()):
+        findings.add(Verdict(name, counts.METRIC, Outcome.error, unreadable[name]))
+    return _with_budgets(f"baseline {path}", specs, results, request, findings)
 
 
 def against_nothing(request: Request, watcher: Watcher) -> Report:
-    """Hold networks against their budgets alone."""
-    found = Gathered(watcher)
+    """Compare networks with their budgets alone."""
+    findings = Findings(watcher)
     specs = _here(request.models or tuple(request.registry.names()), (), request.registry)
-    if not any(request.budget_of(spec).set() for spec in specs.values()):
+    specs = {name: spec for name, spec in specs.items() if request.budget_of(spec).set()}
+    if not specs:
         raise FerBenchError(
             "there is nothing to hold the networks against: name --against REV, --baseline FILE or a limit such as "
             "--max-params 5M, or write a [NETWORK.gate] table into a sheet"
         )
-    specs = {name: spec for name, spec in specs.items() if request.budget_of(spec).set()}
-    results = _count_here(specs, request, found)
-    plan = _hold_budgets(specs, results, request, found)
-    return found.report("budgets", "the working tree", request, metrics=list(plan.metrics), plan=plan.to_dict())
+    results = _count_here(specs, request, findings)
+    return _with_budgets("budgets", specs, results, request, findings)
 
 
-def _count_here(specs: Mapping[str, ModelSpec], request: Request, found: Gathered) -> dict[str, Result]:
-    found.watcher.stage(f"counting {len(specs)} networks")
+def _count_here(specs: Mapping[str, ModelSpec], request: Request, findings: Findings) -> dict[str, Result]:
+    findings.watcher.stage(f"counting {len(specs)} networks")
     with count_sides.new_starter(request.plan) as starter:
         results = count_sides.count(specs, starter, request.plan)
-    found.environment = count_sides.environment_of(results)
+    findings.environment = count_sides.environment_of(results)
     return results
 
 
-def _hold_budgets(
-    specs: Mapping[str, ModelSpec], results: Mapping[str, Result], request: Request, found: Gathered
-) -> Plan:
-    """Hold counts against budgets, and latencies where the command line asks for a limit on them; give the plan."""
-    held = {name: request.budget_of(spec) for name, spec in specs.items()}
-    for name, result in results.items():
-        found.add(*count_sides.judge_budget(name, result, held[name]))
-    if request.budget.max_latency is None:
-        found.notes += limits.unheld(held, _NOT_MEASURED)
-        return count_sides.counting(request.plan)
-    own = timing.is_own(request.plan)
-    chosen = dataclasses.replace(EDGE, device=request.plan.device) if own else request.plan
-    plan = dataclasses.replace(chosen, metrics=("latency",))
-    with count_sides.new_starter(plan) as starter:
-        for name, spec in specs.items():
-            found.watcher.stage(f"{name}: latency")
-            found.add(limits.judge_latency_of(name, request.budget.max_latency, measure(Task(spec, plan), starter)))
-    left = {name: limits.without(budget, plan.metrics) for name, budget in held.items()}
-    found.notes += limits.unheld(left, _NOT_MEASURED)
-    return plan
+def _with_budgets(
+    base: str, specs: Mapping[str, ModelSpec], results: Mapping[str, Result], request: Request, findings: Findings
+) -> Report:
+    """Compare counts with budgets, and latencies where the command line has a limit on them; report all."""
+    most, plan = request.budget.max_latency, count_sides.counting(request.plan)
+    for name, spec in specs.items():
+        budget = request.budget_of(spec)
+        findings.add(*limits.judge_counts_of(name, budget, results[name]))
+        remedy = "--against REV --metric {metric} measures it"
+        findings.note_unheld(name, budget, remedy, measured=("latency",) if most is not None else ())
+    if most is not None:
+        own = timing.is_own(request.plan)
+        chosen = dataclasses.replace(EDGE, device=request.plan.device) if own else request.plan
+        plan = dataclasses.replace(chosen, metrics=("latency",))
+        with count_sides.new_starter(plan) as starter:
+            for name, spec in specs.items():
+                findings.watcher.stage(f"{name}: latency")
+                findings.add(limits.judge_latency_of(name, most, measure(Task(spec, plan), starter)))
+    return findings.report(base, "the working tree", request, metrics=list(plan.metrics), plan=plan.to_dict())
 
 
 def _here(

@@ -1,142 +1,247 @@
-"""Compare what is no revision: stored results, two networks, two ways to run one, and a network with itself."""
+"""Compare what is no revision: stored results, two networks, two ways to run one, and a network with itself.
+
+A stored time is another session's. What all processes of a session share, a neighbour or a slower host, moved the
+medians of one network by 4 % from session to session on a quiet two-core machine, and no interval within a session
+knows of it. So the interval here is wider by that, and small changes stay inconclusive: pairs measured at one time
+(``--against REV``) resolve them.
+"""
 
 import contextlib
 import dataclasses
+import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fer_bench.gating import count_sides, counts, limits, stored_times
+from fer_bench.gating import count_sides, counts, decision, limits
 from fer_bench.gating.pairs import Side
-from fer_bench.gating.request import Gathered, Request, Watcher, accept
+from fer_bench.gating.request import Findings, Request, Watcher, accept
 from fer_bench.gating.timing import METRICS
-from fer_bench.gating.verdicts import Report, Verdict, Word
+from fer_bench.gating.verdicts import Effect, Outcome, Report, Verdict
 from fer_bench.measuring.runner import Machine, measure
 from fer_bench.measuring.task import Task
+from fer_bench.records import stats, units
 from fer_bench.records.errors import CountingError, FerBenchError, UnknownModelError
-from fer_bench.records.plan import GATE
-from fer_bench.records.result import Result
+from fer_bench.records.plan import GATE, Plan
+from fer_bench.records.result import Result, speeds_apart
 
 Changed = tuple[Task, Mapping[str, Any]]  # a task, and what of a plan is another for it
 
 _SELF_TEST = "mobilenetv3_large"
 _SELF_TEST_SLOWER = 0.05
 
+LEVEL = 0.99  # of the interval: one gate is wrong in 1 % at most where only what it knows of differs
+SESSION_SHARE = 0.04  # of a median, from one session to the next
+# One process a side, as of pytest-benchmark, says nothing of how processes differ: with default malloc a network falls
+# into one of two states that are 28 % apart.
+ONE_PROCESS_SHARE = 0.30
+
 
 def against_results(
-    told: tuple[str, str],
+    names: tuple[str, str],
     base: Sequence[Result],
     candidate: Sequence[Result] | None,
     request: Request,
     watcher: Watcher,
 ) -> Report:
-    """Hold results, measured now unless they are given, against stored ones: counts exactly, times where that is fair.
+    """Compare results, measured now unless they are given, with stored ones: counts exactly, times where that is fair.
 
     Args:
-        told: the names of both.
+        names: what both are called.
         base: stored.
         candidate: stored, or None to measure the networks of the base here and now by the base's own plans.
         request: the rest.
-        watcher: told how it goes on.
+        watcher: receives the progress.
     """
-    found = Gathered(watcher)
+    findings = Findings(watcher)
     chosen = [result for result in base if not request.models or result.subject.name in request.models]
     missing = sorted(set(request.models) - {result.subject.name for result in chosen})
-    found.add(*(Verdict(name, "counts", Word.incomparable, f"{told[0]} has no record of it") for name in missing))
     if not chosen and not missing:
-        raise FerBenchError(f"{told[0]} holds no result")
-    now = list(_measure_anew(chosen, request, found)) if candidate is None else candidate
+        raise FerBenchError(f"{names[0]} holds no result")
+    findings.add(*(_incomparable(name, f"{names[0]} has no record of it") for name in missing))
+    now = list(_measure_anew(chosen, request, findings)) if candidate is None else candidate
     for one in chosen:
-        twin = stored_times.twin(one, now)
-        if twin is None and candidate is not None:
-            found.add(Verdict(one.subject.name, "counts", Word.incomparable, f"{told[1]} has no record of it"))
-            continue
-        if twin is None:  # it could not be measured, which is told
-            continue
-        found.environment = found.environment or twin.environment
-        judged = [
-            *stored_times.judge(one, twin, request.rule.least, request.declared),
-            *_hold_budget(twin, request, found),
-        ]
-        found.add(*(accept(verdict, request.accept) for verdict in judged))
+        twin = find_twin(one, now)
+        if twin is not None:
+            findings.environment = findings.environment or twin.environment
+            judged = [*judge(one, twin, request.rule.least, request.declared), *_limits(twin, request, findings)]
+            findings.add(*(accept(verdict, request.accept) for verdict in judged))
+        elif candidate is not None:  # else it could not be measured, which has its verdict
+            findings.add(_incomparable(one.subject.name, f"{names[1]} has no record of it"))
     plans = "those of the stored results"
-    return found.report(*told, request, metrics=["static", "latency"], budget_s=None, plan=plans)
+    return findings.report(*names, request, metrics=["static", "latency"], budget_s=None, plan=plans)
 
 
-def compare(
-    told: tuple[str, str],
-    sides: tuple[Changed, Changed],
-    request: Request,
-    watcher: Watcher,
-) -> Report:
+def compare(names: tuple[str, str], sides: tuple[Changed, Changed], request: Request, watcher: Watcher) -> Report:
     """Compare two networks, or two ways to run one, by pairs of processes.
 
     Args:
-        told: what each is called.
+        names: what each is called.
         sides: a task each, and what of the request's plan is another for it.
         request: the rest.
-        watcher: told how it goes on.
+        watcher: receives the progress.
     """
-    found = Gathered(watcher)
+    findings = Findings(watcher)
     network = " and ".join(dict.fromkeys(task.spec.name for task, _ in sides))
+
+    def task_by(plan: Plan, side: Changed) -> Task:
+        task, changed = side
+        return dataclasses.replace(task, plan=dataclasses.replace(plan, **changed))
+
     with count_sides.new_starter(request.plan) as starter:
-        counted = []
-        for task, changed in sides:
-            watcher.stage(f"counting {task.spec.name}")
-            plan = count_sides.counting(dataclasses.replace(request.plan, **changed))
-            counted.append(measure(dataclasses.replace(task, plan=plan), starter))
-        found.environment = counted[1].environment
-        found.notes += [_costs(*each) for each in zip(told, counted, strict=True)]
+        for name, side in zip(names, sides, strict=True):
+            watcher.stage(f"counting {side[0].spec.name}")
+            task = task_by(request.plan, side)
+            result = measure(dataclasses.replace(task, plan=count_sides.counting(task.plan)), starter)
+            findings.environment = result.environment
+            findings.notes.append(f"{name}: {_costs(result)}")
         for metric in request.metrics:
-            plan = METRICS[metric].of(request.plan)
-            pair = [
-                Side(dataclasses.replace(task, plan=dataclasses.replace(plan, **changed)), starter)
-                for task, changed in sides
-            ]
-            found.add(found.judge(network, metric, pair, request.rule))
-    return found.report(*told, request, changes=[dict(changed) for _, changed in sides])
+            pair = [Side(task_by(METRICS[metric].of(request.plan), side), starter) for side in sides]
+            findings.add(findings.compare(network, metric, pair, request.rule).verdict)
+    return findings.report(*names, request, changes=[dict(changed) for _, changed in sides])
 
 
 def self_test(request: Request, watcher: Watcher) -> Report:
     """Try the gate here: a network against itself, and against itself made slower by the minimum effect, or 5 %."""
-    found = Gathered(watcher)
+    findings = Findings(watcher)
     spec = request.registry.find(request.models[0] if request.models else _SELF_TEST)
     with count_sides.new_starter(request.plan) as starter:
         for metric in request.metrics:
             task = Task(spec, METRICS[metric].of(request.plan))
-            for slower, expected in ((0.0, Word.same), (max(_SELF_TEST_SLOWER, request.rule.least), Word.worse)):
+            for slower, expected in ((0.0, Outcome.same), (max(_SELF_TEST_SLOWER, request.rule.least), Outcome.worse)):
                 name = f"{spec.name} {f'made {100 * slower:g} % slower' if slower else 'against itself'}"
                 sides = Side(task, starter), Side(task, starter, slower)
-                verdict = found.judge(name, metric, sides, request.rule)
-                if verdict.word is not expected:
-                    cure = "raise --min-effect or --budget-s, or stop other programs"
-                    said = f"{verdict.word} instead of {expected}: {verdict.said}; {cure}"
-                    verdict = dataclasses.replace(verdict, word=Word.error, said=said)
+                verdict = findings.compare(name, metric, sides, request.rule).verdict
+                if verdict.outcome is not expected:
+                    remedy = "raise --min-effect or --budget-s, or stop other programs"
+                    reason = f"{verdict.outcome} instead of {expected}: {verdict.reason}; {remedy}"
+                    verdict = dataclasses.replace(verdict, outcome=Outcome.error, reason=reason)
                 elif slower:
                     verdict = dataclasses.replace(verdict, accepted="it was made slower")
-                found.add(verdict)
-    return found.report(spec.name, "the same", request)
+                findings.add(verdict)
+    return findings.report(spec.name, "the same", request)
 
 
-def _hold_budget(result: Result, request: Request, found: Gathered) -> list[Verdict]:
-    """Hold what a record tells against the limits of its network, which may be of no sheet here."""
+def find_twin(result: Result, others: Sequence[Result]) -> Result | None:
+    """Return the record of the same network under the same conditions, or else of the same network, the latest."""
+    same = [other for other in others if other.subject.name == result.subject.name]
+    alike = [other for other in same if not result.condition_apart(other)]
+    return max(alike or same, key=lambda other: other.started_at, default=None)
+
+
+def judge(base: Result, candidate: Result, least: float, declared: Sequence[str] = ()) -> list[Verdict]:
+    """Return the verdict on counts, if a side has them, and on the latency, if the base has it.
+
+    Args:
+        base: the earlier record.
+        candidate: the later one.
+        least: the minimum effect, as a share.
+        declared: what of the environment differs on purpose.
+    """
+    network = base.subject.name
+    verdicts = []
+    counted = [_counted(side) for side in (base, candidate)]
+    if all(counted):
+        verdicts.append(counts.judge_results(network, base, candidate))
+    elif any(counted):
+        lacking = "candidate" if counted[0] else "base"
+        verdicts.append(_incomparable(network, f"the {lacking} was not counted"))
+    if base.measurement("latency_s") is not None or base.measurement("latency") is not None:
+        verdicts.append(_judge_latency(base, candidate, least, declared))
+    return verdicts or [_incomparable(network, "no record of counts or of a latency")]
+
+
+def _incomparable(network: str, reason: str) -> Verdict:
+    return Verdict(network, counts.METRIC, Outcome.incomparable, reason)
+
+
+def _counted(result: Result) -> bool:
+    """Return whether a record has counts, or why there are none."""
+    failed = any(m.metric in counts.COUNTS.metrics and m.failure for m in result.measurements)
+    return failed or not counts.uncountable(result)
+
+
+def _judge_latency(base: Result, candidate: Result, least: float, declared: Sequence[str]) -> Verdict:
+    network, samples = base.subject.name, [result.samples("latency_s") for result in (base, candidate)]
+    for side, result, given in zip(("base", "candidate"), (base, candidate), samples, strict=True):
+        if not given:
+            failed = result.measurement("latency_s") or result.measurement("latency")
+            why = f": {failed.failure}" if failed is not None and failed.failure else ""
+            return Verdict(network, "latency", Outcome.error, f"the {side} has no latency{why}")
+    if apart := base.condition_apart(candidate) or _environments_apart(base, candidate, declared):
+        return Verdict(network, "latency", Outcome.incomparable, apart)
+    effect = _effect(samples)
+    outcome = decision.decide(effect, least) or Outcome.inconclusive
+    details = [
+        f"stored, not measured now: sessions differ by {100 * SESSION_SHARE:g} %, which the interval allows for; "
+        "--against REV measures both sides now"
+    ]
+    if effect.level is None:
+        details.append(f"one process a side tells only changes beyond {100 * ONE_PROCESS_SHARE:g} %")
+    medians = [stats.estimate([stats.median(one) for one in side]) for side in samples]
+    reason = " -> ".join(map(units.milliseconds.number, medians)) + " ms"
+    return Verdict(network, "latency", outcome, reason, tuple(details), effect=effect)
+
+
+def _effect(samples: Sequence[Sequence[Sequence[float]]]) -> Effect:
+    """Return the change of processes' medians: with Welch's interval over processes and what sessions differ by.
+
+    Of one process a side there is no such interval; what processes of one network differ by stands in its place.
+
+    Args:
+        samples: seconds of each pass of each process of the base, and of the candidate.
+    """
+    logs = [[math.log(stats.median(one)) for one in side] for side in samples]
+    change = _between(logs)
+    processes = min(map(len, logs))
+    if processes < 2:  # a variance takes two
+        level, half = None, math.log1p(ONE_PROCESS_SHARE)
+    else:
+        errors = [statistics.variance(side) / len(side) for side in logs]
+        total = sum(errors)
+        freedom = total**2 / sum(e**2 / (len(side) - 1) for e, side in zip(errors, logs, strict=True)) if total else 1.0
+        level, half = LEVEL, stats.student_t(LEVEL, max(1, math.floor(freedom))) * math.sqrt(total)
+        half += math.log1p(SESSION_SHARE)
+    check = _between([[math.log(statistics.fmean(one)) for one in side] for side in samples])
+    unit = "process a side" if processes == 1 else "processes a side"
+    estimate, low, high = (math.expm1(end) for end in (change, change - half, change + half))
+    return Effect(estimate, low, high, level, processes, math.expm1(check), unit)
+
+
+def _between(logs: Sequence[Sequence[float]]) -> float:
+    return statistics.fmean(logs[1]) - statistics.fmean(logs[0])
+
+
+def _environments_apart(base: Result, candidate: Result, declared: Sequence[str]) -> str:
+    before, now = base.environment, candidate.environment
+    if before is None or now is None or not (before.cpu and now.cpu):
+        return "the environment of one side is not known"
+    if apart := before.comparable_with(now, apart_from=declared):
+        return apart
+    slower = speeds_apart(before.speeds, now.speeds)
+    return f"the machine itself was {slower}" if slower else ""
+
+
+def _limits(result: Result, request: Request, findings: Findings) -> list[Verdict]:
+    """Compare a record with the limits of its network, which may be of no sheet here."""
     name, budget = result.subject.name, request.budget
     with contextlib.suppress(UnknownModelError):
         budget = request.budget_of(request.registry.find(name))
-    verdicts = count_sides.judge_budget(name, result, budget)
-    if budget.max_latency is not None and result.measurement("latency_s") is not None:
+    verdicts = limits.judge_counts_of(name, budget, result)
+    measured = ("latency",) if result.measurement("latency_s") is not None else ()
+    if budget.max_latency is not None and measured:
         verdicts.append(limits.judge_latency_of(name, budget.max_latency, result))
-        budget = limits.without(budget, ("latency",))
-    found.notes += limits.unheld({name: budget}, "the results do not tell it; --against REV --metric {metric} does")
+    findings.note_unheld(name, budget, "the results do not tell it; --against REV --metric {metric} does", measured)
     return verdicts
 
 
-def _measure_anew(base: Sequence[Result], request: Request, found: Gathered) -> Iterator[Result]:
+def _measure_anew(base: Sequence[Result], request: Request, findings: Findings) -> Iterator[Result]:
     """Measure networks as stored results were: their counts, and the latency where they have one."""
     with count_sides.new_starter(GATE) as starter:
         machine = Machine(starter, debug=False)
         for result in base:
             subject = result.subject
-            found.watcher.stage(f"measuring {subject.name} as {result.plan.protocol}")
+            findings.watcher.stage(f"measuring {subject.name} as {result.plan.protocol}")
             metrics = ("static", "anatomy", *(("latency",) if result.samples("latency_s") else ()))
             # A network of a pytest session shared its process with others; here it has one.
             plan = dataclasses.replace(
@@ -145,16 +250,16 @@ def _measure_anew(base: Sequence[Result], request: Request, found: Gathered) -> 
             try:
                 spec = request.registry.find(subject.name)
             except UnknownModelError as error:
-                said = f"it cannot be built here, but --candidate FILE names later results: {error}"
-                found.add(Verdict(subject.name, counts.METRIC, Word.error, said))
+                reason = f"it cannot be built here, but --candidate FILE names later results: {error}"
+                findings.add(Verdict(subject.name, counts.METRIC, Outcome.error, reason))
                 continue
             task = Task(spec, plan, subject.input_shape, subject.settings, subject.checkpoint)
             yield measure(task, starter, machine)
 
 
-def _costs(told: str, result: Result) -> str:
+def _costs(result: Result) -> str:
     try:
         snapshot = counts.Snapshot.of(result)
     except CountingError as error:
-        return f"{told}: {error}"
-    return f"{told}: {snapshot.parameters:,} parameters, {snapshot.macs:,} MACs"
+        return str(error)
+    return f"{snapshot.parameters:,} parameters, {snapshot.macs:,} MACs"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fer_bench.gating import counts
 from fer_bench.gating.counts import METRIC, Snapshot
-from fer_bench.gating.verdicts import Verdict, Word
+from fer_bench.gating.verdicts import Outcome, Verdict
 from fer_bench.records.errors import BaselineError, CountingError
 from fer_bench.records.result import Environment, Json, Result
 
@@ -177,7 +177,7 @@ def judge(
         try:
             verdicts.append(counts.judge(name, known.snapshot, Snapshot.of(results[name]), same_torch=same_torch))
         except CountingError as error:
-            verdicts.append(Verdict(name, METRIC, Word.error, str(error)))
+            verdicts.append(Verdict(name, METRIC, Outcome.error, str(error)))
             continue
         if now != known.by:
             other.setdefault((known.by, now), []).append(name)
@@ -223,14 +223,14 @@ def with_accepted(
     networks = dict(baseline.networks)
     accepted = list(baseline.accepted)
     for verdict in verdicts:
-        gone = verdict.word is Word.incomparable and verdict.network not in results
-        if verdict.metric != METRIC or verdict.word is Word.same or not (gone or verdict.network in results):
+        gone = verdict.outcome is Outcome.incomparable and verdict.network not in results
+        if verdict.metric != METRIC or verdict.outcome is Outcome.same or not (gone or verdict.network in results):
             continue
         if gone:
             networks.pop(verdict.network, None)
             accepted.append(Accepted(verdict.network, reason, when, "gone", commit))
         else:
-            accepted.append(Accepted(verdict.network, reason, when, f"{verdict.word}: {verdict.said}", commit))
+            accepted.append(Accepted(verdict.network, reason, when, f"{verdict.outcome}: {verdict.reason}", commit))
     for name, result in sorted(results.items()):
         snapshot = Snapshot.of(result)
         if name not in networks:
@@ -250,13 +250,13 @@ def _is_gone(name: str, snapshot: Snapshot, baseline: Baseline, results: Mapping
     alike = []
     for other in sorted(results.keys() - baseline.networks.keys()):
         with contextlib.suppress(CountingError):  # which is then no twin of anything
-            if counts.judge(other, snapshot, Snapshot.of(results[other])).word is Word.same:
+            if counts.judge(other, snapshot, Snapshot.of(results[other])).outcome is Outcome.same:
                 alike.append(other)
     twin = f"; {alike[0]} counts the same: renamed?" if alike else ""
     return Verdict(
         name,
         METRIC,
-        Word.incomparable,
+        Outcome.incomparable,
         f"gone: in the baseline, and no network any more{twin}; if that is meant, --accept REASON takes it out",
     )
 

@@ -7,7 +7,7 @@ from typing import Self
 
 from fer_bench.gating.module_changes import differences, shift
 from fer_bench.gating.module_tree import Module, folded, same
-from fer_bench.gating.verdicts import Verdict, Word
+from fer_bench.gating.verdicts import Outcome, Verdict
 from fer_bench.records import units
 from fer_bench.records.errors import CountingError
 from fer_bench.records.plan import Plan
@@ -215,6 +215,15 @@ def _upper_levels(above: Measurement, counts: Mapping[str, int]) -> tuple[Module
     return modules if all(module.parameters >= 0 and module.macs >= 0 for module in modules) else None
 
 
+def uncountable(result: Result) -> str:
+    """Return why a network could not be counted; "" where it was."""
+    try:
+        Snapshot.of(result)
+    except CountingError as error:
+        return str(error)
+    return ""
+
+
 def judge_results(network: str, base: Result, candidate: Result) -> Verdict:
     """Say what became of a network's counts between two records; what cannot be counted is an error."""
     snapshots = []
@@ -222,7 +231,7 @@ def judge_results(network: str, base: Result, candidate: Result) -> Verdict:
         try:
             snapshots.append(Snapshot.of(result))
         except CountingError as error:
-            return Verdict(network, METRIC, Word.error, f"{side}: {error}")
+            return Verdict(network, METRIC, Outcome.error, f"{side}: {error}")
     versions = [
         result.environment.packages.get("torch") if result.environment is not None else None
         for result in (base, candidate)
@@ -248,7 +257,7 @@ def judge(network: str, base: Snapshot, candidate: Snapshot, *, same_torch: bool
     if not same_torch:
         base, candidate = base.apart_from_torch(), candidate.apart_from_torch()
     if apart := _apart(base, candidate):
-        return Verdict(network, METRIC, Word.incomparable, apart)
+        return Verdict(network, METRIC, Outcome.incomparable, apart)
     costs = {name: (base.cost(name), candidate.cost(name)) for name in _COSTS}
     known = {
         name: (before, after) for name, (before, after) in costs.items() if before is not None and after is not None
@@ -261,13 +270,13 @@ def judge(network: str, base: Snapshot, candidate: Snapshot, *, same_torch: bool
     operators = _operator_line(base.operators, candidate.operators)
     untold += [f"{_COSTS[name]} not compared: only one side has them" for name, pair in costs.items() if _one_of(*pair)]
     if grew or blind:
-        word = Word.worse
+        word = Outcome.worse
     elif fell:
-        word = Word.better
+        word = Outcome.better
     elif others or modules_differ or operators or base.uncounted != candidate.uncounted:
-        word = Word.changed
+        word = Outcome.changed
     else:
-        word = Word.same
+        word = Outcome.same
     if candidate.uncounted and not blind:
         untold.append(f"MACs are a lower bound: operators without a formula: {_calls(candidate.uncounted)}")
     said = _said(known, word)
@@ -290,9 +299,9 @@ def _apart(base: Snapshot, candidate: Snapshot) -> str:
     return ""
 
 
-def _said(known: Mapping[str, tuple[int, int]], word: Word) -> str:
+def _said(known: Mapping[str, tuple[int, int]], word: Outcome) -> str:
     """Give the costs in one line: those that differ, and that MACs and parameters do not."""
-    if word is Word.same:
+    if word is Outcome.same:
         return "all counts same"
     told = [
         f"{_COSTS[name]} {before:,} -> {after:,} ({shift(before, after)})"

@@ -8,7 +8,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from fer_bench.gating.verdicts import Effect, Word
+from fer_bench.gating.verdicts import Effect, Outcome
 from fer_bench.records import stats
 
 # Numbers of pairs after which the interval is looked at. Each look has a chance to be wrong: so that all together are
@@ -31,29 +31,25 @@ SURE_SHARE = 0.5
 
 
 def log_ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> float:
-    """Give what a pair of processes says: the median of log(candidate / base) over passes that were made close by.
+    """Return a pair's estimate: the median of log(candidate / base) over passes that were made close by.
 
     Each pass is held against those that the other side made in the same turn and in the turns next to it, so that both
     met the same moment of the machine; the median leaves out what struck a few. It scatters less than ratios of means,
-    medians or minima: ``reports/gate-power`` tells by how much. What makes fewer than half of the passes slower it does
-    not see: the ratio of the plain means is told beside it.
+    medians or minima: ``reports/gate-power`` has by how much. What makes fewer than half of the passes slower it does
+    not see: the ratio of the plain means is reported with it.
 
     Args:
         base: seconds of each pass, by turn.
         candidate: likewise, as many turns.
     """
     before, after = ([[math.log(s) for s in turn] for turn in side] for side in (base, candidate))
-    return statistics.median(
-        later - earlier
-        for place, turn in enumerate(after)
-        for near in before[max(0, place - 1) : place + 2]
-        for later in turn
-        for earlier in near
-    )
+    near = [[s for turn in before[max(0, place - 1) : place + 2] for s in turn] for place in range(len(after))]
+    ratios = [later - earlier for turn, close in zip(after, near, strict=True) for later in turn for earlier in close]
+    return statistics.median(ratios)
 
 
 def effect(differences: Sequence[float], checks: Sequence[float], per_look: float = PER_LOOK) -> Effect:
-    """Give the change over pairs, with its interval by Student's t, as wide as a look must have it.
+    """Return the change over pairs, with its interval by Student's t, as wide as a look must have it.
 
     Args:
         differences: log(candidate / base), one a pair; ``FEWEST`` at least.
@@ -73,26 +69,26 @@ def effect(differences: Sequence[float], checks: Sequence[float], per_look: floa
     )
 
 
-def decide(found: Effect, least: float) -> Word | None:
-    """Give the verdict that an interval allows, or None where more pairs are needed.
+def decide(interval: Effect, least: float) -> Outcome | None:
+    """Return the verdict that an interval allows, or None where more pairs are needed.
 
     Between half the minimum effect and the whole, either *worse* or *same* is right; worse is asked first.
 
     Args:
-        found: the interval.
+        interval: of the change.
         least: the minimum effect, as a share: 0.05 for 5 %.
     """
-    if found.low > SURE_SHARE * least:
-        return Word.worse
-    if found.high < -SURE_SHARE * least:
-        return Word.better
-    if -least < found.low and found.high < least:
-        return Word.same
+    if interval.low > SURE_SHARE * least:
+        return Outcome.worse
+    if interval.high < -SURE_SHARE * least:
+        return Outcome.better
+    if -least < interval.low and interval.high < least:
+        return Outcome.same
     return None
 
 
-def decide_pairs(differences: Sequence[float], checks: Sequence[float], least: float) -> Word | None:
-    """Give the verdict that pairs allow, or None.
+def decide_pairs(differences: Sequence[float], checks: Sequence[float], least: float) -> Outcome | None:
+    """Return the verdict that pairs allow, or None.
 
     The wider interval must say *same*, too, and nothing is *same* or *better* whose plain mean is worse.
 
@@ -101,12 +97,12 @@ def decide_pairs(differences: Sequence[float], checks: Sequence[float], least: f
         checks: likewise.
         least: the minimum effect, as a share.
     """
-    word = decide(effect(differences, checks), least)
-    if word is Word.same:
-        word = decide(effect(differences, checks, PER_LOOK_OF_SAME), least)
-    return None if word in (Word.same, Word.better) and mean_is_worse(checks, least) else word
+    outcome = decide(effect(differences, checks), least)
+    if outcome is Outcome.same:
+        outcome = decide(effect(differences, checks, PER_LOOK_OF_SAME), least)
+    return None if outcome in (Outcome.same, Outcome.better) and mean_is_worse(checks, least) else outcome
 
 
 def mean_is_worse(checks: Sequence[float], least: float) -> bool:
-    """Tell whether pairs are worse by their plain means."""
-    return decide(effect(checks, checks), least) is Word.worse
+    """Return whether pairs are worse by their plain means."""
+    return decide(effect(checks, checks), least) is Outcome.worse

@@ -1,5 +1,6 @@
-"""Tell what a gate said: to a terminal, in a pull request, to what reads test reports, to a program.
+"""Write the report of a gate: for a terminal, a pull request, readers of test reports, and a program.
 
+All ask for the exit code as the caller does: with ``inconclusive_passes`` an inconclusive verdict is none that fails.
 Names and reasons come from users' files and commits: nothing of them may act as markup, or as a terminal's commands.
 """
 
@@ -15,7 +16,7 @@ from xml.etree import ElementTree
 
 from fer_bench.gating import counts, limits, verdicts
 from fer_bench.gating.revisions import TRAILER
-from fer_bench.gating.verdicts import EXIT_CODES, Effect, Report, Verdict, Word
+from fer_bench.gating.verdicts import EXIT_CODES, Effect, Outcome, Report, Verdict
 from fer_bench.records import units
 from fer_bench.records.result import Environment
 from fer_bench.reporting.render.markdown import escape
@@ -31,9 +32,9 @@ MEANINGS = {
 }
 NOTHING = "nothing was judged"
 
-_MANY = 3  # networks of which nothing is to be said but "same", above which one line stands for all
+_MANY = 3  # networks with nothing to report but "same", above which one line stands for all
 _EXACT = (counts.METRIC, limits.METRIC)
-_NAMED = 10  # networks that a headline names
+_HEADLINE_NAMES = 10  # networks that a headline names
 
 # Of Markdown, in bytes. GitHub refuses a comment of more than 65,536 characters, and what posts it may add to it.
 _MOST_BYTES = 60_000
@@ -49,39 +50,34 @@ _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 
 # How readers of JUnit XML part what is not as it should be; what has no place here passes.
 _ELEMENTS = {
-    Word.worse: "failure",
-    Word.changed: "failure",
-    Word.error: "error",
-    Word.incomparable: "error",
-    Word.inconclusive: "failure",
+    Outcome.worse: "failure",
+    Outcome.changed: "failure",
+    Outcome.error: "error",
+    Outcome.incomparable: "error",
+    Outcome.inconclusive: "failure",
 }
 
 
 def as_text(report: Report, *, inconclusive_passes: bool = False) -> str:
-    """Write a report for a terminal: a verdict a line, why beneath, and the outcome at the end.
-
-    Args:
-        report: what the gate said.
-        inconclusive_passes: as its exit code is asked for.
-    """
-    told, alike, _ = _parted(report.verdicts)
-    rows = [(each.network, each.metric, _label(each), _measured(each) or each.said) for each in told + alike]
+    """Write a report for a terminal: a verdict a line, why beneath, and the outcome at the end."""
+    listed, alike = _grouped(report.verdicts)
+    every = [*listed, *alike]
+    rows = [(each.network, each.metric, _label(each), _finding(each)) for each in every]
     widths = [max((len(units.printable(row[place])) for row in rows), default=0) for place in range(3)]
     lines = [f"base         {report.base}", f"candidate    {report.candidate}"]
     if report.environment is not None:
         lines.append(f"environment  {_where(report.environment)}")
     lines.append("")
-    for place, row in enumerate(rows):
+    for each, row in zip(every, rows, strict=True):
         cells = [units.printable(cell).ljust(width) for cell, width in zip(row, widths, strict=False)]
         lines.append("  ".join([*cells, row[3]]).rstrip())
-        if place < len(told):
-            lines += [f"    {line}" for line in _beneath(told[place])]
+        lines += [f"    {line}" for line in _beneath(each)]
     if rows:
         lines.append("")
     lines += [f"note: {note}" for note in report.notes]
     lines.append(_tally(report))
     code = report.exit_code(inconclusive_passes=inconclusive_passes)
-    lines.append(f"{_outcome(report, code)}: {_why(report, code)} (exit code {code})")
+    lines.append(f"{_outcome(report, code)}: {_meaning(report, code)} (exit code {code})")
     return "\n".join(units.printable(line).rstrip() for line in lines) + "\n"
 
 
@@ -89,35 +85,35 @@ def as_markdown(report: Report, *, inconclusive_passes: bool = False) -> str:
     """Write a report for a pull request, in GitHub-flavoured Markdown that GitLab reads too.
 
     What weighs most stands first. It is cut to what a comment may hold, and says what was left out.
-
-    Args:
-        report: what the gate said.
-        inconclusive_passes: as its exit code is asked for.
     """
     code = report.exit_code(inconclusive_passes=inconclusive_passes)
+    meaning = _meaning(report, code)
+    meaning = _safe(meaning[:1].upper() + meaning[1:], (_HEADLINE_NAMES + 1) * _NAME)
     head = [
         f"## fer-bench gate: {_outcome(report, code)}",
-        f"{_safe(_capital(_why(report, code)), (_NAMED + 1) * _NAME)}. {_tally(report)}. Exit code {code}.",
+        f"{meaning}. {_tally(report)}. Exit code {code}.",
         f"Base: {_safe(report.base)}  \nCandidate: {_safe(report.candidate)}",
     ]
     tail = [
         "\n".join(_fitting([f"- {_bullet(note)}" for note in report.notes], _NOTES_BYTES, "- … and {} more notes")),
         *_conditions(report),
-        *_cures(report, code),
+        *_next_steps(report, code),
     ]
-    told, alike, networks = _parted(report.verdicts)
-    told.sort(key=_weight)
+    listed, alike = _grouped(report.verdicts)
+    listed.sort(key=_weight)
     room = _MOST_BYTES - sum(_bytes(part) + 2 for part in head + tail)
-    rows = [_row(each) for each in told + alike]
-    table = _fitting(rows, room // 2, "| … and {} more rows | | | | |")
+    table = _fitting([_row(each) for each in [*listed, *alike]], room // 2, "| … and {} more rows | | | | |")
     if table:
         table.insert(0, "| Network | Metric | Verdict | Change | Why |\n| :-- | :-- | :-- | :-- | :-- |")
     room -= sum(_bytes(row) + 1 for row in table)
-    blocks = [_block(each, place < _MANY) for place, each in enumerate(told) if each.details or each.accepted]
-    for each, names in zip(alike, networks, strict=True):
-        blocks.append(_folded(_heading(each), textwrap.wrap(", ".join(names), _WIDTH)))
-    details = _fitting(blocks, room - 2, "… and the details of {} more verdicts")
-    return "\n\n".join(filter(None, [*head, "\n".join(table), *details, *tail])) + "\n"
+    blocks = []
+    for place, each in enumerate(listed):
+        if lines := _details(each):
+            deciding = place < _MANY and each.exit_code
+            blocks.append(_folded(_heading(each), lines, "details open" if deciding else "details"))
+    blocks += [_folded(_heading(each), textwrap.wrap(", ".join(names), _WIDTH)) for each, names in alike.items()]
+    blocks = _fitting(blocks, room - 2, "… and the details of {} more verdicts")
+    return "\n\n".join(filter(None, [*head, "\n".join(table), *blocks, *tail])) + "\n"
 
 
 def as_junit(report: Report, *, inconclusive_passes: bool = False) -> str:
@@ -125,23 +121,23 @@ def as_junit(report: Report, *, inconclusive_passes: bool = False) -> str:
 
     No schema of it binds. GitLab tells cases apart by ``classname`` and ``name``, keeps the first of equal ones, and
     asks for no more; Jenkins wants the numbers of a suite; some reporters fail without ``time``. Verdicts on one
-    network and metric, as of several budgets, are one case therefore.
-
-    Args:
-        report: what the gate said.
-        inconclusive_passes: an inconclusive verdict is a skipped case, not a failed one.
+    network and metric, as of several budgets, are one case therefore. An inconclusive verdict that passes is skipped.
     """
     root = ElementTree.Element("testsuites", name="fer-bench gate")
-    for metric in dict.fromkeys(each.metric for each in report.verdicts):
+    suites: dict[str, dict[str, list[Verdict]]] = {}
+    for each in report.verdicts:
+        suites.setdefault(each.metric, {}).setdefault(each.network, []).append(each)
+    for metric, cases in suites.items():
         suite = _suite(root, report, metric)
-        of_metric = [each for each in report.verdicts if each.metric == metric]
-        for network in dict.fromkeys(each.network for each in of_metric):
-            case = _case(suite, network, [each for each in of_metric if each.network == network], inconclusive_passes)
-            case.set("time", f"{_seconds(report, network, metric):.3f}")
+        for network, of_network in cases.items():
+            # Counting is done for all together, and has no time of its own.
+            measured = [one for one in report.records if (one.verdict.network, one.verdict.metric) == (network, metric)]
+            case = _case(suite, network, sum(one.wall_s for one in measured))
+            _end(case, of_network, inconclusive_passes)
         _count(suite)
-    if not report.verdicts:  # a file without a case reads as a pass
+    if not suites:  # a file without a case reads as a pass
         suite = _suite(root, report, "gate")
-        missing = ElementTree.SubElement(_new_case(suite, "gate"), "error", type=Word.error.value, message=NOTHING)
+        missing = ElementTree.SubElement(_case(suite, "gate"), "error", type=Outcome.error.value, message=NOTHING)
         missing.text = "\n".join(map(units.printable, report.notes)) or NOTHING
         _count(suite)
     _count(root)
@@ -151,41 +147,39 @@ def as_junit(report: Report, *, inconclusive_passes: bool = False) -> str:
 
 
 def as_json(report: Report, *, inconclusive_passes: bool = False) -> str:
-    """Write the whole report as one JSON document, in ASCII: names may hold what no encoding can.
-
-    Args:
-        report: what the gate said.
-        inconclusive_passes: as its exit code is asked for.
-    """
+    """Write the whole report as one JSON document, in ASCII: names may hold what no encoding can."""
     code = report.exit_code(inconclusive_passes=inconclusive_passes)
     head = {"fer_bench_gate": VERSION, "outcome": _outcome(report, code), "exit_code": code}
-    return json.dumps(head | dataclasses.asdict(report)) + "\n"
+    keys = {"outcome": "word", "reason": "said"}  # of version 1, where they are not the attributes' names
+    verdicts = [
+        {keys.get(name, name): value for name, value in dataclasses.asdict(each).items()} for each in report.verdicts
+    ]
+    body = dataclasses.asdict(dataclasses.replace(report, verdicts=(), records=()))
+    records = [record.to_dict() for record in report.records]
+    return json.dumps(head | body | {"verdicts": verdicts, "records": records}) + "\n"
 
 
-def _parted(given: Sequence[Verdict]) -> tuple[list[Verdict], list[Verdict], list[list[str]]]:
-    """Part verdicts told one by one from those that one can stand for, with the networks that it stands for."""
-    grouped: dict[tuple[str, str], dict[str, None]] = {}
+def _grouped(given: Sequence[Verdict]) -> tuple[list[Verdict], dict[Verdict, list[str]]]:
+    """Part verdicts that are listed one by one from those that stand for many alike, with the networks of each."""
+
+    def kind(verdict: Verdict) -> tuple[str, str] | None:
+        """Return what verdicts must share to be one: what the same counts are does not matter, why else does."""
+        if verdict.outcome is not Outcome.same or verdict.effect or verdict.details or verdict.accepted:
+            return None
+        return verdict.metric, "" if verdict.metric in _EXACT else verdict.reason
+
+    networks: dict[tuple[str, str] | None, dict[str, None]] = {}
     for each in given:
-        if _plain(each):
-            grouped.setdefault(_kind(each), {})[each.network] = None
-    many = {kind: list(names) for kind, names in grouped.items() if len(names) > _MANY}
-    alike = [Verdict(f"{len(names)} networks", metric, Word.same, said) for (metric, said), names in many.items()]
-    return [each for each in given if not (_plain(each) and _kind(each) in many)], alike, list(many.values())
-
-
-def _plain(verdict: Verdict) -> bool:
-    return verdict.word is Word.same and not (verdict.effect or verdict.details or verdict.accepted)
-
-
-def _kind(verdict: Verdict) -> tuple[str, str]:
-    """Say what verdicts must share to be told as one: what the same counts are does not matter, why else does."""
-    return verdict.metric, "" if verdict.metric in _EXACT else verdict.said
+        networks.setdefault(kind(each), {})[each.network] = None
+    many = {key: list(names) for key, names in networks.items() if key is not None and len(names) > _MANY}
+    alike = {Verdict(f"{len(names)} networks", key[0], Outcome.same, key[1]): names for key, names in many.items()}
+    return [each for each in given if kind(each) not in many], alike
 
 
 def _weight(verdict: Verdict) -> float:
     """Place a verdict among others: what decides first, then what was accepted, then what is well."""
-    words = list(EXIT_CODES)
-    return words.index(Word.inconclusive) + 0.5 if verdict.accepted else words.index(verdict.word)
+    order = list(EXIT_CODES)
+    return order.index(Outcome.inconclusive) + 0.5 if verdict.accepted else order.index(verdict.outcome)
 
 
 def _deciding(report: Report, code: int) -> list[Verdict]:
@@ -193,23 +187,20 @@ def _deciding(report: Report, code: int) -> list[Verdict]:
 
 
 def _outcome(report: Report, code: int) -> str:
-    """Say the whole in a word: "passed", or that of the verdict that weighs most."""
+    """Return the whole in a word: "passed", or that of the verdict that weighs most."""
     if code == verdicts.OK:
         return "passed"
-    return next((each.word.value for each in _deciding(report, code)), Word.error.value)
+    return next((each.outcome.value for each in _deciding(report, code)), Outcome.error.value)
 
 
-def _why(report: Report, code: int) -> str:
-    """Say what an outcome means, and which networks it comes from."""
+def _meaning(report: Report, code: int) -> str:
+    """Write what an outcome means, and which networks it comes from."""
     if not report.verdicts:
         return NOTHING
-    named = [f"{each.network} ({each.metric})" for each in _deciding(report, code)]
-    more = [f"{len(named) - _NAMED} more"] if len(named) > _NAMED else []
-    return ": ".join(filter(None, [MEANINGS[code], ", ".join(_cut(name, _NAME) for name in named[:_NAMED] + more)]))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    names = [_cut(f"{each.network} ({each.metric})", _NAME) for each in _deciding(report, code)]
+    if len(names) > _HEADLINE_NAMES:
+        names[_HEADLINE_NAMES:] = [f"{len(names) - _HEADLINE_NAMES} more"]
+    return ": ".join(filter(None, [MEANINGS[code], ", ".join(names)]))
 
 
 def _tally(report: Report) -> str:
@@ -221,15 +212,15 @@ def _tally(report: Report) -> str:
 
 
 def _label(verdict: Verdict) -> str:
-    return f"{verdict.word.value} (accepted)" if verdict.accepted else verdict.word.value
+    return f"{verdict.outcome.value} (accepted)" if verdict.accepted else verdict.outcome.value
 
 
-def _measured(verdict: Verdict) -> str:
-    """Write what was measured in one line, or "" where nothing was."""
-    found = verdict.effect
-    if found is None:
-        return ""
-    return f"{_change(found)}  {found.pairs} {found.unit}  (mean {_percent(found.check, found)} %)"
+def _finding(verdict: Verdict) -> str:
+    """Write what was measured in one line, or the reason where nothing was."""
+    effect = verdict.effect
+    if effect is None:
+        return verdict.reason
+    return f"{_change(effect)}  {effect.pairs} {effect.unit}  (mean {_percent(effect.check, effect)} %)"
 
 
 def _change(effect: Effect) -> str:
@@ -245,13 +236,13 @@ def _percent(share: float, effect: Effect) -> str:
     return text if text.startswith("-") and Decimal(text) else f"+{text.removeprefix('-')}"
 
 
-def _beneath(verdict: Verdict) -> Iterator[str]:
-    """Give the lines beneath a verdict's own."""
-    if verdict.effect is not None and verdict.said:
-        yield verdict.said
-    yield from verdict.details
-    if verdict.accepted:
-        yield f"accepted: {verdict.accepted}"
+def _beneath(verdict: Verdict) -> list[str]:
+    reason = [verdict.reason] if verdict.effect is not None and verdict.reason else []
+    return [*reason, *_details(verdict)]
+
+
+def _details(verdict: Verdict) -> list[str]:
+    return [*verdict.details, *([f"accepted: {verdict.accepted}"] if verdict.accepted else [])]
 
 
 def _where(environment: Environment) -> str:
@@ -279,32 +270,26 @@ def _bytes(text: str) -> int:
     return len(text.encode())
 
 
-def _fitting(parts: Sequence[str], room: int, told: str) -> list[str]:
-    """Keep the first parts that fit into so many bytes, a line apart, and tell how many do not."""
-    taken = 0
+def _fitting(parts: Sequence[str], room: int, rest: str) -> list[str]:
+    """Return the first parts that fit into so many bytes, a line apart, and how many do not."""
+    used = 0
     for place, part in enumerate(parts):
-        taken += _bytes(part) + 2
-        if taken + _bytes(told) > room:
-            return [*parts[:place], told.format(len(parts) - place)]
+        used += _bytes(part) + 2
+        if used + _bytes(rest) > room:
+            return [*parts[:place], rest.format(len(parts) - place)]
     return list(parts)
 
 
 def _row(verdict: Verdict) -> str:
-    found = verdict.effect
+    effect = verdict.effect
     cells = (
         f"<code>{_safe(verdict.network, _NAME)}</code>",
         _safe(verdict.metric),
         f"**{_label(verdict)}**" if verdict.exit_code else _label(verdict),
-        _safe(f"{_change(found)}, {found.pairs} {found.unit}") if found else "",
-        _safe(verdict.said),
+        _safe(f"{_change(effect)}, {effect.pairs} {effect.unit}") if effect else "",
+        _safe(verdict.reason),
     )
     return f"| {' | '.join(cells)} |"
-
-
-def _block(verdict: Verdict, first: bool) -> str:
-    """Write what stands beneath a verdict, folded where it does not decide."""
-    lines = [*verdict.details, *([f"accepted: {verdict.accepted}"] if verdict.accepted else [])]
-    return _folded(_heading(verdict), lines, "details open" if first and verdict.exit_code else "details")
 
 
 def _heading(verdict: Verdict) -> str:
@@ -328,7 +313,6 @@ def _fenced(lines: Iterable[str], language: str) -> str:
 
 
 def _conditions(report: Report) -> Iterator[str]:
-    """Say where and by which settings it was judged."""
     if report.environment is not None:
         yield f"Environment: {_safe(_where(report.environment))}."
     if levels := {each.effect.level for each in report.verdicts if each.effect and each.effect.level}:
@@ -340,19 +324,18 @@ def _conditions(report: Report) -> Iterator[str]:
         yield _folded("Settings", settings)
 
 
-def _cures(report: Report, code: int) -> Iterator[str]:
-    """Say how to see the same elsewhere, and how to let a change pass that is meant."""
+def _next_steps(report: Report, code: int) -> Iterator[str]:
+    """Yield how to see the same elsewhere, and how to let a change pass that is meant."""
     command = units.printable(str(report.settings.get("command", "")))
     if 0 < len(command) <= _COMMAND:
         yield f"To repeat it:\n\n{_fenced([command], 'sh')}"
-    changes = [
-        each for each in _deciding(report, code) if each.metric != limits.METRIC
-    ]  # a budget is raised, not passed over
+    # A budget is raised, not passed over.
+    changes = [each for each in _deciding(report, code) if each.metric != limits.METRIC]
     if code == verdicts.WORSE and changes:
         network = units.printable(_cut(changes[0].network, _NAME))
         trailer = _fenced([f"{TRAILER}: {network}: reason"], "text")
-        told = "If it is meant, add `--accept REASON`, or end a commit message with a line for each network"
-        yield f"{told}:\n\n{trailer}"
+        how = "If it is meant, add `--accept REASON`, or end a commit message with a line for each network"
+        yield f"{how}:\n\n{trailer}"
 
 
 def _suite(root: ElementTree.Element, report: Report, metric: str) -> ElementTree.Element:
@@ -364,40 +347,28 @@ def _suite(root: ElementTree.Element, report: Report, metric: str) -> ElementTre
     return suite
 
 
-def _new_case(suite: ElementTree.Element, network: str) -> ElementTree.Element:
-    about = {"name": units.printable(network), "classname": f"fer_bench.gate.{suite.get('name')}", "time": "0.000"}
+def _case(suite: ElementTree.Element, network: str, seconds: float = 0.0) -> ElementTree.Element:
+    classname = f"fer_bench.gate.{suite.get('name')}"
+    about = {"name": units.printable(network), "classname": classname, "time": f"{seconds:.3f}"}
     return ElementTree.SubElement(suite, "testcase", about)
 
 
-def _case(
-    suite: ElementTree.Element, network: str, of_network: Sequence[Verdict], inconclusive_passes: bool
-) -> ElementTree.Element:
-    """Add all verdicts on a network and metric as one case, after the one that weighs most."""
-    case = _new_case(suite, network)
+def _end(case: ElementTree.Element, of_network: Sequence[Verdict], inconclusive_passes: bool) -> None:
+    """Write into a case all verdicts on a network and metric, and end it as the one that weighs most."""
     heaviest = min(of_network, key=_weight)
-    kind = "" if heaviest.accepted else _ELEMENTS.get(heaviest.word, "")
-    if kind and inconclusive_passes and heaviest.word is Word.inconclusive:
+    kind = "" if heaviest.accepted else _ELEMENTS.get(heaviest.outcome, "")
+    if kind and inconclusive_passes and heaviest.outcome is Outcome.inconclusive:
         kind = "skipped"
-    lines = []
-    for each in of_network:
-        lines.append(f"{_label(each)}: {_measured(each) or each.said}")
-        lines += _beneath(each)
-    told = ElementTree.SubElement(case, kind or "system-out")
+    element = ElementTree.SubElement(case, kind or "system-out")
     if kind:
-        told.set("type", heaviest.word.value)
-        told.set("message", units.printable(f"{heaviest.word}: {_measured(heaviest) or heaviest.said}"))
-    told.text = "\n".join(map(units.printable, lines))
-    return case
-
-
-def _seconds(report: Report, network: str, metric: str) -> float:
-    """Tell how long a network was measured for; counting is done for all together, and has no time of its own."""
-    mine = (record for record in report.records if (record.get("network"), record.get("metric")) == (network, metric))
-    return float(sum(record.get("wall_s", 0.0) for record in mine))
+        element.set("type", heaviest.outcome.value)
+        element.set("message", units.printable(f"{heaviest.outcome}: {_finding(heaviest)}"))
+    lines = [line for each in of_network for line in (f"{_label(each)}: {_finding(each)}", *_beneath(each))]
+    element.text = "\n".join(map(units.printable, lines))
 
 
 def _count(element: ElementTree.Element) -> None:
-    """Say on a suite, or on the root, how many cases it has, how many of them ended how, and how long they took."""
+    """Write on a suite, or on the root, how many cases it has, how many of them ended how, and how long they took."""
     element.set("tests", str(len(list(element.iter("testcase")))))
     for attribute, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         element.set(attribute, str(len(list(element.iter(kind)))))

@@ -1,17 +1,15 @@
-"""What is asked of a gate, and what it has found so far."""
+"""What is asked of a gate, and what it has concluded so far."""
 
 import dataclasses
-import shlex
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from fer_bench.gating import limits, timing
 from fer_bench.gating.pairs import Side
-from fer_bench.gating.timing import DEFAULT_RULE, Rule
-from fer_bench.gating.verdicts import Report, Verdict, Word
+from fer_bench.gating.timing import DEFAULT_RULE, Comparison, Rule
+from fer_bench.gating.verdicts import Outcome, Report, Verdict
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.limits import NO_LIMITS, Budget
@@ -20,9 +18,9 @@ from fer_bench.records.result import Environment, Json
 
 
 class Watcher(Protocol):
-    """Who is told how it goes on."""
+    """Receives the progress of a gate."""
 
-    def stage(self, told: str) -> None: ...
+    def stage(self, message: str) -> None: ...
     def done(self, verdict: Verdict) -> None: ...
 
 
@@ -42,6 +40,7 @@ class Request:
         base_python: the interpreter of the base's own environment, or "".
         declared: what of the environment differs on purpose, by ``Environment``'s names.
         registry: networks by name.
+        command: the command line, as the user would type it again, or "".
     """
 
     models: tuple[str, ...] = ()
@@ -55,9 +54,10 @@ class Request:
     base_python: str = ""
     declared: tuple[str, ...] = ()
     registry: Registry = field(default_factory=Registry)
+    command: str = ""
 
     def settings(self) -> dict[str, Json]:
-        """Tell what decides a verdict."""
+        """Return what decides a verdict."""
         return {
             "metrics": list(self.metrics),
             "min_effect": self.rule.least,
@@ -68,52 +68,71 @@ class Request:
         }
 
     def budget_of(self, spec: ModelSpec) -> Budget:
-        """Give the limits of a network: the command line's, and else its sheet's."""
+        """Return the limits of a network: the command line's, and else its sheet's."""
         return self.budget.or_else(spec.gate)
 
 
 @dataclass(slots=True)
-class Gathered:
-    """What a gate has found so far."""
+class Findings:
+    """What a gate has concluded and measured so far.
+
+    Attributes:
+        unheld: networks by what would measure what a limit is about, and by the metric of that limit.
+    """
 
     watcher: Watcher
     verdicts: list[Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    records: list[Json] = field(default_factory=list)
+    records: list[Comparison] = field(default_factory=list)
+    unheld: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     environment: Environment | None = None
     began: float = field(default_factory=time.perf_counter)
 
     def add(self, *verdicts: Verdict) -> None:
-        """Keep verdicts and tell the watcher."""
+        """Keep verdicts and report them to the watcher."""
         for verdict in verdicts:
             self.verdicts.append(verdict)
             self.watcher.done(verdict)
 
-    def judge(self, network: str, metric: str, sides: Sequence[Side], rule: Rule) -> Verdict:
-        """Measure pairs, keep them and give the verdict, which is not yet kept."""
-        verdict, record = timing.judge(
-            network, metric, sides[0], sides[1], rule, lambda told: self.watcher.stage(f"{network}: {told}")
+    def compare(self, network: str, metric: str, sides: Sequence[Side], rule: Rule) -> Comparison:
+        """Measure pairs and keep them; the verdict is not yet kept."""
+        base, candidate = sides
+        comparison = timing.judge(
+            network, metric, base, candidate, rule, lambda message: self.watcher.stage(f"{network}: {message}")
         )
-        self.records.append(record)
-        return verdict
+        self.records.append(comparison)
+        return comparison
+
+    def note_unheld(self, network: str, budget: Budget, remedy: str, measured: Collection[str] = ()) -> None:
+        """Note the limits of a network that nothing was held against, since their metric was not measured.
+
+        Args:
+            network: whose.
+            budget: its limits.
+            remedy: what measures it, with {metric} for the metric.
+            measured: metrics that were.
+        """
+        for metric, name in limits.MEASURED.items():
+            if name in budget.set() and metric not in measured:
+                self.unheld.setdefault(remedy, {}).setdefault(metric, set()).add(network)
 
     def report(self, base: str, candidate: str, request: Request, **settings: Json) -> Report:
-        """Give all that was found; settings by name stand for those of the request where others decided."""
+        """Return all of it; settings by name stand for those of the request where others decided."""
+        unheld = [
+            f"{limits.MEASURED[metric]} of {', '.join(sorted(networks))} was not held: {remedy.format(metric=metric)}"
+            for remedy, by_metric in self.unheld.items()
+            for metric, networks in sorted(by_metric.items())
+        ]
         return Report(
             base,
             candidate,
             tuple(self.verdicts),
             request.settings() | settings,
-            tuple(self.notes),
+            (*self.notes, *unheld),
             self.environment,
             time.perf_counter() - self.began,
             tuple(self.records),
         )
-
-
-def accepted(verdict: Verdict, reason: str) -> Verdict:
-    """Mark a verdict as let pass."""
-    return dataclasses.replace(verdict, accepted=" ".join(reason.split()))
 
 
 def accept(verdict: Verdict, reason: str, trailers: Sequence[str] = ()) -> Verdict:
@@ -124,15 +143,9 @@ def accept(verdict: Verdict, reason: str, trailers: Sequence[str] = ()) -> Verdi
         reason: the command line's, for all networks.
         trailers: of commits, each "NETWORK: reason".
     """
-    if verdict.word not in (Word.worse, Word.changed, Word.incomparable) or verdict.metric == limits.METRIC:
+    acceptable = verdict.outcome in (Outcome.worse, Outcome.changed, Outcome.incomparable)
+    if not acceptable or verdict.metric == limits.METRIC:
         return verdict
-    for trailer in trailers:
-        network, colon, why = trailer.partition(": ")
-        if colon and network == verdict.network:
-            reason = reason or why
-    return accepted(verdict, reason) if reason else verdict
-
-
-def command() -> str:
-    """Give the command line, as the user would type it again."""
-    return shlex.join(["fer-bench", *sys.argv[1:]])
+    prefix = f"{verdict.network}: "
+    reasons = [reason, *(line.removeprefix(prefix) for line in trailers if line.startswith(prefix))]
+    return dataclasses.replace(verdict, accepted=" ".join(next(filter(None, reasons), "").split()))

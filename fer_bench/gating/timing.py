@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fer_bench.gating import decision
 from fer_bench.gating.pairs import FAULTS, NAMES, SHARED, Pair, Side, SideError, group_pair, latency_pair
-from fer_bench.gating.verdicts import Verdict, Word
+from fer_bench.gating.verdicts import Effect, Outcome, Verdict
 from fer_bench.records import units
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Json, Result
@@ -23,12 +23,10 @@ MeasurePair = Callable[[int, Side, Side], Pair]
 
 
 def _peak(result: Result) -> float:
-    found = result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes")
-    return found or 0.0
+    return result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes") or 0.0
 
 
 def _cores_busy(result: Result) -> float:
-    """Give how many cores the network kept busy while it was tested, on average."""
     spent = [result.measurement(f"testing.process_{kind}_s") for kind in ("user", "system")]
     passed = result.measurement("testing.interval_s")
     if passed is None or not passed.values:
@@ -37,7 +35,7 @@ def _cores_busy(result: Result) -> float:
 
 
 def is_own(plan: Plan) -> bool:
-    """Tell whether a plan is the gate's own, on whatever device, and none of a user's choosing."""
+    """Return whether a plan is the gate's own, on whatever device, and none of a user's choosing."""
     return plan == dataclasses.replace(GATE, device=plan.device)
 
 
@@ -59,7 +57,7 @@ class Metric:
     plan: Mapping[str, Json] = dataclasses.field(default_factory=dict)
 
     def of(self, plan: Plan) -> Plan:
-        """Give the plan by which it is measured."""
+        """Return the plan by which it is measured."""
         return dataclasses.replace(plan, metrics=(self.group,), **(self.plan if is_own(plan) else {}))
 
 
@@ -95,20 +93,50 @@ class Rule:
 DEFAULT_RULE = Rule()
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A verdict and all that was measured for it.
+
+    Attributes:
+        pairs: that count.
+        measured_anew: that do not, since another program was in the way of one side.
+        failures: of processes, a line each.
+    """
+
+    verdict: Verdict
+    pairs: Sequence[Pair] = ()
+    measured_anew: Sequence[Pair] = ()
+    failures: Sequence[str] = ()
+    wall_s: float = 0.0
+
+    def to_dict(self) -> dict[str, Json]:
+        """Return it as JSON has it."""
+        return {
+            "network": self.verdict.network,
+            "metric": self.verdict.metric,
+            "verdict": self.verdict.outcome.value,
+            "effect": dataclasses.asdict(self.verdict.effect) if self.verdict.effect else None,
+            "wall_s": self.wall_s,
+            "pairs": [_written(pair) for pair in self.pairs],
+            "measured_anew": [_written(pair) for pair in self.measured_anew],
+            "failures": list(self.failures),
+        }
+
+
 def judge(
-    network: str, metric: str, base: Side, candidate: Side, rule: Rule, progress: Progress = lambda told: None
-) -> tuple[Verdict, dict[str, Json]]:
-    """Compare two sides and give the verdict, and all that was measured.
+    network: str, metric: str, base: Side, candidate: Side, rule: Rule, progress: Progress = lambda message: None
+) -> Comparison:
+    """Compare two sides by pairs of processes.
 
     A pair that fails is measured once more; where the same side fails twice in a row the verdict is an error.
 
     Args:
-        network: as it is told.
+        network: as it is called in the report.
         metric: of ``METRICS``.
         base: one side, its plan made by ``Metric.of``.
         candidate: the other.
         rule: when to stop.
-        progress: told how it goes on.
+        progress: receives a message after each pair.
 
     Raises:
         DeviceError: the plan's device is not there.
@@ -118,25 +146,25 @@ def judge(
     redone: list[Pair] = []
     failures: list[str] = []
     last_failed = ""
-    word: Word | None = None
-    stopped = ""
-    while word is None:
+    outcome: Outcome | None = None
+    most = rule.pairs or decision.LOOKS[-1]
+
+    def concluded(outcome: Outcome, reason: str, details: Sequence[str], effect: Effect | None = None) -> Comparison:
+        verdict = Verdict(network, metric, outcome, reason, tuple(details), effect=effect)
+        return Comparison(verdict, kept, redone, failures, time.perf_counter() - began)
+
+    while outcome is None and len(kept) < most:
         elapsed = time.perf_counter() - began
-        done = len(kept)
-        a_pair_s = elapsed / max(done + len(redone), 1)
-        if done >= (rule.pairs or decision.LOOKS[-1]) or (
-            done >= decision.FEWEST and elapsed + a_pair_s > rule.budget_s
-        ):
-            stopped = "pairs" if done >= (rule.pairs or decision.LOOKS[-1]) else "time"
+        a_pair_s = elapsed / max(len(kept) + len(redone), 1)
+        if len(kept) >= decision.FEWEST and elapsed + a_pair_s > rule.budget_s:
             break
         try:
-            pair = METRICS[metric].pair(done + len(redone), base, candidate)
+            pair = METRICS[metric].pair(len(kept) + len(redone), base, candidate)
         except SideError as error:
             failures.append(f"{error.side}: {error}")
             if last_failed == error.side or len(failures) > REDONE + REDONE_SHARE * len(kept):
-                said = f"the {error.side} failed again and again: {error}"
-                verdict = Verdict(network, metric, Word.error, said, tuple(failures[:-1]))
-                return verdict, _record(network, metric, kept, redone, failures, verdict, began)
+                reason = f"the {error.side} failed again and again: {error}"
+                return concluded(Outcome.error, reason, failures[:-1])
             last_failed = error.side
             continue
         last_failed = ""
@@ -147,94 +175,73 @@ def judge(
         if len(kept) >= decision.FEWEST:
             progress(f"{metric} {len(kept)} pairs, {100 * decision.effect(*_logs(kept)).estimate:+.1f} %")
         if rule.pairs is None and len(kept) in decision.LOOKS:
-            word = decision.decide_pairs(*_logs(kept), rule.least)
+            outcome = decision.decide_pairs(*_logs(kept), rule.least)
     effect = decision.effect(*_logs(kept))
-    word = word or decision.decide_pairs(*_logs(kept), rule.least) or Word.inconclusive
-    said = _said(METRICS[metric], kept, word, rule, stopped)
-    verdict = Verdict(
-        network, metric, word, said, tuple(_guards(kept, redone, failures, word, rule.least)), effect=effect
-    )
-    return verdict, _record(network, metric, kept, redone, failures, verdict, began)
+    outcome = outcome or decision.decide_pairs(*_logs(kept), rule.least) or Outcome.inconclusive
+    limit = f"{len(kept)} pairs" if len(kept) >= most else f"{rule.budget_s:g} s"
+    reason = _values(METRICS[metric], kept)
+    if outcome is Outcome.same:
+        reason += f"; a change of {100 * rule.least:g} % or more is ruled out"
+    elif outcome is Outcome.inconclusive:
+        reason += f"; {100 * rule.least:g} % could not be told in {limit}"
+    return concluded(outcome, reason, _warnings(kept, redone, failures, outcome, rule.least), effect)
 
 
-def _logs(pairs: list[Pair]) -> tuple[list[float], list[float]]:
-    """Give what each pair says, and what it would say by plain means."""
+def _logs(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
+    """Return each pair's estimate, and the same by plain means."""
     return [p.log_ratio for p in pairs], [math.log(p.checks[1] / p.checks[0]) for p in pairs]
 
 
-def _said(metric: Metric, pairs: list[Pair], word: Word, rule: Rule, stopped: str) -> str:
+def _values(metric: Metric, pairs: Sequence[Pair]) -> str:
     base, candidate = (math.exp(sum(math.log(p.values[side]) for p in pairs) / len(pairs)) for side in (0, 1))
-    values = f"{metric.quantity.number(base)} -> {metric.quantity.number(candidate)} {metric.unit}"
-    if word is Word.same:
-        return f"{values}; a change of {100 * rule.least:g} % or more is ruled out"
-    if word is Word.inconclusive:
-        why = f"in {rule.budget_s:g} s" if stopped == "time" else f"in {len(pairs)} pairs"
-        return f"{values}; {100 * rule.least:g} % could not be told {why}"
-    return values
+    return f"{metric.quantity.number(base)} -> {metric.quantity.number(candidate)} {metric.unit}"
 
 
-def _guards(pairs: list[Pair], redone: list[Pair], failures: list[str], word: Word, least: float) -> list[str]:
-    """Say what may mislead."""
-    told = []
-    if word is not Word.worse and decision.mean_is_worse(_logs(pairs)[1], least):
-        told.append("the plain mean is worse: something makes some passes slower, and not most")
+def _warnings(
+    pairs: Sequence[Pair], redone: Sequence[Pair], failures: Sequence[str], outcome: Outcome, least: float
+) -> list[str]:
+    """Write what may mislead."""
+    lines = []
+    if outcome is not Outcome.worse and decision.mean_is_worse(_logs(pairs)[1], least):
+        lines.append("the plain mean is worse: something makes some passes slower, and not most")
     if contested := sum(pair.contested for pair in pairs):
-        told.append(
+        lines.append(
             f"in {contested} pairs that were kept another program was on the core of one side more than of the other"
         )
-    told += [f"measured anew after a failure: {failure}" for failure in failures]
+    lines += [f"measured anew after a failure: {failure}" for failure in failures]
     if redone:
-        told.append(f"{len(redone)} pairs measured anew: another program was on the core of one side only")
+        lines.append(f"{len(redone)} pairs measured anew: another program was on the core of one side only")
     timed = [pair for pair in pairs if pair.turns]
     if not timed:
-        return told
+        return lines
     for count, most, message in (
         ("involuntary_switches", SHARED, "the core is shared with another program: about 10 % is what can be told"),
         ("minor_faults", FAULTS, "the allocator gives memory back in each pass, which blurs the times"),
     ):
         means = [sum(pair.per_run(count)[side] for pair in timed) / len(timed) for side in (0, 1)]
         if min(means) > most:
-            told.append(f"{message} ({means[0]:.1f} and {means[1]:.1f} {count.replace('_', ' ')} a pass)")
+            lines.append(f"{message} ({means[0]:.1f} and {means[1]:.1f} {count.replace('_', ' ')} a pass)")
         elif max(means) > most and count == "minor_faults":
-            told.append(f"page faults a pass differ: {means[0]:.1f} and {means[1]:.1f}")
+            lines.append(f"page faults a pass differ: {means[0]:.1f} and {means[1]:.1f}")
     outputs = timed[0].outputs
     if outputs and outputs[0]["shapes"] != outputs[1]["shapes"]:
-        told.append(f"outputs differ in shape: {outputs[0]['shapes']} and {outputs[1]['shapes']}")
+        lines.append(f"outputs differ in shape: {outputs[0]['shapes']} and {outputs[1]['shapes']}")
     elif outputs and outputs[0]["digest"] != outputs[1]["digest"]:
-        told.append("outputs differ for the same seed and images: this is another network, or other arithmetic")
-    return told
-
-
-def _record(
-    network: str,
-    metric: str,
-    kept: list[Pair],
-    redone: list[Pair],
-    failures: list[str],
-    verdict: Verdict,
-    began: float,
-) -> dict[str, Json]:
-    return {
-        "network": network,
-        "metric": metric,
-        "verdict": verdict.word.value,
-        "effect": dataclasses.asdict(verdict.effect) if verdict.effect else None,
-        "wall_s": time.perf_counter() - began,
-        "pairs": [_written(pair) for pair in kept],
-        "measured_anew": [_written(pair) for pair in redone],
-        "failures": failures,
-    }
+        lines.append("outputs differ for the same seed and images: this is another network, or other arithmetic")
+    return lines
 
 
 def _written(pair: Pair) -> dict[str, Json]:
-    turns = [
-        [NAMES.index(turn.side), list(turn.seconds), turn.cpu_s, turn.minor_faults, turn.involuntary_switches]
-        for turn in pair.turns
-    ]
-    record = {
+    record: dict[str, Json] = {
         "number": pair.number,
         "log_ratio": pair.log_ratio,
         "values": list(pair.values),
         "checks": list(pair.checks),
     }
-    return record | ({"cores": [list(cores) for cores in pair.cores], "turns": turns} if turns else {})
+    if pair.turns:
+        record["cores"] = [list(cores) for cores in pair.cores]
+        record["turns"] = [
+            [NAMES.index(turn.side), list(turn.seconds), turn.cpu_s, turn.minor_faults, turn.involuntary_switches]
+            for turn in pair.turns
+        ]
+    return record

@@ -1,15 +1,18 @@
-"""What a gate says: a verdict on each network and metric, and the exit code that they come to."""
+"""What a gate concludes: a verdict on each network and metric, and the exit code that they come to."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from fer_bench.records.result import Environment, Json
+
+if TYPE_CHECKING:
+    from fer_bench.gating.timing import Comparison
 
 OK, WORSE, ERROR, INCONCLUSIVE, INCOMPARABLE = 0, 1, 3, 4, 5
 
 
-class Word(StrEnum):
+class Outcome(StrEnum):
     """A verdict in one word."""
 
     same = "same"
@@ -21,15 +24,15 @@ class Word(StrEnum):
     error = "error"
 
 
-# The exit code of each word, those that decide first on top: a finding stands, whatever else could not be judged.
+# The exit code of each outcome, those that decide first on top: a finding stands, whatever else could not be judged.
 EXIT_CODES = {
-    Word.worse: WORSE,
-    Word.changed: WORSE,
-    Word.error: ERROR,
-    Word.incomparable: INCOMPARABLE,
-    Word.inconclusive: INCONCLUSIVE,
-    Word.better: OK,
-    Word.same: OK,
+    Outcome.worse: WORSE,
+    Outcome.changed: WORSE,
+    Outcome.error: ERROR,
+    Outcome.incomparable: INCOMPARABLE,
+    Outcome.inconclusive: INCONCLUSIVE,
+    Outcome.better: OK,
+    Outcome.same: OK,
 }
 
 
@@ -54,38 +57,38 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is said of one network and metric.
+    """The verdict on one network and metric.
 
     Attributes:
         metric: "counts", "budget", "latency", "memory" or "occupancy".
-        said: why, in one line.
-        details: lines beneath: modules that changed, guards that spoke.
+        reason: why, in one line.
+        details: lines beneath: modules that changed, warnings.
         accepted: the reason for which it is let pass, or "".
         effect: where something was measured.
     """
 
     network: str
     metric: str
-    word: Word
-    said: str
+    outcome: Outcome
+    reason: str
     details: tuple[str, ...] = ()
     accepted: str = ""
     effect: Effect | None = None
 
     @property
     def exit_code(self) -> int:
-        """Give what it alone comes to."""
-        return OK if self.accepted else EXIT_CODES[self.word]
+        """Return what it alone comes to."""
+        return OK if self.accepted else EXIT_CODES[self.outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one gate said.
+    """All that one gate concluded.
 
     Attributes:
         base, candidate: what was compared, as a reader knows it: "main (1a2b3c4)", "working tree, changes included".
         settings: what decides a verdict, by name: metrics, min_effect, budget_s, plan, ...
-        notes: what to know beside the verdicts, a line each.
+        notes: what else to know, a line each.
         records: all pairs by network and metric, as measured.
     """
 
@@ -96,21 +99,13 @@ class Report:
     notes: tuple[str, ...] = ()
     environment: Environment | None = None
     wall_s: float = 0.0
-    records: tuple[Json, ...] = ()
+    records: "tuple[Comparison, ...]" = ()
 
     def exit_code(self, *, inconclusive_passes: bool = False) -> int:
-        """Give the exit code: of the verdict that weighs most; none at all is an error, never a pass."""
-        return exit_code(self.verdicts, inconclusive_passes=inconclusive_passes)
-
-
-def exit_code(verdicts: Iterable[Verdict], *, inconclusive_passes: bool = False) -> int:
-    """Give the exit code of the verdict that weighs most."""
-    found = list(verdicts)
-    if not found:
-        return ERROR
-    left = {
-        verdict.word
-        for verdict in found
-        if not verdict.accepted and not (inconclusive_passes and verdict.word is Word.inconclusive)
-    }
-    return next((code for word, code in EXIT_CODES.items() if word in left), OK)
+        """Return the exit code of the verdict that weighs most; none at all is an error, never a pass."""
+        if not self.verdicts:
+            return ERROR
+        left = {verdict.outcome for verdict in self.verdicts if not verdict.accepted}
+        if inconclusive_passes:
+            left.discard(Outcome.inconclusive)
+        return next((code for outcome, code in EXIT_CODES.items() if outcome in left), OK)
