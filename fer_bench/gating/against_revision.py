@@ -129,7 +129,6 @@ class _Sides:
         return base.comparable_with(candidate, apart_from=self.request.declared)
 
     def _same_code(self, name: str, base: Result, candidate: Result) -> bool:
-        """Return whether a network need not be measured, since its code is the same on both sides."""
         if self.request.unchanged or self.request.base_python or self.request.budget.max_latency is not None:
             return False
         same = _code(base).get("files", {}) == _code(candidate).get("files", {})

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import tempfile
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +16,13 @@ from pathlib import Path
 from fer_bench.gating import counts
 from fer_bench.gating.counts import METRIC, Snapshot
 from fer_bench.gating.verdicts import Outcome, Verdict
-from fer_bench.records.errors import BaselineError, CountingError
+from fer_bench.records.errors import BaselineError
 from fer_bench.records.result import Environment, Json, Result
 
 BASELINE_VERSION = 1  # of the file
 
 _LIBRARIES = ("torch", "torchvision", "timm")  # which a count rests on beside the network's own code
-_NAMED = 5  # networks in one line
+_MOST_NAMES = 5  # networks in one line
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Baseline:
 
 
 def versions(environment: Environment | None) -> str:
-    """Name what counts: "fer-bench 0.1.0, torch 2.9.0, torchvision 0.24.0, timm 1.0.20"."""
+    """Return what counts: "fer-bench 0.1.0, torch 2.9.0, torchvision 0.24.0, timm 1.0.20"."""
     packages = environment.packages if environment is not None else {}
     return ", ".join(f"{name} {packages[name]}" for name in ("fer-bench", *_LIBRARIES) if name in packages)
 
@@ -101,10 +101,10 @@ def read(path: Path) -> Baseline:
     version = data["fer_bench_baseline"]
     if version != BASELINE_VERSION:
         later = isinstance(version, int) and version > BASELINE_VERSION
-        cure = "upgrade this one: pip install --upgrade fer-bench" if later else f"remove it and {anew}"
+        remedy = "upgrade this one: pip install --upgrade fer-bench" if later else f"remove it and {anew}"
         raise BaselineError(
             f"the baseline {path} is of version {version!r}, written by {'a later' if later else 'another'} fer_bench, "
-            f"and this one reads {BASELINE_VERSION}; {cure}"
+            f"and this one reads {BASELINE_VERSION}; {remedy}"
         )
     if data.pop("checksum", None) != _checksum(data):
         raise BaselineError(
@@ -113,7 +113,7 @@ def read(path: Path) -> Baseline:
         )
     try:
         return Baseline(
-            {name: _counted(each) for name, each in data["networks"].items()},
+            {name: Counted(Snapshot.from_dict(each), each["counted_with"]) for name, each in data["networks"].items()},
             tuple(Accepted(**each) for each in data["accepted"]),
             data["command"],
         )
@@ -130,30 +130,28 @@ def write(path: Path, baseline: Baseline) -> None:
         BaselineError: it cannot be written; the one that was there is as it was.
     """
     path = path.resolve()  # so that a link stays one
-    there = None
+    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        descriptor, there = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with open(descriptor, "w", encoding="utf-8") as file:
+        with open(part, "w", encoding="utf-8") as file:
             file.write(_text(baseline))
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(there, mode)
-        os.replace(there, path)
+        if path.exists():
+            shutil.copymode(path, part)
+        os.replace(part, path)
     except OSError as error:
         raise BaselineError(
             f"cannot write the baseline {path}: {error.strerror or error}; what was there is as it was"
         ) from error
     finally:
-        if there is not None:
-            with contextlib.suppress(FileNotFoundError):  # it has taken its place
-                os.unlink(there)
+        with contextlib.suppress(OSError):  # it has replaced the other, or could not be made
+            os.unlink(part)
 
 
 def judge(
     baseline: Baseline, results: Mapping[str, Result], wanted: Collection[str]
 ) -> tuple[list[Verdict], tuple[str, ...]]:
-    """Say what became of networks since the baseline.
+    """Return what became of networks since the baseline.
 
     Args:
         baseline: what they counted.
@@ -170,17 +168,15 @@ def judge(
     for name in sorted({*wanted, *results} & baseline.networks.keys()):
         known = baseline.networks[name]
         if name not in results:
-            verdicts.append(_is_gone(name, known.snapshot, baseline, results))
-            continue
-        now = versions(results[name].environment)
-        same_torch = _torch(known.by) == _torch(now)
-        try:
-            verdicts.append(counts.judge(name, known.snapshot, Snapshot.of(results[name]), same_torch=same_torch))
-        except CountingError as error:
-            verdicts.append(Verdict(name, METRIC, Outcome.error, str(error)))
-            continue
-        if now != known.by:
-            other.setdefault((known.by, now), []).append(name)
+            verdicts.append(_gone(name, known.snapshot, baseline, results))
+        elif why := counts.uncountable(results[name]):
+            verdicts.append(Verdict(name, METRIC, Outcome.error, why))
+        else:
+            now = versions(results[name].environment)
+            snapshot, same_torch = Snapshot.of(results[name]), _torch(known.by) == _torch(now)
+            verdicts.append(counts.judge(name, known.snapshot, snapshot, same_torch=same_torch))
+            if now != known.by:
+                other.setdefault((known.by, now), []).append(name)
     notes = [
         f"{_names(names)}: counted with {before or 'unknown versions'}, and now with {now or 'unknown versions'}; "
         "libraries' networks may differ for that; operators and activations are compared with the same PyTorch only"
@@ -200,7 +196,7 @@ def with_accepted(
     when: str,
     commit: str = "",
 ) -> Baseline:
-    """Give the baseline with what networks count now, and why that is let pass.
+    """Return the baseline with what networks count now, and why that is let pass.
 
     Networks that the verdicts say are gone are taken out; those without a result, and not gone, stay as they are. One
     that cannot be counted cannot be accepted.
@@ -208,7 +204,7 @@ def with_accepted(
     Args:
         baseline: so far.
         results: what networks count now; those new to the baseline are added.
-        verdicts: as ``judge`` gave them.
+        verdicts: of ``judge``.
         reason: why, in a sentence.
         when: the day, ISO 8601.
         commit: of the repository, or "".
@@ -222,59 +218,47 @@ def with_accepted(
         raise BaselineError("--accept needs a reason, which is kept in the baseline: --accept 'wider stem, see #12'")
     networks = dict(baseline.networks)
     accepted = list(baseline.accepted)
+
+    def add(network: str, what: str) -> None:
+        accepted.append(Accepted(network, reason, when, what, commit))
+
     for verdict in verdicts:
-        gone = verdict.outcome is Outcome.incomparable and verdict.network not in results
-        if verdict.metric != METRIC or verdict.outcome is Outcome.same or not (gone or verdict.network in results):
+        name = verdict.network
+        if verdict.metric != METRIC or verdict.outcome is Outcome.same:
             continue
-        if gone:
-            networks.pop(verdict.network, None)
-            accepted.append(Accepted(verdict.network, reason, when, "gone", commit))
-        else:
-            accepted.append(Accepted(verdict.network, reason, when, f"{verdict.outcome}: {verdict.reason}", commit))
+        if name in results:
+            add(name, f"{verdict.outcome}: {verdict.reason}")
+        elif verdict.outcome is Outcome.incomparable:
+            networks.pop(name, None)
+            add(name, "gone")
     for name, result in sorted(results.items()):
         snapshot = Snapshot.of(result)
         if name not in networks:
-            what = f"new: {snapshot.parameters:,} parameters, {snapshot.macs:,} MACs"
-            accepted.append(Accepted(name, reason, when, what, commit))
+            add(name, f"new: {snapshot.parameters:,} parameters, {snapshot.macs:,} MACs")
         networks[name] = Counted(snapshot, versions(result.environment))
     return dataclasses.replace(baseline, networks=networks, accepted=tuple(accepted))
 
 
 def _torch(by: str) -> str:
-    """Give PyTorch's version of what ``versions`` writes."""
+    """Return PyTorch's version of what ``versions`` writes."""
     return next((part for part in by.split(", ") if part.startswith("torch ")), "")
 
 
-def _is_gone(name: str, snapshot: Snapshot, baseline: Baseline, results: Mapping[str, Result]) -> Verdict:
-    """Say that a network of the baseline is no more, and whether another counts exactly what it did."""
-    alike = []
-    for other in sorted(results.keys() - baseline.networks.keys()):
-        with contextlib.suppress(CountingError):  # which is then no twin of anything
-            if counts.judge(other, snapshot, Snapshot.of(results[other])).outcome is Outcome.same:
-                alike.append(other)
+def _gone(name: str, snapshot: Snapshot, baseline: Baseline, results: Mapping[str, Result]) -> Verdict:
+    alike = [
+        other
+        for other in sorted(results.keys() - baseline.networks.keys())
+        if not counts.uncountable(results[other])
+        and counts.judge(other, snapshot, Snapshot.of(results[other])).outcome is Outcome.same
+    ]
     twin = f"; {alike[0]} counts the same: renamed?" if alike else ""
-    return Verdict(
-        name,
-        METRIC,
-        Outcome.incomparable,
-        f"gone: in the baseline, and no network any more{twin}; if that is meant, --accept REASON takes it out",
-    )
+    reason = f"gone: in the baseline, and no network any more{twin}; if that is meant, --accept REASON takes it out"
+    return Verdict(name, METRIC, Outcome.incomparable, reason)
 
 
 def _names(names: list[str]) -> str:
-    left = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{left}"
-
-
-def _umask() -> int:
-    """Give the process's mask of permissions, which can only be had by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _counted(data: Mapping[str, Json]) -> Counted:
-    return Counted(Snapshot.from_dict(data), data["counted_with"])
+    left = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(names[:_MOST_NAMES])}{left}"
 
 
 def _text(baseline: Baseline) -> str:

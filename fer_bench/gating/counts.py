@@ -1,12 +1,12 @@
 """What a network counts, exactly, and what is said where that is not what it was: no noise, no level, no statistics."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 from fer_bench.gating.module_changes import differences, shift
-from fer_bench.gating.module_tree import Module, folded, same
+from fer_bench.gating.module_tree import Module, around, folded, same
 from fer_bench.gating.verdicts import Outcome, Verdict
 from fer_bench.records import units
 from fer_bench.records.errors import CountingError
@@ -83,17 +83,17 @@ class Snapshot:
         return self.counts["macs"]
 
     def cost(self, name: str) -> int | None:
-        """Give what is better when less: "macs", "parameters", ..., or None where it was not counted."""
+        """Return what is better when less: "macs", "parameters", ..., or None where it was not counted."""
         return self.parameters if name == "parameters" else self.counts.get(name)
 
     def apart_from_torch(self) -> Self:
-        """Give it without what the same network counts otherwise under another version of PyTorch."""
+        """Return it without what the same network counts otherwise under another version of PyTorch."""
         counts = {name: value for name, value in self.counts.items() if name != "peak_activation_bytes"}
         return dataclasses.replace(self, counts=counts, operators=None)
 
     @classmethod
     def of(cls, result: Result) -> Self:
-        """Take a network's counts from its record.
+        """Read a network's counts from its record.
 
         Raises:
             CountingError: the network could not be counted, or the record has no counts.
@@ -102,12 +102,13 @@ class Snapshot:
             failed = result.measurement(metric)
             if failed is not None and failed.failure:
                 raise CountingError(f"{result.subject.name} cannot be counted: {failed.failure}")
+        # A network that mixes the samples of a batch has fractions of MACs a sample.
         counts = {
-            name: _whole(value)
+            name: round(value)
             for name in (*_COSTS, *_OTHERS, *_FOLLOW)
             if name != "parameters" and (value := result.value(name)) is not None
         }
-        macs = result.measurement("macs")
+        macs, operators = result.measurement("macs"), result.measurement("operator_calls")
         missing = [name for name in _NEEDED if name not in counts]
         if missing or macs is None or result.subject.input_shape is None:
             raise CountingError(
@@ -122,13 +123,13 @@ class Snapshot:
             convention=str(macs.details.get("convention", "")),
             counts=counts,
             uncounted=dict(macs.details.get("uncounted", {})),
-            operators=_operators(result),
+            operators=dict(_values(operators, "operators")) if operators is not None else None,
             modules=modules,
             levels=levels,
         )
 
     def to_dict(self) -> dict[str, Json]:
-        """Give it as JSON has it; a module is a list of its path, class, parameters, MACs and calls."""
+        """Return it as JSON has it; a module is a list of its path, class, parameters, MACs and calls."""
         data: dict[str, Json] = {
             "input_shape": list(self.input_shape),
             "num_classes": self.num_classes,
@@ -163,56 +164,43 @@ class Snapshot:
         )
 
 
-def _whole(value: float) -> int:
-    """Give a count as a whole number; a network that mixes the samples of a batch has fractions of MACs a sample."""
-    return round(value)
-
-
-def _operators(result: Result) -> dict[str, int] | None:
-    measured = result.measurement("operator_calls")
-    if measured is None:
-        return None
-    return dict(zip(measured.details["operators"], map(_whole, measured.values), strict=True))
+def _values(measured: Measurement, detail: str) -> Iterator[tuple[Json, int]]:
+    """Yield what a detail of a measurement lists, each with its value, a count."""
+    return zip(measured.details[detail], map(round, measured.values), strict=True)
 
 
 def _modules(result: Result, counts: Mapping[str, int]) -> tuple[tuple[Module, ...] | None, bool]:
-    """Give the modules of a record and whether all levels are among them."""
     own = result.measurement("module_own_macs")
     if own is not None:
-        columns = (own.details[name] for name in ("paths", "types", "parameters"))
-        rows = zip(*columns, map(_whole, own.values), own.details["calls"], strict=True)
-        return tuple(Module(*row) for row in rows), True
+        columns = (own.details[name] for name in ("types", "parameters", "calls"))
+        rows = zip(_values(own, "paths"), *columns, strict=True)
+        return tuple(
+            Module(path, kind, parameters, macs, calls) for (path, macs), kind, parameters, calls in rows
+        ), True
     above = result.measurement("module_macs")
     return (_upper_levels(above, counts), False) if above is not None else (None, False)
 
 
 def _upper_levels(above: Measurement, counts: Mapping[str, int]) -> tuple[Module, ...] | None:
-    """Give the upper levels of modules, which a record has with all inside them, each without the others.
+    """Return the upper levels of modules, which a record has with all inside them, each without the others.
 
     None where modules share parameters, which this cannot take apart.
     """
     if counts.get("parameters.tied"):
         return None
-    totals: dict[str, tuple[str, int, int]] = {
-        "": ("", sum(counts[name] for name in PARAMETERS), counts["macs"]),
-        **{
-            module["path"]: (module["type"], module["parameters"], _whole(macs))
-            for module, macs in zip(above.details["modules"], above.values, strict=True)
-        },
+    whole = Module("", "", sum(counts[name] for name in PARAMETERS), counts["macs"])
+    modules = {"": whole} | {
+        module["path"]: Module(module["path"], module["type"], module["parameters"], macs)
+        for module, macs in _values(above, "modules")
     }
-    inside = {path: [0, 0] for path in totals}
-    for path in totals:
-        around = path
-        while around and (around == path or around not in totals):
-            around = around.rpartition(".")[0]
+    own = dict(modules)
+    for path, module in modules.items():
         if path:
-            inside[around][0] += totals[path][1]
-            inside[around][1] += totals[path][2]
-    modules = tuple(
-        Module(path, kind, parameters - inside[path][0], macs - inside[path][1])
-        for path, (kind, parameters, macs) in totals.items()
-    )
-    return modules if all(module.parameters >= 0 and module.macs >= 0 for module in modules) else None
+            outer = own[around(path.rpartition(".")[0], modules)]
+            parameters, macs = outer.parameters - module.parameters, outer.macs - module.macs
+            own[outer.path] = dataclasses.replace(outer, parameters=parameters, macs=macs)
+    sound = all(min(module.parameters, module.macs) >= 0 for module in own.values())
+    return tuple(own.values()) if sound else None
 
 
 def uncountable(result: Result) -> str:
@@ -225,69 +213,65 @@ def uncountable(result: Result) -> str:
 
 
 def judge_results(network: str, base: Result, candidate: Result) -> Verdict:
-    """Say what became of a network's counts between two records; what cannot be counted is an error."""
-    snapshots = []
+    """Return what became of a network's counts between two records; what cannot be counted is an error."""
     for side, result in (("base", base), ("candidate", candidate)):
-        try:
-            snapshots.append(Snapshot.of(result))
-        except CountingError as error:
-            return Verdict(network, METRIC, Outcome.error, f"{side}: {error}")
-    versions = [
+        if why := uncountable(result):
+            return Verdict(network, METRIC, Outcome.error, f"{side}: {why}")
+    before, after = (
         result.environment.packages.get("torch") if result.environment is not None else None
         for result in (base, candidate)
-    ]
-    return judge(network, *snapshots, same_torch=versions[0] == versions[1])
+    )
+    return judge(network, Snapshot.of(base), Snapshot.of(candidate), same_torch=before == after)
 
 
 def judge(network: str, base: Snapshot, candidate: Snapshot, *, same_torch: bool = True) -> Verdict:
-    """Say what became of a network's counts.
+    """Return what became of a network's counts.
 
     ``worse`` is any cost that grew, or an operator without a formula, since MACs are then a lower bound; ``better`` is
     costs that only fell; ``changed`` is the same costs of another structure; ``incomparable`` is what was counted on
     another input, for other classes or by another convention.
 
     Args:
-        network: as it is told.
+        network: as it is called in the report.
         base: before.
         candidate: after.
         same_torch: one PyTorch counted both. Another one dispatches other operators and keeps other activations for the
             same network, so that these are compared only then.
     """
-    untold = [] if same_torch else ["operators and activations not compared: another PyTorch counted the base"]
+    remarks = []
     if not same_torch:
         base, candidate = base.apart_from_torch(), candidate.apart_from_torch()
+        remarks.append("operators and activations not compared: another PyTorch counted the base")
     if apart := _apart(base, candidate):
         return Verdict(network, METRIC, Outcome.incomparable, apart)
-    costs = {name: (base.cost(name), candidate.cost(name)) for name in _COSTS}
-    known = {
-        name: (before, after) for name, (before, after) in costs.items() if before is not None and after is not None
-    }
-    grew = any(after > before for before, after in known.values())
-    fell = any(after < before for before, after in known.values())
-    blind = _more_uncounted(base.uncounted, candidate.uncounted)
-    others = _other_lines(base, candidate)
-    modules, modules_differ = _module_lines(base, candidate)
-    operators = _operator_line(base.operators, candidate.operators)
-    untold += [f"{_COSTS[name]} not compared: only one side has them" for name, pair in costs.items() if _one_of(*pair)]
-    if grew or blind:
-        word = Outcome.worse
-    elif fell:
-        word = Outcome.better
-    elif others or modules_differ or operators or base.uncounted != candidate.uncounted:
-        word = Outcome.changed
+    costs: dict[str, tuple[int, int]] = {}
+    for name, noun in _COSTS.items():
+        before, after = base.cost(name), candidate.cost(name)
+        if before is not None and after is not None:
+            costs[name] = before, after
+        elif before != after:
+            remarks.append(f"{noun} not compared: only one side has them")
+    # Operators without a formula that were not there, or not so often.
+    blind = _calls({name: n for name, n in candidate.uncounted.items() if n > base.uncounted.get(name, 0)})
+    structure = [*_module_lines(base, candidate), *_other_lines(base, candidate), *_operator_line(base, candidate)]
+    if blind or any(after > before for before, after in costs.values()):
+        outcome = Outcome.worse
+    elif any(after < before for before, after in costs.values()):
+        outcome = Outcome.better
+    elif structure or base.uncounted != candidate.uncounted:
+        outcome = Outcome.changed
     else:
-        word = Outcome.same
+        outcome = Outcome.same
     if candidate.uncounted and not blind:
-        untold.append(f"MACs are a lower bound: operators without a formula: {_calls(candidate.uncounted)}")
-    said = _said(known, word)
+        remarks.append(f"MACs are a lower bound: operators without a formula: {_calls(candidate.uncounted)}")
+    reason = "all counts same" if outcome is Outcome.same else _costs_line(costs)
     if blind:
-        said = f"operators without a formula: {blind}; MACs are a lower bound; {said}"
-    details = (*modules, *others, *([f"operators: {operators}"] if operators else []), *untold)
-    return Verdict(network, METRIC, word, said, details)
+        reason = f"operators without a formula: {blind}; MACs are a lower bound; {reason}"
+    return Verdict(network, METRIC, outcome, reason, (*structure, *remarks))
 
 
 def _apart(base: Snapshot, candidate: Snapshot) -> str:
-    """Say why two snapshots cannot be compared, or ""."""
+    """Return why two snapshots cannot be compared, or ""."""
     for what, before, after in (
         ("the input is", units.size(candidate.input_shape), units.size(base.input_shape)),
         ("the number of classes is", candidate.num_classes, base.num_classes),
@@ -299,23 +283,20 @@ def _apart(base: Snapshot, candidate: Snapshot) -> str:
     return ""
 
 
-def _said(known: Mapping[str, tuple[int, int]], word: Outcome) -> str:
-    """Give the costs in one line: those that differ, and that MACs and parameters do not."""
-    if word is Outcome.same:
-        return "all counts same"
-    told = [
+def _costs_line(costs: Mapping[str, tuple[int, int]]) -> str:
+    differ = [
         f"{_COSTS[name]} {before:,} -> {after:,} ({shift(before, after)})"
-        for name, (before, after) in known.items()
+        for name, (before, after) in costs.items()
         if before != after
     ]
-    kept = [_COSTS[name] for name in ("macs", "parameters") if known[name][0] == known[name][1]]
-    if not told:
+    if not differ:
         return "costs same, structure differs"
-    return ", ".join([*told, *([f"{' and '.join(kept)} same"] if kept else [])])
+    kept = [_COSTS[name] for name in ("macs", "parameters") if costs[name][0] == costs[name][1]]
+    return ", ".join([*differ, *([f"{' and '.join(kept)} same"] if kept else [])])
 
 
 def _other_lines(base: Snapshot, candidate: Snapshot) -> list[str]:
-    """Say which other counts differ, those left out that follow from one told."""
+    """Write which other counts differ, those left out that follow from one that is listed."""
     both = base.counts.keys() & candidate.counts.keys()
     differ = {name for name in both if base.counts[name] != candidate.counts[name]}
     if "parameters.frozen" not in differ:
@@ -325,51 +306,27 @@ def _other_lines(base: Snapshot, candidate: Snapshot) -> list[str]:
     return [", ".join(lines)] if lines else []
 
 
-def _module_lines(base: Snapshot, candidate: Snapshot) -> tuple[list[str], bool]:
-    """Say what became of the modules that both sides tell, and whether they differ."""
-    if base.modules is None or candidate.modules is None:
-        return [], False
+def _module_lines(base: Snapshot, candidate: Snapshot) -> list[str]:
     before, after = base.modules, candidate.modules
+    if before is None or after is None:
+        return []
     if base.levels != candidate.levels:
-        coarse = after if base.levels else before
-        paths = [module.path for module in coarse]
+        paths = [module.path for module in (after if base.levels else before)]
         before, after = folded(before, paths), folded(after, paths)
-        if "" in (_root_kind(before), _root_kind(after)):
-            before, after = (_unnamed(modules) for modules in (before, after))
-    if same(before, after):
-        return [], False
-    return differences(before, after), True
+    return [] if same(before, after) else differences(before, after)
 
 
-def _root_kind(modules: Sequence[Module]) -> str:
-    return next((module.kind for module in modules if not module.path), "")
-
-
-def _unnamed(modules: Sequence[Module]) -> tuple[Module, ...]:
-    """Leave out the class of the network itself, which the upper levels of a record do not tell."""
-    return tuple(
-        module if module.path else Module("", "", module.parameters, module.macs, module.calls) for module in modules
-    )
-
-
-def _operator_line(base: Mapping[str, int] | None, candidate: Mapping[str, int] | None) -> str:
-    """Say how many more or fewer calls of operators there are: "+12 aten::convolution, -3 aten::relu_"."""
-    if base is None or candidate is None:
-        return ""
-    shifts = {name: candidate.get(name, 0) - base.get(name, 0) for name in base.keys() | candidate.keys()}
-    told = sorted((name for name, by in shifts.items() if by), key=lambda name: (-abs(shifts[name]), name))
-    left = [f"and {len(told) - _MOST_OPERATORS} more"] if len(told) > _MOST_OPERATORS else []
-    return ", ".join([*(f"{shifts[name]:+,} {name}" for name in told[:_MOST_OPERATORS]), *left])
-
-
-def _more_uncounted(base: Mapping[str, int], candidate: Mapping[str, int]) -> str:
-    """Name operators without a formula that were not there, or not so often."""
-    return _calls({name: calls for name, calls in candidate.items() if calls > base.get(name, 0)})
+def _operator_line(base: Snapshot, candidate: Snapshot) -> list[str]:
+    """Write how many more or fewer calls of operators there are: "+12 aten::convolution, -3 aten::relu_"."""
+    before, after = base.operators, candidate.operators
+    if before is None or after is None:
+        return []
+    shifts = {name: after.get(name, 0) - before.get(name, 0) for name in before.keys() | after.keys()}
+    names = sorted((name for name, by in shifts.items() if by), key=lambda name: (-abs(shifts[name]), name))
+    left = [f"and {len(names) - _MOST_OPERATORS} more"] if len(names) > _MOST_OPERATORS else []
+    parts = [*(f"{shifts[name]:+,} {name}" for name in names[:_MOST_OPERATORS]), *left]
+    return [f"operators: {', '.join(parts)}"] if parts else []
 
 
 def _calls(operators: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({calls})" for name, calls in sorted(operators.items()))
-
-
-def _one_of(before: int | None, after: int | None) -> bool:
-    return (before is None) != (after is None)

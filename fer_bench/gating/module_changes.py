@@ -56,7 +56,6 @@ def shift(before: int, after: int) -> str:
 
 
 def _changes(old: Node, new: Node) -> list[str]:
-    """Describe what is new, gone, or the same with other numbers."""
     gone: dict[Node, list[_Entry]] = {}  # by the module of the new build in which they were
     for node in old.walk():
         if node.partner is None and node.parent is not None and node.parent.partner is not None:
@@ -190,7 +189,6 @@ def _line(entry: _Entry) -> str:
 
 
 def _renames(new: Node) -> list[str]:
-    """Write which modules go by another name."""
     renamed = [
         (node.partner, node)
         for node in new.walk()

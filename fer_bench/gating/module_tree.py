@@ -73,14 +73,24 @@ def same(base: Iterable[Module], candidate: Iterable[Module]) -> bool:
     return {module.path: module for module in base} == {module.path: module for module in candidate}
 
 
+def around(path: str, known: Iterable[str]) -> str:
+    """Return the innermost known path that is this one or around it; "" must be known."""
+    while path not in known:
+        path = path.rpartition(".")[0]
+    return path
+
+
 def folded(modules: Iterable[Module], paths: Iterable[str]) -> tuple[Module, ...]:
-    """Sum modules up in those of some paths that they are, or are inside of: a record may lack levels."""
+    """Sum modules up in those of some paths that they are, or are inside of: a record may lack levels.
+
+    Such a record does not have the class of the network itself either, so that it is left out.
+    """
     kept = {*paths, ""}
     sums: dict[str, Module] = {}
     for module in modules:
-        path = _around(module.path, kept)
+        path = around(module.path, kept)
         there = sums.get(path, Module(path, "", 0, 0))
-        kind = module.kind if path == module.path else there.kind
+        kind = module.kind if path and path == module.path else there.kind
         sums[path] = Module(path, kind, there.parameters + module.parameters, there.macs + module.macs)
     return tuple(sums.values())
 
@@ -90,10 +100,10 @@ def tree(modules: Sequence[Module]) -> Node:
     nodes = {"": Node(next((m for m in modules if not m.path), Module("", "", 0, 0)))}
     for place, module in sorted(enumerate(modules, start=1), key=lambda item: item[1].path.count(".")):
         if module.path:
-            around = _around(module.path.rpartition(".")[0], nodes)  # lists of modules are not always recorded
-            leaf = module.path[len(around) :].removeprefix(".")
-            node = nodes[module.path] = Node(module, place, nodes[around], leaf)
-            nodes[around].children.append(node)
+            outer = nodes[around(module.path.rpartition(".")[0], nodes)]  # lists of modules are not always recorded
+            leaf = module.path[len(outer.path) :].removeprefix(".")
+            node = nodes[module.path] = Node(module, place, outer, leaf)
+            outer.children.append(node)
     for node in reversed(nodes.values()):  # the inner before the outer
         own = node.module
         inside = tuple((child.leaf, child.signature) for child in node.children)
@@ -115,15 +125,7 @@ def match(old: Node, new: Node) -> None:
                     _align(child, left[child.leaf])
 
 
-def _around(path: str, known: Iterable[str]) -> str:
-    """Return the innermost known path that is this one or around it; "" must be known."""
-    while path not in known:
-        path = path.rpartition(".")[0]
-    return path
-
-
 def _align(old: Node, new: Node) -> None:
-    """Make partners of two modules, and of what is the same inside them."""
     old.partner, new.partner = new, old
     left, right = ([child for child in node.children if child.partner is None] for node in (old, new))
     alike = old.signature == new.signature and len(left) == len(right)

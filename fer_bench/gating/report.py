@@ -194,7 +194,6 @@ def _outcome(report: Report, code: int) -> str:
 
 
 def _meaning(report: Report, code: int) -> str:
-    """Write what an outcome means, and which networks it comes from."""
     if not report.verdicts:
         return NOTHING
     names = [_cut(f"{each.network} ({each.metric})", _NAME) for each in _deciding(report, code)]
@@ -297,7 +296,6 @@ def _heading(verdict: Verdict) -> str:
 
 
 def _folded(heading: str, lines: Sequence[str], tag: str = "details") -> str:
-    """Write lines so that a click opens or closes them."""
     kept = [units.printable(_cut(line, _SENTENCE)) for line in lines[:_DETAILS]]
     if len(lines) > len(kept):
         kept.append(f"… and {len(lines) - len(kept)} more lines")
@@ -325,7 +323,6 @@ def _conditions(report: Report) -> Iterator[str]:
 
 
 def _next_steps(report: Report, code: int) -> Iterator[str]:
-    """Yield how to see the same elsewhere, and how to let a change pass that is meant."""
     command = units.printable(str(report.settings.get("command", "")))
     if 0 < len(command) <= _COMMAND:
         yield f"To repeat it:\n\n{_fenced([command], 'sh')}"

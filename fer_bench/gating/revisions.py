@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import psutil
 
 from fer_bench.networks.place import Place
 from fer_bench.records import units
@@ -91,12 +94,12 @@ class Repository:
             self._remove(self._made)
 
     def commit_of(self, revision: str) -> str | None:
-        """Give the commit that a revision names, or None where it names none, or a range of them."""
-        found = self._asked("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-        return found if len(found.split()) == 1 else None
+        """Return the commit that a revision names, or None where it names none, or a range of them."""
+        commits = self._asked("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        return commits if len(commits.split()) == 1 else None
 
     def base(self, revision: str, candidate: str = "HEAD") -> Revision:
-        """Check out what a change is held against: where the candidate left the revision's line.
+        """Check out what a change is compared with: where the candidate left the revision's line.
 
         A branch that has moved on since would otherwise count against, or for, a change that has not seen it.
 
@@ -105,14 +108,10 @@ class Repository:
         """
         commit, head = self._known(revision), self._known(candidate)
         common = self._asked("merge-base", commit, head)
-        if not common and self._shallow:
-            raise RevisionError(
-                f"this clone is shallow and does not reach where {candidate} left {revision}; fetch it whole: "
-                "git fetch --unshallow (GitHub: fetch-depth: 0 for actions/checkout; GitLab: GIT_DEPTH: 0)"
-            )
         if common and common not in (commit, head):
-            told = f"{self._named(common)}, where {candidate} left {revision}"
-            return self._checkout("base", common, told)
+            return self._checkout("base", common, f"{self._named(common)}, where {candidate} left {revision}")
+        if not common:
+            self._refuse_shallow(f"where {candidate} left {revision}")
         notes = () if common else (f"{revision} and {candidate} have no commit in common",)
         return self._checkout("base", commit, self._named(commit, revision), notes=notes)
 
@@ -135,19 +134,22 @@ class Repository:
         return self._checkout("head", tree, told, changed_since=head, notes=notes)
 
     def accepted(self, base: Revision, candidate: Revision) -> list[str]:
-        """Give what commits between two say in a trailer ``Fer-Bench-Accept: NETWORK: reason``."""
+        """Return what commits between two have in a trailer ``Fer-Bench-Accept: NETWORK: reason``."""
         form = f"--format=%(trailers:key={TRAILER},valueonly,unfold)"
-        said = self._asked("log", form, f"{base.commit}..{candidate.commit}")
-        return [line.strip() for line in said.splitlines() if line.strip()]
+        trailers = self._asked("log", form, f"{base.commit}..{candidate.commit}")
+        return [line.strip() for line in trailers.splitlines() if line.strip()]
 
     def binaries_changed(self, base: Revision, candidate: Revision) -> bool:
-        """Tell whether a file that git takes for binary differs: weights, compiled code."""
+        """Return whether a file that git takes for binary differs: weights, compiled code."""
         changed = self._git("diff", "--numstat", "--no-renames", base.tree, candidate.tree)
         return any(line.startswith("-\t-\t") for line in changed.splitlines())
 
-    @property
-    def _shallow(self) -> bool:
-        return self._asked("rev-parse", "--is-shallow-repository") == "true"
+    def _refuse_shallow(self, missing: str) -> None:
+        if self._asked("rev-parse", "--is-shallow-repository") == "true":
+            raise RevisionError(
+                f"this clone is shallow and does not reach {missing}; fetch it whole: "
+                "git fetch --unshallow (GitHub: fetch-depth: 0 for actions/checkout; GitLab: GIT_DEPTH: 0)"
+            )
 
     def _known(self, revision: str) -> str:
         commit = self.commit_of(revision)
@@ -155,11 +157,7 @@ class Repository:
             return commit
         if revision == "HEAD":
             raise RevisionError("this repository has no commit yet: commit first, then there is something to compare")
-        if self._shallow:
-            raise RevisionError(
-                f"this clone is shallow and does not reach {revision!r}; fetch it whole: git fetch --unshallow "
-                "(GitHub: fetch-depth: 0 for actions/checkout; GitLab: GIT_DEPTH: 0)"
-            )
+        self._refuse_shallow(repr(revision))
         branches = self._asked("for-each-ref", "--format=%(refname:short)").splitlines()
         remote = [name for name in branches if name.endswith(f"/{revision}")]
         near = f" (did you mean {remote[0]}?)" if remote else nearest(revision, branches)
@@ -194,31 +192,36 @@ class Repository:
     def _snapshot(self) -> tuple[str, tuple[str, ...]]:
         """Make a commit of the working tree, untracked files included, in a place of our own that git forgets."""
         assert self._made is not None  # noqa: S101  # made on entering
-        objects = self._made / "objects"
+        objects, index = self._made / "objects", self._made / "index"
         objects.mkdir()
-        theirs = Path(self._git("rev-parse", "--path-format=absolute", "--git-path", "objects").strip())
+        theirs, staged = (
+            Path(self._git("rev-parse", "--path-format=absolute", "--git-path", name).strip())
+            for name in ("objects", "index")
+        )
         self._environment |= {
             "GIT_OBJECT_DIRECTORY": str(objects),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(theirs),
         }
-        index = {"GIT_INDEX_FILE": str(self._made / "index")}
+        ours = {"GIT_INDEX_FILE": str(index)}
         untracked = self._git("ls-files", "--others", "--exclude-standard", "-z", "--full-name", ":/").split("\0")
-        files = [path for path in untracked if path and ((self.top / path).is_file() or (self.top / path).is_symlink())]
-        large = [path for path in files if (self.top / path).lstat().st_size > _LARGEST_UNTRACKED]
-        staged = Path(self._git("rev-parse", "--path-format=absolute", "--git-path", "index").strip())
+        sizes = {
+            path: (self.top / path).lstat().st_size
+            for path in untracked
+            if path and ((self.top / path).is_file() or (self.top / path).is_symlink())
+        }
         if staged.exists():  # what is staged and in no commit yet is in no other list
-            shutil.copyfile(staged, index["GIT_INDEX_FILE"])
+            shutil.copyfile(staged, index)
         else:
-            self._git("read-tree", "HEAD", more=index)
-        self._git("add", "--update", ":/", more=index)
-        small = [f":(top,literal){path}" for path in files if path not in large]
-        if small:
-            self._git("add", "--pathspec-from-file=-", "--pathspec-file-nul", more=index, given="\0".join(small))
-        tree = self._git("write-tree", more=index).strip()
+            self._git("read-tree", "HEAD", more=ours)
+        self._git("add", "--update", ":/", more=ours)
+        if small := [f":(top,literal){path}" for path, size in sizes.items() if size <= _LARGEST_UNTRACKED]:
+            self._git("add", "--pathspec-from-file=-", "--pathspec-file-nul", more=ours, given="\0".join(small))
+        tree = self._git("write-tree", more=ours).strip()
         who = ("-c", "user.name=fer-bench", "-c", "user.email=fer-bench@localhost")
         commit = self._git(*who, "commit-tree", tree, "-p", "HEAD", "-m", "the working tree").strip()
-        sizes = ", ".join(f"{path} ({units.mebibytes.number((self.top / path).stat().st_size)} MiB)" for path in large)
-        return commit, ((f"left out, since untracked and large: {sizes}",) if large else ())
+        large = {path: size for path, size in sizes.items() if size > _LARGEST_UNTRACKED}
+        listed = ", ".join(f"{path} ({units.mebibytes.number(size)} MiB)" for path, size in large.items())
+        return commit, ((f"left out, since untracked and large: {listed}",) if large else ())
 
     def _inside(self, path: Path) -> Path:
         if not path.is_relative_to(self.top):
@@ -226,14 +229,14 @@ class Repository:
         return path.relative_to(self.top)
 
     def _asked(self, *arguments: str) -> str:
-        """Give what git answers, "" where it has no answer."""
+        """Return what git answers, "" where it has no answer."""
         return self._run(arguments, self._environment).stdout.strip()
 
     def _git(self, *arguments: str, more: Mapping[str, str] | None = None, given: str = "") -> str:
         done = self._run(arguments, {**self._environment, **(more or {})}, given)
         if done.returncode:
-            said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-            raise RevisionError(f"git {' '.join(arguments[:2])} failed: {said}")
+            why = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
+            raise RevisionError(f"git {' '.join(arguments[:2])} failed: {why}")
         return done.stdout
 
     def _run(
@@ -269,25 +272,13 @@ class Repository:
         parents = {Path(line.removeprefix("worktree ")).parent for line in listed if line.startswith("worktree ")}
         for parent in parents:
             owner = re.fullmatch(rf"{_PREFIX}-(\d+)-\w+", parent.name)
-            if owner and not _runs(int(owner[1])):
+            if owner and not psutil.pid_exists(int(owner[1])):
                 self._remove(parent)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @contextlib.contextmanager
 def _no_interrupts() -> Iterator[None]:
     """Finish cleaning up even where the user presses Ctrl-C again."""
-    import signal
-
     before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
