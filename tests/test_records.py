@@ -27,7 +27,7 @@ def test_a_failed_or_missing_count_has_no_value(make_result):
     assert (result.value("macs"), result.value("training"), result.value("nothing")) == (2_000_000, None, None)
 
 
-@pytest.mark.parametrize("line", ["", "{}", "[]", "3", "null", '{"schema_version": 1}', '{"schema_version": "1"}'])
+@pytest.mark.parametrize("line", ["", "{}", "[]", "3", "null", '{"schema_version": 2}', '{"schema_version": "1"}'])
 def test_what_is_no_result_is_refused(line):
     with pytest.raises(StoreError, match="not a result of fer_bench"):
         Result.from_json(line)
@@ -68,36 +68,10 @@ def test_a_later_schema_is_refused_by_its_number(make_result):
         Result.from_json(json.dumps(data))
 
 
-def test_the_first_schema_is_brought_up(make_result):
-    data = json.loads(make_result().to_json())
-    data["schema_version"] = 1
-    for new in ("wall_s", "passes_s"):
-        del data[new]
-    data["plan"] = {"protocol": "quick", "device": "cpu", "batch_size": 1, "threads": None}
-    data["environment"] = {
-        key: value
-        for key, value in data["environment"].items()
-        if key not in ("blas", "affinity", "frequency_policy", "malloc_settings", "huge_pages", "attainable")
-    } | {"allocator": "glibc, memory kept"}
-    data["measurements"] = [
-        {
-            "metric": "latency_s",
-            "unit": "s",
-            "values": [0.25, 0.5],
-            "details": {"clock": "x", "minor_faults_per_run": 3.5, "involuntary_switches_per_run": 0.5},
-            "warnings": [],
-            "failure": "",
-        }
-    ]
-    del data["subject"]["exempt"]
-    result = Result.of(data)
-    assert result.schema_version == SCHEMA_VERSION
-    assert result.samples("latency_s") == [(0.25, 0.5)]
-    assert result.samples("minor_faults") == [(3.5,)]
-    assert result.samples("involuntary_switches") == [(0.5,)]
-    assert result.measurement("latency_s").details == {"clock": "x"}
-    assert (result.plan.alloc, result.plan.isolation) == ("keep", "fresh")
-    assert result.environment.blas == result.subject.exempt == ""
+def test_the_first_schema_which_was_never_released_is_refused_by_its_number(make_result):
+    data = json.loads(make_result().to_json()) | {"schema_version": 1}
+    with pytest.raises(StoreError, match=r"before the first release \(schema 1, this one reads 2\): measure it again"):
+        Result.from_json(json.dumps(data))
 
 
 def test_environments_that_differ_in_what_times_depend_on_are_not_comparable(make_result):

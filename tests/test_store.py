@@ -15,11 +15,9 @@ import sqlalchemy as sa
 from fer_bench.records import database
 from fer_bench.records.errors import StoreError
 from fer_bench.records.exchange import export, import_runs, read_file
-from fer_bench.records.result import Measurement, Result
+from fer_bench.records.result import Measurement
 from fer_bench.records.store import Store
 from support import postgres
-
-SCHEMA_1 = Path(__file__).parent / "data" / "schema1.jsonl"
 
 
 @pytest.fixture(scope="session")
@@ -592,18 +590,12 @@ def test_an_earlier_database_is_brought_up_once_and_all_or_nothing(url, monkeypa
     ]
 
 
-def test_a_result_saved_by_an_earlier_schema_is_read_by_this_one(store, url, make_result):
+def test_a_result_saved_by_the_first_schema_is_refused_by_its_number(store, url, make_result):
     run_id = store.begin("print", "title")
-    store.save(run_id, "1", make_result("a", without=("macs",)))
-    details = '{"minor_faults_per_run": 0.25, "clock": "x"}'
-    execute(
-        url,
-        "UPDATE results SET schema_version = 1",
-        f"UPDATE measurements SET details = '{details}' WHERE metric = 'latency_s'",
-    )
-    [result] = store.results(run_id)
-    assert result.measurement("latency_s").details == {"clock": "x"}
-    assert result.value("minor_faults") == 0.25
+    store.save(run_id, "1", make_result("a"))
+    execute(url, "UPDATE results SET schema_version = 1")
+    with pytest.raises(StoreError, match=rf"^a in run {run_id} of .*\(schema 1, this one reads 2\)"):
+        store.results(run_id)
 
 
 def test_a_plan_with_a_value_that_no_plan_has_is_refused_by_its_network_and_blocks_no_other_run(
@@ -669,37 +661,30 @@ def test_nothing_is_imported_when_a_run_is_there_already_and_differs(filled, mak
     assert [run.id for run in filled.runs()] == [newest.id]
 
 
-def assert_brought_up(results: list[Result]) -> None:
-    """The two networks of schema1.jsonl; what version 1 said of page faults and switches was read off by eye."""
-    assert [result.subject.name for result in results] == ["mini_xception", "resmaskingnet"]
-    assert [len(result.measurements) for result in results] == [20, 20]
-    for result, faults, switches in zip(results, (0.12, 21.77777777777778), (0.08333333333333333, 8.0), strict=True):
-        assert (result.value("minor_faults"), result.value("involuntary_switches")) == (faults, switches)
-        assert not [name for name in result.measurement("latency_s").details if name.endswith("_per_run")]
-        assert (result.plan.alloc, result.plan.isolation) == ("keep", "fresh")
-        assert (result.schema_version, result.environment.affinity) == (2, ())
-    assert [result.samples("latency_s")[0][0] for result in results] == [
-        json.loads(line)["measurements"][0]["values"][0] for line in SCHEMA_1.read_text().splitlines()
-    ]
+@pytest.fixture
+def in_lines(make_result):
+    """Two results, a day apart."""
+    earlier = make_result("a")
+    return [dataclasses.replace(make_result("b"), started_at="2026-01-02T00:00:00+00:00"), earlier]
 
 
-def test_lines_of_the_first_schema_become_a_finished_run(store):
-    text = SCHEMA_1.read_text()
+def test_lines_of_results_become_a_finished_run(store, in_lines):
+    text = "".join(f"{result.to_json()}\n" for result in in_lines)
     [run_id], skipped = import_runs(store, text)
     assert skipped == []
     run = store.find_run(run_id)
     assert (run.state, run.results) == ("finished", 2)
-    assert (run.started_at, run.finished_at) == ("2026-11-21T01:04:40+00:00", "2026-11-21T01:07:37+00:00")
-    assert_brought_up(store.results(run_id))
+    assert (run.started_at, run.finished_at) == ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")
+    assert store.results(run_id) == in_lines
     assert import_runs(store, text) == ([], [run_id])
 
 
-def test_a_file_or_folder_of_results_is_read(filled, tmp_path):
+def test_a_file_or_folder_of_results_is_read(filled, in_lines, tmp_path):
     folder = tmp_path / "report"
     folder.mkdir()
-    (folder / "results.jsonl").write_bytes(SCHEMA_1.read_bytes())
+    (folder / "results.jsonl").write_text("".join(f"{result.to_json()}\n" for result in in_lines))
     for place in (folder, folder / "results.jsonl"):
-        assert_brought_up(read_file(place))
+        assert read_file(place) == in_lines
     (folder / "results.json").write_text(export(filled, filled.runs()))
     for place in (folder, folder / "results.json"):
         assert read_file(place) == filled.results(filled.runs()[1].id)

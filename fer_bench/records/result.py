@@ -1,15 +1,14 @@
 """What is written down: raw values in base units, never statistics. One ``Measurement`` type serves every quantity.
 
 Schema history (``SCHEMA_VERSION``):
-    1  2026-11: first form; one JSON object a line.
-    2  2026-11: measurements name their process; page faults and context switches are measurements of their own, a value
-       a pass; the plan and the environment say more; a subject may be exempt from the protocol's size.
+    1  2026-11: never released, and not read.
+    2  2026-11: the first that is read.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -230,7 +229,7 @@ class Result:
         """Read one line.
 
         Raises:
-            StoreError: it is no result, or one of a later schema.
+            StoreError: it is no result, or one of another schema.
         """
         try:
             data = json.loads(line)
@@ -240,17 +239,20 @@ class Result:
 
     @classmethod
     def of(cls, data: Mapping[str, Json]) -> Self:
-        """Read a result as JSON has it, of this schema or an earlier one, which is brought up to this.
+        """Read a result as JSON has it.
 
         Raises:
-            StoreError: it is no result, or one of a later schema.
+            StoreError: it is no result, or one of another schema.
         """
         try:
             version = data["schema_version"]
             if version > SCHEMA_VERSION:
                 raise StoreError(f"written by a later fer_bench (schema {version}, this one reads {SCHEMA_VERSION})")
-            for earlier in range(version, SCHEMA_VERSION):
-                data = _MIGRATIONS[earlier](data)
+            if version < SCHEMA_VERSION:
+                raise StoreError(
+                    f"written by a fer_bench before the first release (schema {version}, this one reads "
+                    f"{SCHEMA_VERSION}): measure it again"
+                )
             return cls(
                 subject=Subject.of(data["subject"]),
                 plan=_plan(data["plan"]),
@@ -288,26 +290,3 @@ def _plan(data: Mapping[str, Json]) -> Plan:
         return Plan.of(data)
     except FerBenchError as error:
         raise ValueError(f"plan: {error}") from error
-
-
-def _from_1(data: Mapping[str, Json]) -> dict[str, Json]:
-    """Give page faults and context switches, which version 1 had as means over a process, a measurement each."""
-    measurements = []
-    for old in data["measurements"]:
-        new = {**old, "details": dict(old["details"])}
-        measurements.append(new)
-        for detail, metric in (
-            ("minor_faults_per_run", "minor_faults"),
-            ("involuntary_switches_per_run", "involuntary_switches"),
-        ):
-            if detail in new["details"]:
-                mean = new["details"].pop(detail)
-                about = {"details": {"told": "mean over the process's passes"}, "warnings": [], "failure": ""}
-                measurements.append({"metric": metric, "unit": "count", "values": [mean], **about})
-    environment = data["environment"]
-    kept = environment is not None and environment["allocator"] != "system"
-    plan = {"alloc": "keep" if kept else "system", "isolation": "fresh", **data["plan"]}
-    return {**data, "plan": plan, "measurements": measurements, "schema_version": 2}
-
-
-_MIGRATIONS: Mapping[int, Callable[[Mapping[str, Json]], dict[str, Json]]] = {1: _from_1}

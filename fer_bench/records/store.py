@@ -218,7 +218,7 @@ class Store:
         """Give a run with all that is in it.
 
         Raises:
-            StoreError: there is no such run, or the database fails, or a result is of a later schema.
+            StoreError: there is no such run, or the database fails, or a result is of another schema.
         """
         with self._db.reading() as connection:
             return self._contents(connection, run_id)
