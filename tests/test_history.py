@@ -240,11 +240,13 @@ def test_counts_of_one_run_under_several_plans_are_one_point(at):
 def test_of_several_conditions_the_most_frequent_is_drawn_and_the_others_told(at):
     results = [at(day) for day in range(3)] + [at(day, plan={"batch_size": 8}) for day in range(2)]
     its = drawn(results)
-    assert (len(its.points), its.conditions["batch"]) == (3, "2")
-    assert its.others == "Under other conditions there are --batch 8 (2)."
-    assert len(drawn(results, batch="8").points) == 2
-    with pytest.raises(FerBenchError, match=r"--batch 16: nothing of that is stored; there are 2 \(3\), 8 \(2\)"):
-        drawn(results, batch="16")
+    assert (len(its.points), its.conditions["batch_size"]) == (3, "2")
+    assert its.others == "Under other conditions there are --where batch_size=8 (2)."
+    assert len(drawn(results, batch_size="8").points) == 2
+    with pytest.raises(
+        FerBenchError, match=r"--where batch_size=16: nothing of that is stored; there are 2 \(3\), 8 \(2\)"
+    ):
+        drawn(results, batch_size="16")
     with pytest.raises(FerBenchError, match="macs does not depend on it"):
         drawn(results, "macs", device="cpu")
 
@@ -378,7 +380,11 @@ def test_a_hostile_name_is_drawn_as_it_is(call, tmp_path):
         (["nett"], "there are no results of nett (did you mean net?)"),
         (["net", "--out", "its.gif"], "--out its.gif: draws .svg, .png, .pdf"),
         (["net", "--out", "its.png", "--format", "csv"], "without --format"),
-        (["net", "--batch", "3"], "--batch 3: nothing of that is stored"),
+        (["net", "--where", "batch_size=3"], "--where batch_size=3: nothing of that is stored"),
+        (["net", "--where", "bach_size=3"], "there is no bach_size (did you mean batch_size?); choose by protocol,"),
+        (["net", "macs", "--where", "device=cpu"], "macs does not depend on it; choose by input, classes, set"),
+        (["net", "--where", "batch_size"], "--where batch_size is not KEY=VALUE"),
+        (["net", "--where", "device=cpu", "--where", "device=cuda"], "device=cpu was asked for, too"),
         (["net", "--from", "none.json"], "none.json: No such file or directory"),
     ],
 )
@@ -387,6 +393,36 @@ def test_a_mistake_is_told_in_a_line_with_its_cure(call, arguments, message):
     assert (code, out) == (1, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+OLD = {
+    "protocol": "quick",
+    "device": "cpu",
+    "batch": "2",
+    "threads": "all",
+    "pin": "no",
+    "precision": "fp32",
+    "layout": "nchw",
+    "mode": "eager",
+    "alloc": "keep",
+    "isolation": "forked",
+    "optimizer": "adam",
+    "input": "1x48x48",
+    "classes": "7",
+    "set": "none",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), OLD.items())
+def test_each_old_option_is_an_alias_with_a_notice(call, name, value):
+    metric = "training" if name == "optimizer" else "latency"
+    key = "batch_size" if name == "batch" else name
+    expected = call("net", metric, "--where", f"{key}={value}")
+    notice = f"--{name} is deprecated: use --where {key}={value}\n"
+    for old in ([f"--{name}", value], [f"--{name}={value}"]):
+        code, out, err = call("net", metric, *old)
+        assert (code, out, err) == (expected[0], expected[1], notice + expected[2])
+    assert (expected[0], f" --{name} " in call("--help")[1]) == (1 if name == "optimizer" else 0, False)
 
 
 def test_all_runs_of_a_store_are_read(at, tmp_path, capsys):

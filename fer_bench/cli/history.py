@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from fer_bench.cli.common import Debug, Format, FormatOption, name_source, print_json, print_tables, read_results
 from fer_bench.records.errors import FerBenchError
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from fer_bench.reporting.analysis.series import Stored
 
 _FIGURES = (".svg", ".png", ".pdf")
+_SAME = "protocol device threads pin precision layout mode alloc isolation optimizer input classes set"
+_OLD_OPTIONS = {f"--{name}": name for name in _SAME.split()} | {"--batch": "batch_size"}  # deprecated in 0.1
 _LAST = 200  # points: what is legible, and takes seconds to search for changes
 
 
@@ -35,24 +38,14 @@ def history(
         list[str] | None,
         typer.Option("--from", metavar="RUN|FILE", help="These runs, or files of `fer-bench export`; repeat."),
     ] = None,
-    protocol: Annotated[
-        str, typer.Option(help="Of the plan, as all below: by default what is stored most often.")
-    ] = "",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "",
-    batch: Annotated[str, typer.Option(help="Images a pass.")] = "",
-    threads: Annotated[str, typer.Option(help="CPU threads asked for, or all.")] = "",
-    precision: Annotated[str, typer.Option(help="fp32, tf32, default, bf16, fp16.")] = "",
-    layout: Annotated[str, typer.Option(help="nchw or nhwc.")] = "",
-    mode: Annotated[str, typer.Option(help="eager or compile.")] = "",
-    alloc: Annotated[str, typer.Option(help="keep or system.")] = "",
-    input_: Annotated[str, typer.Option("--input", metavar="CxHxW", help="Image size.")] = "",
-    classes: Annotated[str, typer.Option(help="Outputs.")] = "",
-    settings: Annotated[
-        str, typer.Option("--set", metavar="LIST", help="Settings of the factory, as KEY=VALUE,..., or none.")
-    ] = "",
-    pin: Annotated[str, typer.Option(help="Whether processes were pinned to cores: yes or no.")] = "",
-    isolation: Annotated[str, typer.Option(help="forked or fresh.")] = "",
-    optimizer: Annotated[str, typer.Option(help="Of training: adam or sgd.")] = "",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A condition, as device=cpu or batch_size=8; repeat. By default those stored most often; a wrong key "
+            "lists what there is.",
+        ),
+    ] = None,
     last: Annotated[int, typer.Option(min=1, metavar="N", help="Only the latest points.")] = _LAST,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a figure (svg, png, pdf) here, and print nothing.")
@@ -72,24 +65,8 @@ def history(
     from fer_bench.reporting.figures.history import timeline as plot
     from fer_bench.reporting.tables.history import timeline as table
 
-    wanted = {
-        "protocol": protocol,
-        "device": device,
-        "batch": batch,
-        "threads": threads,
-        "pin": pin,
-        "precision": precision,
-        "layout": layout,
-        "mode": mode,
-        "alloc": alloc,
-        "isolation": isolation,
-        "optimizer": optimizer,
-        "input": input_,
-        "classes": classes,
-        "set": settings,
-    }
     found = list(_stored(model, store, sources or []))
-    drawn = histories.history(found, model, metric, {name: text for name, text in wanted.items() if text}, last)
+    drawn = histories.history(found, model, metric, _wanted(where or []), last)
     if out is not None:
         from fer_bench.reporting.render.plots.figure import write_figures
 
@@ -109,7 +86,34 @@ def history(
 
 def register(app: typer.Typer) -> None:
     """Add this command to the command line."""
-    app.command("history")(history)
+    app.command("history", cls=_WithOldOptions)(history)
+
+
+class _WithOldOptions(TyperCommand):
+    """The command, with the options of the release before as aliases of --where."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given, new = iter(args), []
+        for argument in given:
+            option, equals, value = argument.partition("=")
+            if option in _OLD_OPTIONS and (equals or (value := next(given, ""))):
+                condition = f"{_OLD_OPTIONS[option]}={value}"
+                typer.echo(f"{option} is deprecated: use --where {condition}", err=True)
+                new += ["--where", condition]
+            else:
+                new.append(argument)
+        return super().parse_args(ctx, new)
+
+
+def _wanted(where: Sequence[str]) -> dict[str, str]:
+    wanted: dict[str, str] = {}
+    for condition in where:
+        key, equals, value = condition.partition("=")
+        if not equals:
+            raise FerBenchError(f"--where {condition} is not KEY=VALUE, such as batch_size=8")
+        if wanted.setdefault(key, value) != value:
+            raise FerBenchError(f"--where {condition}: {key}={wanted[key]} was asked for, too; a history is of one")
+    return wanted
 
 
 def _stored(model: str, store: str | None, sources: Sequence[str]) -> "Iterator[Stored]":

@@ -176,7 +176,7 @@ class Subject:
 
 
 # What of a plan the time of a pass depends on.
-_CONDITIONS = ("device", "batch_size", "precision", "layout", "mode", "threads", "pin", "alloc")
+PLAN_CONDITIONS = ("device", "batch_size", "precision", "layout", "mode", "threads", "pin", "alloc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class Result:
     def condition_apart(self, other: "Result") -> str:
         """Name the first condition on which times depend that differs between two results, with both; "" for none."""
         pairs = [("input", self.subject.input_shape, other.subject.input_shape)]
-        pairs += [(name, getattr(self.plan, name), getattr(other.plan, name)) for name in _CONDITIONS]
+        pairs += [(name, getattr(self.plan, name), getattr(other.plan, name)) for name in PLAN_CONDITIONS]
         return next((f"{name}: {ours!r} and {theirs!r}" for name, ours, theirs in pairs if ours != theirs), "")
 
     def to_dict(self) -> dict[str, Json]:

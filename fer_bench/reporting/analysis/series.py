@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from fer_bench.records import stats, units
 from fer_bench.records.errors import FerBenchError, StoreError, nearest
 from fer_bench.records.plan import RECOUNT
-from fer_bench.records.result import Environment, Result
+from fer_bench.records.result import PLAN_CONDITIONS, Environment, Result
 from fer_bench.records.units import Quantity
 from fer_bench.reporting.analysis import energy, occupancy
 
@@ -72,7 +73,7 @@ class Metric:
     def conditions(self) -> tuple[str, ...]:
         """The conditions under which values are comparable."""
         if self.exact:
-            return ("input", "classes", "set", *(["batch"] if set(self.records) & set(_OF_BATCH) else []))
+            return ("input", "classes", "set", *(["batch_size"] if set(self.records) & set(_OF_BATCH) else []))
         training = any("training" in record for record in self.records)
         return tuple(name for name in CONDITIONS if name != "optimizer" or training)
 
@@ -119,20 +120,16 @@ class Point:
         return f"{where.commit[:_SHORT]}{'-dirty' if where.dirty else ''}" if where is not None and where.commit else ""
 
 
-# What makes two points comparable, in the order in which it is told: how a result says it. Names are those of options.
+def _of_plan(name: str, result: Result) -> str:
+    value = getattr(result.plan, name)
+    if name == "threads":  # as asked for: a machine that has other cores is another environment
+        return str(value or "all")
+    return ("yes" if value else "no") if name == "pin" else str(value)
+
+
+# What makes two points comparable, as users choose by it: how a result has it.
 CONDITIONS: Mapping[str, Callable[[Result], str]] = {
-    "protocol": lambda result: result.plan.protocol,
-    "device": lambda result: result.plan.device,
-    "batch": lambda result: str(result.plan.batch_size),
-    # As asked for: a machine that has other cores is another environment, and not another condition.
-    "threads": lambda result: str(result.plan.threads or "all"),
-    "pin": lambda result: "yes" if result.plan.pin else "no",
-    "precision": lambda result: result.plan.precision,
-    "layout": lambda result: result.plan.layout,
-    "mode": lambda result: result.plan.mode,
-    "alloc": lambda result: result.plan.alloc,
-    "isolation": lambda result: result.plan.isolation,
-    "optimizer": lambda result: result.plan.optimizer,
+    **{name: partial(_of_plan, name) for name in ("protocol", *PLAN_CONDITIONS, "isolation", "optimizer")},
     "input": lambda result: units.size(result.subject.input_shape or ()),
     "classes": lambda result: str(result.subject.num_classes),
     "set": lambda result: ",".join(result.subject.settings) or "none",
@@ -351,15 +348,14 @@ def _choose(
     told = [({name: CONDITIONS[name](point.result) for name in metric.conditions}, point) for point in found]
     for name, text in wanted.items():
         if name not in metric.conditions:
-            raise FerBenchError(
-                f"--{name} {text}: {metric.name} does not depend on it; leave it out, or choose by "
-                f"{', '.join(f'--{each}' for each in metric.conditions)}"
-            )
+            unknown = f"there is no {name}{nearest(name, CONDITIONS)}"
+            wrong = f"{metric.name} does not depend on it" if name in CONDITIONS else unknown
+            raise FerBenchError(f"--where {name}={text}: {wrong}; choose by {', '.join(metric.conditions)}")
         left = [(conditions, point) for conditions, point in told if conditions[name] == text]
         if not left:
             there = Counter(conditions[name] for conditions, _ in told)
             known = ", ".join(f"{each} ({count})" for each, count in sorted(there.items()))
-            raise FerBenchError(f"--{name} {text}: nothing of that is stored; there are {known}")
+            raise FerBenchError(f"--where {name}={text}: nothing of that is stored; there are {known}")
         told = left
     groups: dict[tuple[str, ...], list[Point]] = {}
     for conditions, point in told:
@@ -384,7 +380,9 @@ def _others(conditions: Mapping[str, str], apart: Mapping[tuple[str, ...], Seque
     named = []
     for key, points in ordered[:_OTHERS]:
         differing = [
-            f"--{name} {value}" for (name, ours), value in zip(conditions.items(), key, strict=True) if value != ours
+            f"--where {name}={value}"
+            for (name, ours), value in zip(conditions.items(), key, strict=True)
+            if value != ours
         ]
         named.append(f"{' '.join(differing)} ({len(points)})")
     rest = [f"{len(ordered) - _OTHERS} more"] if len(ordered) > _OTHERS else []

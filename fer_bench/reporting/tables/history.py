@@ -45,7 +45,7 @@ def caption(history: History) -> str:
     """Say under which conditions all points were measured, and by which rule changes are told."""
     metric, last = history.metric, history.points[-1].result
     if metric.exact:
-        under = [f"{name} {text}" for name, text in history.conditions.items() if text != "none"]
+        under = [f"{name.replace('_', ' ')} {text}" for name, text in history.conditions.items() if text != "none"]
         return joined(f"{', '.join(under)}: exact, so that every difference is a change.".capitalize(), *_left(history))
     most = max(sum(point.kind == kind for point in history.points) for kind in range(len(history.kinds)))
     of_one = " of one environment" if len(history.kinds) > 1 else ""
