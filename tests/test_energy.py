@@ -12,7 +12,7 @@ from fer_bench.measuring.profilers import energy
 from fer_bench.measuring.profilers.energy import find_counter, measure_energy
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
-from fer_bench.reporting.analysis.energy import joules_per_image
+from fer_bench.reporting.analysis.resources import joules_per_image
 
 PLAN = dataclasses.replace(QUICK, warmup_runs=2)
 

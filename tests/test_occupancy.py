@@ -11,7 +11,7 @@ from torch import nn
 from fer_bench.measuring.profilers.occupancy import Sample, System, measure_occupancy
 from fer_bench.records.plan import OCCUPANCY
 from fer_bench.records.result import Measurement
-from fer_bench.reporting.analysis import occupancy as sums
+from fer_bench.reporting.analysis import resources as sums
 
 PLAN = dataclasses.replace(OCCUPANCY, warmup_runs=2, sample_s=2.0, sample_every_s=0.5)
 MIB = 2**20
@@ -181,7 +181,7 @@ def test_a_tiny_network_on_this_machine(stage, make_result):
     found = measure_occupancy(lambda: (nn.Linear(4, 3), torch.zeros(2, 4)), plan, stage, sleep=float)
     assert len({len(m.values) for m in found}) == 1
     result = make_result("mini_xception", *found)
-    assert sums.summary(result, stage)["rss_bytes"] > 0
+    assert sums.occupancy(result, stage)["rss_bytes"] > 0
 
 
 @pytest.mark.cuda
@@ -224,7 +224,7 @@ def test_a_stage_is_summed_up_over_all_of_its_sampled_time(make_result):
         rss_bytes=(200 * MIB, 250 * MIB),
     )
     result = make_result("mini_xception", *found)
-    assert sums.summary(result, "training") == pytest.approx(
+    assert sums.occupancy(result, "training") == pytest.approx(
         {
             "cpu_share": 5.1 / 12,
             "process_user_share": 4.5 / 12,
@@ -239,7 +239,7 @@ def test_a_stage_is_summed_up_over_all_of_its_sampled_time(make_result):
             "sampled_s": 3.0,
         }
     )
-    assert sums.summary(result, "testing") is None
+    assert sums.occupancy(result, "testing") is None
 
 
 def test_ticks_never_make_others_do_less_than_nothing(make_result):
@@ -253,9 +253,9 @@ def test_ticks_never_make_others_do_less_than_nothing(make_result):
         machine_steal_s=(0.0,),
         rss_bytes=(MIB,),
     )
-    assert sums.summary(make_result("mini_xception", *found), "testing")["others_cores"] == 0.0
+    assert sums.occupancy(make_result("mini_xception", *found), "testing")["others_cores"] == 0.0
 
 
 def test_a_stage_that_failed_has_no_sum(make_result):
     failed = Measurement("testing.interval_s", "s", failure="it broke")
-    assert sums.summary(make_result("mini_xception", failed), "testing") is None
+    assert sums.occupancy(make_result("mini_xception", failed), "testing") is None

@@ -8,7 +8,7 @@ Schema history (``SCHEMA_VERSION``):
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -109,7 +109,11 @@ class Environment:
         return found
 
     def comparable_with(self, other: Self, *, apart_from: Sequence[str] = ()) -> str:
-        """Name the first difference that makes times of the two not comparable, with both values; "" for none.
+        """Name the first of ``differences`` with both values; "" for none."""
+        return next((f"{n}: {ours!r} and {theirs!r}" for n, ours, theirs in self.differences(other, apart_from)), "")
+
+    def differences(self, other: Self, apart_from: Sequence[str] = ()) -> Iterator[tuple[str, Json, Json]]:
+        """Yield what makes times of the two not comparable: attributes with both values.
 
         Load, clocks, temperatures and the commit of what is measured are no such difference: stability warnings tell
         of the first three, and the last is what one compares.
@@ -128,8 +132,7 @@ class Environment:
             if name == "memory_bytes" and math.isclose(ours, theirs, rel_tol=_MEMORY_SHARE):
                 continue  # a virtual machine is given a page more or less from start to start
             if ours != theirs:
-                return f"{name}: {ours!r} and {theirs!r}"
-        return ""
+                yield name, ours, theirs
 
 
 def speeds_apart(before: Mapping[str, float], after: Mapping[str, float]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fer_bench.records import stats, units
-from fer_bench.records.result import Environment, Json, speeds_apart
+from fer_bench.records.result import Environment, speeds_apart
 from fer_bench.reporting.analysis import changepoints
 from fer_bench.reporting.analysis.series import Metric, Point, Stored, points_of
 
@@ -44,19 +44,22 @@ class Shift:
     Attributes:
         before, place: places of the last point of the old level and of the first of the new one.
         levels: the old and the new.
-        size: the change as a share of the old level; None where that is not above 0.
         p: the probability of such a change by chance; None where values are exact.
-        by_environment: the environment changed there.
         cause: between which commits, or what else changed.
+        by_environment: the environment changed there.
     """
 
     before: int
     place: int
     levels: tuple[float, float]
-    size: float | None
     p: float | None
-    by_environment: bool
     cause: str
+    by_environment: bool = False
+
+    @property
+    def size(self) -> float | None:
+        """The change as a share of the old level; None where that is not above 0."""
+        return self.levels[1] / self.levels[0] - 1 if self.levels[0] > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,25 +183,14 @@ def differences(before: Environment | None, after: Environment | None) -> list[s
     if before is None or after is None:
         return [] if before is after else ["an environment that is not recorded"]
     told: list[str] = []
-    while difference := before.comparable_with(after):
-        name = difference.partition(":")[0]
-        ours, theirs = getattr(before, name), getattr(after, name)
+    for name, ours, theirs in before.differences(after):
         if isinstance(ours, Mapping):
-            # Of many entries only some matter; which, `comparable_with` knows.
-            one_by_one = {key: {**ours, key: theirs.get(key)} for key in dict.fromkeys((*ours, *theirs))}
-            matter = [
-                key for key, changed in one_by_one.items() if before.comparable_with(_with(before, name, changed))
-            ]
+            pairs = [(key, ours.get(key), theirs.get(key)) for key in dict.fromkeys((*ours, *theirs))]
             about = "GPU's " if name == "gpu" else ""
-            told += [f"{about}{key} {_said(ours.get(key))} to {_said(theirs.get(key))}" for key in matter]
+            told += [f"{about}{key} {_said(old)} to {_said(new)}" for key, old, new in pairs if old != new]
         elif not (name == "device_name" and before.device == after.device == "cpu"):  # there it is the CPU
             told.append(f"{_WORDS.get(name, name)} {_said(ours)} to {_said(theirs)}")
-        before = _with(before, name, theirs)
     return told
-
-
-def _with(environment: Environment, name: str, value: Json) -> Environment:
-    return dataclasses.replace(environment, **{name: value})
 
 
 _WORDS = {
@@ -228,7 +220,7 @@ def _exact_shifts(points: Sequence[Point]) -> _Found:
         before, after = points[place - 1], points[place]
         other = ", ".join(differences(before.environment, after.environment))
         cause = _between(before, after) + (f"; beside the code, {other}" if other else "")
-        shifts.append(_shift(place - 1, place, (values[place - 1], values[place]), None, cause))
+        shifts.append(Shift(place - 1, place, (values[place - 1], values[place]), None, cause))
     return shifts, _exact_levels(points, [shift.place for shift in shifts]), {}
 
 
@@ -239,9 +231,10 @@ def _exact_levels(points: Sequence[Point], places: Sequence[int]) -> list[Level]
 
 def _shifts(points: Sequence[Point], metric: Metric, firsts: Sequence[int]) -> _Found:
     """Find the changes among the points of each environment, and compare each with the one before it."""
-    scale = _Scale.of([_value(point) for point in points])
+    # Logarithms, so that ratios are compared; values as they are where one is not above 0.
+    to, back = (math.log, math.exp) if min(map(_value, points)) > 0 else (float, float)
     members = [[place for place, point in enumerate(points) if point.kind == kind] for kind in range(len(firsts))]
-    series = [[scale.of_value(_value(points[place])) for place in places] for places in members]
+    series = [[to(_value(points[place])) for place in places] for places in members]
     levels: list[Level] = []
     shifts: list[Shift] = []
     for kind, (places, values, found) in enumerate(
@@ -249,14 +242,14 @@ def _shifts(points: Sequence[Point], metric: Metric, firsts: Sequence[int]) -> _
     ):
         edges = [0, *(change.place for change in found), len(values)]
         own = [
-            Level(kind, places[start], places[end - 1], scale.back(changepoints.middle(values[start:end])))
+            Level(kind, places[start], places[end - 1], back(changepoints.middle(values[start:end])))
             for start, end in itertools.pairwise(edges)
         ]
         for change, (old, new) in zip(found, itertools.pairwise(own), strict=True):
             before, after = points[old.last], points[new.first]
             spans = [[points[place] for place in places if its.first <= place <= its.last] for its in (old, new)]
             cause = _between(before, after) + _machine(spans[0], spans[1], metric)
-            shifts.append(_shift(old.last, new.first, (old.value, new.value), change.p, cause))
+            shifts.append(Shift(old.last, new.first, (old.value, new.value), change.p, cause))
         levels += own
     compared: dict[int, str] = {}
     for kind, first in enumerate(firsts[1:], start=1):
@@ -265,40 +258,16 @@ def _shifts(points: Sequence[Point], metric: Metric, firsts: Sequence[int]) -> _
         old = next(its for its in levels if its.kind == base and its.first <= end <= its.last)
         new = next(its for its in levels if its.kind == kind)
         spans = [[points[place] for place in members[its.kind] if its.first <= place <= its.last] for its in (old, new)]
-        p = changepoints.differ(*([scale.of_value(_value(point)) for point in span] for span in spans))
+        p = changepoints.differ(*([to(_value(point)) for point in span] for span in spans))
         if p is not None and p <= ENVIRONMENT_LEVEL:
             cause = f"by the environment: {_told(points, firsts, kind)}"
             if points[end].commit != points[first].commit:
                 cause += f"; but the commit changed too, {_between(points[end], points[first])}"
             cause += _machine(spans[0], spans[1], metric)
-            shifts.append(_shift(end, first, (old.value, new.value), p, cause, by_environment=True))
+            shifts.append(Shift(end, first, (old.value, new.value), p, cause, by_environment=True))
         else:
             compared[kind] = "too few points to compare" if p is None else f"no change of level seen (p = {_p(p)})"
     return sorted(shifts, key=lambda shift: shift.place), sorted(levels, key=lambda its: its.first), compared
-
-
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """Logarithms, so that ratios are compared; values as they are where one is not above 0."""
-
-    logarithmic: bool
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "_Scale":
-        return cls(min(values) > 0)
-
-    def of_value(self, value: float) -> float:
-        return math.log(value) if self.logarithmic else value
-
-    def back(self, value: float) -> float:
-        return math.exp(value) if self.logarithmic else value
-
-
-def _shift(
-    before: int, place: int, levels: tuple[float, float], p: float | None, cause: str, *, by_environment: bool = False
-) -> Shift:
-    size = levels[1] / levels[0] - 1 if levels[0] > 0 else None
-    return Shift(before, place, levels, size, p, by_environment, cause)
 
 
 def _value(point: Point) -> float:

@@ -15,7 +15,7 @@ from fer_bench.records.errors import FerBenchError, StoreError, nearest
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.result import PLAN_CONDITIONS, Environment, Result
 from fer_bench.records.units import Quantity
-from fer_bench.reporting.analysis import energy, occupancy
+from fer_bench.reporting.analysis import resources
 
 Stored = tuple[str, Result]  # where a result is stored, as a reader knows it, and the result
 
@@ -217,13 +217,13 @@ def _memory(stage: str) -> Callable[[Result], Taken | None]:
 
 def _joules(result: Result) -> Taken | None:
     measured = result.measurement("energy_j")
-    found = energy.joules_per_image(measured) if measured is not None else None
+    found = resources.joules_per_image(measured) if measured is not None else None
     return Taken(found[0]) if found is not None else None
 
 
 def _occupation(stage: str, key: str) -> Callable[[Result], Taken | None]:
     def of(result: Result) -> Taken | None:
-        found = occupancy.summary(result, stage)
+        found = resources.occupancy(result, stage)
         return Taken(found[key]) if found is not None else None
 
     return of
@@ -236,23 +236,14 @@ def _peaks(stage: str) -> tuple[str, ...]:
 _NAMED = (
     Metric("latency", "Latency", units.milliseconds, _samples("latency_s"), ("latency_s",)),
     Metric("images_per_s", "Images/s", units.number, _images_per_s, ("latency_s",)),
-    Metric("macs", "MACs", units.grouped, _total("macs"), ("macs",), exact=True),
-    Metric("flops", "FLOPs", units.grouped, _total("macs", 2), ("macs",), exact=True),
-    Metric(
-        "parameters",
-        "Trainable parameters",
-        units.grouped,
-        _total("parameters.trainable"),
-        ("parameters.trainable",),
-        exact=True,
-    ),
-    Metric(
-        "activations",
-        "Peak of activations",
-        units.mebibytes,
-        _total("peak_activation_bytes"),
-        ("peak_activation_bytes",),
-        exact=True,
+    *(
+        Metric(name, title, quantity, _total(record, factor), (record,), exact=True)
+        for name, title, quantity, record, factor in (
+            ("macs", "MACs", units.grouped, "macs", 1),
+            ("flops", "FLOPs", units.grouped, "macs", 2),
+            ("parameters", "Trainable parameters", units.grouped, "parameters.trainable", 1),
+            ("activations", "Peak of activations", units.mebibytes, "peak_activation_bytes", 1),
+        )
     ),
     Metric("memory", "Peak memory", units.mebibytes, _memory(""), _peaks("")),
     Metric("training", "Training step", units.milliseconds, _samples("training_step_s"), ("training_step_s",)),
@@ -327,12 +318,8 @@ def _once(points: Iterable[Point]) -> list[Point]:
     kept: list[Point] = []
     for point in points:
         before = kept[-1] if kept else None
-        same = before is not None and (before.run, before.commit, before.taken) == (
-            point.run,
-            point.commit,
-            point.taken,
-        )
-        if not same or point.taken is None:
+        what = (point.run, point.commit, point.taken)
+        if before is None or point.taken is None or (before.run, before.commit, before.taken) != what:
             kept.append(point)
     return kept
 

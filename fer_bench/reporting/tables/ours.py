@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from fer_bench.records import units
 from fer_bench.records.result import Result
-from fer_bench.reporting.analysis import latency, occupancy
+from fer_bench.reporting.analysis import latency, resources
 from fer_bench.reporting.table import Column
 from fer_bench.reporting.tables.common import INTERVAL, LATENCY, Row, latency_digits
 
@@ -53,7 +53,7 @@ def _layers(result: Result, _stage: str) -> Row:
 
 
 def _occupancy(result: Result, stage: str) -> Row:
-    return dict(occupancy.summary(result, stage) or {})
+    return dict(resources.occupancy(result, stage) or {})
 
 
 _OCCUPANCY_SAID = (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fer_bench.records import units
 from fer_bench.records.result import Result
-from fer_bench.reporting.analysis import energy, latency, occupancy
+from fer_bench.reporting.analysis import latency, resources
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables.common import (
     INPUT,
@@ -113,7 +113,7 @@ def _share_of(part: str) -> str:
 def occupation(results: Sequence[Result], stage: str) -> Table:
     """Draw what a stage takes of the machine, in the form of paper 004's tables 4 (training) and 5 (testing)."""
     measured = asked(results, "occupancy")
-    rows = [head(result) | (occupancy.summary(result, stage) or {}) for result in measured]
+    rows = [head(result) | (resources.occupancy(result, stage) or {}) for result in measured]
     columns = (
         Column("name", "Model", align="left"),
         INPUT,
@@ -146,7 +146,7 @@ def joules(results: Sequence[Result]) -> Table:
     rows = []
     for result in results:
         measured = result.measurement("energy_j")
-        found = energy.joules_per_image(measured) if measured is not None else None
+        found = resources.joules_per_image(measured) if measured is not None else None
         if measured is None or found is None:
             continue
         net, idle = found

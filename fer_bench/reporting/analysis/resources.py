@@ -1,10 +1,10 @@
-"""What a stage took of the machine, from what ``profilers.occupancy`` sampled: pure functions on numbers.
+"""What a network took of the machine, from what the profilers of occupancy and energy recorded.
 
 Paper 004 (tables 4 and 5) gives CPU use as a share of the whole machine: its 16.67 % is one of six cores. Tools such as
 ``top`` say 100 % for the same, so that both are worked out here: the share of all cores, and the cores.
 """
 
-from fer_bench.records.result import Result
+from fer_bench.records.result import Measurement, Result
 
 # What the kernel accounts for as work or as taken away by other virtual machines: not idle.
 _BUSY = ("machine_user_s", "machine_system_s", "machine_steal_s")
@@ -20,7 +20,7 @@ def machine_share(cpu_s: float, interval_s: float, cores: int) -> float:
     return cpu_s / (interval_s * cores)
 
 
-def summary(result: Result, stage: str) -> dict[str, float] | None:
+def occupancy(result: Result, stage: str) -> dict[str, float] | None:
     """Sum up a stage over all of its sampled time; None where it was not sampled or failed.
 
     Args:
@@ -61,3 +61,20 @@ def summary(result: Result, stage: str) -> dict[str, float] | None:
 
 def _total(result: Result, metric: str) -> float:
     return sum(sum(values) for values in result.samples(metric))
+
+
+def joules_per_image(measurement: Measurement) -> tuple[float, float] | None:
+    """Return the joules that an image took beyond the idle machine's, and the idle machine's over the same time.
+
+    The first is of a difference: where a network takes hardly more than nothing, it may come out below 0.
+
+    Args:
+        measurement: an ``energy_j``.
+
+    Returns:
+        (net, idle) in joules an image, or None where no counter gave any.
+    """
+    if not measurement.values:
+        return None
+    images, idle = measurement.details["images"], measurement.details["idle_joules"]
+    return (sum(measurement.values) - idle) / images, idle / images
