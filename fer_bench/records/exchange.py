@@ -102,13 +102,6 @@ def _contents_of(run: Mapping[str, Json]) -> Contents:
     return Contents(**{**run, "results": tuple(results)})
 
 
-def _of_lines(text: str) -> Contents:
-    results = _of_each_line(text)
-    if not results:
-        raise StoreError("there is no result in it")
-    return _run_of(text, "imported from lines of results", results, max(result.started_at for result in results))
-
-
 def _run_of(text: str, title: str, results: Sequence[Result], finished_at: str) -> Contents:
     """Make one finished run of results that stand in no run. The same text makes the same run."""
     return Contents(
@@ -121,7 +114,7 @@ def _run_of(text: str, title: str, results: Sequence[Result], finished_at: str) 
     )
 
 
-def _of_each_line(text: str) -> list[Result]:
+def _of_lines(text: str) -> Contents:
     if text.strip() and ('"schema_version"' not in text or ("\n" in text.strip() and _is_json(text))):
         raise StoreError(
             "not a result of fer_bench a line, nor an export of it; expected a file that `fer-bench export` or "
@@ -136,7 +129,9 @@ def _of_each_line(text: str) -> list[Result]:
             results.append(Result.from_json(line))
         except StoreError as error:
             raise StoreError(f"line {number}: {error}; mend or remove that line") from error
-    return results
+    if not results:
+        raise StoreError("there is no result in it")
+    return _run_of(text, "imported from lines of results", results, max(result.started_at for result in results))
 
 
 def _is_json(text: str) -> bool:

@@ -121,9 +121,7 @@ class Plan:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise FerBenchError(f"{name} is {value}: it must be above 0")
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in (*known, *_RECORDED.get(name, ())):
-                raise FerBenchError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
+        self._check_choices(_RECORDED)
         if self.pilot_processes > self.processes:
             raise FerBenchError(f"pilot_processes is {self.pilot_processes}: there are {self.processes} in all")
         if self.pilot_processes and self.interval_share is None:
@@ -135,9 +133,12 @@ class Plan:
 
     def check_asked(self) -> None:
         """Raise FerBenchError where the plan says what only a record can, and no process can be asked to do."""
-        for name in _RECORDED:
-            if getattr(self, name) not in _CHOICES[name]:
-                raise FerBenchError(f"{name} is {getattr(self, name)!r}; known: {', '.join(_CHOICES[name])}")
+        self._check_choices({})
+
+    def _check_choices(self, recorded: Mapping[str, Sequence[str]]) -> None:
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in (*known, *recorded.get(name, ())):
+                raise FerBenchError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON has it; of a benchmark without our plan only what is known of it."""

@@ -161,7 +161,6 @@ def significant(value: float | Decimal, digits: int = 3) -> str:
 
 
 def _rounded(value: float | Decimal, digits: int) -> Decimal:
-    """Round to significant digits."""
     return Context(prec=digits).create_decimal(decimal(value))
 
 

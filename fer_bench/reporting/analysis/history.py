@@ -221,12 +221,9 @@ def _exact_shifts(points: Sequence[Point]) -> _Found:
         other = ", ".join(differences(before.environment, after.environment))
         cause = _between(before, after) + (f"; beside the code, {other}" if other else "")
         shifts.append(Shift(place - 1, place, (values[place - 1], values[place]), None, cause))
-    return shifts, _exact_levels(points, [shift.place for shift in shifts]), {}
-
-
-def _exact_levels(points: Sequence[Point], places: Sequence[int]) -> list[Level]:
-    edges = [0, *places, len(points)]
-    return [Level(0, start, end - 1, _value(points[start])) for start, end in itertools.pairwise(edges)]
+    edges = [0, *(shift.place for shift in shifts), len(points)]
+    levels = [Level(0, start, end - 1, values[start]) for start, end in itertools.pairwise(edges)]
+    return shifts, levels, {}
 
 
 def _shifts(points: Sequence[Point], metric: Metric, firsts: Sequence[int]) -> _Found:
@@ -276,7 +273,6 @@ def _value(point: Point) -> float:
 
 
 def _between(before: Point, after: Point) -> str:
-    """Say between which commits something changed."""
     if not before.commit or not after.commit:
         return f"between {before.when:%Y-%m-%d %H:%M} and {after.when:%Y-%m-%d %H:%M}, with no commit recorded"
     if before.commit == after.commit:

@@ -311,7 +311,6 @@ _CHECKS: Sequence[Callable[[_Seen], _Found]] = (
 
 
 def _above(threshold: float, values: Iterable[float]) -> int:
-    """Count the values above a threshold."""
     return sum(value > threshold for value in values)
 
 

@@ -177,42 +177,32 @@ def nothing_of(model: str, names: Iterable[str]) -> FerBenchError:
     return FerBenchError(f"there are no results of {model}{nearest(model, known)}; there are of {', '.join(known)}")
 
 
-def _samples(record: str) -> Callable[[Result], Taken | None]:
-    def of(result: Result) -> Taken | None:
-        medians = [stats.median(sample) for sample in result.samples(record)]
-        if not medians:
-            return None
-        found = stats.interval(medians, result.plan.pilot_processes)
-        ends = (found.low, found.high) if found is not None else None
-        return Taken(stats.estimate(medians), ends, len(medians))
-
-    return of
+def _samples(record: str, result: Result) -> Taken | None:
+    medians = [stats.median(sample) for sample in result.samples(record)]
+    if not medians:
+        return None
+    found = stats.interval(medians, result.plan.pilot_processes)
+    ends = (found.low, found.high) if found is not None else None
+    return Taken(stats.estimate(medians), ends, len(medians))
 
 
-def _total(record: str, factor: int = 1) -> Callable[[Result], Taken | None]:
-    def of(result: Result) -> Taken | None:
-        measured = result.measurement(record)
-        return Taken(factor * sum(measured.values)) if measured is not None and measured.values else None
-
-    return of
+def _total(record: str, result: Result, factor: int = 1) -> Taken | None:
+    measured = result.measurement(record)
+    return Taken(factor * sum(measured.values)) if measured is not None and measured.values else None
 
 
 def _images_per_s(result: Result) -> Taken | None:
-    taken = _samples("latency_s")(result)
+    taken = _samples("latency_s", result)
     if taken is None or taken.value <= 0:
         return None
-    batch = result.plan.batch_size
-    ends = taken.interval
+    batch, ends = result.plan.batch_size, taken.interval
     around = (batch / ends[1], batch / ends[0]) if ends is not None and ends[0] > 0 else None
     return Taken(batch / taken.value, around, taken.processes)
 
 
-def _memory(stage: str) -> Callable[[Result], Taken | None]:
-    def of(result: Result) -> Taken | None:
-        device = "cuda_allocated" if result.plan.device == "cuda" else "rss"
-        return _samples(f"{stage}peak_{device}_bytes")(result)
-
-    return of
+def _memory(stage: str, result: Result) -> Taken | None:
+    device = "cuda_allocated" if result.plan.device == "cuda" else "rss"
+    return _samples(f"{stage}peak_{device}_bytes", result)
 
 
 def _joules(result: Result) -> Taken | None:
@@ -221,23 +211,16 @@ def _joules(result: Result) -> Taken | None:
     return Taken(found[0]) if found is not None else None
 
 
-def _occupation(stage: str, key: str) -> Callable[[Result], Taken | None]:
-    def of(result: Result) -> Taken | None:
-        found = resources.occupancy(result, stage)
-        return Taken(found[key]) if found is not None else None
-
-    return of
-
-
-def _peaks(stage: str) -> tuple[str, ...]:
-    return (f"{stage}peak_rss_bytes", f"{stage}peak_cuda_allocated_bytes")
+def _occupation(stage: str, key: str, result: Result) -> Taken | None:
+    found = resources.occupancy(result, stage)
+    return Taken(found[key]) if found is not None else None
 
 
 _NAMED = (
-    Metric("latency", "Latency", units.milliseconds, _samples("latency_s"), ("latency_s",)),
+    Metric("latency", "Latency", units.milliseconds, partial(_samples, "latency_s"), ("latency_s",)),
     Metric("images_per_s", "Images/s", units.number, _images_per_s, ("latency_s",)),
     *(
-        Metric(name, title, quantity, _total(record, factor), (record,), exact=True)
+        Metric(name, title, quantity, partial(_total, record, factor=factor), (record,), exact=True)
         for name, title, quantity, record, factor in (
             ("macs", "MACs", units.grouped, "macs", 1),
             ("flops", "FLOPs", units.grouped, "macs", 2),
@@ -245,12 +228,20 @@ _NAMED = (
             ("activations", "Peak of activations", units.mebibytes, "peak_activation_bytes", 1),
         )
     ),
-    Metric("memory", "Peak memory", units.mebibytes, _memory(""), _peaks("")),
-    Metric("training", "Training step", units.milliseconds, _samples("training_step_s"), ("training_step_s",)),
-    Metric("training_memory", "Peak memory in training", units.mebibytes, _memory("training_"), _peaks("training_")),
+    *(
+        Metric(
+            f"{stage}memory",
+            title,
+            units.mebibytes,
+            partial(_memory, stage),
+            (f"{stage}peak_rss_bytes", f"{stage}peak_cuda_allocated_bytes"),
+        )
+        for stage, title in (("", "Peak memory"), ("training_", "Peak memory in training"))
+    ),
+    Metric("training", "Training step", units.milliseconds, partial(_samples, "training_step_s"), ("training_step_s",)),
     Metric("energy", "Energy an image", units.millijoules, _joules, ("energy_j",)),
     *(
-        Metric(f"{short}{name}", f"{title} in the {stage} stage", quantity, _occupation(stage, key), (record,))
+        Metric(f"{short}{name}", f"{title} in the {stage} stage", quantity, partial(_occupation, stage, key), (record,))
         for short, stage in (("", "testing"), ("training_", "training"))
         for name, title, quantity, key in (
             ("occupancy", "Cores used", units.number, "cores_used"),
@@ -283,7 +274,9 @@ def find_metric(name: str, results: Sequence[Result]) -> Metric:
     quantity = _QUANTITIES.get(raw[asked], units.number)
     if exact and raw[asked] == "count":
         quantity = units.grouped
-    return Metric(asked, asked, quantity, _total(asked) if exact else _samples(asked), (asked,), exact)
+    return Metric(
+        asked, asked, quantity, partial(_total, asked) if exact else partial(_samples, asked), (asked,), exact
+    )
 
 
 def _points(ours: Iterable[Stored], metric: Metric) -> list[Point]:
