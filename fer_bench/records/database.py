@@ -65,7 +65,7 @@ class Database:
         sa.Column("started_at", sa.Text, nullable=False),
         sa.Column("wall_s", sa.Double, nullable=False),
         sa.Column("passes_s", sa.Double, nullable=False),
-        sa.Column("schema_version", sa.Integer, nullable=False),  # of records: what ``Result.of`` brings up to date
+        sa.Column("schema_version", sa.Integer, nullable=False),  # of the record
         sa.Column("subject", sa.JSON, nullable=False),
         sa.Column("plan", sa.JSON, nullable=False),
         sa.Column("environment_id", sa.ForeignKey(environments.c.id), index=True),

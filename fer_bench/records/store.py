@@ -172,14 +172,10 @@ class Store:
                 names[run_id].append(name)
         return [
             Run(
-                id=row.id,
-                title=row.title,
-                started_at=row.started_at,
-                finished_at=row.finished_at,
+                **_head(row),
                 state=_state(row),
                 results=len(names[row.id]),
                 networks=tuple(dict.fromkeys(names[row.id])),
-                fingerprint=row.fingerprint,
             )
             for row in rows
         ]
@@ -245,9 +241,8 @@ class Store:
         return added, skipped
 
     def _add(self, connection: "Connection", run: Contents) -> None:
-        row = {field: getattr(run, field) for field in ("id", "title", "started_at", "finished_at", "fingerprint")}
         # Nobody here knows whether an unfinished run still goes on where it comes from: its holder is of no host.
-        connection.execute(self._db.runs.insert().values({**row, "holder": {}}))
+        connection.execute(self._db.runs.insert().values({**_head(run), "holder": {}}))
         for key, result in run.results:
             self._insert(connection, run.id, key, result)
 
@@ -307,7 +302,11 @@ class Store:
                 keyed.append((row.key, Result.of(data)))
             except StoreError as error:
                 raise StoreError(f"{row.name} in run {run_id} of {self.shown}: {error}") from error
-        return Contents(run.id, run.title, run.started_at, run.finished_at, run.fingerprint, tuple(keyed))
+        return Contents(**_head(run), results=tuple(keyed))
+
+
+def _head(run: "Row[Any] | Contents") -> dict[str, Any]:
+    return {name: getattr(run, name) for name in ("id", "title", "started_at", "finished_at", "fingerprint")}
 
 
 def compact(data: Json) -> str:
