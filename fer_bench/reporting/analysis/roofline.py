@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fer_bench.records.result import Json
+from fer_bench.records.result import Environment, Json, Result
+from fer_bench.reporting.analysis import latency
 
 NOTHING_MODELLED = "none of these"
 
@@ -46,6 +47,35 @@ class Roofline:
     def bound_by(self) -> str:
         """What holds the network up: ``bound``, or ``NOTHING_MODELLED`` where the rest takes longer than that."""
         return NOTHING_MODELLED if self.rest_s > max(self.arithmetic_s, self.memory_s, self.overhead_s) else self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Attained:
+    """What a network reaches on a machine whose roofs were measured.
+
+    Attributes:
+        latency: of a batch.
+        macs: multiply-accumulates of all operators, for the whole batch.
+        moved_bytes: inputs, outputs and weights of all operators.
+        where: the machine.
+        model: where the time goes.
+    """
+
+    latency: latency.Latency
+    macs: float
+    moved_bytes: float
+    where: Environment
+    model: Roofline
+
+
+def attained(result: Result) -> Attained | None:
+    """Return what a network reaches, or None where its latency, its operators or the machine's roofs are unknown."""
+    taken, where = latency.summary(result), result.environment
+    macs, moved = result.measurement("operator_macs"), result.measurement("operator_bytes")
+    if taken is None or where is None or "macs_per_s" not in where.attainable or macs is None or moved is None:
+        return None
+    model = classify(taken.estimate_s, macs.values, moved.values, where.attainable)
+    return Attained(taken, sum(macs.values), sum(moved.values), where, model)
 
 
 def classify(

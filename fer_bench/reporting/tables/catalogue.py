@@ -8,13 +8,19 @@ from fer_bench.records import units
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Column, Table
 
-# How far a build can be trusted, as a mark beside its name; the footnote tells.
-_MARKED = ("inferred", "reconstruction", "stand-in")
+# Builds that are not the original that their name promises; of these and of inferred ones a footnote says so.
+_DOUBTED = ("reconstruction", "stand-in")
+_MARKED = ("inferred", *_DOUBTED)
 
 
 def write_shape(value: Sequence[int]) -> str:
     """Write (C, H, W), which JSON has as a list."""
     return units.size(tuple(value))
+
+
+def is_doubted(status: str) -> bool:
+    """Report whether a build is not the original that its name promises; figures draw it hollow."""
+    return status in _DOUBTED
 
 
 def doubts(status: str, note: str, uncertain: Sequence[str]) -> list[str]:

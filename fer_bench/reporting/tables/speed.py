@@ -104,11 +104,10 @@ def bounds(results: Sequence[Result]) -> Table:
     """Draw which share of the machine each network reaches, and what holds it up."""
     rows, roofs, measured = [], [], []
     for result in results:
-        taken, where = stability.summary(result), result.environment
-        macs, moved = result.measurement("operator_macs"), result.measurement("operator_bytes")
-        if taken is None or where is None or "macs_per_s" not in where.attainable or macs is None or moved is None:
+        reached = roofline.attained(result)
+        if reached is None:
             continue
-        found = roofline.classify(taken.estimate_s, macs.values, moved.values, where.attainable)
+        taken, found = reached.latency, reached.model
         rest = found.rest_s / taken.estimate_s
         known = max(latency_digits(taken)[TOLERANCE], _ROOF_SHARE)
         rows.append(
@@ -116,7 +115,7 @@ def bounds(results: Sequence[Result]) -> Table:
             | latency_digits(taken)
             | {
                 "latency_s": taken.estimate_s,
-                "macs_per_s": sum(macs.values) / taken.estimate_s,
+                "macs_per_s": reached.macs / taken.estimate_s,
                 "share_of_peak": found.share_of_peak,
                 "bytes_per_s": found.bytes_per_s,
                 "share_of_copy": found.share_of_copy,
@@ -129,7 +128,7 @@ def bounds(results: Sequence[Result]) -> Table:
                 "rest_share": known * (1 - rest) / rest if rest else None,  # it is 1 less the modelled parts
             }
         )
-        roofs.append(_roof(where))
+        roofs.append(_roof(reached.where))
         measured.append(result)
     columns = (
         NETWORK,
