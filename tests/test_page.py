@@ -13,14 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from fer_bench.auditing.verdicts import TONES
 from fer_bench.records import units
 from fer_bench.records.exchange import read_file
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.page import page
-from fer_bench.reporting.page.explorer import explorer
-from fer_bench.reporting.page.modules import modules
-from fer_bench.reporting.page.speed import latencies, roofs
-from fer_bench.reporting.page.sweep import sweep
+from fer_bench.reporting.page.payload import batch_sweep, explorer, latencies, modules, roofline
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import report
 from fer_bench.reporting.tables.common import head
@@ -85,7 +83,7 @@ class Reader(HTMLParser):
 
 
 def drawn(results, audit=None, title="Some networks"):
-    return page(title, results, report(results), audit or {})
+    return page(title, results, report(results), audit or {}, TONES)
 
 
 def data_of(text):
@@ -278,8 +276,8 @@ def test_latencies_are_the_runs_quantiles_process_by_process_fastest_first(make_
     networks = latencies([slow, make_result("quick")])["networks"]
     assert [network["label"] for network in networks] == ["quick", "slow"]
     (strip,) = networks[1]["strips"]
-    assert strip["quantiles"] == pytest.approx([0.011, 0.015, 0.020, 0.025, 0.029])
-    assert (strip["process"], strip["runs"], strip["texts"][2]) == (2, 21, "20.00 ms")
+    assert [value["raw"] for value in strip["quantiles"]] == pytest.approx([0.011, 0.015, 0.020, 0.025, 0.029])
+    assert (strip["process"], strip["runs"], strip["quantiles"][2]["text"]) == (2, 21, "20.00 ms")
 
 
 def test_a_roof_has_the_rate_of_the_machine_and_a_point_its_intensity(make_result):
@@ -290,12 +288,35 @@ def test_a_roof_has_the_rate_of_the_machine_and_a_point_its_intensity(make_resul
     )
     attainable = {"macs_per_s": 1e11, "copy_bytes_per_s": [[1e5, 5e10], [1e8, 1e10]], "operator_s": 1e-6}
     result = dataclasses.replace(result, environment=dataclasses.replace(result.environment, attainable=attainable))
-    chart = roofs([result, make_result("no roof")])
+    chart = roofline([result, make_result("no roof")])
     (point,), (machine,) = chart["points"], chart["machines"]
-    assert (point["intensity"], point["intensity_text"]) == (2, "2.00 MAC/B")
-    assert (point["rate"], point["rate_text"], point["share_text"]) == (4e8, "400 MMAC/s", "0.400 %")  # in 10 ms
-    assert (machine["peak"], [slope["rate"] for slope in machine["slopes"]]) == (1e11, [1e10, 5e10])
-    assert roofs([make_result()]) is None
+    assert point["intensity"] == {"raw": 2, "text": "2.00 MAC/B"}
+    assert point["rate"] == {"raw": 4e8, "text": "400 MMAC/s"}  # in 10 ms
+    assert point["share_text"] == "0.400 %"
+    assert machine["peak"] == {"raw": 1e11, "text": "100 GMAC/s"}
+    assert machine["slopes"] == [["memory", 1e10], ["cache", 5e10]]
+    assert roofline([make_result()]) is None
+
+
+def test_every_machine_has_its_roof_and_every_result_its_place_below_one(make_result):
+    """What a picture leaves out, a page shows: results under other settings and of other machines."""
+    operators = [
+        Measurement(f"operator_{what}", unit, (1_000_000,)) for what, unit in (("macs", "count"), ("bytes", "B"))
+    ]
+
+    def at(threads, peak):
+        result = make_result("net", *operators)
+        attainable = {"macs_per_s": peak, "copy_bytes_per_s": [[1e8, 1e10]], "operator_s": 1e-6}
+        where = dataclasses.replace(result.environment, threads=threads, attainable=attainable)
+        return dataclasses.replace(result, environment=where)
+
+    chart = roofline([at(1, 1e11), at(2, 2e11), at(2, 2e11)])
+    assert [point["label"] for point in chart["points"]] == ["net, threads 1", "net, threads 2", "net, threads 2 (2)"]
+    assert [point["share_text"] for point in chart["points"]] == ["0.100 %", "0.0500 %", "0.0500 %"]  # of 1e8 MAC/s
+    assert [machine["label"] for machine in chart["machines"]] == [
+        "cpu, 1 thread: 100 GMAC/s, 10.0 GB/s from memory",
+        "cpu, 2 threads: 200 GMAC/s, 10.0 GB/s from memory",
+    ]
 
 
 def test_small_neighbours_are_one_among_networks_and_told_one_by_one_of_a_network(layered):
@@ -313,11 +334,11 @@ def test_small_neighbours_are_one_among_networks_and_told_one_by_one_of_a_networ
         ("head", "40.0 k", "2.00 %"),
         ("(network, outside modules)", "20.0 k", "1.00 %"),
     ]
-    assert modules(layered)["told"] == "1 more result under other settings or repeated: not drawn."
+    assert modules(layered)["left_out"] == "1 more result under other settings or repeated: not drawn."
 
 
 def test_a_sweep_has_the_networks_of_several_batch_sizes_with_latency_and_rate(layered):
-    chart = sweep(layered)
+    chart = batch_sweep(layered)
     (network,) = chart["networks"]
     assert network["label"] == "layered"
     assert [(s["batch"], s["latency"]["text"], s["rate"]["text"]) for s in network["steps"]] == [
@@ -325,13 +346,13 @@ def test_a_sweep_has_the_networks_of_several_batch_sizes_with_latency_and_rate(l
         (4, "20.00 ms", "200"),
     ]
     low, high = network["steps"][1]["latency"]["interval"]
-    assert network["steps"][1]["rate"]["interval"] == (4 / high, 4 / low)
+    assert network["steps"][1]["rate"]["interval"] == [4 / high, 4 / low]
     assert chart["axes"]["latency"]["title"] == "Latency of a batch (ms)"
 
 
 def test_without_modules_or_other_batch_sizes_there_is_no_such_figure(results):
     assert modules(results) is None
-    assert sweep(results) is None
+    assert batch_sweep(results) is None
     assert not {"modules", "sweep"} & set(data_of(drawn(results))["charts"])
 
 
@@ -583,6 +604,14 @@ def test_the_latency_figure_tells_each_process_on_either_scale(visit, results):
     assert "Reconstruction or stand-in" in told
     select(one(driver, "figure[data-chart=latency] select"), "in milliseconds")
     assert len(marks(driver, "latency")) == 9
+
+
+def test_rows_of_one_network_at_several_settings_are_told_apart(visit, make_result):
+    results = [of_modules(make_result, name="a_network_of_a_long_name", batch=batch) for batch in (1, 4)]
+    driver = visit(drawn(results))
+    marks(driver, "latency")
+    rows = [row.text for row in all_of(driver, "figure[data-chart=latency] .row")]
+    assert rows == ["a_network_o\u2026me, batch 1", "a_network_o\u2026me, batch 4"]
 
 
 def test_the_roofline_figure_tells_the_rate(visit):

@@ -39,6 +39,8 @@ MEANINGS: dict[Kind, str] = {
 }
 # What a reader should not copy as it stands.
 WRONG = (Kind.build, Kind.slip, Kind.unit, Kind.contradiction, Kind.refuted)
+# How a page shows the verdicts; the others are open.
+TONES: dict[str, str] = {Kind.confirmed: "right", Kind.convention: "nearly", **dict.fromkeys(WRONG, "wrong")}
 # Verdicts that something was computed for.
 COMPUTED = tuple(kind for kind in Kind if kind not in (Kind.out_of_scope, Kind.statement))
 

@@ -207,6 +207,7 @@ def _write_page(
     from fer_bench.auditing import audit as judge
     from fer_bench.auditing import claims_of, tables
     from fer_bench.auditing.evidence import gather
+    from fer_bench.auditing.verdicts import TONES
     from fer_bench.reporting.page import page
 
     audited: dict[str, Table] = {}
@@ -214,7 +215,7 @@ def _write_page(
         specs = registry.sheets()
         verdicts = judge(claims_of(specs.values(), registry.papers().values()), gather(recounts), specs)
         audited = {"audit_summary": tables.summary(verdicts), "audit": tables.verdicts(verdicts)}
-    write_text(path, page("fer_bench report", found, drawn, audited))
+    write_text(path, page("fer_bench report", found, drawn, audited, TONES))
 
 
 def _write_figures(folder: Path, found: "Sequence[Result]", names: Sequence[str] | None, types: Sequence[str]) -> None:

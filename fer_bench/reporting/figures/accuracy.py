@@ -137,19 +137,27 @@ def pareto(places: Sequence[tuple[float, float]]) -> list[bool]:
 def _most_printed(results: Sequence[Result], zoo: Mapping[str, ModelSpec]) -> str:
     names = dict.fromkeys(result.subject.name for result in results)
     printed = Counter(
-        dataset for name in names for dataset in dict.fromkeys(figure.dataset for _, figure in _printed(zoo.get(name)))
+        dataset
+        for name in names
+        for dataset in dict.fromkeys(figure.dataset for figure in printed_of(zoo.get(name)) if figure.dataset)
     )
     return min(printed, key=lambda dataset: (-printed[dataset], dataset), default="")
 
 
-def _printed(spec: ModelSpec | None) -> Iterator[tuple[str, Figure]]:
-    """Give the accuracies that papers print of a network, one for each paper and data set."""
-    if spec is None:
-        return
-    for paper in sorted({figure.paper for figure in spec.published}):
-        for figure in spec.figures("accuracy", paper):
-            if figure.dataset:
-                yield paper, figure
+def printed_of(spec: ModelSpec | None, paper: str = "") -> Iterator[Figure]:
+    """Return the accuracies that papers, or one of them, print of a network, one for each paper and data set."""
+    if spec is not None:
+        for each in [paper] if paper else sorted({figure.paper for figure in spec.published}):
+            yield from spec.figures("accuracy", each)
+
+
+def percent(figure: Figure) -> float:
+    """Return a printed accuracy in per cent.
+
+    Raises:
+        SheetError: it is no number.
+    """
+    return float(units.printed_value(figure.printed, figure.unit)) * (1 if figure.unit else 100)
 
 
 def _claims(
@@ -159,15 +167,13 @@ def _claims(
     claims: list[_Claim] = []
     bad: dict[str, None] = {}
     for result, label in zip(results, labels(results), strict=True):
-        for paper, figure in _printed(zoo.get(result.subject.name)):
-            if figure.dataset != dataset:
+        for figure in printed_of(zoo.get(result.subject.name)):
+            if not dataset or figure.dataset != dataset:
                 continue
             try:
-                value = float(units.printed_value(figure.printed, figure.unit)) * (100 if figure.unit == "" else 1)
+                claims.append(_Claim(label, result, figure.paper, percent(figure), figure.note))
             except SheetError as error:
-                bad[units.printable(f"{label} is not drawn for paper {paper}: {error}.")] = None
-            else:
-                claims.append(_Claim(label, result, paper, value, figure.note))
+                bad[units.printable(f"{label} is not drawn for paper {figure.paper}: {error}.")] = None
     return claims, bad
 
 

@@ -7,10 +7,9 @@ from fer_bench.records import units
 from fer_bench.records.result import Json, Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.figures.plots import Axis, Written
-from fer_bench.reporting.tables.catalogue import doubts
+from fer_bench.reporting.tables.catalogue import doubts, is_doubted
 from fer_bench.reporting.tables.common import head, varying
 
-_HOLLOW = ("reconstruction", "stand-in")
 _NAMED = 6  # networks that a note names; of more it gives the number
 _LOG_RANGE = 10.0  # of the largest value to the smallest: beyond it an axis is divided logarithmically
 
@@ -19,7 +18,12 @@ INTERVALS = "Bars: 95 % interval over processes, in this session. "
 
 def hollow(result: Result) -> bool:
     """Tell whether a network is drawn hollow: it is not the original that its name promises."""
-    return result.subject.status in _HOLLOW
+    return is_doubted(result.subject.status)
+
+
+def rate_interval(amount: float, ends: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Return the interval of an amount a second, from that of the seconds; None where these reach 0."""
+    return (amount / ends[1], amount / ends[0]) if ends is not None and ends[0] > 0 else None
 
 
 def labels(results: Sequence[Result], without: frozenset[str] = frozenset()) -> list[str]:

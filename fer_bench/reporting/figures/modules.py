@@ -46,6 +46,7 @@ def divisions(results: Sequence[Result]) -> Divisions | None:
         ),
         x=Axis("Share of MACs", "share"),
         networks=tuple(networks),
+        left_out=" ".join(notes),
         notes=(*notes, *doubted(kept)),
     )
 
@@ -61,7 +62,7 @@ def _division(label: str, result: Result) -> Division | None:
         for m in _drawn("", macs, known, macs)
         if m.macs > _ROUNDING * macs
     ]
-    return Division(label, macs, tuple(parts), hollow(result))
+    return Division(label, macs, tuple(parts), tuple(parts), hollow(result))
 
 
 def _merged(parts: Iterable[Part]) -> Iterator[Part]:

@@ -57,6 +57,7 @@ class Point:
         x_interval, y_interval: the 95 % interval; None where there is none.
         hollow: the network is a reconstruction or a stand-in.
         named: a reader must see the label, whatever room there is.
+        share: of what the machine attains; None where no roof is drawn.
     """
 
     label: str
@@ -67,6 +68,17 @@ class Point:
     y_interval: tuple[float, float] | None = None
     hollow: bool = False
     named: bool = False
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Roof:
+    """What a machine attains: multiply-accumulates a second, and bytes a second of the fastest and the largest copy."""
+
+    machine: str
+    macs_per_s: float
+    fastest_copy: float
+    largest_copy: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,7 @@ class Scatter:
     groups: tuple[str, ...]
     points: tuple[Point, ...]
     lines: tuple[Line, ...] = ()
+    roofs: tuple[Roof, ...] = ()
     neutral: str = ""
     notes: tuple[str, ...] = ()
     kind: Literal["scatter"] = "scatter"
@@ -151,35 +164,41 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """Where the MACs of one network go, in the order of its modules; ``macs`` is of the whole network, an image."""
+    """Where the MACs of one network go, in the order of its modules; ``macs`` is of the whole network, an image.
+
+    ``parts`` are as drawn among other networks', ``modules`` each by itself.
+    """
 
     label: str
     macs: float
     parts: tuple[Part, ...]
+    modules: tuple[Part, ...]
     hollow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Divisions:
-    """Where the MACs of networks go."""
+    """Where the MACs of networks go; ``left_out`` says how many results are not drawn, "" for none."""
 
     title: str
     caption: str
     x: Axis
     networks: tuple[Division, ...]
+    left_out: str = ""
     notes: tuple[str, ...] = ()
     kind: Literal["divisions"] = "divisions"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One batch size of a sweep; latency and interval are of the whole batch, in seconds."""
+    """One batch size of a sweep; latency and its interval are of the whole batch, in seconds."""
 
     batch: int
     latency_s: float
     interval_s: tuple[float, float] | None
     per_image_s: float
     images_per_s: float
+    rate_interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from fer_bench.records import stats, units
-from fer_bench.records.result import Json, Result
+from fer_bench.records.result import Environment, Result
 from fer_bench.reporting.analysis import latency, roofline
 from fer_bench.reporting.figures.common import (
     INTERVALS,
@@ -14,10 +14,23 @@ from fer_bench.reporting.figures.common import (
     labels,
     numbered,
     of_one_setting,
+    rate_interval,
     sentences,
     warned,
 )
-from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Series, Spread, Spreads, Step, Strip, Sweep
+from fer_bench.reporting.figures.plots import (
+    Axis,
+    Line,
+    Point,
+    Roof,
+    Scatter,
+    Series,
+    Spread,
+    Spreads,
+    Step,
+    Strip,
+    Sweep,
+)
 from fer_bench.reporting.tables.common import conditions, interval_ends, write_latency
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -62,19 +75,25 @@ def _strips(result: Result) -> tuple[Strip, ...]:
     return tuple(strips)
 
 
-def roofs(results: Sequence[Result]) -> Scatter | None:
-    """Draw what each network attains below what the machine attains, or None where that was not measured."""
-    kept, notes = of_one_setting([result for result in results if _attained(result) is not None])
+def roofs(results: Sequence[Result], *, every: bool = False) -> Scatter | None:
+    """Draw what each network attains below what the machine attains, or None where that was not measured.
+
+    Args:
+        results: ours.
+        every: all of them, each machine with its roofs; else those under the setting that most networks share.
+    """
+    found = {id(result): its for result in results if (its := _attained(result)) is not None}
+    known = [result for result in results if id(result) in found]
+    kept, notes = (known, []) if every else of_one_setting(known)
     if not kept:
         return None
-    points = []
-    for result, label in zip(kept, labels(kept), strict=True):
-        attained = _attained(result)
-        if attained is not None:
-            bound, intensity, rate, interval = attained
-            points.append(Point(label, _BOUNDS[bound], intensity, rate, y_interval=interval, hollow=hollow(result)))
-    attainable = [result.environment.attainable for result in kept if result.environment is not None]
-    lines = _roofs(_best(attainable), [point.x for point in points])
+    points = [
+        _below(found[id(result)], label, hollow(result))
+        for result, label in zip(kept, numbered(labels(kept)), strict=True)
+    ]
+    machines = [found[id(result)].where for result in kept]
+    over = tuple(dict.fromkeys(_roof([where]) for where in machines)) if every else (_roof(machines),)
+    lines = [line for roof in over for line in _lines(roof, [point.x for point in points])]
     corners = [corner for line in lines for corner in line.points]
     return Scatter(
         title="Roofline",
@@ -84,47 +103,49 @@ def roofs(results: Sequence[Result]) -> Scatter | None:
         groups=tuple(group for group in _BOUNDS.values() if any(point.group == group for point in points)),
         points=tuple(points),
         lines=tuple(lines),
+        roofs=over,
         neutral=_BOUNDS[roofline.NOTHING_MODELLED],
         notes=(*notes, *doubted(kept), *warned(kept)),
     )
 
 
-def _attained(result: Result) -> tuple[str, float, float, tuple[float, float] | None] | None:
-    """Give what binds a network, its MACs a byte and a second, and the interval of the latter."""
-    taken, where = latency.summary(result), result.environment
-    macs, moved = result.measurement("operator_macs"), result.measurement("operator_bytes")
-    if taken is None or where is None or "macs_per_s" not in where.attainable or macs is None or moved is None:
-        return None
-    total, traffic = sum(macs.values), sum(moved.values)
-    if not (total and traffic):
-        return None
-    bound = roofline.classify(taken.estimate_s, macs.values, moved.values, where.attainable).bound_by
-    around = interval_ends(taken)
-    interval = (total / around[1], total / around[0]) if around is not None and around[0] > 0 else None
-    return bound, total / traffic, total / taken.estimate_s, interval
+def _attained(result: Result) -> roofline.Attained | None:
+    """Return what a network attains, if it has a place below the roofs."""
+    attained = roofline.attained(result)
+    return attained if attained is not None and attained.macs and attained.moved_bytes else None
 
 
-def _best(attainable: Sequence[Mapping[str, Json]]) -> tuple[float, dict[float, float]]:
-    """Give the best rates measured: MACs a second, and bytes a second by bytes copied.
+def _below(its: roofline.Attained, label: str, is_hollow: bool) -> Point:
+    return Point(
+        label,
+        _BOUNDS[its.model.bound_by],
+        its.macs / its.moved_bytes,
+        its.macs / its.latency.estimate_s,
+        y_interval=rate_interval(its.macs, interval_ends(its.latency)),
+        hollow=is_hollow,
+        share=its.model.share_of_peak,
+    )
 
-    Whatever disturbs a measurement makes it slower, so that of several the best is the roof.
-    """
+
+def _roof(machines: Sequence[Environment]) -> Roof:
+    """Return the best rates measured: whatever disturbs a measurement makes it slower."""
     copies: dict[float, float] = {}
-    for one in attainable:
-        for size, rate in one["copy_bytes_per_s"]:
+    for where in machines:
+        for size, rate in where.attainable["copy_bytes_per_s"]:
             copies[size] = max(rate, copies.get(size, 0.0))
-    return max(one["macs_per_s"] for one in attainable), copies
+    first = machines[0]
+    named = units.printable(f"{first.device}, {counted(first.threads, 'thread')}")
+    peak = max(where.attainable["macs_per_s"] for where in machines)
+    return Roof(named, peak, max(copies.values()), copies[max(copies)])
 
 
-def _roofs(best: tuple[float, Mapping[float, float]], intensities: Sequence[float]) -> list[Line]:
-    """Give the roof of arithmetic, that of the fastest copy and that of the largest, from left of all points."""
-    peak, copies = best
-    fastest, largest = max(copies, key=lambda size: copies[size]), max(copies)
-    slopes = {f"{units.scaled(copies[size])}B/s": copies[size] for size in dict.fromkeys((fastest, largest))}
-    left = min(*intensities, *(peak / rate for rate in slopes.values())) / _BEYOND
-    right = max(*intensities, *(peak / rate for rate in slopes.values())) * _BEYOND
-    start = min(peak / rate for rate in slopes.values())
-    lines = [Line(f"{units.scaled(peak)}MAC/s", ((start, peak), (right, peak)))]
+def _lines(roof: Roof, intensities: Sequence[float]) -> list[Line]:
+    """Return the roof of arithmetic, that of the fastest copy and that of the largest, from left of all points."""
+    peak = roof.macs_per_s
+    slopes = {f"{units.scaled(rate)}B/s": rate for rate in (roof.fastest_copy, roof.largest_copy)}
+    ridges = [peak / rate for rate in slopes.values()]
+    left, right = min(*intensities, *ridges) / _BEYOND, max(*intensities, *ridges) * _BEYOND
+    lines = [Line(f"{units.scaled(peak)}MAC/s", ((min(ridges), peak), (right, peak)))]
     return lines + [Line(label, ((left, rate * left), (peak / rate, peak))) for label, rate in slopes.items()]
 
 
@@ -183,5 +204,7 @@ def _series(label: str, by_batch: Mapping[int, Result]) -> Series:
     for batch, result in sorted(by_batch.items()):
         taken = latency.summary(result)
         if taken is not None:
-            steps.append(Step(batch, taken.estimate_s, interval_ends(taken), taken.per_image_s, taken.images_per_s))
+            ends = interval_ends(taken)
+            rates = (taken.per_image_s, taken.images_per_s, rate_interval(batch, ends))
+            steps.append(Step(batch, taken.estimate_s, ends, *rates))
     return Series(label, tuple(steps), any(map(hollow, by_batch.values())))

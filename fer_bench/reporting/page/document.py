@@ -2,16 +2,16 @@
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from fer_bench.auditing.verdicts import WRONG, Kind
 from fer_bench.networks.registry import papers, sheets
 from fer_bench.networks.spec import Paper
 from fer_bench.records import units
-from fer_bench.records.result import Json, Result
+from fer_bench.records.result import Result
+from fer_bench.reporting.page.payload import charts
 from fer_bench.reporting.render.html import anchor, to_html
 from fer_bench.reporting.table import Table
 from fer_bench.reporting.tables.environments import FACTS
@@ -60,14 +60,28 @@ class Machine:
     results: int
 
 
-def fill(
+def page(
     title: str,
     results: Sequence[Result],
     tables: Mapping[str, Table],
-    audit: Mapping[str, Table],
-    charts: Mapping[str, Json],
+    audit: Mapping[str, Table] = {},
+    tones: Mapping[str, str] = {},
 ) -> str:
-    """Fill the template in; every text is escaped, since names and notes come from users' files."""
+    """Write results as one self-contained HTML page. The same arguments give the same bytes on any machine.
+
+    It makes no request, and its content security policy lets no script run but its own. Without scripts, and in print,
+    the tables and notes are all there. Every text is escaped, since names and notes come from users' files.
+
+    Args:
+        title: heading of the page.
+        results: what the figures of latency and the environments are of; failed ones count too.
+        tables: in this order, by the stems of their files; what the axes of the figure to explore are taken from.
+        audit: likewise; verdicts stand in a column ``verdict``.
+        tones: how a verdict is shown, "right", "nearly" or "wrong"; one that is not named is "open".
+
+    Returns:
+        The document. It is UTF-8, and says so.
+    """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -75,6 +89,7 @@ def fill(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     style, theme = _asset("page.css"), _asset("theme.js")
+    drawn = charts(results, tables)
     script = "".join(_asset(f"{name}.js") for name in _SCRIPTS)
     return environment.from_string(_asset("page.html.j2")).render(
         title=units.printable(title),
@@ -82,9 +97,9 @@ def fill(
         style=Markup(style),  # noqa: S704 - our own files, with no user's text in them
         theme=Markup(theme),  # noqa: S704
         script=Markup(script),  # noqa: S704
-        data={"charts": charts, "tones": _tones()},
+        data={"charts": drawn, "tones": tones},
         facts=_facts(results),
-        sections=_sections(tables, charts),
+        sections=_sections(tables, drawn),
         audit=[_section(stem, table) for stem, table in audit.items()],
         machines=_machines(results),
         sources=_sources(results, audit),
@@ -110,12 +125,6 @@ def _hash(text: str) -> str:
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _tones() -> dict[str, str]:
-    """Say how a verdict is shown; the page adds a sign to each colour."""
-    tones = {Kind.confirmed: "right", Kind.convention: "nearly", **dict.fromkeys(WRONG, "wrong")}
-    return {kind.value: tones.get(kind, "open") for kind in Kind}
-
-
 def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
     """Say what the page is of, in a few words each."""
     networks = len({result.subject.name for result in results})
@@ -136,9 +145,9 @@ def _each(texts: Iterator[str]) -> str:
     return units.printable(", ".join(dict.fromkeys(filter(None, texts))))
 
 
-def _sections(tables: Mapping[str, Table], charts: Mapping[str, Json]) -> list[Section]:
-    beside = {_FIGURES[chart]: chart for chart in charts if _FIGURES[chart] in tables}
-    alone = [chart for chart in charts if _FIGURES[chart] not in tables]
+def _sections(tables: Mapping[str, Table], drawn: Iterable[str]) -> list[Section]:
+    beside = {_FIGURES[chart]: chart for chart in drawn if _FIGURES[chart] in tables}
+    alone = [chart for chart in drawn if _FIGURES[chart] not in tables]
     sections = [_section(stem, table, beside.get(stem, "")) for stem, table in tables.items()]
     return [*sections, *(Section(f"figure-{chart}", _TITLES[chart], chart=chart) for chart in alone)]
 

@@ -5,9 +5,13 @@ const PREFIXES = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], 
 const REACH = 30; // pixels from a pointer to the mark that it means
 let pointer = ""; // where it last was, in the window
 
-/** Write the number of a tick briefly: 2000000 is "2 M" where prefixes are written. */
+/**
+ * Write the number of a tick briefly: 2000000 is "2 M" where prefixes are written.
+ *
+ * An axis has a title, and at need `per`, raw units in a written one, `prefixed` and a `suffix`.
+ */
 function tickText(value, axis) {
-  const written = value / axis.per;
+  const written = value / (axis.per ?? 1);
   const [step, prefix] = (axis.prefixed && PREFIXES.find(([size]) => Math.abs(written) >= size)) || [1, ""];
   return [String(Number((written / step).toPrecision(6))), prefix || axis.suffix].filter(Boolean).join("\u2009");
 }
@@ -169,8 +173,14 @@ function shortened(text, length) {
   return text.length > length ? `${text.slice(0, length - 1)}\u2026` : text;
 }
 
-function withInterval(text, interval) {
-  return interval ? `${text} (95 % interval ${interval})` : text;
+/** Shorten a network's name by its middle: the settings at its end tell results apart. */
+function shortenedInside(text, length) {
+  const half = Math.floor((length - 1) / 2);
+  return text.length > length ? `${text.slice(0, half)}\u2026${text.slice(-half)}` : text;
+}
+
+function withInterval(value) {
+  return value.interval_text ? `${value.text} (95 % interval ${value.interval_text})` : value.text;
 }
 
 function canvas(width, height, label) {

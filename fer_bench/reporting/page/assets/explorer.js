@@ -46,9 +46,11 @@ class Explorer {
   }
 
   axisSelect(chosen) {
-    const groups = Map.groupBy(this.data.axes, (axis) => axis.group);
-    const lists = [...groups].map(([label, axes]) =>
-      html("optgroup", { label }, ...axes.map((axis) => option(axis.id, axis.title, axis.id === chosen))));
+    const groups = [...new Set(this.data.axes.map((axis) => axis.group))];
+    const lists = groups.map((label) => {
+      const axes = this.data.axes.filter((axis) => axis.group === label);
+      return html("optgroup", { label }, ...axes.map((axis) => option(axis.id, axis.title, axis.id === chosen)));
+    });
     return html("select", {}, ...lists);
   }
 
@@ -152,5 +154,5 @@ class Explorer {
 }
 
 function valueLine(axis, value) {
-  return [axis.title, withInterval(value.text, value.interval_text)];
+  return [axis.title, withInterval(value)];
 }

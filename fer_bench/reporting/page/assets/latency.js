@@ -32,8 +32,8 @@ class Latencies {
     const frame = { left: narrow ? 8 : 190, right: this.width - 16, top: 28, bottom: height - 48, twice: true };
     const scale = this.makeScale(frame, relative);
     const axis = relative
-      ? { title: "Difference from the network's latency (%)", per: 1, prefixed: false, suffix: "" }
-      : { title: "Latency of a batch (ms)", per: 0.001, prefixed: false, suffix: "" };
+      ? { title: "Difference from the network's latency (%)" }
+      : { title: "Latency of a batch (ms)", per: 0.001 };
     const root = canvas(this.width, height, "Latency by process");
     root.append(drawAxis("x", scale, axis, frame));
     const marks = rows.flatMap((row) => this.drawNetwork(root, row, scale, frame, relative, narrow));
@@ -54,26 +54,26 @@ class Latencies {
   makeScale(frame, relative) {
     const ends = this.networks.flatMap((network) =>
       network.strips.flatMap(({ quantiles: [low, , , , high] }) =>
-        [low, high].map((end) => this.at(network, end, relative))));
+        [low, high].map((end) => this.at(network, end.raw, relative))));
     const kept = relative ? ends.map((end) => Math.max(FAR.low, Math.min(FAR.high, end))) : ends;
     return makeScale(kept, [frame.left, frame.right], !relative, Math.max(3, Math.floor(this.width / 110)), 0.03);
   }
 
   at(network, seconds, relative) {
-    return relative ? 100 * (seconds / network.estimate - 1) : seconds;
+    return relative ? 100 * (seconds / network.estimate.raw - 1) : seconds;
   }
 
   drawNetwork(root, { network, first, bottom }, scale, frame, relative, narrow) {
     const middle = (first + bottom) / 2;
     const name = narrow ? { x: frame.left, y: first - 6 } : { x: frame.left - 10, y: middle + 4, "text-anchor": "end" };
-    root.append(svg("text", { ...name, class: "row" }, shortened(network.label, narrow ? 44 : 24)));
+    root.append(svg("text", { ...name, class: "row" }, shortenedInside(network.label, narrow ? 44 : 24)));
     const place = (seconds) => Math.max(frame.left, Math.min(frame.right, scale(this.at(network, seconds, relative))));
-    if (network.interval) {
-      const [left, right] = network.interval.map(place);
+    if (network.estimate.interval) {
+      const [left, right] = network.estimate.interval.map(place);
       const size = { width: Math.max(1, right - left), height: bottom - first + 4 };
       root.append(svg("rect", { class: "band", x: left, y: first - 2, ...size }));
     }
-    const centre = place(network.estimate);
+    const centre = place(network.estimate.raw);
     root.append(svg("line", { class: "estimate", x1: centre, x2: centre, y1: first - 2, y2: bottom + 2 }));
     return network.strips.map((strip, index) => {
       const mark = this.drawStrip(network, strip, first + (index + 0.5) * ROW, place, scale, relative);
@@ -83,8 +83,8 @@ class Latencies {
   }
 
   drawStrip(network, strip, y, place, scale, relative) {
-    const [low, lower, median, upper, high] = strip.quantiles.map(place);
-    const [start, end] = [0, 4].map((index) => this.at(network, strip.quantiles[index], relative));
+    const [low, lower, median, upper, high] = strip.quantiles.map(({ raw }) => place(raw));
+    const [start, end] = [0, 4].map((index) => this.at(network, strip.quantiles[index].raw, relative));
     const arrow = (x, back) => svg("path", { class: "arrow", d: `M${x + back},${y - 3.5}L${x},${y}l${back},3.5` });
     const node = svg(
       "g",
@@ -95,12 +95,13 @@ class Latencies {
     );
     if (start < scale.low) node.append(arrow(low, 5));
     if (end > scale.high) node.append(arrow(high, -5));
+    const texts = strip.quantiles.map(({ text }) => text);
     const lines = [
       ["Process", `${strip.process}, ${strip.runs} runs`],
-      ["Median", strip.texts[2]],
-      ["Middle half", `${strip.texts[1]} to ${strip.texts[3]}`],
-      ["5 % to 95 %", `${strip.texts[0]} to ${strip.texts[4]}`],
-      ["All processes", withInterval(network.text, network.interval_text)],
+      ["Median", texts[2]],
+      ["Middle half", `${texts[1]} to ${texts[3]}`],
+      ["5 % to 95 %", `${texts[0]} to ${texts[4]}`],
+      ["All processes", withInterval(network.estimate)],
       ...doubts(network.kind),
     ];
     return { node, x: median, y, left: low, right: high, label: network.label, lines };

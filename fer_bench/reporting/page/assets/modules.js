@@ -14,7 +14,7 @@ class Modules {
     );
     this.place = html("div", { class: "plot" });
     figure.append(html("div", { class: "tools" }, labelled("Network", this.chosen)), this.place);
-    if (data.told) figure.append(html("p", { class: "status" }, data.told));
+    if (data.left_out) figure.append(html("p", { class: "status" }, data.left_out));
     drawAtWidth(this.place, (width) => {
       this.width = width;
       this.draw();
@@ -42,7 +42,7 @@ class Modules {
     const ticks = Math.max(3, Math.floor(this.width / 110));
     const scale = makeScale([0, longest], [frame.left, frame.right], false, ticks, 0);
     const root = canvas(this.width, height, "Where the MACs are");
-    const axis = { title: "Share of the network's MACs (%)", per: 0.01, prefixed: false, suffix: "" };
+    const axis = { title: "Share of the network's MACs (%)", per: 0.01 };
     root.append(drawAxis("x", scale, axis, frame));
     const marks = rows.flatMap((row, place) => {
       const top = 34 + place * pitch + (narrow ? 18 : 0);

@@ -14,14 +14,14 @@ class Roofline {
     const height = Math.max(320, Math.min(520, width * 0.6));
     const frame = { left: 62, right: width - 12, top: 34, bottom: height - 48 };
     const { points, machines } = this.data;
-    const rates = [...points.map((point) => point.rate), ...machines.map((machine) => machine.peak)];
-    const intensities = points.map((point) => point.intensity);
+    const rates = [...points.map((point) => point.rate.raw), ...machines.map((machine) => machine.peak.raw)];
+    const intensities = points.map((point) => point.intensity.raw);
     const x = makeScale(intensities, [frame.left, frame.right], true, Math.max(3, Math.floor(width / 110)));
     const y = makeScale(rates, [frame.bottom, frame.top], true, 6);
     const root = canvas(width, height, "Rate over intensity");
     root.append(
-      drawAxis("x", x, { title: "Intensity (MAC/B)", per: 1, prefixed: false, suffix: "" }, frame),
-      drawAxis("y", y, { title: "MAC/s", per: 1, prefixed: true, suffix: "" }, frame),
+      drawAxis("x", x, { title: "Intensity (MAC/B)" }, frame),
+      drawAxis("y", y, { title: "MAC/s", prefixed: true }, frame),
       ...machines.flatMap((machine) => this.drawRoof(machine, x, y)),
     );
     const marks = points.map((point) => this.mark(point, x, y)).sort((a, b) => a.x - b.x || a.y - b.y);
@@ -34,24 +34,24 @@ class Roofline {
 
   /** Draw each slope from where it enters the picture to the ridge, and the flat roof beyond the first ridge. */
   drawRoof(machine, x, y) {
-    const { peak, slopes } = machine;
-    const paths = slopes.map(({ label, rate }) => {
+    const peak = machine.peak.raw;
+    const paths = machine.slopes.map(([label, rate]) => {
       const start = Math.max(x.low, y.low / rate);
       const ridge = Math.max(start, Math.min(x.high, peak / rate));
       const height = (intensity) => y(Math.min(peak, rate * intensity));
       const d = `M${x(start)},${height(start)}L${x(ridge)},${height(ridge)}H${x(x.high)}`;
       return svg("path", { class: `roof ${label}`, d });
     });
-    const text = svg("text", { class: "name", x: x(x.high), y: y(peak) - 6, "text-anchor": "end" }, machine.peak_text);
+    const text = svg("text", { class: "name", x: x(x.high), y: y(peak) - 6, "text-anchor": "end" }, machine.peak.text);
     return [...paths, text];
   }
 
   mark(point, x, y) {
-    const [left, top] = [x(point.intensity), y(point.rate)];
+    const [left, top] = [x(point.intensity.raw), y(point.rate.raw)];
     const node = svg("g", { class: "point" }, drawMark(point.kind, left, top));
     const lines = [
-      ["Rate", `${point.rate_text}, ${point.share_text} of attainable`],
-      ["Intensity", point.intensity_text],
+      ["Rate", `${point.rate.text}, ${point.share_text} of attainable`],
+      ["Intensity", point.intensity.text],
       ...doubts(point.kind),
     ];
     return { node, x: left, y: top, left, right: left, front: false, label: point.label, lines };

@@ -29,7 +29,7 @@ class Sweep {
     const x = this.batches(steps, frame);
     const y = makeScale(values, [frame.bottom, frame.top], axis.log, 6);
     const root = canvas(this.width, height, `${axis.title} over batch size`);
-    const across = { title: "Batch size", per: 1, prefixed: false, suffix: "" };
+    const across = { title: "Batch size" };
     root.append(drawAxis("x", x, across, frame), drawAxis("y", y, axis, frame));
     const lines = this.data.networks.map((network, place) => this.drawNetwork(root, network, place, quantity, x, y));
     const names = svg("g", {});
@@ -68,8 +68,8 @@ class Sweep {
     }
     node.append(drawMark(network.kind, left, top));
     const lines = [
-      ["Latency of a batch", withInterval(step.latency.text, step.latency.interval_text)],
-      ["Images/s", withInterval(step.rate.text, step.rate.interval_text)],
+      ["Latency of a batch", withInterval(step.latency)],
+      ["Images/s", withInterval(step.rate)],
       ...doubts(network.kind),
     ];
     const label = `${network.label}, batch ${step.batch}`;

@@ -1,0 +1,306 @@
+"""What the page's scripts draw: the Plots of ``figures`` and the columns of Tables, each number with its text.
+
+Scripts place marks by raw numbers in base units. Texts are written here, where digits and units are known.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from fer_bench.networks.registry import sheets
+from fer_bench.records import units
+from fer_bench.records.errors import SheetError
+from fer_bench.records.result import Json, Result
+from fer_bench.reporting.figures.accuracy import percent, printed_of
+from fer_bench.reporting.figures.common import hollow, labels, numbered
+from fer_bench.reporting.figures.modules import divisions
+from fer_bench.reporting.figures.plots import Axis, Part, Roof, Step, Strip
+from fer_bench.reporting.figures.speed import roofs, spreads, sweep
+from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.tables.catalogue import as_printed
+from fer_bench.reporting.tables.common import head
+
+_ENOUGH = 2  # points of an axis; one is no figure
+_HIGHER = ("images_per_s",)  # columns of which more is better, though no table marks them
+_COSTS = ("s", "B", "J")  # units of which less is better
+_FIRST = ("latency_s", "macs", "parameters")  # costs that are shown first, where they are there
+_WORTH_SHOWING = 4  # points with an accuracy, from which that is shown first
+_SETTINGS = "name input_shape protocol device batch_size threads precision layout mode alloc".split()
+_NAMED = 8  # modules drawn as one that are named; of more, the number
+_LEAST = 1e-5  # share that is written by its number
+
+
+def charts(results: Sequence[Result], tables: Mapping[str, Table]) -> dict[str, Json]:
+    """Return the data of the page's figures by name, without those that nothing was measured for."""
+    drawn = {
+        "explorer": explorer(results, tables),
+        "latency": latencies(results),
+        "roofline": roofline(results),
+        "modules": modules(results),
+        "sweep": batch_sweep(results),
+    }
+    return {name: chart for name, chart in drawn.items() if chart is not None}
+
+
+def _mark(label: str, is_hollow: bool) -> dict[str, Json]:
+    return {"label": label, "kind": "doubted" if is_hollow else "measured"}
+
+
+def _value(raw: float, text: str, ends: Sequence[float] | None = None, between: str = "") -> dict[str, Json]:
+    value: dict[str, Json] = {"raw": raw, "text": text}
+    return value | {"interval": list(ends), "interval_text": between} if ends is not None else value
+
+
+def _milliseconds(seconds: float, ends: Sequence[float] | None = None, text: str = "") -> dict[str, Json]:
+    between = f"{units.milliseconds.between(ends)} ms" if ends is not None else ""
+    return _value(seconds, f"{text or units.milliseconds(seconds, 4)} ms", ends, between)
+
+
+def latencies(results: Sequence[Result]) -> Json:
+    """Return the latency of each network process by process, fastest first, or None where none was measured."""
+    plot = spreads(results)
+    if plot is None:
+        return None
+    networks = [
+        _mark(network.label, network.hollow)
+        | {
+            "estimate": _milliseconds(network.estimate_s, network.interval_s, network.written),
+            "strips": [_strip(strip) for strip in network.strips],
+        }
+        for network in sorted(plot.networks, key=lambda network: network.estimate_s)
+    ]
+    return {"networks": networks}
+
+
+def _strip(strip: Strip) -> Json:
+    quantiles = [_milliseconds(value) for value in strip.quantiles]
+    return {"process": strip.process + 1, "runs": strip.runs, "quantiles": quantiles}
+
+
+def roofline(results: Sequence[Result]) -> Json:
+    """Return rate over intensity of each network, and the roofs of each machine; None where no roof was measured."""
+    plot = roofs(results, every=True)
+    if plot is None:
+        return None
+    points = [
+        _mark(point.label, point.hollow)
+        | {
+            "intensity": _value(point.x, f"{units.number(point.x)} MAC/B"),
+            "rate": _value(point.y, f"{units.scaled(point.y)}MAC/s"),
+            "share_text": units.percent(point.share or 0.0),
+        }
+        for point in plot.points
+    ]
+    machines = {machine["label"]: machine for machine in map(_machine, plot.roofs)}
+    return {"points": points, "machines": list(machines.values())}
+
+
+def _machine(roof: Roof) -> dict[str, Json]:
+    peak, memory = f"{units.scaled(roof.macs_per_s)}MAC/s", f"{units.scaled(roof.largest_copy)}B/s"
+    return {
+        "label": f"{roof.machine}: {peak}, {memory} from memory",
+        "peak": _value(roof.macs_per_s, peak),
+        "slopes": [["memory", roof.largest_copy], ["cache", roof.fastest_copy]],
+    }
+
+
+def modules(results: Sequence[Result]) -> Json:
+    """Return the shares of each network's modules in its MACs, or None where no record has modules.
+
+    ``parts`` are all of them; ``whole`` are those of a row among other networks', where small neighbours are one.
+    """
+    plot = divisions(results)
+    if plot is None:
+        return None
+    networks = [
+        _mark(network.label, network.hollow)
+        | {
+            "macs": units.scaled(network.macs),
+            "whole": [_part(part) for part in network.parts],
+            "parts": [_part(part) for part in network.modules],
+        }
+        for network in plot.networks
+    ]
+    return {"networks": networks, "left_out": plot.left_out}
+
+
+def _part(part: Part) -> Json:
+    more = len(part.merged) - _NAMED
+    return {
+        "path": part.path,
+        "type": part.type,
+        "share": part.share,
+        "share_text": units.percent(part.share) if part.share >= _LEAST else f"< {units.percent(_LEAST, 1)}",
+        "macs": units.scaled(part.macs),
+        "parameters": units.scaled(part.parameters),
+        "merged": ", ".join(part.merged[:_NAMED]) + (f" and {more} more" if more > 0 else ""),
+    }
+
+
+def batch_sweep(results: Sequence[Result]) -> Json:
+    """Return each network at its batch sizes, or None where no network was measured at several."""
+    plot = sweep(results)
+    if plot is None:
+        return None
+    networks = [
+        _mark(network.label, network.hollow) | {"steps": [_step(step) for step in network.steps]}
+        for network in plot.networks
+    ]
+    axes = {"latency": _axis(plot.latency, float(units.milliseconds.per)), "rate": _axis(plot.rate)}
+    return {"axes": axes, "networks": networks}
+
+
+def _axis(axis: Axis, per: float = 1.0) -> Json:
+    return {"title": axis.title, "log": axis.log, "per": per}
+
+
+def _step(step: Step) -> Json:
+    rates = step.rate_interval
+    between = units.number.between(rates) if rates is not None else ""
+    rate = _value(step.images_per_s, units.number(step.images_per_s), rates, between)
+    return {"batch": step.batch, "latency": _milliseconds(step.latency_s, step.interval_s), "rate": rate}
+
+
+_Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """A mark: a result, or what a paper published of a network that was not measured."""
+
+    name: str
+    label: str
+    kind: str
+    paper: str = ""
+    values: dict[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantity:
+    """A quantity to choose as an axis: how its numbers are written, and which end is best, if any."""
+
+    id: str
+    key: str
+    title: str
+    group: str
+    better: str | None
+    per: float = 1.0
+    prefixed: bool = False
+    suffix: str = ""
+
+
+def explorer(results: Sequence[Result], tables: Mapping[str, Table]) -> Json:
+    """Return points with their values by quantity, or None where there are not two quantities to choose.
+
+    Quantities are the numeric columns of the tables, and accuracies as published. A value has its raw number, its text
+    as its table writes it, and its interval, if it has one.
+    """
+    points = _points(results, tables)
+    axes = [*_columns(points, tables), *_accuracies(points.values())]
+    if len(axes) < 2:
+        return None
+    x, y = _shown_first(axes, points.values())
+    drawn = [
+        {"label": point.label, "kind": point.kind, "values": point.values} for point in points.values() if point.values
+    ]
+    return {"axes": [asdict(axis) for axis in axes], "points": drawn, "x": x.id, "y": y.id}
+
+
+def _points(results: Sequence[Result], tables: Mapping[str, Table]) -> dict[_Key, _Point]:
+    """Make the points without values, by what a table's row can be known by."""
+    points = {
+        key: _Point(result.subject.name, **_mark(label, hollow(result)))
+        for key, label, result in zip(_keys(map(head, results)), numbered(labels(results)), results, strict=True)
+    }
+    rows = tables["efficiency"].rows if "efficiency" in tables else ()
+    for key, row in zip(_keys(rows), rows, strict=True):
+        if "paper" in row:
+            name, paper = row["name"], row["paper"]
+            points[key] = _Point(name, units.printable(f"{name} (paper {paper})"), "published", paper)
+    return points
+
+
+def _keys(rows: Iterable[Mapping[str, Json]]) -> Iterator[_Key]:
+    """Give what tells rows of different tables to be of one result: name, settings, and which of equal ones it is."""
+    found: Counter[_Key] = Counter()
+    for row in rows:
+        names = ("name", "paper") if "paper" in row or "protocol" not in row else _SETTINGS
+        key = tuple(f"{name}={row.get(name)}" for name in names)
+        found[key] += 1
+        yield (*key, str(found[key]))
+
+
+def _columns(points: Mapping[_Key, _Point], tables: Mapping[str, Table]) -> Iterator[_Quantity]:
+    """Put the values of numeric columns into their points, and give the axes; one that repeats another is left out."""
+    seen: set[tuple[str, tuple[tuple[int, float], ...]]] = set()
+    places = {key: place for place, key in enumerate(points)}
+    for stem, table in tables.items():
+        keyed = [(key, row) for key, row in zip(_keys(table.rows), table.rows, strict=True) if key in points]
+        for column in table.columns:
+            numbers = [(key, row) for key, row in keyed if _is_number(row.get(column.key))]
+            values = (column.key, tuple(sorted((places[key], row[column.key]) for key, row in numbers)))
+            if len(numbers) < _ENOUGH or values in seen:
+                continue
+            seen.add(values)
+            axis = _quantity(stem, table, column)
+            for key, row in numbers:
+                points[key].values[axis.id] = _cell(column, row)
+            yield axis
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _quantity(stem: str, table: Table, column: Column) -> _Quantity:
+    written = column.quantity or units.grouped
+    return _Quantity(
+        id=f"{stem}.{column.key}",
+        key=column.key,
+        title=units.printable(column.heading),
+        group=units.printable(table.title),
+        better="higher" if column.key in _HIGHER else column.better or ("lower" if column.unit in _COSTS else None),
+        per=float(written.per),
+        prefixed=written.prefixed,
+        suffix=written.suffix,
+    )
+
+
+def _cell(column: Column, row: Mapping[str, Json]) -> Json:
+    ends = row.get(column.interval) if column.quantity is not None else None
+    between = column.quantity.between(ends) if column.quantity is not None and ends is not None else ""
+    return _value(row[column.key], column.text(row), ends, between)
+
+
+def _accuracies(points: Collection[_Point]) -> Iterator[_Quantity]:
+    """Put published accuracies into their points, and give an axis for each data set and paper.
+
+    Papers divide and clean a data set differently, so that accuracies of two papers do not share an axis.
+    """
+    found: dict[tuple[str, str], list[tuple[_Point, Json]]] = {}
+    for point in points:
+        for figure in printed_of(sheets().get(point.name), point.paper):
+            try:
+                value = _value(percent(figure), units.printable(f"{as_printed(figure)} ({figure.where})"))
+            except SheetError:  # no number; the table has it as printed
+                continue
+            found.setdefault((figure.dataset, figure.paper), []).append((point, value))
+    for (dataset, paper), values in sorted(found.items(), key=lambda item: item[0]):
+        if len(values) < _ENOUGH:
+            continue
+        on = f" on {dataset}" if dataset else ""
+        title = units.printable(f"Accuracy{on}, paper {paper} (%)")
+        axis = _Quantity(f"accuracy.{paper}.{dataset}", "accuracy", title, "As published", "higher")
+        for point, value in values:
+            point.values[axis.id] = value
+        yield axis
+
+
+def _shown_first(axes: Sequence[_Quantity], points: Collection[_Point]) -> tuple[_Quantity, _Quantity]:
+    """Choose the axes that a reader sees first: a cost, and the accuracy that most points have, else another cost."""
+    shown = {axis.id: sum(axis.id in point.values for point in points) for axis in axes}
+    costs = [axis for key in _FIRST for axis in axes if axis.key == key]
+    accuracies = [axis for axis in axes if axis.key == "accuracy" and shown[axis.id] >= _WORTH_SHOWING]
+    y = max(accuracies or costs[:1] or axes[:1], key=lambda axis: shown[axis.id])
+    return next(axis for axis in (*costs, *axes) if axis is not y), y
