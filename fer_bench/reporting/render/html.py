@@ -7,7 +7,7 @@ from fer_bench.records import units
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Table, is_missing
 
-# Cells are Markup already or escaped here; `data-value` has what is to be sorted by.
+# `data-value` has what is to be sorted by.
 _FRAGMENT = """\
 <table id="{{ anchor }}" class="fer-table">
 <caption><strong>{{ table.title }}.</strong> {{ table.caption }} {{ legend }}</caption>
@@ -20,15 +20,19 @@ _FRAGMENT = """\
 </tr>
 </thead>
 <tbody>
-{%- for row in rows %}
+{%- for row, numbers in rows %}
+{%- set place = loop.index0 %}
 <tr>
-{%- for cell in row.cells %}
-{%- set tag = "th" if cell.label else "td" %}
-<{{ tag }}{% if cell.label %} scope="row"{% endif %} class="{{ cell.column.align }}"\
-{% if cell.raw %} data-value="{{ cell.raw }}"{% endif %}>
-{%- if cell.mark %}<{{ tags[cell.mark] }}>{{ cell.text }}</{{ tags[cell.mark] }}>{% else %}{{ cell.text }}{% endif %}
-{%- if cell.label and row.numbers %}<sup>
-{%- for number in row.numbers %}{{ "," if not loop.first }}<a href="#{{ anchor }}-note-{{ number }}">{{ number }}</a>
+{%- for column in table.columns %}
+{%- set label = loop.index0 == table.label_place %}
+{%- set tag = "th" if label else "td" %}
+{%- set value = raw(row.get(column.key)) %}
+{%- set mark = tags[table.mark(place, column)] %}
+<{{ tag }}{% if label %} scope="row"{% endif %} class="{{ column.align }}"\
+{% if value %} data-value="{{ value }}"{% endif %}>
+{%- if mark %}<{{ mark }}>{{ column.text(row) }}</{{ mark }}>{% else %}{{ column.text(row) }}{% endif %}
+{%- if label and numbers %}<sup>
+{%- for number in numbers %}{{ "," if not loop.first }}<a href="#{{ anchor }}-note-{{ number }}">{{ number }}</a>
 {%- endfor %}</sup>
 {%- endif %}</{{ tag }}>
 {%- endfor %}
@@ -44,7 +48,7 @@ _FRAGMENT = """\
 </ol>
 {%- endif %}
 """
-_TAGS = {"best": "strong", "second": "em"}
+_TAGS = {"best": "strong", "second": "em", None: ""}
 
 
 def to_html(table: Table) -> str:
@@ -59,31 +63,15 @@ def to_html(table: Table) -> str:
         table=table,
         anchor=anchor(table),
         legend=table.legend("bold", "italic"),
-        rows=_rows(table),
+        rows=list(zip(table.rows, table.note_numbers(), strict=True)),
         tags=_TAGS,
+        raw=_raw,
     )
 
 
 def anchor(table: Table) -> str:
     """Give the id that a table has on a page."""
     return "table-" + re.sub(r"[^a-z0-9_]+", "-", (table.name or table.title).lower()).strip("-")
-
-
-def _rows(table: Table) -> list[dict[str, Json]]:
-    rows = []
-    for place, (row, cells, numbers) in enumerate(zip(table.rows, table.written(), table.note_numbers(), strict=True)):
-        drawn = [
-            {
-                "column": column,
-                "text": text,
-                "raw": _raw(row.get(column.key)),
-                "mark": table.mark(place, column),
-                "label": number == table.label_place,
-            }
-            for number, (column, text) in enumerate(zip(table.columns, cells, strict=True))
-        ]
-        rows.append({"cells": drawn, "numbers": numbers})
-    return rows
 
 
 def _raw(value: Json) -> str:
