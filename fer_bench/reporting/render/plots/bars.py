@@ -58,8 +58,8 @@ def draw_spreads(figure: "Figure", plot: Spreads) -> None:
     banded = any(network.interval_s is not None for network in plot.networks)
     handles = [Patch(color=BAND, linewidth=0, label="95 % interval over processes")] if banded else []
     explain(figure, handles, [network.hollow for network in plot.networks], columns=1)
-    _name_rows(axes, middles, [_named(n.label, n.hollow, wide) for n in plot.networks])
-    _tell_rows(axes, middles, [f"{network.written} ms" for network in plot.networks])
+    names = [_named(network.label, network.hollow, wide) for network in plot.networks]
+    _name_rows(axes, middles, names, [f"{network.written} ms" for network in plot.networks])
 
 
 def _limits(networks: Sequence[Spread]) -> tuple[float, float]:
@@ -108,66 +108,56 @@ def _named(name: str, hollow: bool, wide: bool) -> str:
     return f"{shown} \N{WHITE CIRCLE}" if hollow else shown
 
 
-def _name_rows(axes: "Axes", places: Sequence[float], names: Sequence[str]) -> None:
-    axes.set_yticks(places, names)
-    axes.tick_params(axis="y", length=0, pad=5)
-
-
-def _tell_rows(axes: "Axes", places: Sequence[float], texts: Sequence[str]) -> None:
-    """Write a number at the right of each row."""
+def _name_rows(axes: "Axes", places: Sequence[float], names: Sequence[str], numbers: Sequence[str]) -> None:
+    """Write a name at the left of each row and a number at its right."""
     right = axes.twinx()
     right.set_ylim(axes.get_ylim())
-    right.set_yticks(places, texts)
-    right.tick_params(axis="y", length=0, pad=5)
     right.spines[:].set_visible(False)
+    for side, texts in ((axes, names), (right, numbers)):
+        side.set_yticks(places, texts)
+        side.tick_params(axis="y", length=0, pad=5)
 
 
 def draw_divisions(figure: "Figure", plot: Divisions) -> None:
     """Draw the modules of one network as a bar each, or those of several as parts of a bar for each network."""
-    if len(plot.networks) == 1:
-        _draw_parts(figure, plot, plot.networks[0])
-    else:
-        _draw_rows(figure, plot)
-
-
-def _draw_parts(figure: "Figure", plot: Divisions, network: Division) -> None:
-    figure.set_size_inches(SINGLE, _EDGES + 0.2 + _ROW * len(network.parts))
-    axes = figure.add_subplot()
-    rows = list(range(len(network.parts)))
-    shares = [part.share for part in network.parts]
-    axes.barh(rows, shares, height=0.7, color="white" if network.hollow else PALE, edgecolor=COLOURS[0], linewidth=0.6)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, max(shares) * 1.05)
+    axes, alone = figure.add_subplot(), len(plot.networks) == 1
+    names, numbers = _draw_parts(figure, axes, plot) if alone else _draw_rows(figure, axes, plot)
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(plot.x.title)
-    axes.set_title(
-        f"{_named(network.label, network.hollow, wide=False)}: {units.scaled(network.macs)} MACs", loc="left"
-    )
-    axes.grid(True, axis="x")
     divide(axes.xaxis, plot.x, axes.set_xscale)
-    _name_rows(axes, rows, [short(part.path) for part in network.parts])
-    _tell_rows(axes, rows, [plot.x.write(part.share) for part in network.parts])
+    _name_rows(axes, range(len(names)), names, numbers)
+    if not alone:
+        figure.draw_without_rendering()
+        for row, network in enumerate(plot.networks):
+            _name_parts(axes, row, network, axes.bbox.width / figure.dpi)
 
 
-def _draw_rows(figure: "Figure", plot: Divisions) -> None:
+def _draw_parts(figure: "Figure", axes: "Axes", plot: Divisions) -> tuple[list[str], list[str]]:
+    """Draw a bar for each module, and give the rows' names and numbers."""
+    (network,) = plot.networks
+    shares = [part.share for part in network.parts]
+    figure.set_size_inches(SINGLE, _EDGES + 0.2 + _ROW * len(shares))
+    colour = "white" if network.hollow else PALE
+    axes.barh(range(len(shares)), shares, height=0.7, color=colour, edgecolor=COLOURS[0], linewidth=0.6)
+    axes.set_xlim(0, max(shares) * 1.05)
+    name = _named(network.label, network.hollow, wide=False)
+    axes.set_title(f"{name}: {units.scaled(network.macs)} MACs", loc="left")
+    axes.grid(True, axis="x")
+    return [short(part.path) for part in network.parts], [plot.x.write(share) for share in shares]
+
+
+def _draw_rows(figure: "Figure", axes: "Axes", plot: Divisions) -> tuple[list[str], list[str]]:
+    """Draw a bar for each network, and give the rows' names and numbers."""
     from matplotlib.patches import Patch
 
     figure.set_size_inches(DOUBLE, _EDGES + _ROW * len(plot.networks))
-    axes = figure.add_subplot()
     for row, network in enumerate(plot.networks):
         _draw_row(axes, row, network)
-    rows = list(range(len(plot.networks)))
-    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, 1)
-    axes.set_xlabel(plot.x.title)
     darker = Patch(color=_DARKER, linewidth=0, label="darker: the largest, where not hollow")
     explain(figure, [darker], [network.hollow for network in plot.networks], columns=2)
-    divide(axes.xaxis, plot.x, axes.set_xscale)
-    _name_rows(axes, rows, [_named(network.label, network.hollow, wide=True) for network in plot.networks])
-    _tell_rows(axes, rows, [units.scaled(network.macs) for network in plot.networks])
-    figure.draw_without_rendering()
-    inches = axes.bbox.width / figure.dpi
-    for row, network in enumerate(plot.networks):
-        _name_parts(axes, row, network, inches)
+    names = [_named(network.label, network.hollow, wide=True) for network in plot.networks]
+    return names, [units.scaled(network.macs) for network in plot.networks]
 
 
 def _draw_row(axes: "Axes", row: int, network: Division) -> None:

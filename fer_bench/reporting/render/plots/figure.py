@@ -6,14 +6,14 @@ lacks the number is drawn. SVG has letters as outlines, and looks the same every
 caption are in the file's metadata.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.records.errors import StoreError
 from fer_bench.reporting.figures.history import Timeline
-from fer_bench.reporting.figures.plots import Divisions, Plot, Scatter, Spreads
+from fer_bench.reporting.figures.plots import Plot
 from fer_bench.reporting.render.plots.bars import draw_divisions, draw_spreads
 from fer_bench.reporting.render.plots.canvas import INK
 from fer_bench.reporting.render.plots.history import draw_timeline
@@ -55,6 +55,15 @@ _LOOK: Mapping[str, Any] = {
 _DOTS_PER_INCH = 220
 
 
+_DRAWERS: Mapping[str, Callable[["Figure", Any], None]] = {
+    "scatter": draw_scatter,
+    "spreads": draw_spreads,
+    "divisions": draw_divisions,
+    "sweep": draw_sweep,
+    "timeline": draw_timeline,
+}
+
+
 def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: Sequence[str] = ("svg", "png")) -> None:
     """Write each plot into a folder, a file for each suffix.
 
@@ -66,13 +75,19 @@ def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: 
     Raises:
         StoreError: a suffix is unknown, or the folder or a file cannot be written.
     """
+    from matplotlib import style
+
     unknown = [suffix for suffix in suffixes if suffix not in SUFFIXES]
     if unknown:
         raise StoreError(f"no figure can be written as {', '.join(unknown)}; known: {', '.join(SUFFIXES)}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stem, plot in plots.items():
-            _write(folder / stem, plot, suffixes)
+            figure = draw(plot)
+            with style.context(dict(_LOOK), after_reset=True):
+                for suffix in suffixes:
+                    about = _about(plot, suffix)
+                    figure.savefig(folder / f"{stem}.{suffix}", format=suffix, dpi=_DOTS_PER_INCH, metadata=about)
     except OSError as error:
         raise StoreError(f"cannot write the figures to {folder}: {error.strerror or error}") from error
 
@@ -82,32 +97,17 @@ def draw(plot: Plot | Timeline) -> "Figure":
 
     No state of pyplot is touched. What is drawn later, as by ``savefig``, takes the look that holds then.
     """
-    from matplotlib import style
+    from matplotlib import font_manager, style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    plot = _spelled(plot, _known())
+    known = frozenset(font_manager.get_font(font_manager.findfont(_FONT)).get_charmap())
+    plot = _spelled(plot, known)
     with style.context(dict(_LOOK), after_reset=True):
         figure = Figure()
         FigureCanvasAgg(figure)  # measures texts
-        if isinstance(plot, Scatter):
-            draw_scatter(figure, plot)
-        elif isinstance(plot, Spreads):
-            draw_spreads(figure, plot)
-        elif isinstance(plot, Divisions):
-            draw_divisions(figure, plot)
-        elif isinstance(plot, Timeline):
-            draw_timeline(figure, plot)
-        else:
-            draw_sweep(figure, plot)
+        _DRAWERS[plot.kind](figure, plot)
     return figure
-
-
-def _known() -> frozenset[int]:
-    """Give the characters that the font has, by number."""
-    from matplotlib import font_manager
-
-    return frozenset(font_manager.get_font(font_manager.findfont(_FONT)).get_charmap())
 
 
 def _spelled(drawn: Any, known: frozenset[int]) -> Any:
@@ -119,15 +119,6 @@ def _spelled(drawn: Any, known: frozenset[int]) -> Any:
     if is_dataclass(drawn) and not isinstance(drawn, type):
         return replace(drawn, **{field.name: _spelled(getattr(drawn, field.name), known) for field in fields(drawn)})
     return drawn
-
-
-def _write(stem: Path, plot: Plot | Timeline, suffixes: Sequence[str]) -> None:
-    from matplotlib import style
-
-    figure = draw(plot)
-    with style.context(dict(_LOOK), after_reset=True):
-        for suffix in suffixes:
-            figure.savefig(f"{stem}.{suffix}", format=suffix, dpi=_DOTS_PER_INCH, metadata=_about(plot, suffix))
 
 
 def _about(plot: Plot | Timeline, suffix: str) -> dict[str, str | None]:

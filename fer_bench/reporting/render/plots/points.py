@@ -2,10 +2,10 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Series, Sweep
+from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Sweep
 from fer_bench.reporting.render.plots.canvas import (
     DOUBLE,
     FAINT,
@@ -44,10 +44,21 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
     set_axes(axes, plot.x, plot.y)
     looks = {group: look(number) if group != plot.neutral else NEUTRAL for number, group in enumerate(plot.groups)}
     for line in plot.lines:
-        _draw_line(axes, line, looks)
+        axes.plot(
+            *zip(*line.points, strict=True),
+            color=looks[line.group][0] if line.group else INK,
+            linewidth=0.9,
+            alpha=0.7,
+            drawstyle="steps-post" if line.steps else "default",
+            label=line.label,
+        )
     for group, hollow in itertools.product(looks, (False, True)):
         _draw_points(axes, [p for p in plot.points if (p.group, p.hollow) == (group, hollow)], looks[group])
-    _limit(axes, plot)
+    corners = [corner for line in plot.lines for corner in line.points]
+    axes.set_xlim(around([*(point.x for point in plot.points), *(x for x, _ in corners)], plot.x.log))
+    axes.set_ylim(around([*(point.y for point in plot.points), *(y for _, y in corners)], plot.y.log))
+    divide_finely(axes.xaxis)
+    divide_finely(axes.yaxis)
     handles = [Line2D([], [], linestyle="none", label=g, **mark(*its, hollow=False)) for g, its in looks.items()]
     fronts = any(line.steps for line in plot.lines)
     if fronts:
@@ -61,19 +72,6 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
     lines = [_corners(line) for line in plot.lines]
     must = sum(point.named for point in ordered)
     name_points(axes, [point.label for point in ordered], places, colours, taken, lines, must)
-
-
-def _draw_line(axes: "Axes", line: Line, looks: Mapping[str, tuple[str, str]]) -> None:
-    colour = looks[line.group][0] if line.group else INK
-    axes.plot(
-        [x for x, _ in line.points],
-        [y for _, y in line.points],
-        color=colour,
-        linewidth=0.9,
-        alpha=0.7,
-        drawstyle="steps-post" if line.steps else "default",
-        label=line.label,
-    )
 
 
 def _draw_points(axes: "Axes", points: Sequence[Point], its: tuple[str, str]) -> None:
@@ -92,14 +90,6 @@ def _draw_points(axes: "Axes", points: Sequence[Point], its: tuple[str, str]) ->
         label=points[0].group,
         **mark(*its, hollow=points[0].hollow),
     )
-
-
-def _limit(axes: "Axes", plot: Scatter) -> None:
-    corners = [corner for line in plot.lines for corner in line.points]
-    axes.set_xlim(around([*(point.x for point in plot.points), *(x for x, _ in corners)], plot.x.log))
-    axes.set_ylim(around([*(point.y for point in plot.points), *(y for _, y in corners)], plot.y.log))
-    divide_finely(axes.xaxis)
-    divide_finely(axes.yaxis)
 
 
 def _name_line(axes: "Axes", line: Line) -> Box:
@@ -133,57 +123,40 @@ def _corners(line: Line) -> list[tuple[float, float]]:
 def draw_sweep(figure: "Figure", plot: Sweep) -> None:
     """Draw latency and rate over the batch size, one panel below the other."""
     figure.set_size_inches(SINGLE, 4.6)
-    panels = figure.subplots(2, 1, sharex=True)
-    latencies = {series.label: [step.latency_s for step in series.steps] for series in plot.networks}
-    rates = {series.label: [step.images_per_s for step in series.steps] for series in plot.networks}
-    _draw_series(panels[0], plot, plot.latency, latencies)
-    _draw_series(panels[1], plot, plot.rate, rates)
+    above, below = figure.subplots(2, 1, sharex=True)
+    latencies = [[(step.batch, step.latency_s) for step in series.steps] for series in plot.networks]
+    rates = [[(step.batch, step.images_per_s) for step in series.steps] for series in plot.networks]
+    _draw_series(above, plot, plot.latency, latencies)
+    _draw_series(below, plot, plot.rate, rates)
     for number, series in enumerate(plot.networks):
         for step in series.steps:
             if step.interval_s is not None:
-                panels[0].vlines(step.batch, *step.interval_s, colors=look(number)[0], linewidths=0.8)
-    panels[0].set_xlabel("")
-    _divide_batches(panels[1], plot)
+                above.vlines(step.batch, *step.interval_s, colors=look(number)[0], linewidths=0.8)
+    above.set_xlabel("")
+    _divide_batches(below, sorted({step.batch for series in plot.networks for step in series.steps}))
     explain(figure, [], [series.hollow for series in plot.networks], columns=1)
     figure.draw_without_rendering()
-    _name_series(panels[0], plot, latencies)
-    _name_series(panels[1], plot, rates)
+    names, colours = [series.label for series in plot.networks], [look(number)[0] for number in range(len(latencies))]
+    for axes, lines in ((above, latencies), (below, rates)):
+        name_points(axes, names, [line[-1] for line in lines], colours, lines=lines)
 
 
-def _draw_series(axes: "Axes", plot: Sweep, axis: Axis, values: Mapping[str, Sequence[float]]) -> None:
+def _draw_series(axes: "Axes", plot: Sweep, axis: Axis, lines: Sequence[Sequence[tuple[float, float]]]) -> None:
     set_axes(axes, plot.x, axis)
-    for number, series in enumerate(plot.networks):
+    for number, (series, line) in enumerate(zip(plot.networks, lines, strict=True)):
         colour, marker = look(number)
-        axes.plot(
-            _batches(series),
-            values[series.label],
-            color=colour,
-            linewidth=0.9,
-            label=series.label,
-            **mark(colour, marker, series.hollow),
-        )
-    axes.set_ylim(around([value for several in values.values() for value in several], axis.log))
+        drawn = mark(colour, marker, series.hollow)
+        axes.plot(*zip(*line, strict=True), color=colour, linewidth=0.9, label=series.label, **drawn)
+    axes.set_ylim(around([value for line in lines for _, value in line], axis.log))
     divide_finely(axes.yaxis)
 
 
-def _batches(series: Series) -> list[int]:
-    return [step.batch for step in series.steps]
-
-
-def _divide_batches(axes: "Axes", plot: Sweep) -> None:
+def _divide_batches(axes: "Axes", batches: Sequence[int]) -> None:
     """Set the ticks at the batch sizes measured, and leave room at the right for names."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    batches = sorted({batch for series in plot.networks for batch in _batches(series)})
     apart = -(-len(batches) // _MOST_TICKS)
     axes.xaxis.set_major_locator(FixedLocator(batches[::apart]))
     axes.xaxis.set_minor_locator(NullLocator())
     low, high = around(batches, log=True)
     axes.set_xlim(low, high * (batches[-1] / batches[0]) ** _NAMES_ROOM)
-
-
-def _name_series(axes: "Axes", plot: Sweep, values: Mapping[str, Sequence[float]]) -> None:
-    """Write each network's name at the end of its line."""
-    lines = [list(zip(_batches(series), values[series.label], strict=True)) for series in plot.networks]
-    colours = [look(number)[0] for number in range(len(lines))]
-    name_points(axes, [s.label for s in plot.networks], [line[-1] for line in lines], colours, lines=lines)
