@@ -1,8 +1,9 @@
 """Accuracy, as papers print it, against cost, as we measure it: paper 004's Fig. 18 and the argument of paper 001."""
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from fer_bench.networks.spec import Figure, ModelSpec, Paper
 from fer_bench.records import units
@@ -36,50 +37,33 @@ class _Cost:
 
     name: str
     title: str
-    quantity: Written
-    of: Callable[[Result], tuple[float, tuple[float, float] | None] | None]
     told: str
-    timed: bool = False
+    metric: str = ""
+    quantity: Written = "count"
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is the latency."""
+        return not self.metric
+
+    def of(self, result: Result) -> tuple[float, tuple[float, float] | None] | None:
+        """Return a network's cost and its interval, if it has one; None where the cost was not measured."""
+        if self.metric:
+            value = result.value(self.metric)
+            return (value, None) if value else None
+        taken = latency.summary(result)
+        return (taken.estimate_s, interval_ends(taken)) if taken is not None else None
 
 
-def _count(metric: str) -> Callable[[Result], tuple[float, None] | None]:
-    def of(result: Result) -> tuple[float, None] | None:
-        value = result.value(metric)
-        return (value, None) if value else None
-
-    return of
-
-
-def _latency(result: Result) -> tuple[float, tuple[float, float] | None] | None:
-    taken = latency.summary(result)
-    return (taken.estimate_s, interval_ends(taken)) if taken is not None else None
-
-
+_TIMED = "Latency of a batch: mean of the processes' medians."
 COSTS: Mapping[str, _Cost] = {
-    "macs": _Cost("MACs", "MACs", "count", _count("macs"), "MACs an image, by conv+matmul-v1."),
-    "parameters": _Cost(
-        "parameters", "Trainable parameters", "count", _count("parameters.trainable"), "Trainable parameters."
-    ),
-    "latency": _Cost(
-        "latency",
-        "Latency (ms)",
-        "seconds",
-        _latency,
-        "Latency of a batch: mean of the processes' medians.",
-        timed=True,
-    ),
+    "macs": _Cost("MACs", "MACs", "MACs an image, by conv+matmul-v1.", "macs"),
+    "parameters": _Cost("parameters", "Trainable parameters", "Trainable parameters.", "parameters.trainable"),
+    "latency": _Cost("latency", "Latency (ms)", _TIMED, quantity="seconds"),
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """An accuracy that a paper prints, and our result of the network that it is of."""
-
-    label: str
-    result: Result
-    paper: str
-    percent: float
-    note: str
+_Claim = tuple[Figure, Point]  # an accuracy that a paper prints, and where it stands against our cost
 
 
 def accuracy(
@@ -99,27 +83,36 @@ def accuracy(
     Returns:
         The plot, or None where fewer than two networks have both.
     """
-    kept, notes = of_one_setting([result for result in results if COSTS[cost].of(result) is not None])
+    measure = COSTS[cost]
+    kept, notes = of_one_setting([result for result in results if measure.of(result) is not None])
     dataset = dataset or _most_printed(kept, zoo)
-    claims, bad = _claims(kept, zoo, dataset)
+    claims, bad = _claims(kept, measure, zoo, papers, dataset)
     if len(claims) < _ENOUGH:
         return None
-    names = {paper: _cited(paper, papers) for paper in sorted({claim.paper for claim in claims})}
-    points = _points(claims, COSTS[cost], names)
-    shown = {claim.label for claim in claims}
+    by_paper = sorted(claims, key=lambda claim: claim[0].paper)
+    points = [
+        point for _, group in itertools.groupby(by_paper, lambda claim: claim[0].paper) for point in _group(group)
+    ]
+    groups = tuple(dict.fromkeys(point.group for point in points))
+    fronts = [sorted((p.x, p.y) for p in points if p.named and p.group == group) for group in groups]
+    shown = {point.label for point in points}
     drawn = [result for result, label in zip(kept, labels(kept), strict=True) if label in shown]
     without = len(kept) - len(drawn)
     if without:
         notes.append(f"{counted(without, 'network')} without a published accuracy on {dataset}: not drawn.")
     return Scatter(
-        title=units.printable(f"Accuracy on {dataset} against {COSTS[cost].name}"),
-        caption=units.printable(_caption(drawn, cost, dataset, _intervals(points, COSTS[cost]))),
-        x=axis(COSTS[cost].title, COSTS[cost].quantity, [point.x for point in points]),
+        title=units.printable(f"Accuracy on {dataset} against {measure.name}"),
+        caption=units.printable(_caption(drawn, measure, dataset, points)),
+        x=axis(measure.title, measure.quantity, [point.x for point in points]),
         y=Axis(units.printable(f"Accuracy on {dataset}, as published (%)"), "percent"),
-        groups=tuple(names.values()),
-        points=points,
-        lines=tuple(front for group in names.values() if len((front := _front(points, group)).points) > 1),
-        notes=(*notes, *bad, *_remarks(claims), *doubted(drawn), *(warned(drawn) if COSTS[cost].timed else ())),
+        groups=groups,
+        points=tuple(points),
+        lines=tuple(
+            Line(f"Pareto front of {group}", tuple(front), group, steps=True)
+            for group, front in zip(groups, fronts, strict=True)
+            if len(front) > 1
+        ),
+        notes=(*notes, *bad, *_remarks(claims), *doubted(drawn), *(warned(drawn) if measure.timed else ())),
     )
 
 
@@ -161,38 +154,30 @@ def percent(figure: Figure) -> float:
 
 
 def _claims(
-    results: Sequence[Result], zoo: Mapping[str, ModelSpec], dataset: str
+    results: Sequence[Result], cost: _Cost, zoo: Mapping[str, ModelSpec], papers: Mapping[str, Paper], dataset: str
 ) -> tuple[list[_Claim], dict[str, None]]:
     """Give the accuracies on a data set, and complain of those that are no numbers."""
     claims: list[_Claim] = []
     bad: dict[str, None] = {}
     for result, label in zip(results, labels(results), strict=True):
+        taken = cost.of(result)
         for figure in printed_of(zoo.get(result.subject.name)):
-            if not dataset or figure.dataset != dataset:
+            if taken is None or not dataset or figure.dataset != dataset:
                 continue
             try:
-                claims.append(_Claim(label, result, figure.paper, percent(figure), figure.note))
+                place = (taken[0], percent(figure), taken[1])
             except SheetError as error:
                 bad[units.printable(f"{label} is not drawn for paper {figure.paper}: {error}.")] = None
+            else:
+                claims.append((figure, Point(label, _cited(figure.paper, papers), *place, hollow=hollow(result))))
     return claims, bad
 
 
-def _points(claims: Sequence[_Claim], cost: _Cost, names: Mapping[str, str]) -> tuple[Point, ...]:
-    points = []
-    for paper, group in names.items():
-        measured = [(claim, cost.of(claim.result)) for claim in claims if claim.paper == paper]
-        found = [(claim, taken) for claim, taken in measured if taken is not None]
-        best = pareto([(taken[0], claim.percent) for claim, taken in found])
-        points += [
-            Point(claim.label, group, value, claim.percent, interval, hollow=hollow(claim.result), named=named)
-            for (claim, (value, interval)), named in zip(found, best, strict=True)
-        ]
-    return tuple(points)
-
-
-def _front(points: Sequence[Point], group: str) -> Line:
-    members = sorted((point.x, point.y) for point in points if point.group == group and point.named)
-    return Line(f"Pareto front of {group}", tuple(members), group, steps=True)
+def _group(claims: Iterable[_Claim]) -> list[Point]:
+    """Give the points of a paper; those on its front must be named."""
+    points = [point for _, point in claims]
+    best = pareto([(point.x, point.y) for point in points])
+    return [replace(point, named=named) for point, named in zip(points, best, strict=True)]
 
 
 def _cited(paper: str, papers: Mapping[str, Paper]) -> str:
@@ -208,25 +193,21 @@ def _cited(paper: str, papers: Mapping[str, Paper]) -> str:
 def _remarks(claims: Sequence[_Claim]) -> list[str]:
     """Give what sheets remark on the accuracies, a remark once with all that it is about."""
     about: dict[str, list[str]] = {}
-    for claim in claims:
-        if claim.note:
-            about.setdefault(f"in paper {claim.paper}: {claim.note}", []).append(claim.label)
+    for figure, point in claims:
+        if figure.note:
+            about.setdefault(f"in paper {figure.paper}: {figure.note}", []).append(point.label)
     return [units.printable(f"{', '.join(dict.fromkeys(who))} {remark}") for remark, who in about.items()]
 
 
-def _intervals(points: Sequence[Point], cost: _Cost) -> str:
-    """Say what bars are, and what it means that there are none."""
-    known = [point.x_interval is not None for point in points]
-    return sentences(INTERVALS if any(known) else "", _NO_INTERVAL if cost.timed and not all(known) else "")
-
-
-def _caption(results: Sequence[Result], cost: str, dataset: str, intervals: str) -> str:
+def _caption(results: Sequence[Result], cost: _Cost, dataset: str, points: Sequence[Point]) -> str:
     plan = results[0].plan
     other = plan.input_size or plan.channels
+    known = [point.x_interval is not None for point in points]
     return sentences(
         f"Accuracies on {dataset} are the papers'; we measured none. Costs are ours.",
-        COSTS[cost].told,
-        intervals,
+        cost.told,
+        INTERVALS if any(known) else "",
+        _NO_INTERVAL if cost.timed and not all(known) else "",
         "Lines: the Pareto front of each paper; accuracies of different papers are not comparable, since they divide "
         "and train on the data differently.",
         "The costs are at another input size than the accuracies." if other else "",
