@@ -5,7 +5,7 @@ from typing import Literal
 
 from fer_bench.records import units
 from fer_bench.reporting.analysis.history import History, size_of
-from fer_bench.reporting.analysis.series import Metric, Point
+from fer_bench.reporting.analysis.series import Point
 from fer_bench.reporting.figures.common import axis, sentences
 from fer_bench.reporting.figures.plots import Axis, Written
 from fer_bench.reporting.tables.history import caption
@@ -67,25 +67,26 @@ class Timeline:
 def timeline(history: History) -> Timeline:
     """Draw up a history as a plot."""
     metric, points = history.metric, history.points
-    per = _per(metric)
+    # What an axis cannot write itself is given as written.
+    per = 1.0 if metric.quantity in _SUFFIXED else float(metric.quantity.per)
     taken = [(point, point.taken) for point in points if point.taken is not None]
     labels, x = _labels(points)
     moments = tuple(
-        Moment(label, point.kind, its.value / per, _scaled(its.interval, per))
+        Moment(label, point.kind, its.value / per, its.interval and (its.interval[0] / per, its.interval[1] / per))
         for (point, its), label in zip(taken, labels, strict=True)
     )
-    reached = [moment.value for moment in moments]
-    y = axis(units.printable(metric.heading), _SUFFIXED.get(metric.quantity, "number"), reached)
+    quantity = _SUFFIXED.get(metric.quantity, "number")
+    groups = (f"{kind.letter}: {kind.told or 'environment at first'}" for kind in history.kinds)
     title = units.printable(f"History of {history.model}: {metric.title}")
     return Timeline(
         title=title,
         caption=units.printable(sentences(title + ".", caption(history))),
         x=x,
-        y=y,
+        y=axis(units.printable(metric.heading), quantity, [moment.value for moment in moments]),
         points=moments,
         stretches=tuple(Stretch(its.kind, its.first, its.last, its.value / per) for its in history.levels),
         marks=_marks(history),
-        groups=_groups(history),
+        groups=tuple(map(units.printable, groups)) if len(history.kinds) > 1 else (),
     )
 
 
@@ -94,18 +95,9 @@ def _marks(history: History) -> tuple[Mark, ...]:
     marks = {kind.first: Mark(kind.first, kind.letter, environment=True) for kind in history.kinds if kind.first}
     for shift in history.shifts:
         size = size_of(shift, history.metric).replace("-", "\N{MINUS SIGN}")
-        new = marks.get(shift.place)
-        marks[shift.place] = (
-            replace(new, label=f"{new.label} {size}") if new is not None else Mark(shift.place, size, environment=False)
-        )
+        new = marks.get(shift.place, Mark(shift.place, "", environment=False))
+        marks[shift.place] = replace(new, label=f"{new.label} {size}".strip())
     return tuple(marks[place] for place in sorted(marks))
-
-
-def _groups(history: History) -> tuple[str, ...]:
-    if len(history.kinds) < 2:
-        return ()
-    told = (f"{kind.letter}: {kind.told or 'environment at first'}" for kind in history.kinds)
-    return tuple(units.printable(text) for text in told)
 
 
 def _labels(points: tuple[Point, ...]) -> tuple[list[str], str]:
@@ -117,12 +109,3 @@ def _labels(points: tuple[Point, ...]) -> tuple[list[str], str]:
     if len(days) == 1:
         return [f"{point.when:%H:%M}" for point in points], f"Run, on {points[0].when:%Y-%m-%d}"
     return [f"{point.when:%Y-%m-%d}" for point in points], "Run"
-
-
-def _per(metric: Metric) -> float:
-    """Give what values are divided by: what an axis cannot write itself is given as written."""
-    return 1.0 if metric.quantity in _SUFFIXED else float(metric.quantity.per)
-
-
-def _scaled(ends: tuple[float, float] | None, per: float) -> tuple[float, float] | None:
-    return (ends[0] / per, ends[1] / per) if ends is not None else None

@@ -1,5 +1,6 @@
 """A timeline drawn into a figure of matplotlib, and in letters for a terminal."""
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -105,10 +106,9 @@ def _explain(figure: "Figure", plot: Timeline, wide: bool) -> None:
     if any(point.interval is not None for point in plot.points):
         lines.append(Line2D([], [], color=COLOURS[0], alpha=0.6, linewidth=0.8, label="95 % interval"))
     figure.legend(handles=lines, loc="outside lower left", ncols=len(lines))
-    named = []
-    for number, text in enumerate(plot.groups):
-        name = short(text, _LONGEST if wide else _LONGEST_NARROW)
-        named.append(Line2D([], [], linestyle="none", label=name, **mark(*_look(number), hollow=False)))
+    names = [short(text, _LONGEST if wide else _LONGEST_NARROW) for text in plot.groups]
+    looks = [mark(*_look(number), hollow=False) for number in range(len(names))]
+    named = [Line2D([], [], linestyle="none", label=n, **its) for n, its in zip(names, looks, strict=True)]
     explain(figure, named, [], columns=1)
 
 
@@ -154,20 +154,19 @@ def to_letters(plot: Timeline, width: int) -> str:
     low, high = _limits([point.value for point in points])
     rows = 1 if low == high else _ROWS
     lines = [[" "] * (apart * len(points)) for _ in range(rows)]
-    for its in plot.marks:
-        if its.place > first:
-            for line in lines:
-                line[apart * (its.place - first) - 1] = ":" if its.environment else "|"
+    marks = [its for its in plot.marks if its.place > first]
+    for its, line in itertools.product(marks, lines):
+        line[apart * (its.place - first) - 1] = ":" if its.environment else "|"
     for place, point in enumerate(points):
-        row = 0 if rows == 1 else round((high - point.value) / (high - low) * (rows - 1))
-        lines[min(max(row, 0), rows - 1)][apart * place] = (
-            "^" if point.value > high else "v" if point.value < low else "o"
-        )
-    scale = {0: plot.y.tick(_rounded(high)), rows - 1: plot.y.tick(_rounded(low))}
+        shown = min(max(point.value, low), high)
+        row = round((high - shown) / (high - low) * (rows - 1)) if rows > 1 else 0
+        lines[row][apart * place] = "o" if shown == point.value else "^" if point.value > high else "v"
+    scale = {0: plot.y.tick(float(f"{high:.4g}")), rows - 1: plot.y.tick(float(f"{low:.4g}"))}
     drawn = [f"{scale.get(row, ''):>{_EDGE - 3}}  {''.join(line).rstrip()}".rstrip() for row, line in enumerate(lines)]
-    begun, ended = points[0].label, points[-1].label
-    below = f"{begun} to {ended}" if len(points) > 1 else begun
-    told = [below, *_signs(plot.marks, first), *(["^ v beyond the scale"] if set("^v") & set("".join(drawn)) else [])]
+    told = [" to ".join(points[place].label for place in sorted({0, len(points) - 1}))]
+    told += ["| change of level"] if not all(its.environment for its in marks) else []
+    told += [": new environment"] if any(its.environment for its in marks) else []
+    told += ["^ v beyond the scale"] if set("^v") & set("".join(drawn)) else []
     return "\n".join([plot.y.title, "", *drawn, "", " " * (_EDGE - 1) + "   ".join(told)]) + "\n"
 
 
@@ -176,12 +175,3 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     low, high = (stats.quantile(values, share) for share in _SEEN)
     room = _ROOM * (high - low)
     return max(min(values), low - room), min(max(values), high + room)
-
-
-def _signs(marks: Sequence[Mark], first: int) -> list[str]:
-    shown = [its.environment for its in marks if its.place > first]
-    return [*(["| change of level"] if not all(shown) else []), *([": new environment"] if any(shown) else [])]
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
