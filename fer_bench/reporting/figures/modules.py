@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from fer_bench.records import units
 from fer_bench.records.result import Result
@@ -14,14 +14,6 @@ from fer_bench.reporting.figures.plots import Axis, Division, Divisions, Part
 _ALMOST_ALL, _MOST, _CROWDED = 0.9, 0.5, 12
 _SMALL = 0.03  # share of the MACs: neighbours with less are drawn as one, or a deep network's bar is a comb
 _ROUNDING = 1e-9  # share that sums of shares may miss
-
-
-@dataclass(frozen=True, slots=True)
-class _Module:
-    path: str
-    type: str
-    parameters: int
-    macs: float
 
 
 def divisions(results: Sequence[Result]) -> Divisions | None:
@@ -56,13 +48,12 @@ def _division(label: str, result: Result) -> Division | None:
     if measured is None or not measured.values or not macs:
         return None
     modules = zip(measured.details["modules"], measured.values, strict=True)
-    known = [_Module(str(m["path"]), str(m["type"]), int(m["parameters"]), value) for m, value in modules]
-    parts = [
-        Part(units.printable(m.path), units.printable(m.type), m.macs, m.parameters, m.macs / macs)
-        for m in _drawn("", macs, known, macs)
-        if m.macs > _ROUNDING * macs
+    known = [
+        Part(units.printable(m["path"]), units.printable(m["type"]), value, m["parameters"], value / macs)
+        for m, value in modules
     ]
-    return Division(label, macs, tuple(parts), tuple(parts), hollow(result))
+    parts = tuple(part for part in _drawn("", macs, known, macs) if part.macs > _ROUNDING * macs)
+    return Division(label, macs, parts, parts, hollow(result))
 
 
 def _merged(parts: Iterable[Part]) -> Iterator[Part]:
@@ -77,7 +68,7 @@ def _merged(parts: Iterable[Part]) -> Iterator[Part]:
             yield from members
 
 
-def _drawn(around: str, own: float, known: Sequence[_Module], whole: float) -> Iterator[_Module]:
+def _drawn(around: str, own: float, known: Sequence[Part], whole: float) -> Iterator[Part]:
     """Give what is drawn of the network, or of a module or list of modules.
 
     Args:
@@ -86,26 +77,27 @@ def _drawn(around: str, own: float, known: Sequence[_Module], whole: float) -> I
         known: all modules inside it.
         whole: MACs of the network.
     """
-    inside: dict[str, list[_Module]] = {}
+    inside: dict[str, list[Part]] = {}
     for module in known:
         inside.setdefault(around + module.path.removeprefix(around).split(".")[0], []).append(module)
     for path, modules in inside.items():
-        itself = _together(path, modules)
+        itself = _together(path, modules, whole)
         rest = [module for module in modules if module.path != path]
-        if _hides(itself.macs / whole, {module.path.removeprefix(f"{path}.").split(".")[0] for module in rest}):
+        if _hides(itself.share, {module.path.removeprefix(f"{path}.").split(".")[0] for module in rest}):
             yield from _drawn(f"{path}.", itself.macs, rest, whole)
         else:
             yield itself
-    left = own - sum(_together(path, modules).macs for path, modules in inside.items())
-    yield _Module(f"({around.rstrip('.') or 'network'}, outside modules)", "", 0, left)
+    left = own - sum(_together(path, modules, whole).macs for path, modules in inside.items())
+    yield Part(f"({around.rstrip('.') or 'network'}, outside modules)", "", left, 0, left / whole)
 
 
-def _together(path: str, modules: Sequence[_Module]) -> _Module:
+def _together(path: str, modules: Sequence[Part], whole: float) -> Part:
     """Give the module of a path; where that is a list of modules, which does not run and has no record, their sum."""
     if modules[0].path == path:
         return modules[0]
     members = [m for m in modules if not any(m.path.startswith(f"{other.path}.") for other in modules)]
-    return _Module(path, "", sum(m.parameters for m in members), sum(m.macs for m in members))
+    macs = sum(m.macs for m in members)
+    return Part(path, "", macs, sum(m.parameters for m in members), macs / whole)
 
 
 def _hides(share: float, names: Collection[str]) -> bool:

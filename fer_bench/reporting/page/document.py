@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -52,14 +53,6 @@ class Section:
     chart: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Where results were measured: headings with texts, and by how many results."""
-
-    facts: tuple[tuple[str, str], ...]
-    results: int
-
-
 def page(
     title: str,
     results: Sequence[Result],
@@ -100,7 +93,7 @@ def page(
         data={"charts": drawn, "tones": tones},
         facts=_facts(results),
         sections=_sections(tables, drawn),
-        audit=[_section(stem, table) for stem, table in audit.items()],
+        audit=list(map(_section, audit.values())),
         machines=_machines(results),
         sources=_sources(results, audit),
     )
@@ -148,11 +141,11 @@ def _each(texts: Iterator[str]) -> str:
 def _sections(tables: Mapping[str, Table], drawn: Iterable[str]) -> list[Section]:
     beside = {_FIGURES[chart]: chart for chart in drawn if _FIGURES[chart] in tables}
     alone = [chart for chart in drawn if _FIGURES[chart] not in tables]
-    sections = [_section(stem, table, beside.get(stem, "")) for stem, table in tables.items()]
+    sections = [_section(table, beside.get(stem, "")) for stem, table in tables.items()]
     return [*sections, *(Section(f"figure-{chart}", _TITLES[chart], chart=chart) for chart in alone)]
 
 
-def _section(stem: str, table: Table, chart: str = "") -> Section:
+def _section(table: Table, chart: str = "") -> Section:
     from markupsafe import Markup
 
     html, end, notes = to_html(table).partition("</table>")  # texts are escaped: no cell has such an end
@@ -166,9 +159,9 @@ def _section(stem: str, table: Table, chart: str = "") -> Section:
     )
 
 
-def _machines(results: Sequence[Result]) -> list[Machine]:
-    """Tell each environment and commit once, in the order of the results."""
-    found: dict[tuple[tuple[str, str], ...], int] = {}
+def _machines(results: Sequence[Result]) -> Counter[tuple[tuple[str, str], ...]]:
+    """Count the results of each environment and commit, which are told by headings and texts."""
+    found: Counter[tuple[tuple[str, str], ...]] = Counter()
     headings = {fact.heading: fact.tell for fact in FACTS.values()}
     for result in results:
         where = result.environment
@@ -178,9 +171,8 @@ def _machines(results: Sequence[Result]) -> list[Machine]:
         told["Device"] = f"{where.device} ({where.device_name})"
         told["Pinned to cores"] = ", ".join(map(str, where.affinity)) if len(where.affinity) < where.cores else ""
         told["Commit"] = f"{where.commit}{', with uncommitted changes' if where.dirty else ''}" if where.commit else ""
-        key = tuple((heading, units.printable(text)) for heading, text in told.items() if text)
-        found[key] = found.get(key, 0) + 1
-    return [Machine(facts, count) for facts, count in found.items()]
+        found[tuple((heading, units.printable(text)) for heading, text in told.items() if text)] += 1
+    return found
 
 
 def _sources(results: Sequence[Result], audit: Mapping[str, Table]) -> list[Paper]:

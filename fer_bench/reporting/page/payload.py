@@ -6,7 +6,7 @@ Scripts place marks by raw numbers in base units. Texts are written here, where 
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from fer_bench.networks.registry import sheets
 from fer_bench.records import units
@@ -15,7 +15,7 @@ from fer_bench.records.result import Json, Result
 from fer_bench.reporting.figures.accuracy import percent, printed_of
 from fer_bench.reporting.figures.common import hollow, labels, numbered
 from fer_bench.reporting.figures.modules import divisions
-from fer_bench.reporting.figures.plots import Axis, Part, Roof, Step, Strip
+from fer_bench.reporting.figures.plots import Part, Roof, Step
 from fer_bench.reporting.figures.speed import roofs, spreads, sweep
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables.catalogue import as_printed
@@ -66,16 +66,18 @@ def latencies(results: Sequence[Result]) -> Json:
         _mark(network.label, network.hollow)
         | {
             "estimate": _milliseconds(network.estimate_s, network.interval_s, network.written),
-            "strips": [_strip(strip) for strip in network.strips],
+            "strips": [
+                {
+                    "process": strip.process + 1,
+                    "runs": strip.runs,
+                    "quantiles": list(map(_milliseconds, strip.quantiles)),
+                }
+                for strip in network.strips
+            ],
         }
         for network in sorted(plot.networks, key=lambda network: network.estimate_s)
     ]
     return {"networks": networks}
-
-
-def _strip(strip: Strip) -> Json:
-    quantiles = [_milliseconds(value) for value in strip.quantiles]
-    return {"process": strip.process + 1, "runs": strip.runs, "quantiles": quantiles}
 
 
 def roofline(results: Sequence[Result]) -> Json:
@@ -143,16 +145,12 @@ def batch_sweep(results: Sequence[Result]) -> Json:
     plot = sweep(results)
     if plot is None:
         return None
-    networks = [
-        _mark(network.label, network.hollow) | {"steps": [_step(step) for step in network.steps]}
-        for network in plot.networks
-    ]
-    axes = {"latency": _axis(plot.latency, float(units.milliseconds.per)), "rate": _axis(plot.rate)}
+    networks = [_mark(one.label, one.hollow) | {"steps": list(map(_step, one.steps))} for one in plot.networks]
+    axes = {
+        "latency": {"title": plot.latency.title, "log": plot.latency.log, "per": float(units.milliseconds.per)},
+        "rate": {"title": plot.rate.title, "log": plot.rate.log},
+    }
     return {"axes": axes, "networks": networks}
-
-
-def _axis(axis: Axis, per: float = 1.0) -> Json:
-    return {"title": axis.title, "log": axis.log, "per": per}
 
 
 def _step(step: Step) -> Json:
@@ -162,7 +160,8 @@ def _step(step: Step) -> Json:
     return {"batch": step.batch, "latency": _milliseconds(step.latency_s, step.interval_s), "rate": rate}
 
 
-_Key = tuple[str, ...]
+_Key = tuple[str, ...]  # what a row of any table is known by
+_Axis = dict[str, Json]  # a quantity to choose: how its numbers are written, and which end is best, if any
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +173,6 @@ class _Point:
     kind: str
     paper: str = ""
     values: dict[str, Json] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Quantity:
-    """A quantity to choose as an axis: how its numbers are written, and which end is best, if any."""
-
-    id: str
-    key: str
-    title: str
-    group: str
-    better: str | None
-    per: float = 1.0
-    prefixed: bool = False
-    suffix: str = ""
 
 
 def explorer(results: Sequence[Result], tables: Mapping[str, Table]) -> Json:
@@ -204,7 +189,7 @@ def explorer(results: Sequence[Result], tables: Mapping[str, Table]) -> Json:
     drawn = [
         {"label": point.label, "kind": point.kind, "values": point.values} for point in points.values() if point.values
     ]
-    return {"axes": [asdict(axis) for axis in axes], "points": drawn, "x": x.id, "y": y.id}
+    return {"axes": axes, "points": drawn, "x": x["id"], "y": y["id"]}
 
 
 def _points(results: Sequence[Result], tables: Mapping[str, Table]) -> dict[_Key, _Point]:
@@ -231,7 +216,7 @@ def _keys(rows: Iterable[Mapping[str, Json]]) -> Iterator[_Key]:
         yield (*key, str(found[key]))
 
 
-def _columns(points: Mapping[_Key, _Point], tables: Mapping[str, Table]) -> Iterator[_Quantity]:
+def _columns(points: Mapping[_Key, _Point], tables: Mapping[str, Table]) -> Iterator[_Axis]:
     """Put the values of numeric columns into their points, and give the axes; one that repeats another is left out."""
     seen: set[tuple[str, tuple[tuple[int, float], ...]]] = set()
     places = {key: place for place, key in enumerate(points)}
@@ -245,7 +230,7 @@ def _columns(points: Mapping[_Key, _Point], tables: Mapping[str, Table]) -> Iter
             seen.add(values)
             axis = _quantity(stem, table, column)
             for key, row in numbers:
-                points[key].values[axis.id] = _cell(column, row)
+                points[key].values[axis["id"]] = _cell(column, row)
             yield axis
 
 
@@ -253,18 +238,18 @@ def _is_number(value: Json) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _quantity(stem: str, table: Table, column: Column) -> _Quantity:
+def _quantity(stem: str, table: Table, column: Column) -> _Axis:
     written = column.quantity or units.grouped
-    return _Quantity(
-        id=f"{stem}.{column.key}",
-        key=column.key,
-        title=units.printable(column.heading),
-        group=units.printable(table.title),
-        better="higher" if column.key in _HIGHER else column.better or ("lower" if column.unit in _COSTS else None),
-        per=float(written.per),
-        prefixed=written.prefixed,
-        suffix=written.suffix,
-    )
+    return {
+        "id": f"{stem}.{column.key}",
+        "key": column.key,
+        "title": units.printable(column.heading),
+        "group": units.printable(table.title),
+        "better": "higher" if column.key in _HIGHER else column.better or ("lower" if column.unit in _COSTS else None),
+        "per": float(written.per),
+        "prefixed": written.prefixed,
+        "suffix": written.suffix,
+    }
 
 
 def _cell(column: Column, row: Mapping[str, Json]) -> Json:
@@ -273,7 +258,7 @@ def _cell(column: Column, row: Mapping[str, Json]) -> Json:
     return _value(row[column.key], column.text(row), ends, between)
 
 
-def _accuracies(points: Collection[_Point]) -> Iterator[_Quantity]:
+def _accuracies(points: Collection[_Point]) -> Iterator[_Axis]:
     """Put published accuracies into their points, and give an axis for each data set and paper.
 
     Papers divide and clean a data set differently, so that accuracies of two papers do not share an axis.
@@ -291,16 +276,19 @@ def _accuracies(points: Collection[_Point]) -> Iterator[_Quantity]:
             continue
         on = f" on {dataset}" if dataset else ""
         title = units.printable(f"Accuracy{on}, paper {paper} (%)")
-        axis = _Quantity(f"accuracy.{paper}.{dataset}", "accuracy", title, "As published", "higher")
+        axis = f"accuracy.{paper}.{dataset}"
         for point, value in values:
-            point.values[axis.id] = value
-        yield axis
+            point.values[axis] = value
+        yield {"id": axis, "key": "accuracy", "title": title, "group": "As published", "better": "higher"}
 
 
-def _shown_first(axes: Sequence[_Quantity], points: Collection[_Point]) -> tuple[_Quantity, _Quantity]:
+def _shown_first(axes: Sequence[_Axis], points: Collection[_Point]) -> tuple[_Axis, _Axis]:
     """Choose the axes that a reader sees first: a cost, and the accuracy that most points have, else another cost."""
-    shown = {axis.id: sum(axis.id in point.values for point in points) for axis in axes}
-    costs = [axis for key in _FIRST for axis in axes if axis.key == key]
-    accuracies = [axis for axis in axes if axis.key == "accuracy" and shown[axis.id] >= _WORTH_SHOWING]
-    y = max(accuracies or costs[:1] or axes[:1], key=lambda axis: shown[axis.id])
+
+    def shown(axis: _Axis) -> int:
+        return sum(axis["id"] in point.values for point in points)
+
+    costs = [axis for key in _FIRST for axis in axes if axis["key"] == key]
+    accuracies = [axis for axis in axes if axis["key"] == "accuracy" and shown(axis) >= _WORTH_SHOWING]
+    y = max(accuracies or costs[:1] or axes[:1], key=shown)
     return next(axis for axis in (*costs, *axes) if axis is not y), y

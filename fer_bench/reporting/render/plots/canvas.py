@@ -141,9 +141,21 @@ def name_points(
     taken = tuple(dict.fromkeys((*marks, *texts)))  # equal points once
     places = place(spots, sizes, Scene(frame, taken, tuple(pieces), joined=2 * reach), must)
     for name, point, colour, at, found in zip(shown, points, colours, spots, places, strict=True):
-        if found is not None:
-            offset = ((found.box.left - at[0]) / pixels, (found.box.bottom - at[1]) / pixels)
-            _write(axes, name, point, offset, found.held if found.joined else None).set_color(colour)
+        if found is None:
+            continue
+        leader = {"arrowstyle": "-", "linewidth": 0.4, "color": GREY, "shrinkA": 0, "shrinkB": _MARK / 2}
+        leader |= {"relpos": found.held, "patchA": None}  # with a patch it would end at a distance from the text
+        axes.annotate(
+            name,
+            point,
+            xytext=((found.box.left - at[0]) / pixels, (found.box.bottom - at[1]) / pixels),
+            textcoords="offset points",
+            ha="left",
+            va="bottom",
+            color=colour,
+            arrowprops=leader if found.joined else None,
+            in_layout=False,
+        )
     if unnamed := places.count(None):
         told = f"{unnamed} unnamed: no room"
         axes.text(1, 0.01, told, transform=axes.transAxes, ha="right", va="bottom", color=FAINT, in_layout=False)
@@ -155,21 +167,3 @@ def _size(axes: "Axes", name: str) -> tuple[float, float]:
     box = extent(text)
     text.remove()
     return box.right - box.left, box.top - box.bottom
-
-
-def _write(
-    axes: "Axes", name: str, point: tuple[float, float], offset: tuple[float, float], held: Spot | None
-) -> "Text":
-    """Write a name at an offset from its point, in points; a leader line holds it there, if it shall have one."""
-    leader = {"arrowstyle": "-", "linewidth": 0.4, "color": GREY, "shrinkA": 0, "shrinkB": _MARK / 2, "relpos": held}
-    leader["patchA"] = None  # or it would end at a distance from the text
-    return axes.annotate(
-        name,
-        point,
-        xytext=offset,
-        textcoords="offset points",
-        ha="left",
-        va="bottom",
-        arrowprops=leader if held is not None else None,
-        in_layout=False,
-    )
