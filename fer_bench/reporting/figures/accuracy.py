@@ -18,11 +18,10 @@ from fer_bench.reporting.figures.common import (
     hollow,
     labels,
     of_one_setting,
-    sentences,
     warned,
 )
 from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Written
-from fer_bench.reporting.tables.common import conditions, interval_ends
+from fer_bench.reporting.tables.common import conditions, interval_ends, joined
 
 _ENOUGH = 2  # points; one has no front
 _NO_INTERVAL = (
@@ -203,7 +202,7 @@ def _caption(results: Sequence[Result], cost: _Cost, dataset: str, points: Seque
     plan = results[0].plan
     other = plan.input_size or plan.channels
     known = [point.x_interval is not None for point in points]
-    return sentences(
+    return joined(
         f"Accuracies on {dataset} are the papers'; we measured none. Costs are ours.",
         cost.told,
         INTERVALS if any(known) else "",

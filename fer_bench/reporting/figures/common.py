@@ -1,6 +1,5 @@
 """What figures of a run share: labels, settings, axes, intervals, notes."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fer_bench.records import units
@@ -13,7 +12,7 @@ from fer_bench.reporting.tables.common import head, varying
 _NAMED = 6  # networks that a note names; of more it gives the number
 _LOG_RANGE = 10.0  # of the largest value to the smallest: beyond it an axis is divided logarithmically
 
-INTERVALS = "Bars: 95 % interval over processes, in this session. "
+INTERVALS = "Bars: 95 % interval over processes, in this session."
 
 
 def hollow(result: Result) -> bool:
@@ -48,14 +47,10 @@ def labels(results: Sequence[Result], without: frozenset[str] = frozenset()) -> 
     return named
 
 
-def numbered(names: Iterable[str]) -> list[str]:
+def numbered(names: Sequence[str]) -> list[str]:
     """Tell equal names apart by a number from the second on."""
-    seen: Counter[str] = Counter()
-    told = []
-    for name in names:
-        seen[name] += 1
-        told.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return told
+    earlier = [names[:place].count(name) for place, name in enumerate(names)]
+    return [f"{name} ({count + 1})" if count else name for name, count in zip(names, earlier, strict=True)]
 
 
 def of_one_setting(results: Sequence[Result]) -> tuple[list[Result], list[str]]:
@@ -101,11 +96,6 @@ def _who(names: Sequence[str], drawn: int) -> str:
     if len(names) <= _NAMED:
         return ", ".join(dict.fromkeys(names))
     return f"All {drawn} latencies" if len(names) == drawn else f"{len(names)} of the {drawn} latencies"
-
-
-def sentences(*parts: str) -> str:
-    """Join what is not empty."""
-    return " ".join(part.strip() for part in parts if part)
 
 
 def counted(number: int, what: str) -> str:

@@ -6,8 +6,9 @@ from typing import Literal
 from fer_bench.records import units
 from fer_bench.reporting.analysis.history import History, size_of
 from fer_bench.reporting.analysis.series import Point
-from fer_bench.reporting.figures.common import axis, sentences
+from fer_bench.reporting.figures.common import axis
 from fer_bench.reporting.figures.plots import Axis, Written
+from fer_bench.reporting.tables.common import joined
 from fer_bench.reporting.tables.history import caption
 
 _FEW = 16  # points of which each has its commit below it
@@ -80,7 +81,7 @@ def timeline(history: History) -> Timeline:
     title = units.printable(f"History of {history.model}: {metric.title}")
     return Timeline(
         title=title,
-        caption=units.printable(sentences(title + ".", caption(history))),
+        caption=units.printable(joined(title + ".", caption(history))),
         x=x,
         y=axis(units.printable(metric.heading), quantity, [moment.value for moment in moments]),
         points=moments,

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from fer_bench.records import units
 from fer_bench.records.result import Result
-from fer_bench.reporting.figures.common import doubted, hollow, labels, of_one_setting, sentences
+from fer_bench.reporting.figures.common import doubted, hollow, labels, of_one_setting
 from fer_bench.reporting.figures.plots import Axis, Division, Divisions, Part
+from fer_bench.reporting.tables.common import joined
 
 # Share of the MACs: a module with more hides where they go. One with almost all is drawn by what lies in it, however
 # much that is; one with most where that is not crowded.
@@ -28,7 +29,7 @@ def divisions(results: Sequence[Result]) -> Divisions | None:
     others = f'Neighbours of less than {units.percent(_SMALL, 1)} each are drawn as one part, "others".'
     return Divisions(
         title="MACs by module",
-        caption=sentences(
+        caption=joined(
             "Shares of the multiply-accumulates of an image (conv+matmul-v1) in the modules of the top level, each "
             "with all inside it, in the order of the network; one with more than "
             f"{units.percent(_MOST, 2)} is drawn by the modules inside it, where these are not too many. At the right: "

@@ -1,6 +1,6 @@
 """Latency by process, the machine's roofs, and the sweep over batch sizes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from fer_bench.records import stats, units
 from fer_bench.records.result import Environment, Result
@@ -15,7 +15,6 @@ from fer_bench.reporting.figures.common import (
     numbered,
     of_one_setting,
     rate_interval,
-    sentences,
     warned,
 )
 from fer_bench.reporting.figures.plots import (
@@ -31,7 +30,7 @@ from fer_bench.reporting.figures.plots import (
     Strip,
     Sweep,
 )
-from fer_bench.reporting.tables.common import conditions, interval_ends, write_latency
+from fer_bench.reporting.tables.common import conditions, interval_ends, joined, write_latency
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _BOUNDS = {bound: f"bound by {bound}" for bound in ("arithmetic", "memory", "overhead")}
@@ -42,7 +41,7 @@ _ENOUGH = 2  # batch sizes; one is no sweep
 
 def spreads(results: Sequence[Result]) -> Spreads | None:
     """Draw the latency of each process of each network, or None where none was measured."""
-    found = [(result, taken) for result in results if (taken := latency.summary(result)) is not None]
+    found = _timed(results)
     measured = [result for result, _ in found]
     if not measured:
         return None
@@ -53,7 +52,7 @@ def spreads(results: Sequence[Result]) -> Spreads | None:
     several = any(len(network.strips) > 1 for network in networks)
     return Spreads(
         title="Latency by process",
-        caption=sentences(
+        caption=joined(
             "A strip is a process: its median, the middle half of its runs (box) and 90 % of them (whiskers), relative "
             "to the network's latency at the right, which is the mean of the processes' medians. "
             "Arrows: whiskers that go on.",
@@ -64,6 +63,10 @@ def spreads(results: Sequence[Result]) -> Spreads | None:
         networks=networks,
         notes=(*doubted(measured), *warned(measured)),
     )
+
+
+def _timed(results: Sequence[Result]) -> list[tuple[Result, latency.Latency]]:
+    return [(result, taken) for result in results if (taken := latency.summary(result)) is not None]
 
 
 def _strips(result: Result) -> tuple[Strip, ...]:
@@ -154,7 +157,7 @@ def _roofs_caption(results: Sequence[Result], intervals: str) -> str:
         str(result.environment.attainable.get("how", "")) for result in results if result.environment is not None
     )
     return units.printable(
-        sentences(
+        joined(
             "Multiply-accumulates a second over those a byte moved (inputs, outputs and weights of all operators).",
             "Lines: what this machine attained: multiply-accumulates, and bytes copied, at the fastest size of a copy "
             f"and at the largest ({'; '.join(filter(None, hows))}).",
@@ -169,20 +172,28 @@ def _roofs_caption(results: Sequence[Result], intervals: str) -> str:
 
 def sweep(results: Sequence[Result]) -> Sweep | None:
     """Draw latency and rate over the batch size, or None where no network was measured at several."""
-    found = [result for result in results if latency.summary(result) is not None]
-    swept: dict[str, dict[int, Result]] = {}
-    for result, label in zip(found, labels(found, without=frozenset({"batch_size"})), strict=True):
-        swept.setdefault(label, {}).setdefault(result.plan.batch_size, result)
+    found = _timed(results)
+    names = labels([result for result, _ in found], without=frozenset({"batch_size"}))
+    swept: dict[str, dict[int, tuple[Result, latency.Latency]]] = {}
+    for (result, taken), label in zip(found, names, strict=True):
+        swept.setdefault(label, {}).setdefault(result.plan.batch_size, (result, taken))
     swept = {label: by_batch for label, by_batch in swept.items() if len(by_batch) >= _ENOUGH}
     if not swept:
         return None
-    networks = tuple(_series(label, by_batch) for label, by_batch in swept.items())
+    networks = tuple(
+        Series(
+            label,
+            tuple(_step(batch, by_batch[batch][1]) for batch in sorted(by_batch)),
+            any(hollow(result) for result, _ in by_batch.values()),
+        )
+        for label, by_batch in swept.items()
+    )
     steps = [step for network in networks for step in network.steps]
-    drawn = [result for by_batch in swept.values() for result in by_batch.values()]
+    drawn = [result for by_batch in swept.values() for result, _ in by_batch.values()]
     rest = len(results) - len(drawn)
     return Sweep(
         title="Batch sweep",
-        caption=sentences(
+        caption=joined(
             "Latency of a batch (mean of the processes' medians) and images a second over the batch size.",
             INTERVALS if any(step.interval_s for step in steps) else "",
             units.printable(conditions(drawn)),
@@ -199,12 +210,7 @@ def sweep(results: Sequence[Result]) -> Sweep | None:
     )
 
 
-def _series(label: str, by_batch: Mapping[int, Result]) -> Series:
-    steps = []
-    for batch, result in sorted(by_batch.items()):
-        taken = latency.summary(result)
-        if taken is not None:
-            ends = interval_ends(taken)
-            rates = (taken.per_image_s, taken.images_per_s, rate_interval(batch, ends))
-            steps.append(Step(batch, taken.estimate_s, ends, *rates))
-    return Series(label, tuple(steps), any(map(hollow, by_batch.values())))
+def _step(batch: int, taken: latency.Latency) -> Step:
+    ends = interval_ends(taken)
+    rates = (taken.per_image_s, taken.images_per_s, rate_interval(batch, ends))
+    return Step(batch, taken.estimate_s, ends, *rates)

@@ -5,18 +5,7 @@ from typing import TYPE_CHECKING
 
 from fer_bench.records import stats, units
 from fer_bench.reporting.figures.plots import Division, Divisions, Part, Spread, Spreads
-from fer_bench.reporting.render.plots.canvas import (
-    BAND,
-    COLOURS,
-    DOUBLE,
-    GREY,
-    INK,
-    PALE,
-    SINGLE,
-    divide,
-    explain,
-    short,
-)
+from fer_bench.reporting.render.plots import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,11 +33,11 @@ def draw_spreads(figure: "Figure", plot: Spreads) -> None:
     strip = _THIN_STRIP if max(len(network.strips) for network in plot.networks) > _MANY else _STRIP
     tall = [max(len(network.strips), _LINE / strip) + _GAP for network in plot.networks]  # in strips
     wide = len(plot.networks) > _FEW
-    figure.set_size_inches(DOUBLE if wide else SINGLE, _EDGES + sum(tall) * strip)
+    figure.set_size_inches(canvas.DOUBLE if wide else canvas.SINGLE, _EDGES + sum(tall) * strip)
     axes = figure.add_subplot()
     axes.set_xlabel(plot.x.title)
     axes.grid(True, axis="x")
-    divide(axes.xaxis, plot.x, axes.set_xscale)
+    canvas.divide(axes.xaxis, plot.x, axes.set_xscale)
     limits = _limits(plot.networks)
     middles = [sum(tall[:number]) + its / 2 for number, its in enumerate(tall)]
     for network, middle in zip(plot.networks, middles, strict=True):
@@ -56,8 +45,8 @@ def draw_spreads(figure: "Figure", plot: Spreads) -> None:
     axes.set_xlim(*limits)
     axes.set_ylim(sum(tall), 0)  # the first network on top
     banded = any(network.interval_s is not None for network in plot.networks)
-    handles = [Patch(color=BAND, linewidth=0, label="95 % interval over processes")] if banded else []
-    explain(figure, handles, [network.hollow for network in plot.networks], columns=1)
+    handles = [Patch(color=canvas.BAND, linewidth=0, label="95 % interval over processes")] if banded else []
+    canvas.explain(figure, handles, [network.hollow for network in plot.networks], columns=1)
     names = [_named(network.label, network.hollow, wide) for network in plot.networks]
     _name_rows(axes, middles, names, [f"{network.written} ms" for network in plot.networks])
 
@@ -79,17 +68,17 @@ def _draw_network(axes: "Axes", network: Spread, middle: float, limits: tuple[fl
     low, lower, median, upper, high = (
         [strip.quantiles[place] / network.estimate_s - 1 for strip in network.strips] for place in range(5)
     )
-    colour = COLOURS[0]
+    colour = canvas.COLOURS[0]
     if network.interval_s is not None:
         start, end = (edge / network.estimate_s - 1 for edge in network.interval_s)
-        axes.fill_betweenx([rows[0] - 0.5, rows[-1] + 0.5], start, end, color=BAND, linewidth=0)
-    axes.hlines(rows, low, high, colors=GREY, linewidths=min(0.8, points / 6))
+        axes.fill_betweenx([rows[0] - 0.5, rows[-1] + 0.5], start, end, color=canvas.BAND, linewidth=0)
+    axes.hlines(rows, low, high, colors=canvas.GREY, linewidths=min(0.8, points / 6))
     axes.barh(
         rows,
         [to - at for at, to in zip(lower, upper, strict=True)],
         left=lower,
         height=0.7,
-        color="white" if network.hollow else PALE,
+        color="white" if network.hollow else canvas.PALE,
         edgecolor=colour,
         linewidth=min(0.6, points / 8),
         zorder=2.5,
@@ -100,11 +89,11 @@ def _draw_network(axes: "Axes", network: Spread, middle: float, limits: tuple[fl
     for row, at, to in zip(rows, low, high, strict=True):
         for end, side in ((at, "<"), (to, ">")):
             if not limits[0] <= end <= limits[1]:
-                axes.plot([limits[end > 0]], [row], marker=side, markersize=2.5, color=GREY, clip_on=False)
+                axes.plot([limits[end > 0]], [row], marker=side, markersize=2.5, color=canvas.GREY, clip_on=False)
 
 
 def _named(name: str, hollow: bool, wide: bool) -> str:
-    shown = short(name, _LONGEST) if wide else short(name)
+    shown = canvas.short(name, _LONGEST) if wide else canvas.short(name)
     return f"{shown} \N{WHITE CIRCLE}" if hollow else shown
 
 
@@ -124,7 +113,7 @@ def draw_divisions(figure: "Figure", plot: Divisions) -> None:
     names, numbers = _draw_parts(figure, axes, plot) if alone else _draw_rows(figure, axes, plot)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(plot.x.title)
-    divide(axes.xaxis, plot.x, axes.set_xscale)
+    canvas.divide(axes.xaxis, plot.x, axes.set_xscale)
     _name_rows(axes, range(len(names)), names, numbers)
     if not alone:
         figure.draw_without_rendering()
@@ -136,26 +125,26 @@ def _draw_parts(figure: "Figure", axes: "Axes", plot: Divisions) -> tuple[list[s
     """Draw a bar for each module, and give the rows' names and numbers."""
     (network,) = plot.networks
     shares = [part.share for part in network.parts]
-    figure.set_size_inches(SINGLE, _EDGES + 0.2 + _ROW * len(shares))
-    colour = "white" if network.hollow else PALE
-    axes.barh(range(len(shares)), shares, height=0.7, color=colour, edgecolor=COLOURS[0], linewidth=0.6)
+    figure.set_size_inches(canvas.SINGLE, _EDGES + 0.2 + _ROW * len(shares))
+    colour = "white" if network.hollow else canvas.PALE
+    axes.barh(range(len(shares)), shares, height=0.7, color=colour, edgecolor=canvas.COLOURS[0], linewidth=0.6)
     axes.set_xlim(0, max(shares) * 1.05)
     name = _named(network.label, network.hollow, wide=False)
     axes.set_title(f"{name}: {units.scaled(network.macs)} MACs", loc="left")
     axes.grid(True, axis="x")
-    return [short(part.path) for part in network.parts], [plot.x.write(share) for share in shares]
+    return [canvas.short(part.path) for part in network.parts], [plot.x.write(share) for share in shares]
 
 
 def _draw_rows(figure: "Figure", axes: "Axes", plot: Divisions) -> tuple[list[str], list[str]]:
     """Draw a bar for each network, and give the rows' names and numbers."""
     from matplotlib.patches import Patch
 
-    figure.set_size_inches(DOUBLE, _EDGES + _ROW * len(plot.networks))
+    figure.set_size_inches(canvas.DOUBLE, _EDGES + _ROW * len(plot.networks))
     for row, network in enumerate(plot.networks):
         _draw_row(axes, row, network)
     axes.set_xlim(0, 1)
     darker = Patch(color=_DARKER, linewidth=0, label="darker: the largest, where not hollow")
-    explain(figure, [darker], [network.hollow for network in plot.networks], columns=2)
+    canvas.explain(figure, [darker], [network.hollow for network in plot.networks], columns=2)
     names = [_named(network.label, network.hollow, wide=True) for network in plot.networks]
     return names, [units.scaled(network.macs) for network in plot.networks]
 
@@ -171,8 +160,8 @@ def _draw_row(axes: "Axes", row: int, network: Division) -> None:
         shares,
         left=starts,
         height=0.78,
-        color=["white" if network.hollow else PALE if n != largest else _DARKER for n in range(len(shares))],
-        edgecolor=COLOURS[0] if network.hollow else "white",
+        color=["white" if network.hollow else canvas.PALE if n != largest else _DARKER for n in range(len(shares))],
+        edgecolor=canvas.COLOURS[0] if network.hollow else "white",
         linewidth=0.6,
     )
 
@@ -184,7 +173,9 @@ def _name_parts(axes: "Axes", row: int, network: Division, inches: float) -> Non
         room = part.share * inches / _LETTER - 0.6  # characters
         text = next((text for text in _names(part) if len(text) <= room), "")
         if text:
-            axes.text(start + part.share / 2, row, text, ha="center", va="center_baseline", color=INK, in_layout=False)
+            axes.text(
+                start + part.share / 2, row, text, ha="center", va="center_baseline", color=canvas.INK, in_layout=False
+            )
         start += part.share
 
 

@@ -6,21 +6,7 @@ from typing import TYPE_CHECKING
 
 from fer_bench.records import stats
 from fer_bench.reporting.figures.history import Mark, Timeline
-from fer_bench.reporting.render.plots.canvas import (
-    COLOURS,
-    DOUBLE,
-    FAINT,
-    INK,
-    SINGLE,
-    around,
-    divide,
-    divide_finely,
-    explain,
-    extent,
-    look,
-    mark,
-    short,
-)
+from fer_bench.reporting.render.plots import canvas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +17,7 @@ _HEIGHT = 2.7  # inches without the names of environments
 _LINE = 0.14  # inches of a line of text
 _LABELS = 9  # ticks of a wide figure; half as many where it is narrow
 _LONGEST, _LONGEST_NARROW = 100, 46  # characters of an environment in the legend
-_ALARM = COLOURS[1]
+_ALARM = canvas.COLOURS[1]
 _GAP = 3  # pixels between labels
 
 _ROWS = 8  # lines of a chart in letters
@@ -43,24 +29,24 @@ _SEEN, _ROOM = (0.1, 0.9), 1.0  # quantiles within its scale, and what is added 
 def draw_timeline(figure: "Figure", plot: Timeline) -> None:
     """Draw points, levels, and a line at each change; dashed where it is the environment that changed."""
     wide = len(plot.points) > _NARROW
-    figure.set_size_inches(DOUBLE if wide else SINGLE, _HEIGHT + _LINE * len(plot.groups))
+    figure.set_size_inches(canvas.DOUBLE if wide else canvas.SINGLE, _HEIGHT + _LINE * len(plot.groups))
     axes = figure.add_subplot()
     axes.set_xlabel(plot.x)
     axes.set_ylabel(plot.y.title)
     axes.grid(True, axis="y")
-    divide(axes.yaxis, plot.y, axes.set_yscale)
+    canvas.divide(axes.yaxis, plot.y, axes.set_yscale)
     _draw_points(axes, plot)
     for stretch in plot.stretches:
-        colour = _look(stretch.group)[0] if plot.groups else INK
+        colour = _look(stretch.group)[0] if plot.groups else canvas.INK
         axes.hlines(stretch.value, stretch.first - 0.4, stretch.last + 0.4, colors=colour, linewidths=0.9, zorder=2.2)
     for its in plot.marks:
-        style = (FAINT, "--") if its.environment else (_ALARM, "-")
+        style = (canvas.FAINT, "--") if its.environment else (_ALARM, "-")
         axes.axvline(its.place - 0.5, color=style[0], linestyle=style[1], linewidth=0.8, zorder=1.5)
     axes.set_xlim(-0.7, len(plot.points) - 0.3)
     values = [point.value for point in plot.points]
     ends = [end for point in plot.points if point.interval is not None for end in point.interval]
-    axes.set_ylim(around([*values, *ends], plot.y.log))
-    divide_finely(axes.yaxis)
+    axes.set_ylim(canvas.around([*values, *ends], plot.y.log))
+    canvas.divide_finely(axes.yaxis)
     _label_places(axes, plot, wide)
     _explain(figure, plot, wide)
     _label_marks(figure, axes, plot.marks)
@@ -75,7 +61,7 @@ def _draw_points(axes: "Axes", plot: Timeline) -> None:
             [plot.points[place].value for place in places],
             linestyle="none",
             zorder=2.5,
-            **(mark(colour, marker, hollow=False) | {"markersize": 3.2, "markeredgewidth": 0}),
+            **(canvas.mark(colour, marker, hollow=False) | {"markersize": 3.2, "markeredgewidth": 0}),
         )
         for place in places:
             ends = plot.points[place].interval
@@ -98,23 +84,23 @@ def _explain(figure: "Figure", plot: Timeline, wide: bool) -> None:
     """Say what lines are, and above that which environments marks are of."""
     from matplotlib.lines import Line2D
 
-    lines = [Line2D([], [], color=INK, linewidth=0.9, label="level")]
+    lines = [Line2D([], [], color=canvas.INK, linewidth=0.9, label="level")]
     if any(not its.environment for its in plot.marks):
         lines.append(Line2D([], [], color=_ALARM, linewidth=0.8, label="change"))
     if any(its.environment for its in plot.marks):
-        lines.append(Line2D([], [], color=FAINT, linewidth=0.8, linestyle="--", label="environment"))
+        lines.append(Line2D([], [], color=canvas.FAINT, linewidth=0.8, linestyle="--", label="environment"))
     if any(point.interval is not None for point in plot.points):
-        lines.append(Line2D([], [], color=COLOURS[0], alpha=0.6, linewidth=0.8, label="95 % interval"))
+        lines.append(Line2D([], [], color=canvas.COLOURS[0], alpha=0.6, linewidth=0.8, label="95 % interval"))
     figure.legend(handles=lines, loc="outside lower left", ncols=len(lines))
-    names = [short(text, _LONGEST if wide else _LONGEST_NARROW) for text in plot.groups]
-    looks = [mark(*_look(number), hollow=False) for number in range(len(names))]
+    names = [canvas.short(text, _LONGEST if wide else _LONGEST_NARROW) for text in plot.groups]
+    looks = [canvas.mark(*_look(number), hollow=False) for number in range(len(names))]
     named = [Line2D([], [], linestyle="none", label=n, **its) for n, its in zip(names, looks, strict=True)]
-    explain(figure, named, [], columns=1)
+    canvas.explain(figure, named, [], columns=1)
 
 
 def _look(group: int) -> tuple[str, str]:
     """Give colour and marker of an environment, never the colour of changes."""
-    return look(group if group == 0 else group + 1)
+    return canvas.look(group if group == 0 else group + 1)
 
 
 def _label_marks(figure: "Figure", axes: "Axes", marks: Sequence[Mark]) -> None:
@@ -130,9 +116,9 @@ def _label_marks(figure: "Figure", axes: "Axes", marks: Sequence[Mark]) -> None:
             textcoords="offset points",
             ha="center",
             va="bottom",
-            color=FAINT if its.environment else _ALARM,
+            color=canvas.FAINT if its.environment else _ALARM,
         )
-        box = extent(text)
+        box = canvas.extent(text)
         line = next((number for number, end in enumerate(ends) if end + _GAP < box.left), len(ends))
         if line == len(ends):
             ends.append(box.right)

@@ -6,23 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Sweep
-from fer_bench.reporting.render.plots.canvas import (
-    DOUBLE,
-    FAINT,
-    GREY,
-    INK,
-    NEUTRAL,
-    SINGLE,
-    around,
-    divide_finely,
-    explain,
-    extent,
-    look,
-    mark,
-    name_points,
-    set_axes,
-    spot,
-)
+from fer_bench.reporting.render.plots import canvas
 from fer_bench.reporting.render.plots.labels import Box
 
 if TYPE_CHECKING:
@@ -39,14 +23,17 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
     from matplotlib.lines import Line2D
 
     wide = len(plot.points) > _FEW
-    figure.set_size_inches((DOUBLE, 4.6 if len(plot.points) <= _MANY else 6.0) if wide else (SINGLE, 3.2))
+    figure.set_size_inches((canvas.DOUBLE, 4.6 if len(plot.points) <= _MANY else 6.0) if wide else (canvas.SINGLE, 3.2))
     axes = figure.add_subplot()
-    set_axes(axes, plot.x, plot.y)
-    looks = {group: look(number) if group != plot.neutral else NEUTRAL for number, group in enumerate(plot.groups)}
+    canvas.set_axes(axes, plot.x, plot.y)
+    looks = {
+        group: canvas.look(number) if group != plot.neutral else canvas.NEUTRAL
+        for number, group in enumerate(plot.groups)
+    }
     for line in plot.lines:
         axes.plot(
             *zip(*line.points, strict=True),
-            color=looks[line.group][0] if line.group else INK,
+            color=looks[line.group][0] if line.group else canvas.INK,
             linewidth=0.9,
             alpha=0.7,
             drawstyle="steps-post" if line.steps else "default",
@@ -55,23 +42,23 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
     for group, hollow in itertools.product(looks, (False, True)):
         _draw_points(axes, [p for p in plot.points if (p.group, p.hollow) == (group, hollow)], looks[group])
     corners = [corner for line in plot.lines for corner in line.points]
-    axes.set_xlim(around([*(point.x for point in plot.points), *(x for x, _ in corners)], plot.x.log))
-    axes.set_ylim(around([*(point.y for point in plot.points), *(y for _, y in corners)], plot.y.log))
-    divide_finely(axes.xaxis)
-    divide_finely(axes.yaxis)
-    handles = [Line2D([], [], linestyle="none", label=g, **mark(*its, hollow=False)) for g, its in looks.items()]
+    axes.set_xlim(canvas.around([*(point.x for point in plot.points), *(x for x, _ in corners)], plot.x.log))
+    axes.set_ylim(canvas.around([*(point.y for point in plot.points), *(y for _, y in corners)], plot.y.log))
+    canvas.divide_finely(axes.xaxis)
+    canvas.divide_finely(axes.yaxis)
+    handles = [Line2D([], [], linestyle="none", label=g, **canvas.mark(*its, hollow=False)) for g, its in looks.items()]
     fronts = any(line.steps for line in plot.lines)
     if fronts:
-        handles.append(Line2D([], [], color=GREY, linewidth=0.9, label="Pareto front of its paper"))
-    explain(figure, handles, [point.hollow for point in plot.points], columns=3 if wide else 1)
+        handles.append(Line2D([], [], color=canvas.GREY, linewidth=0.9, label="Pareto front of its paper"))
+    canvas.explain(figure, handles, [point.hollow for point in plot.points], columns=3 if wide else 1)
     figure.draw_without_rendering()  # settles the layout, which names are placed in
     taken = [_name_line(axes, line) for line in plot.lines if not line.steps]
     ordered = sorted(plot.points, key=lambda point: not point.named)
     places = [(point.x, point.y) for point in ordered]
-    colours = [INK if point.named or not fronts else FAINT for point in ordered]
+    colours = [canvas.INK if point.named or not fronts else canvas.FAINT for point in ordered]
     lines = [_corners(line) for line in plot.lines]
     must = sum(point.named for point in ordered)
-    name_points(axes, [point.label for point in ordered], places, colours, taken, lines, must)
+    canvas.name_points(axes, [point.label for point in ordered], places, colours, taken, lines, must)
 
 
 def _draw_points(axes: "Axes", points: Sequence[Point], its: tuple[str, str]) -> None:
@@ -88,14 +75,14 @@ def _draw_points(axes: "Axes", points: Sequence[Point], its: tuple[str, str]) ->
         linestyle="none",
         zorder=3,
         label=points[0].group,
-        **mark(*its, hollow=points[0].hollow),
+        **canvas.mark(*its, hollow=points[0].hollow),
     )
 
 
 def _name_line(axes: "Axes", line: Line) -> Box:
     """Write the name of a roof along it, and give the room that it takes."""
     start, end = line.points[0], line.points[-1]
-    (x0, y0), (x1, y1) = spot(axes, *start), spot(axes, *end)
+    (x0, y0), (x1, y1) = canvas.spot(axes, *start), canvas.spot(axes, *end)
     level = start[1] == end[1]
     text = axes.annotate(
         line.label,
@@ -106,10 +93,10 @@ def _name_line(axes: "Axes", line: Line) -> Box:
         rotation_mode="anchor",
         ha="right" if level else "left",
         va="bottom",
-        color=INK,
+        color=canvas.INK,
         in_layout=False,
     )
-    return extent(text)
+    return canvas.extent(text)
 
 
 def _corners(line: Line) -> list[tuple[float, float]]:
@@ -122,7 +109,7 @@ def _corners(line: Line) -> list[tuple[float, float]]:
 
 def draw_sweep(figure: "Figure", plot: Sweep) -> None:
     """Draw latency and rate over the batch size, one panel below the other."""
-    figure.set_size_inches(SINGLE, 4.6)
+    figure.set_size_inches(canvas.SINGLE, 4.6)
     above, below = figure.subplots(2, 1, sharex=True)
     latencies = [[(step.batch, step.latency_s) for step in series.steps] for series in plot.networks]
     rates = [[(step.batch, step.images_per_s) for step in series.steps] for series in plot.networks]
@@ -131,24 +118,27 @@ def draw_sweep(figure: "Figure", plot: Sweep) -> None:
     for number, series in enumerate(plot.networks):
         for step in series.steps:
             if step.interval_s is not None:
-                above.vlines(step.batch, *step.interval_s, colors=look(number)[0], linewidths=0.8)
+                above.vlines(step.batch, *step.interval_s, colors=canvas.look(number)[0], linewidths=0.8)
     above.set_xlabel("")
     _divide_batches(below, sorted({step.batch for series in plot.networks for step in series.steps}))
-    explain(figure, [], [series.hollow for series in plot.networks], columns=1)
+    canvas.explain(figure, [], [series.hollow for series in plot.networks], columns=1)
     figure.draw_without_rendering()
-    names, colours = [series.label for series in plot.networks], [look(number)[0] for number in range(len(latencies))]
+    names, colours = (
+        [series.label for series in plot.networks],
+        [canvas.look(number)[0] for number in range(len(latencies))],
+    )
     for axes, lines in ((above, latencies), (below, rates)):
-        name_points(axes, names, [line[-1] for line in lines], colours, lines=lines)
+        canvas.name_points(axes, names, [line[-1] for line in lines], colours, lines=lines)
 
 
 def _draw_series(axes: "Axes", plot: Sweep, axis: Axis, lines: Sequence[Sequence[tuple[float, float]]]) -> None:
-    set_axes(axes, plot.x, axis)
+    canvas.set_axes(axes, plot.x, axis)
     for number, (series, line) in enumerate(zip(plot.networks, lines, strict=True)):
-        colour, marker = look(number)
-        drawn = mark(colour, marker, series.hollow)
+        colour, marker = canvas.look(number)
+        drawn = canvas.mark(colour, marker, series.hollow)
         axes.plot(*zip(*line, strict=True), color=colour, linewidth=0.9, label=series.label, **drawn)
-    axes.set_ylim(around([value for line in lines for _, value in line], axis.log))
-    divide_finely(axes.yaxis)
+    axes.set_ylim(canvas.around([value for line in lines for _, value in line], axis.log))
+    canvas.divide_finely(axes.yaxis)
 
 
 def _divide_batches(axes: "Axes", batches: Sequence[int]) -> None:
@@ -158,5 +148,5 @@ def _divide_batches(axes: "Axes", batches: Sequence[int]) -> None:
     apart = -(-len(batches) // _MOST_TICKS)
     axes.xaxis.set_major_locator(FixedLocator(batches[::apart]))
     axes.xaxis.set_minor_locator(NullLocator())
-    low, high = around(batches, log=True)
+    low, high = canvas.around(batches, log=True)
     axes.set_xlim(low, high * (batches[-1] / batches[0]) ** _NAMES_ROOM)
