@@ -147,17 +147,15 @@ def _columns(table: Table, widest: int) -> list[_Column]:
             columns.append(_text(heading, cells, _NAME_WIDTH, marks, table.note_numbers()))
         elif column.align == "left":
             columns.append(_text(heading, cells, widest, marks))
-        elif any(_NUMBER.fullmatch(cell) for cell in cells) and all(map(_is_number, cells)):
+        elif any(_NUMBER.fullmatch(cell) for cell in cells) and all(
+            cell == MISSING or _NUMBER.fullmatch(cell) for cell in cells
+        ):
             columns.append(_numbers(heading, cells, marks))
         elif max(map(len, cells), default=0) > widest:  # of a user's sheet
             columns.append(_text(heading, cells, widest, marks, side="left"))
         else:
             columns.append(_right(heading, cells, marks))
     return columns
-
-
-def _is_number(cell: str) -> bool:
-    return cell == MISSING or _NUMBER.fullmatch(cell) is not None
 
 
 def _text(

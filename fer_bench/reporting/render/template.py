@@ -21,10 +21,10 @@ A table of one's own in LaTeX, ``mine.tex``::
 ``fer-bench report last --template mine.tex > table.tex`` fills it in.
 """
 
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.records.errors import FerBenchError
@@ -93,7 +93,7 @@ def fill(path: Path, tables: Mapping[str, Table]) -> str:
         raise FerBenchError(f"--template {path}: not a text in UTF-8: {error.reason}") from None
     except OSError as error:
         raise FerBenchError(f"--template {path}: {error.strerror or error}; name a Jinja2 template") from None
-    kind = _kind(path)
+    kind = (path.with_suffix("") if path.suffix.lower() in _BEFORE else path).suffix.lower()
     views = {name: _view(with_units_in_headings(table) if kind in _LATEX else table) for name, table in tables.items()}
     try:
         template = _environment(kind).from_string(source)
@@ -101,44 +101,33 @@ def fill(path: Path, tables: Mapping[str, Table]) -> str:
     except jinja2.TemplateSyntaxError as error:
         raise FerBenchError(f"--template {path}, line {error.lineno}: {error.message}") from None
     except Exception as error:  # whatever the user's own expressions end in
-        line = _line(error.__traceback__)
-        where = f", line {line}" if line else ""
+        # Jinja2 puts the template's line into the traceback; the last such frame is where the error comes from.
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<template>"]
+        where = f", line {lines[-1]}" if lines else ""
         raise FerBenchError(f"--template {path}{where}: {type(error).__name__}: {error}") from None
 
 
-def _kind(path: Path) -> str:
-    """Give the suffix that says what a template writes."""
-    return (path.with_suffix("") if path.suffix.lower() in _BEFORE else path).suffix.lower()
-
-
 def _environment(kind: str) -> "SandboxedEnvironment":
+    """Make what fills in templates of a suffix. Jinja2 itself escapes HTML; for others every value is escaped here."""
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from markupsafe import Markup
+
+    from fer_bench.reporting.render import latex_text, markdown
+
+    escape = {**dict.fromkeys(_LATEX, latex_text.escape), **dict.fromkeys(_MARKDOWN, markdown.escape)}.get(kind)
+
+    def escaped(value: Any) -> Any:
+        return value if escape is None or isinstance(value, Markup) else escape(str(value))
 
     options: dict[str, Any] = dict(_LATEX_SYNTAX) if kind in _LATEX else {}
     return ImmutableSandboxedEnvironment(
         undefined=StrictUndefined,
         autoescape=kind in _HTML,
-        finalize=_finalize(kind),
+        finalize=escaped,
         keep_trailing_newline=True,
         **options,
     )
-
-
-def _finalize(kind: str) -> Callable[[Any], Any] | None:
-    """Give what is done to every value before it is printed; Jinja2 itself escapes HTML."""
-    from markupsafe import Markup
-
-    from fer_bench.reporting.render import latex_text, markdown
-
-    escapes = dict.fromkeys(_LATEX, latex_text.escape) | dict.fromkeys(_MARKDOWN, markdown.escape)
-    if kind not in escapes:
-        return None
-
-    def escaped(value: Any) -> Any:
-        return value if isinstance(value, Markup) else escapes[kind](str(value))
-
-    return escaped
 
 
 def _view(table: Table) -> TableView:
@@ -155,13 +144,3 @@ def _view(table: Table) -> TableView:
         )
     )
     return TableView(table.name, table.title, table.caption, table.columns, rows, tuple(table.note_texts))
-
-
-def _line(traceback: TracebackType | None) -> int | None:
-    """Find the line of the template that an error comes from: Jinja2 puts it into the traceback."""
-    line = None
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_filename == "<template>":
-            line = traceback.tb_lineno
-        traceback = traceback.tb_next
-    return line

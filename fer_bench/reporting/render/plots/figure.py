@@ -22,7 +22,9 @@ from fer_bench.reporting.render.plots.points import draw_scatter, draw_sweep
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES = ("svg", "png", "pdf")
+# Metadata by suffix that change from one writing to the next, and are left out.
+_CHANGING = {"svg": ("Date", "Creator"), "png": ("Software",), "pdf": ("CreationDate", "Creator", "Producer")}
+SUFFIXES = tuple(_CHANGING)
 
 _FONT = "DejaVu Sans"
 _LETTERS = 7  # points: what journals ask for at least, at the width that the figures are made for
@@ -86,7 +88,8 @@ def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: 
             figure = draw(plot)
             with style.context(dict(_LOOK), after_reset=True):
                 for suffix in suffixes:
-                    about = _about(plot, suffix)
+                    told = "Subject" if suffix == "pdf" else "Description"
+                    about = {"Title": plot.title, told: plot.caption, **dict.fromkeys(_CHANGING[suffix])}
                     figure.savefig(folder / f"{stem}.{suffix}", format=suffix, dpi=_DOTS_PER_INCH, metadata=about)
     except OSError as error:
         raise StoreError(f"cannot write the figures to {folder}: {error.strerror or error}") from error
@@ -119,12 +122,3 @@ def _spelled(drawn: Any, known: frozenset[int]) -> Any:
     if is_dataclass(drawn) and not isinstance(drawn, type):
         return replace(drawn, **{field.name: _spelled(getattr(drawn, field.name), known) for field in fields(drawn)})
     return drawn
-
-
-def _about(plot: Plot | Timeline, suffix: str) -> dict[str, str | None]:
-    """Give a file's metadata: what it shows, and nothing that changes from one writing to the next."""
-    if suffix == "pdf":
-        return {"Title": plot.title, "Subject": plot.caption, "CreationDate": None, "Creator": None, "Producer": None}
-    if suffix == "svg":
-        return {"Title": plot.title, "Description": plot.caption, "Date": None, "Creator": None}
-    return {"Title": plot.title, "Description": plot.caption, "Software": None}

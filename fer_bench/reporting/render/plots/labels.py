@@ -200,16 +200,12 @@ def _around(spot: Spot, size: tuple[float, float]) -> Iterator[tuple[float, Box]
     for step in range(int((_FAR - _NEAR) / _STRIDE) + 1):
         distance = _NEAR + step * _STRIDE
         for turn in range(_DIRECTIONS):
-            angle = _angle(turn)
+            # From the right outwards: 0, up a little, down a little, and so on to the left.
+            angle = (turn + 1) // 2 * (1 if turn % 2 else -1) * 2 * math.pi / _DIRECTIONS
             across, up = math.cos(angle), math.sin(angle)
             left = spot[0] + distance * height * across + width * (across - 1) / 2
             bottom = spot[1] + distance * height * up + height * (up - 1) / 2
             yield distance, Box(left, bottom, left + width, bottom + height)
-
-
-def _angle(turn: int) -> float:
-    """Give directions from the right outwards: 0, up a little, down a little, and so on to the left."""
-    return (turn + 1) // 2 * (1 if turn % 2 else -1) * 2 * math.pi / _DIRECTIONS
 
 
 def _conflict(one: Place, other: Place) -> bool:
