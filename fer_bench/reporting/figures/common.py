@@ -1,5 +1,6 @@
 """What figures of a run share: labels, settings, axes, intervals, notes."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fer_bench.records import units
@@ -33,14 +34,12 @@ def labels(results: Sequence[Result], without: frozenset[str] = frozenset()) -> 
         without: keys of settings that are told otherwise, such as by an axis.
     """
     columns = [column for column in varying(results) if column.key not in without]
-    sizes: dict[str, set[tuple[int, ...] | None]] = {}
-    for result in results:
-        sizes.setdefault(result.subject.name, set()).add(result.subject.input_shape)
+    sizes = Counter(name for name, _ in {(result.subject.name, result.subject.input_shape) for result in results})
     named = []
     for result in results:
         subject, row = result.subject, head(result)
         parts = [subject.name, *subject.settings]
-        if len(sizes[subject.name]) > 1 and subject.input_shape is not None:
+        if sizes[subject.name] > 1 and subject.input_shape is not None:
             parts.append(units.size(subject.input_shape))
         parts += [f"{column.heading.lower()} {row[column.key]}" for column in columns if row[column.key] is not None]
         named.append(units.printable(", ".join(parts)))
@@ -74,13 +73,9 @@ def axis(title: str, quantity: Written, values: Iterable[float]) -> Axis:
 
 def doubted(results: Iterable[Result]) -> list[str]:
     """Explain each hollow mark."""
-    told = []
-    for result in results:
-        subject = result.subject
-        if hollow(result):
-            said = " ".join(doubts(subject.status, subject.note, subject.uncertain))
-            told.append(units.printable(f"{subject.name}: {said}"))
-    return list(dict.fromkeys(told))
+    subjects = (result.subject for result in results if hollow(result))
+    told = (f"{its.name}: {' '.join(doubts(its.status, its.note, its.uncertain))}" for its in subjects)
+    return list(dict.fromkeys(map(units.printable, told)))
 
 
 def warned(results: Sequence[Result]) -> list[str]:

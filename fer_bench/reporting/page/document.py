@@ -4,7 +4,6 @@ import hashlib
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -23,34 +22,8 @@ if TYPE_CHECKING:
 _SCRIPTS = "dom chart tables explorer latency roofline modules sweep main".split()
 # Beside which table a figure stands; where there is none or it is left out, the figure has a section of its own.
 _FIGURES = {"explorer": "efficiency", "latency": "latency", "roofline": "roofline", "modules": "", "sweep": ""}
-_TITLES = {
-    "explorer": "Compare networks",
-    "latency": "Latency by process",
-    "roofline": "Roofline",
-    "modules": "Where the MACs are",
-    "sweep": "Batch sweep",
-}
 
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A part of the page: a table, the figure beside it, or both.
-
-    Attributes:
-        anchor: its id.
-        title: its heading.
-        table: the table's markup, or "".
-        notes: the markup of the table's notes, or "".
-        count: how many notes.
-        chart: which figure, or "".
-    """
-
-    anchor: str
-    title: str
-    table: "Markup | str" = ""
-    notes: "Markup | str" = ""
-    count: int = 0
-    chart: str = ""
+_Section = dict[str, "Markup | str | int"]  # a part of the page: a table, the figure beside it, or both
 
 
 def page(
@@ -138,25 +111,25 @@ def _each(texts: Iterator[str]) -> str:
     return units.printable(", ".join(dict.fromkeys(filter(None, texts))))
 
 
-def _sections(tables: Mapping[str, Table], drawn: Iterable[str]) -> list[Section]:
+def _sections(tables: Mapping[str, Table], drawn: Iterable[str]) -> list[_Section]:
     beside = {_FIGURES[chart]: chart for chart in drawn if _FIGURES[chart] in tables}
-    alone = [chart for chart in drawn if _FIGURES[chart] not in tables]
     sections = [_section(table, beside.get(stem, "")) for stem, table in tables.items()]
-    return [*sections, *(Section(f"figure-{chart}", _TITLES[chart], chart=chart) for chart in alone)]
+    alone = [chart for chart in drawn if _FIGURES[chart] not in tables]
+    return sections + [{"anchor": f"figure-{chart}", "title": "", "table": "", "chart": chart} for chart in alone]
 
 
-def _section(table: Table, chart: str = "") -> Section:
+def _section(table: Table, chart: str = "") -> _Section:
     from markupsafe import Markup
 
     html, end, notes = to_html(table).partition("</table>")  # texts are escaped: no cell has such an end
-    return Section(
-        anchor=f"section-{anchor(table)}",
-        title=units.printable(table.title),
-        table=Markup(html + end),  # noqa: S704 - to_html has escaped it
-        notes=Markup(notes.strip()),  # noqa: S704
-        count=len(table.note_texts),
-        chart=chart,
-    )
+    return {
+        "anchor": f"section-{anchor(table)}",
+        "title": units.printable(table.title),
+        "table": Markup(html + end),  # noqa: S704 - to_html has escaped it
+        "notes": Markup(notes.strip()),  # noqa: S704
+        "count": len(table.note_texts),
+        "chart": chart,
+    }
 
 
 def _machines(results: Sequence[Result]) -> Counter[tuple[tuple[str, str], ...]]:

@@ -67,7 +67,7 @@ def _written(character: str) -> str | None:
     """Write a character of a text, if with accents; None for one that the fonts lack."""
     if character in _SPECIAL:
         return _SPECIAL[character]
-    letter, *marks = unicodedata.normalize("NFD", character)
+    letter, *marks = tuple(unicodedata.normalize("NFD", character))
     if not letter.isascii() or not all(mark in _ACCENTS for mark in marks):
         return None
     for mark in marks:

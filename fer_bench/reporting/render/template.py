@@ -23,13 +23,12 @@ A table of one's own in LaTeX, ``mine.tex``::
 
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.result import Json
-from fer_bench.reporting.table import Column, Mark, Table, with_units_in_headings
+from fer_bench.reporting.table import Table, with_units_in_headings
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
@@ -44,35 +43,6 @@ _LATEX_SYNTAX = {
     "comment_start_string": "<#",
     "comment_end_string": "#>",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class CellView:
-    """A cell as a template sees it."""
-
-    text: str
-    value: Json
-    mark: Mark | None
-
-
-@dataclass(frozen=True, slots=True)
-class RowView:
-    """A row as a template sees it: cells by key, and the numbers of its notes, from 1."""
-
-    cells: Mapping[str, CellView]
-    notes: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TableView:
-    """A table as a template sees it."""
-
-    name: str
-    title: str
-    caption: str
-    columns: tuple[Column, ...]
-    rows: tuple[RowView, ...]
-    notes: tuple[str, ...]
 
 
 def fill(path: Path, tables: Mapping[str, Table]) -> str:
@@ -130,17 +100,19 @@ def _environment(kind: str) -> "SandboxedEnvironment":
     )
 
 
-def _view(table: Table) -> TableView:
-    rows = tuple(
-        RowView(
-            {
-                column.key: CellView(text, row.get(column.key), table.mark(place, column))
+def _view(table: Table) -> dict[str, Json]:
+    """Give what a template sees of a table; see above."""
+    rows = [
+        {
+            "cells": {
+                column.key: {"text": text, "value": row.get(column.key), "mark": table.mark(place, column)}
                 for column, text in zip(table.columns, cells, strict=True)
             },
-            tuple(numbers),
-        )
+            "notes": tuple(numbers),
+        }
         for place, (row, cells, numbers) in enumerate(
             zip(table.rows, table.written(), table.note_numbers(), strict=True)
         )
-    )
-    return TableView(table.name, table.title, table.caption, table.columns, rows, tuple(table.note_texts))
+    ]
+    told = {"name": table.name, "title": table.title, "caption": table.caption}
+    return {**told, "columns": table.columns, "rows": rows, "notes": table.note_texts}
