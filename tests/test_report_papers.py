@@ -378,10 +378,10 @@ def test_a_baseline_is_a_row_of_printed_values_that_says_so(users_sheets, make_r
 
 def test_what_is_no_number_is_told_and_not_guessed(users_sheets):
     baselines = users_sheets(BASELINES.replace('"1.2"', '"nearly 5"').replace('"4.25"', '"nan"'))
-    ((row, notes),) = published_rows(baselines)
-    assert "parameters" not in row
-    assert "latency_s" not in row
-    assert notes[1:] == ("No number: nearly 5 M.", "No number: nan ms.")
+    (entry,) = published_rows(baselines)
+    assert "parameters" not in entry.cells
+    assert "latency_s" not in entry.cells
+    assert entry.notes[1:] == ["No number: nearly 5 M.", "No number: nan ms."]
 
 
 def test_a_user_s_paper_has_its_tables_too_and_its_name_cannot_leave_the_folder(users_sheets):

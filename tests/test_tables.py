@@ -5,7 +5,7 @@ import pytest
 from fer_bench.networks import registry
 from fer_bench.networks.spec import STATUSES, Figure, ModelSpec, Source
 from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables import catalogue
+from fer_bench.reporting.tables import catalogue, counts
 
 
 def cells(table):
@@ -32,7 +32,7 @@ def test_a_figure_that_a_paper_repeats_has_one_row_with_all_its_places():
 
 
 def test_a_portrait_leaves_out_what_the_sheet_does_not_say():
-    assert catalogue.portrait(ModelSpec("n", Source("timm", "n"), "N", input_shape=None)) == [
+    assert catalogue.network_details(ModelSpec("n", Source("timm", "n"), "N", input_shape=None)) == [
         ("name", "n: N"),
         ("status", f"unregistered: {STATUSES['unregistered']}"),
         ("input", "as the library has it"),
@@ -65,7 +65,7 @@ def test_counts_say_when_they_are_a_lower_bound():
         "layers": {"conv": 1, "pool": 2, "fc": 3},
         "counters": {"thop": {"value": 6.0, "unit": "MACs"}},
     }
-    table = catalogue.counts([row, {"name": "m", "error": "boom"}])
+    table = counts.of_rows([row, {"name": "m", "error": "boom"}])
     first, second = cells(table)
     assert (first["Network"], first["MACs"], first["FLOPs"], first["FC"]) == ("n [1,2]", "5", "10", "3")
     assert first["thop (MACs)"] == "6.0"

@@ -10,8 +10,9 @@ from fer_bench.records import exchange
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
+from fer_bench.reporting import arrange
 from fer_bench.reporting import tables as report
-from fer_bench.reporting.origin.sources import source_of
+from fer_bench.reporting.origin.why import why
 from fer_bench.reporting.table import Column, Table
 
 REPORTS = Path(__file__).parent.parent / "reports"
@@ -32,14 +33,14 @@ def tables(results, baselines=()):
 def ask(results, stem, row, column, baselines=()):
     """What is told, by heading; of several texts under one, all."""
     told = {}
-    for heading, text in report.why(results, tables(results, baselines), stem, row, column):
+    for heading, text in why(tables(results, baselines), stem, row, column):
         told.setdefault(heading, []).append(text)
     return told
 
 
 def fails(results, *asked):
     with pytest.raises(FerBenchError) as caught:
-        report.why(results, tables(results), *asked)
+        why(tables(results), *asked)
     return str(caught.value)
 
 
@@ -62,7 +63,7 @@ def test_every_cell_of_every_table_of_the_reports_has_an_origin(records):
     for stem, table in drawn.items():
         for place, row in enumerate(table.rows):
             for column in table.columns:
-                told = report.why(results, drawn, stem, str(place + 1), column.key)
+                told = why(drawn, stem, str(place + 1), column.key)
                 texts = [text for heading, text in told if heading in ("source", "metric", "measured", "commit")]
                 assert texts, (stem, row, column.key)
                 if row.get(column.key) is not None:
@@ -106,7 +107,7 @@ def test_columns_of_tables_that_no_report_has_have_an_origin_too(make_result):
     assert {"energy", "architecture", "memory"} <= drawn.keys()
     for stem in ("efficiency", "latency", "memory", "energy", "architecture"):
         for column in drawn[stem].columns:
-            assert source_of(stem, column.key) is not None, (stem, column.key)
+            assert column.origin is not None, (stem, column.key)
 
 
 def test_a_latency_is_told_with_processes_passes_interval_plan_and_place(make_result):
@@ -244,14 +245,23 @@ def test_what_is_not_there_is_answered_with_what_is(make_result):
     )
 
 
-def test_a_heading_that_two_columns_have_is_asked_for_by_key(make_result):
+def test_a_heading_that_two_columns_have_is_asked_for_by_key():
     columns = (Column("macs", "Ours"), Column("flops", "Ours"))
     table = Table("t", columns, ({"name": "x", "macs": 1, "flops": 2},))
     with pytest.raises(FerBenchError, match="by its key, macs, flops"):
-        report.why([make_result("x")], {"t": table}, "t", "x", "ours")
+        why({"t": table}, "t", "x", "ours")
 
 
-def test_a_column_whose_origin_nobody_wrote_down_is_an_error(make_result):
+def test_sorted_rows_keep_what_they_were_made_from(make_result):
+    slow, fast = (
+        make_result(name, Measurement("latency_s", "s", (seconds,)), without=("latency_s",))
+        for name, seconds in (("slow", 0.2), ("fast", 0.1))
+    )
+    drawn = arrange.choose_models(arrange.sort_rows(tables([slow, fast]), "latency_s"), ["fast"])
+    assert ("process 0", "0.1") in why(drawn, "latency", "1", "latency_s")
+
+
+def test_a_column_whose_origin_nobody_wrote_down_is_an_error():
     table = Table("t", (Column("nonsense", "Nonsense"),), ({"name": "x", "nonsense": 1},))
     with pytest.raises(FerBenchError, match="nobody wrote down where column nonsense of t comes from"):
-        report.why([make_result("x")], {"t": table}, "t", "1", "nonsense")
+        why({"t": table}, "t", "1", "nonsense")

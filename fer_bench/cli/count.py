@@ -28,7 +28,7 @@ from fer_bench.cli.common import (
 )
 from fer_bench.networks import registry
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables import catalogue
+from fer_bench.reporting.tables import counts
 
 if TYPE_CHECKING:
     from fer_bench.records.result import Json
@@ -100,12 +100,12 @@ def _print_counts(rows: "Sequence[dict[str, Json]]", by: Breakdown | None, fmt: 
 
 
 def _count_tables(rows: "Sequence[dict[str, Json]]", by: Breakdown | None) -> Iterator[Table]:
-    yield catalogue.counts(rows)
+    yield counts.of_rows(rows)
     for row in rows:
         if by is Breakdown.module and "modules" in row:
-            yield catalogue.modules(row["name"], row["modules"])
+            yield counts.modules(row["name"], row["modules"])
         elif by is Breakdown.op and "operators" in row:
-            yield catalogue.operators(row["name"], row["operators"])
+            yield counts.operators(row["name"], row["operators"])
 
 
 def register(app: typer.Typer) -> None:

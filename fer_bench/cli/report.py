@@ -138,13 +138,14 @@ def why(
     debug: Debug = False,
 ) -> None:
     """Tell where a cell comes from: the run, its raw values and environment, or the paper and its table."""
+    from fer_bench.reporting.origin.why import why as explain
     from fer_bench.reporting.render.text import definitions
 
     registry.use_sheets(sheets or [])
     found, _ = _found(sources, store)
     told = [("results", name_source(source, store)) for source in sources or ["last"]]
     drawn = {**_drawn(found, "")[0], **reports.papers(found), **reports.details(found)}
-    typer.echo(definitions([*told, *reports.why(found, drawn, table, row, column)]), nl=False)
+    typer.echo(definitions([*told, *explain(drawn, table, row, column)]), nl=False)
 
 
 def register(app: typer.Typer) -> None:

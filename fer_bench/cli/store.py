@@ -42,7 +42,7 @@ def show_run(name: RunName = "last", store: StoreOption = DEFAULT_STORE, debug: 
     with Store.open(store, create=False) as opened:
         found = opened.find_run(name)
         results = opened.results(found.id)
-    typer.echo(definitions(reports.portrait(found, results)), nl=False)
+    typer.echo(definitions(reports.run_details(found, results)), nl=False)
     if results:
         typer.echo()
         print_tables([reports.latency(results)], Format.table)

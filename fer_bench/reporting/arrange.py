@@ -190,6 +190,7 @@ def _with_rows(table: Table, places: Sequence[int]) -> Table:
         rows=tuple(table.rows[place] for place in places),
         notes=tuple(table.notes[place] for place in places) if table.notes else (),
         marks=tuple(table.marks[place] for place in places) if table.marks else (),
+        sources=tuple(table.sources[place] for place in places) if table.sources else (),
     )
 
 

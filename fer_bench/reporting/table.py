@@ -1,17 +1,50 @@
 """A table that knows no format: rows of raw values in base units, and how each column writes them."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from fer_bench.networks.spec import Figure
 from fer_bench.records import units
-from fer_bench.records.result import Json
+from fer_bench.records.result import Json, Result
 from fer_bench.records.units import Quantity
 
 MISSING = units.EN_DASH
 
 Mark = Literal["best", "second"]
+Evidence = Literal["record", "attainable", "machine", "paper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the cells of a column come from, unless a row has a printed figure for them.
+
+    Attributes:
+        how: how a cell follows from what its row was made from, as a sentence.
+        metrics: the measurements that it follows from; ``{stage}`` is the row's.
+        evidence: what else shows it: the result's record, what its machine attains, too, the machines alone, or nothing
+            of ours.
+    """
+
+    how: str
+    metrics: tuple[str, ...] = ()
+    evidence: Evidence = "record"
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """What a row was made from.
+
+    Attributes:
+        results: mostly one.
+        figures: that papers print, by the key of the column that shows them.
+        stage: of the results, "training" or "testing", where that makes a difference.
+    """
+
+    results: tuple[Result, ...] = ()
+    figures: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +62,7 @@ class Column:
         tolerance: key of the share of the value up to which it is known, where it has no interval of its own; it can
             take digits away.
         setting: rows with different values were measured under different conditions and are not compared.
+        origin: where its cells come from; None where nobody asks.
     """
 
     key: str
@@ -39,6 +73,11 @@ class Column:
     interval: str = ""
     tolerance: str = ""
     setting: bool = False
+    origin: Origin | None = None
+
+    def with_origin(self, how: str, *metrics: str, evidence: Evidence = "record") -> "Column":
+        """Return the column with its origin."""
+        return replace(self, origin=Origin(how, metrics, evidence))
 
     @property
     def quantity(self) -> Quantity | None:
@@ -89,6 +128,7 @@ class Table:
         marks: for each row what is marked in it, by key, or nothing at all; see ``reporting.arrange.mark_best``.
         marking: what a reader must know of the marks: rows and values that were left out of the comparison.
         comparable: False where rows were measured on different machines or with different versions.
+        sources: what each row was made from, or nothing at all.
     """
 
     title: str
@@ -101,6 +141,7 @@ class Table:
     marks: tuple[Mapping[str, Mark], ...] = ()
     marking: tuple[str, ...] = ()
     comparable: bool = True
+    sources: tuple[RowSource, ...] = ()
 
     @property
     def label_place(self) -> int:

@@ -1,7 +1,7 @@
 """The tables of a run, drawn from results alone.
 
 ``report`` lists what was measured, ``papers`` the papers' own tables with ours beside, ``details`` what is too long to
-print unasked; ``why`` says where a cell of any of them comes from.
+print unasked.
 """
 
 from collections.abc import Sequence
@@ -10,20 +10,19 @@ from dataclasses import replace
 from fer_bench.networks.registry import sheets
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.result import Result
-from fer_bench.reporting.origin.why import why
 from fer_bench.reporting.table import Table
+from fer_bench.reporting.tables import counts
 from fer_bench.reporting.tables.common import failures
 from fer_bench.reporting.tables.costs import efficiency, published
 from fer_bench.reporting.tables.papers import papers
 from fer_bench.reporting.tables.resources import joules, memory, occupation, training
-from fer_bench.reporting.tables.runs import portrait, runs
+from fer_bench.reporting.tables.runs import run_details, runs
 from fer_bench.reporting.tables.speed import bounds, latency
-from fer_bench.reporting.tables.structure import architecture, counts
+from fer_bench.reporting.tables.structure import architecture
 
 __all__ = [
     "architecture",
     "bounds",
-    "counts",
     "details",
     "efficiency",
     "failures",
@@ -32,12 +31,11 @@ __all__ = [
     "memory",
     "occupation",
     "papers",
-    "portrait",
     "published",
     "report",
+    "run_details",
     "runs",
     "training",
-    "why",
 ]
 
 
@@ -78,5 +76,5 @@ def _without_bare_counts(results: Sequence[Result]) -> list[Result]:
 
 def details(results: Sequence[Result]) -> dict[str, Table]:
     """Draw the tables that are too long to print unasked, by the stem of their files, as ``report`` does."""
-    drawn = {"counts": counts(results), "architecture": architecture(results)}
+    drawn = {"counts": counts.of_results(results), "architecture": architecture(results)}
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}

@@ -8,8 +8,10 @@ from fer_bench.networks import registry
 from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
+from fer_bench.reporting.table import RowSource
 from fer_bench.reporting.tables.catalogue import as_printed
-from fer_bench.reporting.tables.common import Row
+from fer_bench.reporting.tables.common import Entry
+from fer_bench.reporting.tables.standard import Row
 
 # Cells of the efficiency table by the quantity of a figure; FLOPs depend on their convention.
 _CELLS = {"parameters": "parameters", "trainable_parameters": "parameters", "latency": "latency_s"}
@@ -17,25 +19,26 @@ _CELLS = {"parameters": "parameters", "trainable_parameters": "parameters", "lat
 _CONVENTION = re.compile(r"(flops|macs)\s*(?:$|[,;:=(.])", re.IGNORECASE)
 
 
-def published_rows(specs: Iterable[ModelSpec]) -> Iterator[tuple[Row, tuple[str, ...]]]:
-    """Give a row of the efficiency table, in base units, for each network and paper, and its notes.
+def published_rows(specs: Iterable[ModelSpec]) -> Iterator[Entry]:
+    """Give a row of the efficiency table, in base units, for each network and paper.
 
     Input, classes and settings stay empty: what the figures were taken at is the paper's to say.
     """
     for spec in specs:
         for paper in dict.fromkeys(figure.paper for figure in spec.published):
-            cells = cells_of(spec, paper)
-            values: Row = {}
+            cells, accuracies = _cells_of(spec, paper), spec.figures("accuracy", paper)
+            if not cells and not accuracies:
+                continue
+            row: Row = {"name": spec.name, "paper": paper, "accuracy": write_accuracies(accuracies)}
             for key, figure in cells.items():
-                values |= _value(key, figure)
-            unread = [as_printed(figure) for key, figure in cells.items() if key not in values]
-            row = {"name": spec.name, "paper": paper, **values, "accuracy": accuracies(spec, paper)}
-            if cells or row["accuracy"] is not None:
-                yield row, (_credit(paper, list(cells.values())), *(f"No number: {text}." for text in unread))
+                row |= _value(key, figure)
+            unread = [f"No number: {as_printed(figure)}." for key, figure in cells.items() if key not in row]
+            figures = {key: [figure] for key, figure in cells.items() if key in row} | {"accuracy": accuracies}
+            yield Entry(row, [_credit(paper, cells.values()), *unread], RowSource(figures=figures))
 
 
-def cells_of(spec: ModelSpec, paper: str) -> dict[str, Figure]:
-    """Give the figures that fill a network's row of the efficiency table, by the columns' keys."""
+def _cells_of(spec: ModelSpec, paper: str) -> dict[str, Figure]:
+    """Give the figures that fill a row of the efficiency table, by the columns' keys."""
     cells: dict[str, Figure] = {}
     for quantity, key in _CELLS.items():
         for figure in spec.figures(quantity, paper):
@@ -46,11 +49,11 @@ def cells_of(spec: ModelSpec, paper: str) -> dict[str, Figure]:
     return cells
 
 
-def accuracies(spec: ModelSpec, paper: str | None = None) -> str | None:
-    """Name the accuracies that papers print, each with its data set and place."""
+def write_accuracies(figures: Iterable[Figure]) -> str | None:
+    """Name accuracies that papers print, each with its data set and place."""
     texts = [
         f"{' '.join(filter(None, (as_printed(figure), figure.dataset)))} ({figure.paper}, {figure.where})"
-        for figure in spec.figures("accuracy", paper)
+        for figure in figures
     ]
     return "; ".join(texts) or None
 
@@ -76,7 +79,6 @@ def _value(key: str, figure: Figure) -> Row:
 
 
 def _credit(paper: str, figures: Iterable[Figure]) -> str:
-    """Say whose figures a row has, with their digits and places."""
     known = registry.papers().get(paper)
     said = ", ".join(f"{figure.quantity.replace('_', ' ')} {as_printed(figure)} ({figure.where})" for figure in figures)
     cited = f"{paper}, {known.cited}" if known is not None else f"{paper}."

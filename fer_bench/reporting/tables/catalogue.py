@@ -1,21 +1,16 @@
-"""The tables of the sheets and of counts."""
+"""The tables of the sheets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from fer_bench.networks.registry import paper_title
 from fer_bench.networks.spec import STATUSES, Figure, ModelSpec
 from fer_bench.records import units
-from fer_bench.records.result import Json
 from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.tables import standard
 
 # Builds that are not the original that their name promises; of these and of inferred ones a footnote says so.
 _DOUBTED = ("reconstruction", "stand-in")
 _MARKED = ("inferred", *_DOUBTED)
-
-
-def write_shape(value: Sequence[int]) -> str:
-    """Write (C, H, W), which JSON has as a list."""
-    return units.size(tuple(value))
 
 
 def is_doubted(status: str) -> bool:
@@ -54,7 +49,7 @@ def catalogue(specs: Iterable[ModelSpec]) -> Table:
     columns = (
         Column("name", "name", align="left"),
         Column("title", "network", align="left"),
-        Column("input", "input", write_shape),
+        Column("input", "input", standard.write_shape),
         Column("classes", "classes"),
         Column("parameters", "parameters", units.grouped),
         Column("status", "status", align="left"),
@@ -63,102 +58,7 @@ def catalogue(specs: Iterable[ModelSpec]) -> Table:
     return Table("Networks", columns, tuple(rows))
 
 
-def counts(rows: Iterable[Mapping[str, Json]]) -> Table:
-    """Draw the rows of ``fer-bench count``."""
-    notes: list[tuple[str, ...]] = []
-    drawn = []
-    convention = ""
-    trained = False
-    tools: dict[str, str] = {}
-    batches: dict[int, int | None] = {}
-    for row in rows:
-        if "error" in row:
-            drawn.append({"name": row["name"]})
-            notes.append((f"Failed: {row['error']}",))
-            continue
-        convention = row["convention"]
-        texts = doubts(row["status"], row["note"], row["uncertain"])
-        training = row.get("training", {})
-        if row["settings"]:
-            texts.append(built_with(row["settings"]))
-        for what, uncounted in (("MACs", row["uncounted"]), ("Training MACs", training.get("uncounted"))):
-            if uncounted:
-                calls = ", ".join(f"{name} ({n})" for name, n in uncounted.items())
-                texts.append(f"{what} are a lower bound: no formula for {calls}.")
-        if "error" in training:
-            texts.append(f"Not trained: {training['error']}")
-        batches[row["batch"]] = training.get("batch")
-        if row["counted_on"] != "meta":
-            texts.append(f"Counted on {row['counted_on']} tensors: it cannot run on meta ones.")
-        notes.append(tuple(texts))
-        drawn.append(
-            {
-                "name": row["name"],
-                "input": row["input_shape"],
-                "classes": row["num_classes"],
-                "parameters": row["parameters"]["trainable"],
-                "keras": row["parameters"]["keras_total"],
-                "macs": row["macs"],
-                "flops": row["flops"],
-                "activations": row["peak_activation_bytes"],
-                "conv": row["layers"]["conv"],
-                "pool": row["layers"]["pool"],
-                "fc": row["layers"]["fc"],
-                "train_macs": training.get("macs"),
-                "train_activations": training.get("peak_activation_bytes"),
-                **{tool: other["value"] for tool, other in row.get("counters", {}).items()},
-            }
-        )
-        trained = trained or "training" in row
-        tools |= {tool: other["unit"] for tool, other in row.get("counters", {}).items()}
-    columns = [
-        Column("name", "Network", align="left"),
-        Column("input", "Input", write_shape),
-        Column("classes", "Classes"),
-        Column("parameters", "Parameters", units.grouped),
-        Column("keras", "Keras total", units.grouped),
-        Column("macs", "MACs", units.scaled),
-        Column("flops", "FLOPs", units.scaled),
-        Column("activations", "Activations (MiB)", units.mebibytes),
-        Column("conv", "Conv"),
-        Column("pool", "Pool"),
-        Column("fc", "FC"),
-    ]
-    if trained:
-        columns.append(Column("train_macs", "Training MACs", units.scaled))
-        columns.append(Column("train_activations", "Training activations (MiB)", units.mebibytes))
-    columns += [Column(tool, f"{tool} ({unit})", units.grouped) for tool, unit in tools.items()]
-    caption = (
-        f"Parameters: trainable. MACs an image by {convention} (convolutions and matrix products); FLOPs = 2 x MACs. "
-        f"Activations: peak bytes beside the weights, one inference pass of batch {', '.join(map(str, batches))}"
-        + (f", one training step of batch {', '.join(map(str, filter(None, batches.values())))}." if trained else ".")
-    )
-    return Table("Static counts", tuple(columns), tuple(drawn), caption if convention else "", tuple(notes))
-
-
-def modules(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
-    """Draw MACs by module."""
-    columns = (
-        Column("module", "Module", align="left"),
-        Column("own_macs", "Own MACs", units.grouped),
-        Column("macs", "MACs", units.grouped),
-        Column("share", "Share", lambda share: f"{100 * share:.1f} %"),
-    )
-    return Table(f"{name}: MACs an image by module", columns, tuple(rows))
-
-
-def operators(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
-    """Draw calls and MACs by operator."""
-    columns = (
-        Column("operator", "Operator", align="left"),
-        Column("kind", "Kind", align="left"),
-        Column("calls", "Calls"),
-        Column("macs", "MACs", units.grouped),
-    )
-    return Table(f"{name}: MACs an image by operator", columns, tuple(rows))
-
-
-def portrait(spec: ModelSpec) -> list[tuple[str, str]]:
+def network_details(spec: ModelSpec) -> list[tuple[str, str]]:
     """Say what a sheet says of a network, its published figures left out: headings and texts."""
     lines = [
         ("name", f"{spec.name}: {spec.title}"),

@@ -1,44 +1,33 @@
-"""What the tables of a run share: columns, rows' heads, conditions, notes."""
+"""What the tables of a run share: rows' heads, latencies, conditions, notes."""
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from fer_bench.networks.registry import sheets
 from fer_bench.records import units
 from fer_bench.records.plan import Plan
-from fer_bench.records.result import Environment, Json, Result, Subject
+from fer_bench.records.result import Environment, Result, Subject
 from fer_bench.reporting.analysis import latency
-from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables.catalogue import built_with, doubts, write_shape
+from fer_bench.reporting.table import Column, RowSource, Table
+from fer_bench.reporting.tables import standard
+from fer_bench.reporting.tables.catalogue import built_with, doubts
+from fer_bench.reporting.tables.standard import Row
 
-Row = dict[str, Json]
 
-# Settings of a plan that stand in the caption where all rows share them, and in a column of their own where not.
-_SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
-    "protocol": ("Protocol", str),
-    "device": ("Device", str),
-    "batch_size": ("Batch", str),
-    "threads": ("Threads", str),
-    "precision": ("Precision", str),
-    "layout": ("Layout", str),
-    "mode": ("Mode", str),
-    "alloc": ("Allocator", str),
-}
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of a table to be: its cells and more by the columns' keys, its notes, and what it was made from."""
 
-NETWORK = Column("name", "Network", align="left")
-INPUT = Column("input_shape", "Input", write_shape)
-PARAMETERS = Column("parameters", "Parameters", units.scaled.with_digits(4), better="lower")
-# What follows from a latency is known as far as the latency is.
-TOLERANCE = "latency_share"
-LATENCY = Column(
-    "latency_s", "Latency (ms)", units.milliseconds, better="lower", interval="interval_s", tolerance=TOLERANCE
-)
-INTERVAL = Column("interval_s", "95 % interval (ms)", units.milliseconds.between)
-MEAN = Column("mean_s", "Mean of one process (ms)", units.milliseconds, tolerance=TOLERANCE)  # what paper 001 prints
-PER_IMAGE = Column("latency_per_image_s", "ms an image", units.milliseconds, tolerance=TOLERANCE)
-IMAGES_PER_S = Column("images_per_s", "Images/s", units.number, tolerance=TOLERANCE)
+    cells: Row
+    notes: Sequence[str] = ()
+    source: RowSource = field(default_factory=RowSource)
+
+    @classmethod
+    def of(cls, result: Result, cells: Row, *notes: str) -> "Entry":
+        """Make an entry from one result."""
+        return cls(cells, notes, RowSource((result,)))
 
 
 def failures(result: Result) -> list[str]:
@@ -51,22 +40,24 @@ def failures(result: Result) -> list[str]:
 
 
 def make_table(
-    title: str,
-    columns: Iterable[Column],
-    rows: Sequence[Row],
-    caption: str,
-    notes: Sequence[tuple[str, ...]] = (),
-    *,
-    comparable: bool = True,
+    title: str, columns: Iterable[Column], entries: Sequence[Entry], caption: str, *, comparable: bool = True
 ) -> Table:
     """Make a table without the columns that no row has a value for, the first two aside."""
-    kept = [c for place, c in enumerate(columns) if place < 2 or any(row.get(c.key) is not None for row in rows)]
-    return Table(title, tuple(kept), tuple(rows), caption, tuple(notes), comparable=comparable)
+    rows = tuple(entry.cells for entry in entries)
+    return Table(
+        title,
+        tuple(c for place, c in enumerate(columns) if place < 2 or any(row.get(c.key) is not None for row in rows)),
+        rows,
+        caption,
+        tuple(tuple(entry.notes) for entry in entries),
+        comparable=comparable,
+        sources=tuple(entry.source for entry in entries),
+    )
 
 
 def head(result: Result) -> Row:
     """Give what every row begins with: which network, and the plan's settings."""
-    row: Row = {key: getattr(result.plan, key) or None for key in _SETTINGS}  # "" is not known
+    row: Row = {setting.key: getattr(result.plan, setting.key) or None for setting in standard.SETTINGS}  # "": unknown
     if result.environment is not None:
         row["threads"] = result.environment.threads or None
     return row | {
@@ -78,13 +69,9 @@ def head(result: Result) -> Row:
 
 
 def varying(results: Sequence[Result]) -> list[Column]:
-    """Give a column for each setting in which the rows differ."""
+    """Give the columns of the settings in which the rows differ."""
     rows = [head(result) for result in results]
-    return [
-        Column(key, heading, write, setting=True)
-        for key, (heading, write) in _SETTINGS.items()
-        if len({row[key] for row in rows if row[key] is not None}) > 1
-    ]
+    return [s for s in standard.SETTINGS if len({row[s.key] for row in rows if row[s.key] is not None}) > 1]
 
 
 def interval_ends(taken: latency.Latency) -> tuple[float, float] | None:
@@ -92,21 +79,29 @@ def interval_ends(taken: latency.Latency) -> tuple[float, float] | None:
     return (max(0.0, taken.interval.low), taken.interval.high) if taken.interval is not None else None
 
 
-def latency_digits(taken: latency.Latency) -> Row:
-    """Give how far a latency is known: the ends of its interval, or None where there is none; and as a share of it.
+def latency_cells(taken: latency.Latency) -> Row:
+    """Give a latency and how far it is known: the ends of its interval, or None where there is none; and as a share.
 
     A single process has no interval: there it is the passes' own spread that takes digits away, from their median to
     their 90th percentile.
     """
     ends = interval_ends(taken)
-    if ends is None:
-        return {"interval_s": None, TOLERANCE: taken.p90_s / taken.estimate_s - 1}
-    return {"interval_s": ends, TOLERANCE: (ends[1] - ends[0]) / 2 / taken.estimate_s}
+    share = taken.p90_s / taken.estimate_s - 1 if ends is None else (ends[1] - ends[0]) / 2 / taken.estimate_s
+    return {"latency_s": taken.estimate_s, "interval_s": ends, standard.TOLERANCE: share}
+
+
+def timed(result: Result, taken: latency.Latency) -> Row:
+    """Give a latency with what tables of networks print beside it."""
+    return latency_cells(taken) | {
+        "mean_s": taken.mean_s if result.plan.protocol == "safavi2023" else None,
+        "latency_per_image_s": None if taken.per_image_s == taken.estimate_s else taken.per_image_s,
+        "images_per_s": taken.images_per_s,
+    }
 
 
 def write_latency(taken: latency.Latency) -> str:
     """Write a latency in milliseconds, without the suffix, with the digits that the tables give it."""
-    return LATENCY.text({LATENCY.key: taken.estimate_s} | latency_digits(taken))
+    return standard.LATENCY.text(latency_cells(taken))
 
 
 def joined(*texts: str) -> str:
@@ -114,14 +109,15 @@ def joined(*texts: str) -> str:
     return " ".join(filter(None, texts))
 
 
-def latency_means(rows: Iterable[Mapping[str, Json]]) -> str:
+def latency_means(entries: Iterable[Entry]) -> str:
     """Say what the latency of rows is, for a caption: "" where none has one, and nothing of intervals without one."""
-    timed = [row for row in rows if row.get("latency_s") is not None]
-    if not timed:
+    rows = [entry.cells for entry in entries]
+    intervals = [row.get("interval_s") for row in rows if row.get("latency_s") is not None]
+    if not intervals:
         return ""
-    if all(row.get("interval_s") is None for row in timed):
+    if not any(intervals):
         return "Latency of a batch: median of one process's passes; another process may differ by several percent."
-    alone = " A single process has none." if any(row.get("interval_s") is None for row in timed) else ""
+    alone = "" if all(intervals) else " A single process has none."
     return (
         "Latency of a batch: mean of the processes' medians; the interval is Student's over processes, in this "
         f"session: another session may differ by some percent more.{alone}"
@@ -157,7 +153,6 @@ def about(result: Result) -> list[str]:
 
 
 def _of_another_input(subject: Subject) -> list[str]:
-    """Say that a sheet's words on counts are of another input or number of classes, where they are."""
     spec = sheets().get(subject.name)
     if spec is None or subject.input_shape is None or spec.input_shape is None:
         return []
@@ -199,12 +194,11 @@ def conditions(results: Sequence[Result]) -> str:
     }
     protocol, platform = said.pop("protocol", ""), said.pop("platform")
     opening = f"Protocol {protocol}: " if protocol else ""
-    texts = [f"{opening}{', '.join(filter(None, said.values()))}; {platform}.", *_not_comparable(results)]
-    return " ".join(texts)
+    return joined(f"{opening}{', '.join(filter(None, said.values()))}; {platform}.", _difference(results))
 
 
 def _told(plan: Plan, where: Environment) -> dict[str, str]:
-    """Say under which conditions a row was measured, piece by piece, by the key of the setting that it is of."""
+    """Say under which conditions a row was measured, by the keys of the settings."""
     versions = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
     pinned = " pinned" if len(where.affinity) == where.threads < where.cores else ""
     return {
@@ -223,20 +217,18 @@ def _told(plan: Plan, where: Environment) -> dict[str, str]:
 
 def comparable(results: Sequence[Result]) -> bool:
     """Tell whether times of rows with the same settings may be compared."""
-    return not _not_comparable(results)
+    return not _difference(results)
 
 
-def _not_comparable(results: Sequence[Result]) -> list[str]:
+def _difference(results: Sequence[Result]) -> str:
     """Say what else than the plan's own settings differs between rows, the first such difference."""
     first: dict[tuple[str, ...], Environment] = {}
     for result in results:
+        asked = tuple(str(getattr(result.plan, setting.key)) for setting in standard.SETTINGS)
         where = result.environment
-        if where is None:
-            continue
-        asked = tuple(str(getattr(result.plan, key)) for key in _SETTINGS)
-        if difference := first.setdefault(asked, where).comparable_with(where):
-            return [f"Times of different rows are not comparable: {difference}."]
-    return []
+        if where is not None and (difference := first.setdefault(asked, where).comparable_with(where)):
+            return f"Times of different rows are not comparable: {difference}."
+    return ""
 
 
 def _precision(name: str, where: Environment) -> str:

@@ -1,59 +1,71 @@
 """What a network costs and what papers print of it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from fer_bench.networks.registry import sheets
-from fer_bench.networks.spec import ModelSpec
+from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result
 from fer_bench.reporting.analysis import latency
-from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables import environments
-from fer_bench.reporting.tables.baselines import accuracies, digits_of, published_rows
+from fer_bench.reporting.table import Column, RowSource, Table
+from fer_bench.reporting.tables import environments, standard
+from fer_bench.reporting.tables.baselines import digits_of, published_rows, write_accuracies
 from fer_bench.reporting.tables.catalogue import as_printed, doubts
 from fer_bench.reporting.tables.common import (
-    IMAGES_PER_S,
-    INPUT,
-    INTERVAL,
-    LATENCY,
-    MEAN,
-    NETWORK,
-    PARAMETERS,
-    PER_IMAGE,
-    Row,
+    Entry,
     about,
     comparable,
     conditions,
     failures,
     head,
     joined,
-    latency_digits,
+    latency_cells,
     latency_means,
     make_table,
     mean,
+    timed,
     varying,
     warnings_of,
 )
+from fer_bench.reporting.tables.standard import Row
 
 _REAL_TIME = (
     "Real time: below 41 ms an image, judged at batch 1 (paper 001); unclear where the interval, or of one process "
     "the middle 80 % of the passes, holds that."
 )
 _PRINTED_FLOPS = "FLOPs as printed stand apart where the sheet does not say by which convention: they may be MACs."
-_COUNTED = {
-    "parameters": "parameters.trainable",
-    "keras_total": "parameters.keras_total",
-    "macs": "macs",
-    "checkpoint_bytes": "checkpoint_bytes",
-}
-# What our figures are, by the printed ones beside which they stand.
-_SAID = {
-    "printed_parameters": "By Keras: with the statistics of batch norm, as Keras prints a total.",
-    "flops": "MACs an image by conv+matmul-v1 (convolutions and matrix products).",
-    "file_size": "kB: a checkpoint with Adam's state.",
-}
 _ALLOC_DIFFERS = 0.02  # of the latency: below it the allocators' difference is not worth a note
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """Printed figures and ours beside them: their quantities, of which the first that there is counts."""
+
+    heading: str
+    quantities: tuple[str, ...]
+    ours: tuple[Column, ...]
+    said: str = ""
+
+
+def _beside(column: Column, heading: str, **changes: Any) -> Column:
+    return replace(column, key=f"our_{column.key}", heading=f"fer_bench: {heading}", better=None, **changes)
+
+
+_PAIRS = {
+    "printed_parameters": _Pair(
+        "Parameters, printed",
+        ("parameters", "trainable_parameters"),
+        (_beside(standard.PARAMETERS, "parameters", write=units.grouped), _beside(standard.KERAS_TOTAL, "by Keras")),
+        standard.KERAS_TOTAL_IS,
+    ),
+    "flops": _Pair('"FLOPs", printed', ("flops",), (_beside(standard.MACS, "MACs"),), f"{standard.MACS_ARE}."),
+    "file_size": _Pair(
+        "Size, printed", ("file_size",), (_beside(standard.CHECKPOINT, "kB"),), "kB: a checkpoint with Adam's state."
+    ),
+    "latency": _Pair("Time, printed", ("latency",), (_beside(standard.LATENCY, "ms a batch"), standard.INTERVAL)),
+}
 
 
 def efficiency(results: Sequence[Result], baselines: Iterable[ModelSpec] = ()) -> Table:
@@ -63,71 +75,59 @@ def efficiency(results: Sequence[Result], baselines: Iterable[ModelSpec] = ()) -
         results: ours.
         baselines: what others published of networks that are not measured; each has a row for each of its papers.
     """
-    zoo = sheets()
-    rows, notes = [], []
-    for result in results:
-        subject = result.subject
-        macs, taken = result.value("macs"), latency.summary(result)
-        row = head(result) | {
-            "macs": macs,
-            "flops": None if macs is None else 2 * macs,
-            "state_dict_bytes": result.value("state_dict_bytes"),
-            "peak_memory_bytes": result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes"),
-            "accuracy": accuracies(zoo[subject.name]) if subject.name in zoo else None,
-        }
-        if taken is not None:
-            row |= latency_digits(taken) | {
-                "latency_s": taken.estimate_s,
-                "mean_s": taken.mean_s if result.plan.protocol == "safavi2023" else None,
-                "latency_per_image_s": None if taken.per_image_s == taken.estimate_s else taken.per_image_s,
-                "images_per_s": taken.images_per_s,
-                "real_time": taken.real_time,
-            }
-        rows.append(row)
-        notes.append(
-            (
-                *about(result),
-                *warnings_of(result),
-                *failures(result),
-                *latency.warnings(result),
-                *_other_allocator(result, results),
-            )
-        )
-    timing = latency_means(rows)
-    for row, texts in published_rows(baselines):
-        rows.append(row)
-        notes.append(texts)
+    measured = [_efficiency_of(result, results) for result in results]
+    entries = [*measured, *published_rows(baselines)]
     columns = (
-        NETWORK,
-        INPUT,
-        Column("num_classes", "Classes"),
+        standard.NETWORK,
+        standard.INPUT,
+        standard.CLASSES,
         *varying(results),
-        replace(PARAMETERS, tolerance=digits_of("parameters")),
-        Column("macs", "MACs", units.scaled, better="lower", tolerance=digits_of("macs")),
-        Column("flops", "FLOPs", units.scaled, better="lower", tolerance=digits_of("flops")),
+        replace(standard.PARAMETERS, tolerance=digits_of("parameters")),
+        replace(standard.MACS, tolerance=digits_of("macs")),
+        replace(standard.FLOPS, tolerance=digits_of("flops")),
         Column(
             "printed_flops", "printed FLOPs, as the paper has them", units.scaled, tolerance=digits_of("printed_flops")
+        ).with_origin("no sheet has FLOPs of it without their convention", evidence="paper"),
+        standard.STATE_DICT,
+        standard.LATENCY,
+        standard.INTERVAL,
+        standard.MEAN,
+        standard.PER_IMAGE,
+        standard.IMAGES_PER_S,
+        Column("real_time", "Real time").with_origin(
+            "Whether the interval, or of one process the middle 80 % of the passes, lies below 41 ms at batch 1; "
+            "unclear where it holds that.",
+            "latency_s",
         ),
-        Column("state_dict_bytes", "Size (MiB)", units.mebibytes, better="lower"),
-        LATENCY,
-        INTERVAL,
-        MEAN,
-        PER_IMAGE,
-        IMAGES_PER_S,
-        Column("real_time", "Real time"),
-        Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes),
-        Column("accuracy", "Accuracy, as published", align="left"),
+        Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes).with_origin(
+            standard.MOST_MEMORY, "peak_cuda_allocated_bytes", "peak_rss_bytes"
+        ),
+        Column("accuracy", "Accuracy, as published", align="left").with_origin(
+            "no sheet has a figure of accuracy of it", evidence="paper"
+        ),
     )
     caption = joined(
         conditions(results),
-        "MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs.",
-        timing,
-        _REAL_TIME if any(row.get("real_time") for row in rows) else "",
+        f"{standard.MACS_ARE}; {standard.FLOPS_ARE}",
+        latency_means(measured),
+        _REAL_TIME if any(entry.cells.get("real_time") for entry in entries) else "",
         "Memory: peak above the idle process, code of libraries included, or allocated on the GPU. Accuracies are the "
         "papers' (paper, place); we measured none.",
-        _PRINTED_FLOPS if any(row.get("printed_flops") for row in rows) else "",
+        _PRINTED_FLOPS if any(entry.cells.get("printed_flops") for entry in entries) else "",
     )
-    return make_table("Efficiency", columns, rows, caption, notes, comparable=comparable(results))
+    return make_table("Efficiency", columns, entries, caption, comparable=comparable(results))
+
+
+def _efficiency_of(result: Result, results: Sequence[Result]) -> Entry:
+    spec, taken = sheets().get(result.subject.name), latency.summary(result)
+    accuracies = spec.figures("accuracy") if spec is not None else []
+    row = head(result) | standard.counted(result)
+    row["peak_memory_bytes"] = result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes")
+    row["accuracy"] = write_accuracies(accuracies)
+    if taken is not None:
+        row |= timed(result, taken) | {"real_time": taken.real_time}
+    notes = about(result) + warnings_of(result) + failures(result) + latency.warnings(result)
+    return Entry(row, notes + _other_allocator(result, results), RowSource((result,), {"accuracy": accuracies}))
 
 
 def published(specs: Iterable[ModelSpec], results: Sequence[Result]) -> Table:
@@ -139,72 +139,58 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result]) -> Table:
             cells stay empty.
     """
     printed = [
-        (spec, row)
+        (spec, paper, figures)
         for spec in specs
         for paper in sorted({figure.paper for figure in spec.published})
-        if (row := _printed(spec, paper))
+        if (figures := _printed(spec, paper))
     ]
-    names = {spec.name for spec, _ in printed}
+    pairs = {key: pair for key, pair in _PAIRS.items() if any(key in figures for *_, figures in printed)}
+    names = {spec.name for spec, *_ in printed}
     used = [result for result in results if result.subject.name in names]
-    timed = any("latency" in row for _, row in printed)
-    settings = varying(used) if timed else []  # counts depend on none
+    settings = varying(used) if "latency" in pairs else []  # counts depend on none
     kept = _told_apart(used, settings)
-    rows, notes = [], []
-    for spec, row in printed:
-        of_network: list[Result | None] = [result for result in kept if result.subject.name == spec.name]
-        for result in of_network or [None]:
-            rows.append(row | _ours(result, settings, timed=timed))
-            notes.append(tuple(_doubts(spec, result, timed=timed)))
-    pairs = {
-        "printed_parameters": (
-            Column("printed_parameters", "Parameters, printed"),
-            Column("our_parameters", "fer_bench: parameters", units.grouped),
-            Column("our_keras_total", "fer_bench: by Keras", units.grouped),
-        ),
-        "flops": (Column("flops", '"FLOPs", printed'), Column("our_macs", "fer_bench: MACs", units.scaled)),
-        "file_size": (
-            Column("file_size", "Size, printed"),
-            Column("our_checkpoint_bytes", "fer_bench: kB", units.kilobytes),
-        ),
-        "latency": (
-            Column("latency", "Time, printed"),
-            replace(LATENCY, key="our_latency_s", heading="fer_bench: ms a batch", better=None),
-            INTERVAL,
-        ),
-    }
-    columns = [NETWORK, Column("paper", "Paper", align="left"), Column("where", "Where", align="left")]
-    columns += [INPUT, Column("num_classes", "Classes"), *settings]
-    for quantity, pair in pairs.items():
-        if any(quantity in row for row in rows):  # a quantity that no paper prints needs no columns
-            columns += pair
+    entries = []
+    for spec, paper, figures in printed:
+        first = {key: found[0] for key, found in figures.items()}
+        row: Row = {key: as_printed(figure) for key, figure in first.items()}
+        row |= {"name": spec.name, "paper": paper}
+        row["where"] = ", ".join(dict.fromkeys(figure.where for figure in first.values()))
+        of_network = [result for result in kept if result.subject.name == spec.name]
+        for result in of_network:
+            ours, notes = _ours(result, settings, with_latency="latency" in pairs)
+            entries.append(Entry(row | ours, notes, RowSource((result,), figures)))
+        if not of_network:
+            entries.append(Entry(row, doubts(spec.status, spec.note, spec.uncertain), RowSource(figures=figures)))
+    columns = [
+        standard.NETWORK.with_origin("The network of the sheets."),
+        Column("paper", "Paper", align="left").with_origin("The paper that the printed figures of the row are from."),
+        Column("where", "Where", align="left").with_origin("Where the paper has the printed figures of the row."),
+        standard.INPUT,
+        standard.CLASSES,
+        *settings,
+    ]
+    for key, pair in pairs.items():  # a quantity that no paper prints needs no columns
+        missing = f"no sheet has a figure of {' or '.join(pair.quantities)} of it"
+        columns += [Column(key, pair.heading).with_origin(missing, evidence="paper"), *pair.ours]
     caption = "Printed: digits and units as the paper has them, right or wrong; measured on its own machine."
     if used:
-        built = f"as built with {environments.told('packages', used) or 'packages that no record tells'}."
         caption = joined(
             caption,
-            f"fer_bench: {conditions(used) if timed else built}",
-            *(said for quantity, said in _SAID.items() if any(quantity in row for row in rows)),
-            latency_means([row | {"latency_s": row.get("our_latency_s")} for row in rows]),
+            f"fer_bench: {conditions(used) if 'latency' in pairs else environments.as_built(used)}",
+            *(pair.said for pair in pairs.values()),
+            latency_means(entries),
             "Of several measurements under the same settings the first." if len(kept) < len(used) else "",
         )
-    return make_table("Published figures beside ours", columns, rows, caption, notes)
+    return make_table("Published figures beside ours", columns, entries, caption)
 
 
-def _printed(spec: ModelSpec, paper: str) -> Row:
-    """Give what a paper prints of a network's costs, or nothing."""
+def _printed(spec: ModelSpec, paper: str) -> dict[str, list[Figure]]:
+    """Give what a paper prints of a network's costs, by our columns' keys."""
     figures = {
-        "printed_parameters": spec.figures("parameters", paper) or spec.figures("trainable_parameters", paper),
-        "flops": spec.figures("flops", paper),
-        "file_size": spec.figures("file_size", paper),
-        "latency": spec.figures("latency", paper),
+        key: next(filter(None, (spec.figures(quantity, paper) for quantity in pair.quantities)), [])
+        for key, pair in _PAIRS.items()
     }
-    first = {quantity: found[0] for quantity, found in figures.items() if found}
-    if not first:
-        return {}
-    row: Row = {"name": spec.name, "paper": paper} | {
-        quantity: as_printed(figure) for quantity, figure in first.items()
-    }
-    return row | {"where": ", ".join(dict.fromkeys(figure.where for figure in first.values()))}
+    return {key: found for key, found in figures.items() if found}
 
 
 def _told_apart(results: Iterable[Result], settings: Iterable[Column]) -> list[Result]:
@@ -218,23 +204,16 @@ def _told_apart(results: Iterable[Result], settings: Iterable[Column]) -> list[R
     return list(found.values())
 
 
-def _ours(result: Result | None, settings: Iterable[Column], *, timed: bool) -> Row:
-    """Give what stands beside the printed figures, and how it was measured."""
-    if result is None:
-        return {}
-    told, taken = head(result), latency.summary(result)
+def _ours(result: Result, settings: Iterable[Column], *, with_latency: bool) -> tuple[Row, list[str]]:
+    """Give what stands beside the printed figures, how it was measured, and how far it can be trusted."""
+    told, taken, notes = head(result), latency.summary(result), about(result) + failures(result)
     row = {key: told[key] for key in ("input_shape", "num_classes", *(column.key for column in settings))}
-    row |= {f"our_{key}": result.value(metric) for key, metric in _COUNTED.items()}
-    if timed and taken is not None:
-        row |= latency_digits(taken) | {"our_latency_s": taken.estimate_s}
-    return row
-
-
-def _doubts(spec: ModelSpec, result: Result | None, *, timed: bool) -> list[str]:
-    """Say how far a network can be trusted, and its latency."""
-    if result is None:
-        return doubts(spec.status, spec.note, spec.uncertain)
-    return [*about(result), *failures(result), *(latency.warnings(result) if timed else ())]
+    row |= {f"our_{key}": value for key, value in standard.counted(result).items()}
+    if with_latency:
+        notes += latency.warnings(result)
+        if taken is not None:
+            row |= latency_cells(taken) | {"our_latency_s": taken.estimate_s}
+    return row, notes
 
 
 def _other_allocator(result: Result, results: Sequence[Result]) -> list[str]:

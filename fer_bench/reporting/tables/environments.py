@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from fer_bench.records import units
 from fer_bench.records.result import Environment, Json, Result
-from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables.common import Row
+from fer_bench.reporting.table import Column, RowSource, Table
+from fer_bench.reporting.tables.catalogue import as_printed
+from fer_bench.reporting.tables.common import Entry, make_table
 from fer_bench.reporting.tables.printed import PrintedTable
 
 
@@ -58,38 +59,38 @@ def told(fact: str, results: Sequence[Result]) -> str | None:
     return " or ".join(dict.fromkeys(filter(None, answers))) or None
 
 
-def beside(printed: PrintedTable, results: Sequence[Result]) -> Table:
+def as_built(results: Sequence[Result]) -> str:
+    """Say by which packages networks were built, for a caption."""
+    return f"as built with {told('packages', results) or 'packages that no record tells'}."
+
+
+def listing(printed: PrintedTable, results: Sequence[Result]) -> Table:
     """List names and values as printed, and of a machine ours beside it.
 
     Args:
         printed: a table whose rows have one figure each.
         results: ours; their environments are put beside.
     """
-    rows, notes = _printed_rows(printed, results), [tuple(row.notes) for row in printed.rows]
+    entries = []
+    for row in printed.rows:
+        (figure,) = row.figures.values()
+        fact = figure.subject.lower() if figure.quantity == "environment" else ""
+        cells = {"row": row.label, "printed": as_printed(figure) or None, "ours": told(fact, results)}
+        entries.append(Entry(cells, row.notes, printed.source(row, *results)))
     if printed.quantities == {"environment"}:
-        more = _more(printed, results)
-        rows, notes = [*rows, *more], [*notes, *((),) * len(more)]
-    columns = [Column("row", printed.corner, align="left"), Column("printed", "As published", align="left")]
+        named = {figure.subject.lower() for figure in printed.figures}
+        more = {FACTS[fact].heading: told(fact, results) for fact in _TOO if fact not in named}
+        source = RowSource(tuple(results))
+        entries += [Entry({"row": row, "ours": ours}, (), source) for row, ours in more.items() if ours is not None]
+    columns = [printed.label, printed.column("printed", "As published", "left")]
     caption = printed.credit
-    if any(row["ours"] is not None for row in rows):
-        columns.append(Column("ours", "fer_bench: where measured", align="left"))
+    if any(entry.cells["ours"] is not None for entry in entries):
+        columns.append(
+            Column("ours", "fer_bench: where measured", align="left").with_origin(
+                "Told by the processes that measured: the records' environments.", evidence="machine"
+            )
+        )
         caption += (
             " fer_bench: where the results were measured; what only we tell, the paper does not, or its text lost it."
         )
-    return Table(printed.heading, tuple(columns), tuple(rows), caption, tuple(notes))
-
-
-def _printed_rows(printed: PrintedTable, results: Sequence[Result]) -> list[Row]:
-    rows: list[Row] = []
-    for row in printed.rows:
-        (figure,) = row.figures.values()
-        cells = {key: value for key, value in printed.cells(row).items() if key != "row"}
-        fact = figure.subject.lower() if figure.quantity == "environment" else ""
-        rows.append({"row": row.label, "printed": next(iter(cells.values())), "ours": told(fact, results)})
-    return rows
-
-
-def _more(printed: PrintedTable, results: Sequence[Result]) -> list[Row]:
-    named = {figure.subject.lower() for figure in printed.figures}
-    rows = [{"row": FACTS[fact].heading, "ours": told(fact, results)} for fact in _TOO if fact not in named]
-    return [row for row in rows if row["ours"] is not None]
+    return make_table(printed.heading, columns, entries, caption)

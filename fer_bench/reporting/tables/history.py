@@ -5,14 +5,15 @@ from fer_bench.reporting.analysis import changepoints
 from fer_bench.reporting.analysis.history import History, Shift, sentence
 from fer_bench.reporting.analysis.series import Point
 from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables.common import Row, conditions, joined, make_table
+from fer_bench.reporting.tables.common import Entry, conditions, joined, make_table
+from fer_bench.reporting.tables.standard import Row
 
 
 def timeline(history: History) -> Table:
     """Draw the points of a history; notes tell the changes, by which commits or environments."""
     metric = history.metric
     shifts = {shift.place: shift for shift in history.shifts}
-    rows: list[tuple[Point, Row, tuple[str, ...]]] = []
+    entries = [(point, Entry.of(point.result, _head(point), f"Failed: {point.failure}")) for point in history.failed]
     for place, point in enumerate(history.points):
         shift = shifts.get(place)
         row: Row = _head(point) | {"letter": history.kinds[point.kind].letter}
@@ -22,9 +23,8 @@ def timeline(history: History) -> Table:
         row["level"] = level.value
         if shift is not None:
             row |= {"change": shift.size, "p": shift.p}
-        rows.append((point, row, (*_told(history, place, shift), *point.told)))
-    rows += [(point, _head(point), (f"Failed: {point.failure}",)) for point in history.failed]
-    rows.sort(key=lambda its: its[0].when)
+        entries.append((point, Entry.of(point.result, row, *_told(history, place, shift), *point.told)))
+    entries.sort(key=lambda its: its[0].when)
     several = len(history.kinds) > 1
     columns = (
         Column("when", "Started (UTC)", _minute, "left"),
@@ -38,7 +38,7 @@ def timeline(history: History) -> Table:
         Column("p", "p", units.number.with_digits(1)),
     )
     title = f"History of {history.model}: {metric.title}"
-    return make_table(title, columns, [row for _, row, _ in rows], caption(history), [notes for *_, notes in rows])
+    return make_table(title, columns, [entry for _, entry in entries], caption(history))
 
 
 def caption(history: History) -> str:

@@ -6,11 +6,10 @@ from dataclasses import replace
 from fer_bench.networks.spec import Figure
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
-from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables import environments, structure
+from fer_bench.reporting.table import Column, RowSource, Table
+from fer_bench.reporting.tables import environments, standard, structure
 from fer_bench.reporting.tables.common import (
-    INPUT,
-    Row,
+    Entry,
     about,
     comparable,
     conditions,
@@ -21,8 +20,9 @@ from fer_bench.reporting.tables.common import (
     make_table,
     varying,
 )
-from fer_bench.reporting.tables.ours import OURS
-from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedRow, PrintedTable, printed_tables, sentence
+from fer_bench.reporting.tables.ours import OURS, values_beside
+from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedRow, PrintedTable, printed_tables, sentences
+from fer_bench.reporting.tables.standard import Row
 
 
 def papers(results: Sequence[Result] = ()) -> dict[str, Table]:
@@ -39,25 +39,24 @@ def _draw(printed: PrintedTable, results: Sequence[Result]) -> Table:
     if printed.matrix is not None:
         return _matrix(printed, printed.matrix)
     if "output_size" in printed.quantities:
-        return structure.beside(printed, results)
-    return environments.beside(printed, results) if printed.is_listing else _comparison(printed, results)
+        return structure.parts(printed, results)
+    return environments.listing(printed, results) if printed.is_listing else _comparison(printed, results)
 
 
 def _comparison(printed: PrintedTable, results: Sequence[Result]) -> Table:
     """Draw networks in rows, what is printed of them in columns, and ours beside each."""
     chosen = [_choose(row, results) for row in printed.rows]
+    entries = [_entry(printed, row, result) for row, result in zip(printed.rows, chosen, strict=True)]
     used = [result for result in chosen if result is not None]
-    rows = [_row(printed, row, result) for row, result in zip(printed.rows, chosen, strict=True)]
-    caption = [printed.credit, *_conventions(printed)]
     given = _given(printed, chosen)
     timed = used if any(OURS[quantity].timed for quantity in given) else []
+    caption = [printed.credit, *_conventions(printed)]
     if used:
-        built = f"as built with {environments.told('packages', used) or 'packages that no record tells'}."
-        caption += ["fer_bench:", conditions(timed) or built, *dict.fromkeys(OURS[quantity].said for quantity in given)]
-        caption.append(latency_means(rows))
-    columns = [*_labels(printed), INPUT, Column("num_classes", "Classes"), *varying(timed), *_cells(printed)]
-    notes = [_notes(row, result) for row, result in zip(printed.rows, chosen, strict=True)]
-    return make_table(printed.heading, columns, rows, joined(*caption), notes, comparable=comparable(used))
+        caption += ["fer_bench:", conditions(timed) or environments.as_built(used)]
+        caption += [*dict.fromkeys(OURS[quantity].said for quantity in given), latency_means(entries)]
+    labels = [printed.label, *([OUR_NETWORK] if any(row.spec is not None for row in printed.rows) else [])]
+    columns = [*labels, standard.INPUT, standard.CLASSES, *varying(timed), *_cells(printed)]
+    return make_table(printed.heading, columns, entries, joined(*caption), comparable=comparable(used))
 
 
 def _choose(row: PrintedRow, results: Iterable[Result]) -> Result | None:
@@ -81,27 +80,19 @@ def _values(row: PrintedRow, result: Result) -> Row:
     for figure in row.figures.values():
         stages = {other.stage for other in row.figures.values() if other.quantity == figure.quantity}
         if figure.quantity in OURS and len(stages) == 1:
-            found |= _beside(figure, result)
+            found |= values_beside(figure, result)
     return found
 
 
-def _beside(figure: Figure, result: Result) -> Row:
-    values = OURS[figure.quantity].values(result, figure.stage)
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _row(printed: PrintedTable, row: PrintedRow, result: Result | None) -> Row:
-    drawn = printed.cells(row) | {"name": row.spec.name if row.spec is not None else None}
+def _entry(printed: PrintedTable, row: PrintedRow, result: Result | None) -> Entry:
+    """Make a row of what is printed and of ours; notes say what is odd about either."""
+    cells = printed.cells(row) | {"name": row.spec.name if row.spec is not None else None}
     if result is None:
-        return drawn
-    ours = head(result) | _values(row, result)
-    return drawn | {key: value for key, value in ours.items() if key != "name"}
-
-
-def _labels(printed: PrintedTable) -> list[Column]:
-    """Head the rows: as printed, and by our name where one is ours."""
-    label = Column("row", printed.corner, align="left")
-    return [label, OUR_NETWORK] if any(row.spec is not None for row in printed.rows) else [label]
+        return Entry(cells, row.notes, printed.source(row))
+    notes = [*row.notes, *about(result), *failures(result)]
+    if any(figure.quantity == "latency" for figure in row.figures.values()):
+        notes += latency.warnings(result)
+    return Entry(head(result) | _values(row, result) | cells, notes, printed.source(row, result))
 
 
 def _cells(printed: PrintedTable) -> list[Column]:
@@ -110,53 +101,44 @@ def _cells(printed: PrintedTable) -> list[Column]:
     for key, heading in printed.keys.items():
         quantities = dict.fromkeys(row.figures[heading].quantity for row in printed.rows if heading in row.figures)
         ours = (column for quantity in quantities if quantity in OURS for column in OURS[quantity].columns)
-        columns += [Column(key, heading), *(column for column in ours if column not in columns)]
+        columns += [printed.column(key, heading), *(column for column in ours if column not in columns)]
     return columns
 
 
 def _given(printed: PrintedTable, chosen: Sequence[Result | None]) -> list[str]:
     """Name the printed quantities that some result of ours has something beside."""
-    given: dict[str, None] = {}
-    for row, result in zip(printed.rows, chosen, strict=True):
-        for figure in row.figures.values():
-            if result is not None and figure.quantity in OURS and _beside(figure, result):
-                given[figure.quantity] = None
-    return list(given)
-
-
-def _notes(row: PrintedRow, result: Result | None) -> tuple[str, ...]:
-    """Say what a reader must know of a row: what is odd about the printed cells, and how far ours can be trusted."""
-    texts = row.notes
-    if result is None:
-        return tuple(texts)
-    texts += [*about(result), *failures(result)]
-    if any(figure.quantity == "latency" for figure in row.figures.values()):
-        texts += latency.warnings(result)
-    return tuple(texts)
+    given = (
+        figure.quantity
+        for row, result in zip(printed.rows, chosen, strict=True)
+        for figure in row.figures.values()
+        if result is not None and figure.quantity in OURS and values_beside(figure, result)
+    )
+    return list(dict.fromkeys(given))
 
 
 def _conventions(printed: PrintedTable) -> list[str]:
     """Say what the printed columns mean, as the paper has it."""
-    said: dict[str, None] = {}
-    for heading in printed.headings:
-        figures: list[Figure] = [row.figures[heading] for row in printed.rows if heading in row.figures]
-        for text in dict.fromkeys(figure.convention for figure in figures if figure.convention):
-            said[sentence(f"{heading}: {text}")] = None
-    data = dict.fromkeys(figure.dataset for figure in printed.figures if figure.dataset)
-    if data:
-        said[f"Data: {', '.join(data)}."] = None
+    said = [
+        sentences(f"{heading}: {row.figures[heading].convention}")
+        for heading in printed.headings
+        for row in printed.rows
+        if heading in row.figures and row.figures[heading].convention
+    ]
+    if data := dict.fromkeys(figure.dataset for figure in printed.figures if figure.dataset):
+        said.append(f"Data: {', '.join(data)}.")
     if any(figure.quantity == "accuracy" for figure in printed.figures):
-        said["We measured no accuracy."] = None
-    return list(said)
+        said.append("We measured no accuracy.")
+    return list(dict.fromkeys(said))
 
 
 def _matrix(printed: PrintedTable, matrix: Figure) -> Table:
     """Draw a figure that is a table of its own, such as a confusion matrix."""
-    columns = [Column("row", printed.corner, align="left"), *(Column(key, text) for key, text in printed.keys.items())]
-    rows: list[Row] = [
-        {"row": label, **dict(zip(printed.keys, cells, strict=True))}
+    source = RowSource(figures={key: [matrix] for key in ("row", *printed.keys)})
+    entries = [
+        Entry({"row": label, **dict(zip(printed.keys, cells, strict=True))}, (), source)
         for label, cells in zip(matrix.rows, matrix.printed, strict=True)
     ]
     about = ", ".join(filter(None, (matrix.subject, matrix.dataset)))
-    caption = " ".join([printed.credit, *map(sentence, filter(None, (about, matrix.convention, matrix.note)))])
-    return Table(printed.heading, tuple(columns), tuple(rows), caption)
+    caption = f"{printed.credit} {sentences(about, matrix.convention, matrix.note)}"
+    columns = [printed.label, *(printed.column(key, heading) for key, heading in printed.keys.items())]
+    return make_table(printed.heading, columns, entries, caption)

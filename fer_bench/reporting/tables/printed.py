@@ -8,11 +8,12 @@ have them, so that a user's sheets need nothing else.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fer_bench.networks.registry import papers, sheets
 from fer_bench.networks.spec import Figure, ModelSpec
-from fer_bench.records.result import Json
-from fer_bench.reporting.table import Column
+from fer_bench.records.result import Json, Result
+from fer_bench.reporting.table import Column, RowSource
 from fer_bench.reporting.tables.catalogue import as_printed
 
 _ROMAN = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8, "IX": 9, "X": 10}
@@ -20,7 +21,9 @@ _TABLE = re.compile(r"Table (\w+)")
 # What is listed as name and value, and not compared: recipes, machines.
 _LISTED = frozenset({"recipe", "environment", "epochs", "protocol"})
 
-OUR_NETWORK = Column("name", "fer_bench: network", align="left")  # beside the name that the paper has
+OUR_NETWORK = Column("name", "fer_bench: network", align="left").with_origin(
+    "the network of the sheets that the row of the paper is about", evidence="paper"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +102,24 @@ class PrintedTable:
     def credit(self) -> str:
         """Whose digits these are, for a caption."""
         paper = papers().get(self.paper)
-        texts = [f"As published in {paper.cited}" if paper is not None else "As published"]
-        texts.append("Digits and units as the paper has them, right or wrong")
-        if paper is not None and not self.is_listing:
-            texts.append(paper.protocol and f"Its protocol: {paper.protocol}")
-        return " ".join(map(sentence, filter(None, (*texts, self.note))))
+        published = f"As published in {paper.cited}" if paper is not None else "As published"
+        protocol = paper.protocol if paper is not None and not self.is_listing else ""
+        return sentences(
+            published,
+            "Digits and units as the paper has them, right or wrong",
+            protocol and f"Its protocol: {protocol}",
+            self.note,
+        )
+
+    @property
+    def label(self) -> Column:
+        """The column of the rows' labels."""
+        return self.column("row", self.corner, "left")
+
+    def column(self, key: str, heading: str, align: Literal["left", "right"] = "right") -> Column:
+        """Return a column of printed cells."""
+        missing = f"paper {self.paper} prints nothing in this cell of its {self.where}"
+        return Column(key, heading, align=align).with_origin(missing, evidence="paper")
 
     def cells(self, row: PrintedRow) -> dict[str, Json]:
         """Give the printed cells of a row, by the columns' keys, and its label; a cell lost in the text is None."""
@@ -111,9 +127,12 @@ class PrintedTable:
         cells = {key: as_printed(figure) or None for key, figure in figures.items() if figure is not None}
         return {"row": row.label, **cells}
 
-    def row(self, label: str) -> PrintedRow | None:
-        """Find a row by its label."""
-        return next((row for row in self.rows if row.label == label), None)
+    def source(self, row: PrintedRow, *results: Result) -> RowSource:
+        """Return what a row of a drawing is made from."""
+        figures = list(row.figures.values())
+        of_cells = {key: [row.figures[heading]] for key, heading in self.keys.items() if heading in row.figures}
+        stage = next((figure.stage for figure in figures if figure.stage), "")
+        return RowSource(results, {**of_cells, "row": figures, "printed": figures}, stage)
 
 
 def printed_tables() -> dict[str, PrintedTable]:
@@ -156,9 +175,9 @@ def _stem(paper: str, where: str) -> str:
     return f"paper{slug(paper)}_table{slug(_number(where))}"
 
 
-def sentence(text: str) -> str:
-    """End a text with a full stop."""
-    return text if text.endswith(".") else f"{text}."
+def sentences(*texts: str) -> str:
+    """End each text with a full stop, where it lacks one; empty ones are left out."""
+    return " ".join(text if text.endswith(".") else f"{text}." for text in texts if text)
 
 
 def slug(text: str) -> str:

@@ -1,15 +1,15 @@
 """What a network takes of the machine: memory, training time, processors, energy."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency, resources
-from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.table import Column, RowSource, Table
+from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.common import (
-    INPUT,
-    NETWORK,
-    PARAMETERS,
+    Entry,
     asked,
     conditions,
     exempt,
@@ -20,30 +20,42 @@ from fer_bench.reporting.tables.common import (
     warnings_of,
 )
 
+_INTERVAL, _USER, _SYSTEM = standard.SAMPLED
+_ENERGY = "energy_j"
+
+
+def _peaks(stage: str, prefix: str) -> list[Column]:
+    """Make the columns of a process's peaks and of the part that is libraries, which is a detail of the first."""
+
+    def peak(what: str, heading: str, how: str) -> Column:
+        key = f"{stage}peak_{what}_bytes"
+        return Column(key, f"{heading} (MiB)", units.mebibytes).with_origin(how, key)
+
+    process = peak("rss", f"{prefix}process".capitalize(), "Peak of a process of its own, above the idle process.")
+    libraries = Column(f"{stage}library_bytes", "of it libraries (MiB)", units.mebibytes).with_origin(
+        "Of the process's peak, pages of files: the detail file_bytes.", process.key
+    )
+    of_gpu = "Peak of the GPU's memory, of a process of its own."
+    kinds = ("allocated", "reserved", "process")
+    return [process, libraries, *(peak(f"cuda_{kind}", f"{prefix}GPU {kind}", of_gpu) for kind in kinds)]
+
 
 def memory(results: Sequence[Result]) -> Table:
     """Draw peaks of memory, in inference and in training."""
-    metrics = {
-        "peak_rss_bytes": "Process (MiB)",
-        "library_bytes": "of it libraries (MiB)",
-        "peak_cuda_allocated_bytes": "GPU allocated (MiB)",
-        "peak_cuda_reserved_bytes": "GPU reserved (MiB)",
-        "peak_cuda_process_bytes": "GPU process (MiB)",
-        "peak_activation_bytes": "Activations (MiB)",
-        "training_peak_rss_bytes": "Training: process (MiB)",
-        "training_library_bytes": "of it libraries (MiB)",
-        "training_peak_cuda_allocated_bytes": "Training: GPU allocated (MiB)",
-        "training_peak_cuda_reserved_bytes": "Training: GPU reserved (MiB)",
-        "training_peak_cuda_process_bytes": "Training: GPU process (MiB)",
-    }
+    columns = [*_peaks("", ""), standard.ACTIVATIONS, *_peaks("training_", "Training: ")]
     measured = asked(results, "memory", "training_memory")
-    rows = [
-        head(result)
-        | {metric: result.value(metric) for metric in metrics}
-        | {f"{stage}library_bytes": _library_bytes(result, f"{stage}peak_rss_bytes") for stage in ("", "training_")}
+    entries = [
+        Entry.of(
+            result,
+            head(result)
+            | standard.recorded(result, columns)
+            | {
+                f"{stage}library_bytes": _library_bytes(result, f"{stage}peak_rss_bytes") for stage in ("", "training_")
+            },
+            *failures(result),
+        )
         for result in measured
     ]
-    columns = [Column(metric, heading, units.mebibytes) for metric, heading in metrics.items()]
     caption = (
         f"{conditions(measured)} Process: peak resident set above the idle process, large blocks mapped "
         "one by one whatever the allocator's setting. Of it libraries: code that the "
@@ -51,8 +63,12 @@ def memory(results: Sequence[Result]) -> Table:
         "same libraries, so that the rest is what compares between machines. Activations: worked out and not measured, "
         "peak bytes beside the weights in inference."
     )
-    notes = [tuple(failures(result)) for result in measured]
-    return make_table("Memory", (NETWORK, INPUT, *varying(measured), PARAMETERS, *columns), rows, caption, notes)
+    return make_table(
+        "Memory",
+        (standard.NETWORK, standard.INPUT, *varying(measured), standard.PARAMETERS, *columns),
+        entries,
+        caption,
+    )
 
 
 def _library_bytes(result: Result, metric: str) -> float | None:
@@ -60,128 +76,147 @@ def _library_bytes(result: Result, metric: str) -> float | None:
     return measured.details.get("file_bytes") if measured is not None else None
 
 
+def _part(part: str, heading: str) -> Column:
+    column = Column(f"training_{part}_s", heading, units.milliseconds, tolerance=f"training_{part}_share")
+    return column.with_origin("Median of the steps of one process, after the warm-up.", column.key)
+
+
+_STEP = _part("step", "Step (ms)")
+_PARTS = (
+    _STEP,
+    _part("forward", "Forward (ms)"),
+    _part("backward", "Backward (ms)"),
+    _part("optimizer", "Optimiser (ms)"),
+)
+
+
 def training(results: Sequence[Result]) -> Table:
     """Draw the parts of a training step: medians over the steps."""
-    parts = {
-        "training_step_s": "Step (ms)",
-        "training_forward_s": "Forward (ms)",
-        "training_backward_s": "Backward (ms)",
-        "training_optimizer_s": "Optimiser (ms)",
-    }
-    rows = []
+    entries = []
     measured = asked(results, "training")
     for result in measured:
-        row, step = head(result), result.measurement("training_step_s")
+        row, step = head(result), result.measurement(_STEP.key)
         if step is not None:
-            row |= {part: latency.median_of(result, part) for part in parts}
-            row |= {_share_of(part): latency.share_of(result, part) for part in parts}
+            row |= {part.key: latency.median_of(result, part.key) for part in _PARTS}
+            row |= {part.tolerance: latency.share_of(result, part.key) for part in _PARTS}
             row |= {
                 "training_batch": step.details["batch_size"],
-                "images_per_s": step.details["batch_size"] / row["training_step_s"],
+                "images_per_s": step.details["batch_size"] / row[_STEP.key],
                 "optimizer": step.details["optimizer"],
                 "steps": len(step.values),
                 "peak_memory_bytes": result.value("training_peak_cuda_allocated_bytes")
                 or result.value("training_peak_rss_bytes"),
             }
-        rows.append(row)
+        entries.append(Entry.of(result, row, *failures(result), *warnings_of(result, "training")))
     columns = (
-        NETWORK,
-        INPUT,
+        standard.NETWORK,
+        standard.INPUT,
         *(column for column in varying(measured) if column.key != "batch_size"),
-        PARAMETERS,
-        Column("training_batch", "Batch"),
-        *(Column(part, heading, units.milliseconds, tolerance=_share_of(part)) for part, heading in parts.items()),
-        Column("images_per_s", "Images/s", units.number, tolerance=_share_of("training_step_s")),
-        Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes),
-        Column("optimizer", "Optimiser", align="left"),
-        Column("steps", "Steps"),
+        standard.PARAMETERS,
+        Column("training_batch", "Batch").with_origin("Images of a step: the detail batch_size.", _STEP.key),
+        *_PARTS,
+        Column("images_per_s", "Images/s", units.number, tolerance=_STEP.tolerance).with_origin(
+            "Images of a step, divided by its median.", _STEP.key
+        ),
+        Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes).with_origin(
+            standard.MOST_MEMORY, "training_peak_cuda_allocated_bytes", "training_peak_rss_bytes"
+        ),
+        Column("optimizer", "Optimiser", align="left").with_origin("The detail optimizer of the step.", _STEP.key),
+        Column("steps", "Steps").with_origin("Timed steps.", _STEP.key),
     )
     caption = (
         f"{conditions(measured)} Medians of one process's steps, after a warm-up, with as many digits as the steps' "
         "own spread leaves; a step has zero_grad beside its parts, and medians of parts do not add up to the median of "
         "the step. Memory: peak of another process."
     )
-    notes = [(*failures(result), *warnings_of(result, "training")) for result in measured]
-    return make_table("Training step", columns, rows, caption, notes)
+    return make_table("Training step", columns, entries, caption)
 
 
-def _share_of(part: str) -> str:
-    """Name the key of the share of a part's time up to which it is known."""
-    return part.removesuffix("_s") + "_share"
+_OCCUPATION = (
+    replace(standard.PARAMETERS, write=units.grouped, better=None),
+    standard.CPU_SHARE,
+    standard.MACHINE_USER_SHARE,
+    standard.MACHINE_SYSTEM_SHARE,
+    standard.MEMORY_SHARE,
+    Column("process_user_share", "own us (%)", units.hundredths).with_origin(
+        "User time of the process, divided by the time and all cores.", _INTERVAL, _USER
+    ),
+    Column("process_system_share", "own sy (%)", units.hundredths).with_origin(
+        "System time of the process, divided by the time and all cores.", _INTERVAL, _SYSTEM
+    ),
+    Column("cores_used", "Cores used", units.number).with_origin(
+        "User and system time of the process, divided by the time.", *standard.SAMPLED
+    ),
+    Column("others_cores", "Others' cores", units.number).with_origin(
+        "User, system and stolen time of the machine without the process's, divided by the time.",
+        *standard.SAMPLED,
+        *(f"{{stage}}.machine_{what}_s" for what in ("user", "system", "steal")),
+    ),
+    Column("rss_bytes", "RSS (MiB)", units.mebibytes).with_origin(
+        "Largest resident set when a sample was taken.", "{stage}.rss_bytes"
+    ),
+    Column("images_per_s", "Images/s", units.number).with_origin(
+        "Images, by the sampled time: the detail images.", _INTERVAL
+    ),
+    Column("sampled_s", "Sampled (s)", units.number).with_origin("Sum of the sampled intervals.", _INTERVAL),
+)
 
 
 def occupation(results: Sequence[Result], stage: str) -> Table:
     """Draw what a stage takes of the machine, in the form of paper 004's tables 4 (training) and 5 (testing)."""
     measured = asked(results, "occupancy")
-    rows = [head(result) | (resources.occupancy(result, stage) or {}) for result in measured]
-    columns = (
-        Column("name", "Model", align="left"),
-        INPUT,
-        *varying(measured),
-        Column("parameters", "Parameters", units.grouped),
-        Column("cpu_share", "CPU (%)", units.hundredths),
-        Column("machine_user_share", "us (%)", units.hundredths),
-        Column("machine_system_share", "sy (%)", units.hundredths),
-        Column("memory_share", "MEM (%)", units.hundredths),
-        Column("process_user_share", "own us (%)", units.hundredths),
-        Column("process_system_share", "own sy (%)", units.hundredths),
-        Column("cores_used", "Cores used", units.number),
-        Column("others_cores", "Others' cores", units.number),
-        Column("rss_bytes", "RSS (MiB)", units.mebibytes),
-        Column("images_per_s", "Images/s", units.number),
-        Column("sampled_s", "Sampled (s)", units.number),
-    )
+    entries = [
+        Entry(
+            head(result) | (resources.occupancy(result, stage) or {}),
+            failures(result) + exempt(result) + _others(result, stage),
+            RowSource((result,), stage=stage),
+        )
+        for result in measured
+    ]
     caption = (
         f"{conditions(measured)} {_cores(measured, stage)}CPU: the process's user and system time as a share of all "
         "cores' together, so that one busy core of six is 16.67 %. us, sy: the whole machine's user and system time, "
         "as in top's header; own us and sy the process's. MEM: resident set as a share of physical memory. Others' "
         "cores: kept busy by other processes."
     )
-    notes = [(*failures(result), *exempt(result), *_beside(result, stage)) for result in measured]
-    return make_table(f"Occupancy in the {stage} stage", columns, rows, caption, notes)
+    columns = (replace(standard.NETWORK, heading="Model"), standard.INPUT, *varying(measured), *_OCCUPATION)
+    return make_table(f"Occupancy in the {stage} stage", columns, entries, caption)
 
 
 def joules(results: Sequence[Result]) -> Table:
     """Draw energy an image, where a hardware counter told any."""
-    rows = []
+    entries = []
     for result in results:
-        measured = result.measurement("energy_j")
-        found = resources.joules_per_image(measured) if measured is not None else None
-        if measured is None or found is None:
+        measured = result.measurement(_ENERGY)
+        if measured is None or (found := resources.joules_per_image(measured)) is None:
             continue
-        net, idle = found
-        told = measured.details
-        rows.append(
-            head(result)
-            | {
-                "energy_j": net,
-                "idle_j": idle,
-                "idle_w": told["idle_w"],
-                "window_s": told["window_s"],
-                "source": told["source"],
-            }
-        )
+        details = {key: measured.details[key] for key in ("idle_w", "window_s", "source")}
+        entries.append(Entry.of(result, head(result) | {"energy_j": found[0], "idle_j": found[1]} | details))
     columns = (
-        NETWORK,
-        INPUT,
+        standard.NETWORK,
+        standard.INPUT,
         *varying(results),
-        Column("energy_j", "Energy an image (mJ)", units.millijoules),
-        Column("idle_j", "Idle share subtracted (mJ)", units.millijoules),
-        Column("idle_w", "Idle (W)", units.number),
-        Column("window_s", "Window (s)", units.number),
-        Column("source", "Counter", align="left"),
+        Column("energy_j", "Energy an image (mJ)", units.millijoules).with_origin(
+            "Energy of the counter less the idle share, divided by the images.", _ENERGY
+        ),
+        Column("idle_j", "Idle share subtracted (mJ)", units.millijoules).with_origin(
+            "Idle power by the window, divided by the images.", _ENERGY
+        ),
+        Column("idle_w", "Idle (W)", units.number).with_origin("Power before the passes: the detail idle_w.", _ENERGY),
+        Column("window_s", "Window (s)", units.number).with_origin("Time of the passes: the detail window_s.", _ENERGY),
+        Column("source", "Counter", align="left").with_origin("The hardware counter: the detail source.", _ENERGY),
     )
-    return make_table("Energy", columns, rows, f"{conditions(results)} Hardware counters only; nothing is modelled.")
+    caption = f"{conditions(results)} Hardware counters only; nothing is modelled."
+    return make_table("Energy", columns, entries, caption)
 
 
 def _cores(results: Sequence[Result], stage: str) -> str:
-    """Say of how many cores a share is one."""
     sampled = (result.measurement(f"{stage}.interval_s") for result in results)
     cores = sorted({m.details["cores"] for m in sampled if m is not None and m.values})
     return f"Cores: {', '.join(map(str, cores))}. " if cores else ""
 
 
-def _beside(result: Result, stage: str) -> list[str]:
+def _others(result: Result, stage: str) -> list[str]:
     """Name what else ran while a stage was sampled."""
     sampled = result.measurement(f"{stage}.interval_s")
     busy = sampled.details.get("busiest_others", []) if sampled is not None else []

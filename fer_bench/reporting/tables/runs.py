@@ -24,7 +24,7 @@ def runs(found: "Sequence[Run]") -> Table:
     return Table("Runs", columns, tuple(dataclasses.asdict(run) for run in found))
 
 
-def portrait(run: "Run", results: Sequence[Result]) -> list[tuple[str, str]]:
+def run_details(run: "Run", results: Sequence[Result]) -> list[tuple[str, str]]:
     """Say what is known of a run: headings and texts."""
     lines = [
         ("run", run.id),

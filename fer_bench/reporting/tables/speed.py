@@ -2,154 +2,190 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fer_bench.records import units
 from fer_bench.records.result import Environment, Result
+from fer_bench.records.units import Quantity
 from fer_bench.reporting.analysis import latency as stability
 from fer_bench.reporting.analysis import roofline
 from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.common import (
-    IMAGES_PER_S,
-    INPUT,
-    INTERVAL,
-    LATENCY,
-    MEAN,
-    NETWORK,
-    PER_IMAGE,
-    TOLERANCE,
+    Entry,
     asked,
     comparable,
     conditions,
     failures,
     head,
     joined,
-    latency_digits,
+    latency_cells,
     latency_means,
     make_table,
     mean,
     mean_share,
+    timed,
     varying,
 )
+from fer_bench.reporting.tables.standard import Row
 
 _BETWEEN = "Between processes: standard deviation of their medians."
 # Up to which share the roofs are known: the best of a few tries, which come out some percent apart.
 _ROOF_SHARE = 0.03
+_ROOF = ("latency_s", "operator_macs", "operator_bytes")
+
+
+def _known(key: str, heading: str, write: Quantity, how: str, metric: str = "") -> Column:
+    """Make a column of one metric, whose tolerance has a key of its own."""
+    return Column(key, heading, write, tolerance=f"{key}_share").with_origin(how, metric or key)
+
+
+_OTHER_LATENCIES = (
+    _known("latency_cold_s", "Cold L2 (ms)", units.milliseconds, standard.MEDIANS),
+    _known("graph_latency_s", "CUDA graph (ms)", units.milliseconds, standard.MEDIANS),
+    _known("graph_latency_cold_s", "CUDA graph, cold L2 (ms)", units.milliseconds, standard.MEDIANS),
+)
+_OF_PASSES = (
+    _known("minor_faults", "Faults a run", units.number, "Mean over all passes of all processes."),
+    _known("involuntary_switches", "Switches a run", units.number, "Mean over all passes of all processes."),
+)
+_LATENCY_COLUMNS = (
+    standard.LATENCY,
+    standard.INTERVAL,
+    standard.MEAN,
+    *_OTHER_LATENCIES,
+    _known(
+        "p90_s", "p90 (ms)", units.milliseconds, "90 % of the passes of all processes together lie below.", "latency_s"
+    ),
+    _known(
+        "p99_s", "p99 (ms)", units.milliseconds, "99 % of the passes of all processes together lie below.", "latency_s"
+    ),
+    _known(
+        "spread",
+        "Between processes",
+        units.percent,
+        "Standard deviation of the processes' medians, as a share of their mean.",
+        "latency_s",
+    ),
+    standard.PER_IMAGE,
+    standard.IMAGES_PER_S,
+    Column("processes", "Processes").with_origin("Processes that measured and did not fail.", "latency_s"),
+    Column("runs", "Runs").with_origin("Timed passes of all processes together.", "latency_s"),
+    *_OF_PASSES,
+)
 
 
 def latency(results: Sequence[Result]) -> Table:
     """Draw all that is known of the latency."""
-    rows, notes = [], []
-    for result in asked(results, "latency"):
-        row, taken = head(result), stability.summary(result)
-        if taken is not None:
-            known: float = latency_digits(taken)[TOLERANCE]
-            row |= latency_digits(taken) | {
-                "latency_s": taken.estimate_s,
-                "mean_s": taken.mean_s if result.plan.protocol == "safavi2023" else None,
-                "p90_s": taken.p90_s,
-                "p90_share": max(known, taken.p90_half_s / taken.p90_s),
-                "p99_s": taken.p99_s,
-                "p99_share": max(known, taken.p99_half_s / taken.p99_s),
-                "spread": taken.spread,
-                "spread_share": _deviation_share(taken.processes),
-                "latency_per_image_s": None if taken.per_image_s == taken.estimate_s else taken.per_image_s,
-                "images_per_s": taken.images_per_s,
-                "processes": taken.processes,
-                "runs": taken.runs,
-            }
-            for metric in ("minor_faults", "involuntary_switches"):
-                row |= {metric: mean(result, metric), f"{metric}_share": mean_share(result, metric)}
-        for metric in ("latency_cold_s", "graph_latency_s", "graph_latency_cold_s"):
-            series = stability.summary(result, metric)
-            if series is not None:
-                row |= {metric: series.estimate_s, f"{metric}_share": latency_digits(series)[TOLERANCE]}
-        rows.append(row)
-        notes.append((*failures(result), *stability.warnings(result), *_not_captured(result), *_no_roof(result)))
-    columns = (
-        NETWORK,
-        INPUT,
-        *varying(results),
-        LATENCY,
-        INTERVAL,
-        MEAN,
-        Column("latency_cold_s", "Cold L2 (ms)", units.milliseconds, tolerance="latency_cold_s_share"),
-        Column("graph_latency_s", "CUDA graph (ms)", units.milliseconds, tolerance="graph_latency_s_share"),
-        Column(
-            "graph_latency_cold_s",
-            "CUDA graph, cold L2 (ms)",
-            units.milliseconds,
-            tolerance="graph_latency_cold_s_share",
-        ),
-        Column("p90_s", "p90 (ms)", units.milliseconds, tolerance="p90_share"),
-        Column("p99_s", "p99 (ms)", units.milliseconds, tolerance="p99_share"),
-        Column("spread", "Between processes", units.percent, tolerance="spread_share"),
-        PER_IMAGE,
-        IMAGES_PER_S,
-        Column("processes", "Processes"),
-        Column("runs", "Runs"),
-        Column("minor_faults", "Faults a run", units.number, tolerance="minor_faults_share"),
-        Column("involuntary_switches", "Switches a run", units.number, tolerance="involuntary_switches_share"),
-    )
+    entries = [
+        Entry.of(
+            result,
+            head(result) | _latencies(result),
+            *failures(result),
+            *stability.warnings(result),
+            *_not_captured(result),
+            *_no_roof(result),
+        )
+        for result in asked(results, "latency")
+    ]
     caption = joined(
         conditions(results),
-        latency_means(rows),
+        latency_means(entries),
         "p90 and p99 of all runs.",
-        _BETWEEN if any(row.get("spread") is not None for row in rows) else "",
+        _BETWEEN if any(entry.cells.get("spread") is not None for entry in entries) else "",
         "Faults and involuntary context switches: means a run.",
     )
-    return make_table("Latency", columns, rows, caption, notes, comparable=comparable(results))
+    columns = (standard.NETWORK, standard.INPUT, *varying(results), *_LATENCY_COLUMNS)
+    return make_table("Latency", columns, entries, caption, comparable=comparable(results))
+
+
+def _latencies(result: Result) -> Row:
+    row, taken = Row(), stability.summary(result)
+    if taken is not None:
+        row = timed(result, taken)
+        row |= {
+            "p90_s": taken.p90_s,
+            "p90_s_share": max(row[standard.TOLERANCE], taken.p90_half_s / taken.p90_s),
+            "p99_s": taken.p99_s,
+            "p99_s_share": max(row[standard.TOLERANCE], taken.p99_half_s / taken.p99_s),
+            "spread": taken.spread,
+            "spread_share": _deviation_share(taken.processes),
+            "processes": taken.processes,
+            "runs": taken.runs,
+        }
+        for column in _OF_PASSES:
+            row |= {column.key: mean(result, column.key), column.tolerance: mean_share(result, column.key)}
+    for column in _OTHER_LATENCIES:
+        other = stability.summary(result, column.key)
+        if other is not None:
+            row |= {column.key: other.estimate_s, column.tolerance: latency_cells(other)[standard.TOLERANCE]}
+    return row
+
+
+def _of_roof(key: str, heading: str, how: str, tolerance: str = "roof_share") -> Column:
+    column = Column(key, heading, units.percent, tolerance=tolerance)
+    return column.with_origin(how, *_ROOF, evidence="attainable")
+
+
+_ROOF_COLUMNS = (
+    standard.LATENCY,
+    Column("macs_per_s", "MAC/s", units.scaled, tolerance=standard.TOLERANCE).with_origin(
+        "MACs of a batch, divided by the latency.", "latency_s", "operator_macs"
+    ),
+    _of_roof("share_of_peak", "of attainable", "MAC/s reached, divided by those attainable."),
+    Column("bytes_per_s", "B/s", units.scaled, tolerance=standard.TOLERANCE).with_origin(
+        "Bytes that the operators move, divided by the latency.", "latency_s", "operator_bytes"
+    ),
+    _of_roof("share_of_copy", "of a copy's", "Bytes a second, divided by those of a copy."),
+    Column("bound", "Bound by", align="left").with_origin(
+        "The largest of the times of arithmetic, of memory and of starting operators; none of these where the rest is "
+        "larger.",
+        *_ROOF,
+        evidence="attainable",
+    ),
+    _of_roof(
+        "arithmetic",
+        "Arithmetic",
+        "Time of the operators that arithmetic bounds, as a share of the latency.",
+    ),
+    _of_roof("memory", "Memory", "Time of the operators that memory bounds, as a share of the latency."),
+    _of_roof("overhead", "Overhead", "Operators by the time of starting one, as a share of the latency."),
+    _of_roof("rest", "Rest", "What the three leave of the latency, as a share of it.", "rest_share"),
+)
 
 
 def bounds(results: Sequence[Result]) -> Table:
     """Draw which share of the machine each network reaches, and what holds it up."""
-    rows, roofs, measured = [], [], []
+    entries, roofs, measured = [], [], []
     for result in results:
         reached = roofline.attained(result)
         if reached is None:
             continue
         taken, found = reached.latency, reached.model
         rest = found.rest_s / taken.estimate_s
-        known = max(latency_digits(taken)[TOLERANCE], _ROOF_SHARE)
-        rows.append(
-            head(result)
-            | latency_digits(taken)
-            | {
-                "latency_s": taken.estimate_s,
-                "macs_per_s": reached.macs / taken.estimate_s,
-                "share_of_peak": found.share_of_peak,
-                "bytes_per_s": found.bytes_per_s,
-                "share_of_copy": found.share_of_copy,
-                "bound": found.bound_by,
-                "arithmetic": found.arithmetic_s / taken.estimate_s,
-                "memory": found.memory_s / taken.estimate_s,
-                "overhead": found.overhead_s / taken.estimate_s,
-                "rest": rest,
-                "roof_share": known,
-                "rest_share": known * (1 - rest) / rest if rest else None,  # it is 1 less the modelled parts
-            }
-        )
+        row = head(result) | latency_cells(taken)
+        known = max(row[standard.TOLERANCE], _ROOF_SHARE)
+        row |= {
+            "macs_per_s": reached.macs / taken.estimate_s,
+            "share_of_peak": found.share_of_peak,
+            "bytes_per_s": found.bytes_per_s,
+            "share_of_copy": found.share_of_copy,
+            "bound": found.bound_by,
+            "arithmetic": found.arithmetic_s / taken.estimate_s,
+            "memory": found.memory_s / taken.estimate_s,
+            "overhead": found.overhead_s / taken.estimate_s,
+            "rest": rest,
+            "roof_share": known,
+            "rest_share": known * (1 - rest) / rest if rest else None,  # it is 1 less the modelled parts
+        }
         roofs.append(_roof(reached.where))
         measured.append(result)
-    columns = (
-        NETWORK,
-        INPUT,
-        *varying(measured),
-        LATENCY,
-        Column("macs_per_s", "MAC/s", units.scaled, tolerance=TOLERANCE),
-        Column("share_of_peak", "of attainable", units.percent, tolerance="roof_share"),
-        Column("bytes_per_s", "B/s", units.scaled, tolerance=TOLERANCE),
-        Column("share_of_copy", "of a copy's", units.percent, tolerance="roof_share"),
-        Column("bound", "Bound by", align="left"),
-        Column("arithmetic", "Arithmetic", units.percent, tolerance="roof_share"),
-        Column("memory", "Memory", units.percent, tolerance="roof_share"),
-        Column("overhead", "Overhead", units.percent, tolerance="roof_share"),
-        Column("rest", "Rest", units.percent, tolerance="rest_share"),
-    )
+        entries.append(Entry.of(result, row, f"Attainable where it was measured: {roofs[-1]}."))
     one_roof = len(set(roofs)) == 1
     attained = f"Attainable on this machine, as measured: {roofs[0]}." if one_roof else "Each row's note has its roof."
     caption = joined(
         conditions(measured),
-        latency_means(rows),
+        latency_means(entries),
         attained,
         "Each operator is given the time of its "
         "arithmetic or of its traffic, whichever is longer, at the attainable rates, and that of starting it as "
@@ -157,12 +193,13 @@ def bounds(results: Sequence[Result]) -> Table:
         "neither rate, as that of depthwise convolutions and small maps. A sum above 100 % means that the network does "
         "better than the plain model, by fusion or cheaper convolutions.",
     )
-    notes = () if one_roof else [(f"Attainable where it was measured: {roof}.",) for roof in roofs]
-    return make_table("Roofline", columns, rows, caption, notes, comparable=comparable(measured))
+    if one_roof:
+        entries = [replace(entry, notes=()) for entry in entries]
+    columns = (standard.NETWORK, standard.INPUT, *varying(measured), *_ROOF_COLUMNS)
+    return make_table("Roofline", columns, entries, caption, comparable=comparable(measured))
 
 
 def _roof(where: Environment) -> str:
-    """Say what a machine attains."""
     told = where.attainable
     return (
         f"{units.scaled(told['macs_per_s'])} MAC/s, {units.scaled(told['copy_bytes_per_s'][-1][1])} B/s copied from "

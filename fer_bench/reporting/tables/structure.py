@@ -8,24 +8,33 @@ from fer_bench.networks.registry import sheets
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result
 from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables.catalogue import write_shape
-from fer_bench.reporting.tables.common import INPUT, NETWORK, Row, about, head, make_table
+from fer_bench.reporting.tables import standard
+from fer_bench.reporting.tables.common import Entry, about, make_table
+from fer_bench.reporting.tables.counts import once
 from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedTable
+from fer_bench.reporting.tables.standard import Row
 
 # Of a printed table's rows; with fewer of its output sizes a network is another one.
 _ENOUGH_EQUAL = 0.5
 
+
+def _of_module(column: Column, how: str, *metrics: str) -> Column:
+    return column.with_origin(f"Of the module with all inside it, as it first ran: {how}", "module_macs", *metrics)
+
+
 _OURS = (
-    Column("module", "Module", align="left"),
-    Column("type", "Type", align="left"),
-    Column("output_shape", "Output", write_shape),
-    Column("module_parameters", "Parameters", units.grouped),
-    Column("module_macs", "MACs", units.grouped),
-    Column("macs_share", "of all MACs", units.percent),
+    _of_module(Column("module", "Module", align="left"), "its name in the network."),
+    _of_module(Column("type", "Type", align="left"), "its class."),
+    _of_module(Column("output_shape", "Output", standard.write_shape), "the shape that it gave, of one image."),
+    _of_module(Column("module_parameters", "Parameters", units.grouped), "its distinct parameters."),
+    _of_module(Column("module_macs", "MACs", units.grouped), "multiply-accumulates an image."),
+    _of_module(
+        Column("macs_share", "of all MACs", units.percent), "multiply-accumulates by those of the network.", "macs"
+    ),
 )
 _SAID = (
     "From the network as built: a module with all inside it, its distinct parameters, what it gave when it first ran "
-    "(of one image), MACs an image by conv+matmul-v1 (convolutions and matrix products)."
+    f"(of one image), {standard.MACS_ARE}."
 )
 
 
@@ -50,93 +59,47 @@ def modules(result: Result) -> list[Row]:
 
 def architecture(results: Sequence[Result]) -> Table:
     """Draw the modules of each network, two levels deep; a network that was measured in several ways has them once."""
-    rows, notes = [], []
-    for result in _once(results, "module_macs"):
-        for module in modules(result):
-            rows.append({"name": result.subject.name, "input_shape": result.subject.input_shape} | module)
-            notes.append(tuple(about(result)))
-    columns = (NETWORK, INPUT, *_OURS)
-    return make_table("Architecture", columns, rows, f"{_SAID} Modules as they are registered.", notes)
+    entries = [
+        Entry.of(result, {"name": result.subject.name, "input_shape": result.subject.input_shape} | module, *notes)
+        for result, notes in ((result, about(result)) for result in once(results, "module_macs"))
+        for module in modules(result)
+    ]
+    caption = f"{_SAID} Modules as they are registered."
+    return make_table("Architecture", (standard.NETWORK, standard.INPUT, *_OURS), entries, caption)
 
 
-def counts(results: Sequence[Result]) -> Table:
-    """Draw what was counted of each network, once for each input and number of classes."""
-    rows, notes = [], []
-    for result in _once(results, "macs"):
-        macs = result.value("macs")
-        rows.append(
-            head(result)
-            | {
-                "macs": macs,
-                "flops": None if macs is None else 2 * macs,
-                **{metric: result.value(metric) for metric in ("state_dict_bytes", "peak_activation_bytes")},
-                **{kind: result.value(f"layers.{kind}") for kind in ("conv", "conv_separable_once", "pool", "fc")},
-                "keras_total": result.value("parameters.keras_total"),
-            }
-        )
-        notes.append(tuple(about(result)))
-    columns = (
-        NETWORK,
-        INPUT,
-        Column("num_classes", "Classes"),
-        Column("parameters", "Parameters", units.grouped, better="lower"),
-        Column("keras_total", "Keras total", units.grouped, better="lower"),
-        Column("macs", "MACs", units.scaled, better="lower"),
-        Column("flops", "FLOPs", units.scaled, better="lower"),
-        Column("state_dict_bytes", "Size (MiB)", units.mebibytes, better="lower"),
-        Column("peak_activation_bytes", "Activations (MiB)", units.mebibytes, better="lower"),
-        Column("conv", "Conv"),
-        Column("conv_separable_once", "Conv, separable once"),
-        Column("pool", "Pool"),
-        Column("fc", "FC"),
-    )
-    caption = (
-        "Parameters: trainable. MACs an image by conv+matmul-v1 (convolutions and matrix products); FLOPs = 2 x MACs. "
-        "Size: parameters and buffers. Activations: peak bytes beside the weights, in inference. Layers that run."
-    )
-    return make_table("Counts", columns, rows, caption, notes)
-
-
-def _once(results: Sequence[Result], metric: str) -> list[Result]:
-    """Give of each network, as built for an input and classes, the first result with a count: no plan changes it."""
-    found: dict[tuple[Json, ...], Result] = {}
-    for result in results:
-        subject = result.subject
-        measured = result.measurement(metric)
-        if measured is not None and measured.values:
-            found.setdefault((subject.name, subject.input_shape, subject.num_classes, subject.settings), result)
-    return list(found.values())
-
-
-def beside(printed: PrintedTable, results: Sequence[Result]) -> Table:
+def parts(printed: PrintedTable, results: Sequence[Result]) -> Table:
     """Draw a network's parts as printed, and beside each the module that it is, for each network that it may be.
 
     Args:
         printed: a table with output sizes.
         results: ours; networks of the paper whose modules give more than half of the printed output sizes are drawn.
     """
-    rows, notes = [], []
-    for result, found in _candidates(printed, results):
-        for row, module in zip(printed.rows, found, strict=True):
-            rows.append(printed.cells(row) | {"name": result.subject.name} | module)
-            notes.append((*row.notes, *about(result)))
+    entries = [
+        Entry(
+            printed.cells(row) | {"name": result.subject.name} | module,
+            [*row.notes, *about(result)],
+            printed.source(row, result),
+        )
+        for result, found in _candidates(printed, results)
+        for row, module in zip(printed.rows, found, strict=True)
+    ]
     caption = printed.credit
-    if rows:
+    if entries:
         caption += (
             f" fer_bench: networks of the paper whose modules give more than half of the printed output sizes, the "
             f"modules found by these and by their order. {_SAID}"
         )
     else:
-        rows, notes = [printed.cells(row) for row in printed.rows], [tuple(row.notes) for row in printed.rows]
-    labels = Column("row", printed.corner, align="left")
-    theirs = [Column(key, heading, align="left") for key, heading in printed.keys.items()]
-    return make_table(printed.heading, (labels, *theirs, OUR_NETWORK, *_OURS), rows, caption, notes)
+        entries = [Entry(printed.cells(row), row.notes, printed.source(row)) for row in printed.rows]
+    theirs = [printed.column(key, heading, "left") for key, heading in printed.keys.items()]
+    return make_table(printed.heading, (printed.label, *theirs, OUR_NETWORK, *_OURS), entries, caption)
 
 
 def _candidates(printed: PrintedTable, results: Sequence[Result]) -> list[tuple[Result, list[Row]]]:
     wanted = [_shape(printed.cells(row).get(_size_key(printed))) for row in printed.rows]
     found = []
-    for result in _once(results, "module_macs"):
+    for result in once(results, "module_macs"):
         rows = modules(result)
         pairs = match(wanted, [tuple(row["output_shape"] or ()) for row in rows])
         equal = sum(wanted[row] == tuple(rows[module]["output_shape"] or ()) for row, module in pairs.items())

@@ -1,0 +1,111 @@
+"""The tables of counts: of stored results, and of networks counted just now."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from fer_bench.records import units
+from fer_bench.records.result import Json, Result
+from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.tables import standard
+from fer_bench.reporting.tables.catalogue import built_with, doubts
+from fer_bench.reporting.tables.common import Entry, about, head, make_table
+
+_COLUMNS = (
+    standard.NETWORK,
+    standard.INPUT,
+    standard.CLASSES,
+    replace(standard.PARAMETERS, write=units.grouped),
+    standard.KERAS_TOTAL,
+    standard.MACS,
+    standard.FLOPS,
+    standard.STATE_DICT,
+    replace(standard.ACTIVATIONS, better="lower"),
+    standard.CONV,
+    standard.CONV_SEPARABLE_ONCE,
+    standard.POOL,
+    standard.FC,
+)
+
+
+def once(results: Iterable[Result], metric: str) -> list[Result]:
+    """Give of each network, as built for an input and classes, the first result with a count: no plan changes it."""
+    found: dict[tuple[Json, ...], Result] = {}
+    for result in results:
+        subject, measured = result.subject, result.measurement(metric)
+        if measured is not None and measured.values:
+            found.setdefault((subject.name, subject.input_shape, subject.num_classes, subject.settings), result)
+    return list(found.values())
+
+
+def of_results(results: Iterable[Result]) -> Table:
+    """Draw what was counted of each network, once for each input and number of classes."""
+    entries = [
+        Entry.of(result, head(result) | standard.counted(result), *about(result)) for result in once(results, "macs")
+    ]
+    caption = (
+        f"Parameters: trainable. {standard.MACS_ARE}; {standard.FLOPS_ARE} "
+        "Size: parameters and buffers. Activations: peak bytes beside the weights, in inference. Layers that run."
+    )
+    return make_table("Counts", _COLUMNS, entries, caption)
+
+
+def of_rows(rows: Sequence[Mapping[str, Json]]) -> Table:
+    """Draw the rows of ``fer-bench count``, with a training step and other tools' counts where these were asked for."""
+    done = [row for row in rows if "error" not in row]
+    tools = {tool: other["unit"] for row in done for tool, other in row.get("counters", {}).items()}
+    columns = (
+        *(column for column in _COLUMNS if column not in (standard.STATE_DICT, standard.CONV_SEPARABLE_ONCE)),
+        Column("train_macs", "Training MACs", units.scaled),
+        Column("train_activations", "Training activations (MiB)", units.mebibytes),
+        *(Column(tool, f"{tool} ({unit})", units.grouped) for tool, unit in tools.items()),
+    )
+    batches = dict.fromkeys(str(row["batch"]) for row in done)
+    of_training = (row.get("training", {}).get("batch") for row in done)
+    steps = dict.fromkeys(str(batch) for batch in of_training if batch)
+    caption = (
+        f"Parameters: trainable. {standard.MACS_ARE}; {standard.FLOPS_ARE} "
+        f"Activations: peak bytes beside the weights, one inference pass of batch {', '.join(batches)}"
+    ) + (f", one training step of batch {', '.join(steps)}." if steps else ".")
+    return make_table("Static counts", columns, [_of_row(row) for row in rows], caption)
+
+
+def _of_row(row: Mapping[str, Json]) -> Entry:
+    if "error" in row:
+        return Entry({"name": row["name"]}, [f"Failed: {row['error']}"])
+    notes = doubts(row["status"], row["note"], row["uncertain"])
+    training = row.get("training", {})
+    if row["settings"]:
+        notes.append(built_with(row["settings"]))
+    for what, uncounted in (("MACs", row["uncounted"]), ("Training MACs", training.get("uncounted"))):
+        if uncounted:
+            calls = ", ".join(f"{name} ({n})" for name, n in uncounted.items())
+            notes.append(f"{what} are a lower bound: no formula for {calls}.")
+    if "error" in training:
+        notes.append(f"Not trained: {training['error']}")
+    if row["counted_on"] != "meta":
+        notes.append(f"Counted on {row['counted_on']} tensors: it cannot run on meta ones.")
+    cells = {**row, **row["layers"], **row["parameters"], "parameters": row["parameters"]["trainable"]}
+    cells |= {"train_macs": training.get("macs"), "train_activations": training.get("peak_activation_bytes")}
+    return Entry(cells | {tool: other["value"] for tool, other in row.get("counters", {}).items()}, notes)
+
+
+def modules(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
+    """Draw MACs by module."""
+    columns = (
+        Column("module", "Module", align="left"),
+        Column("own_macs", "Own MACs", units.grouped),
+        Column("macs", "MACs", units.grouped),
+        Column("share", "Share", lambda share: f"{100 * share:.1f} %"),
+    )
+    return Table(f"{name}: MACs an image by module", columns, tuple(rows))
+
+
+def operators(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
+    """Draw calls and MACs by operator."""
+    columns = (
+        Column("operator", "Operator", align="left"),
+        Column("kind", "Kind", align="left"),
+        Column("calls", "Calls"),
+        Column("macs", "MACs", units.grouped),
+    )
+    return Table(f"{name}: MACs an image by operator", columns, tuple(rows))
