@@ -134,7 +134,6 @@ def _key(value: Json) -> Json:
 
 
 def _marks_of(rows: Mapping[int, Mapping[str, Json]], column: Column) -> Iterable[tuple[int, Mark]]:
-    """Give the places in a column that get a mark."""
     spans = {place: _span(row, column) for place, row in rows.items()}
     if None in spans.values():
         return
@@ -184,7 +183,6 @@ def _sort_key(value: Json) -> tuple[int, Json]:
 
 
 def _with_rows(table: Table, places: Sequence[int]) -> Table:
-    """Give a table of the rows at these places, with what belongs to each."""
     return replace(
         table,
         rows=tuple(table.rows[place] for place in places),
@@ -226,6 +224,5 @@ def _there(tables: Mapping[str, Table], unknown: str) -> str:
 
 
 def _owners(tables: Mapping[str, Table], keys: Iterable[str]) -> str:
-    """Say which tables have each of some columns."""
     owners = {key: [name for name, table in tables.items() if key in [c.key for c in table.columns]] for key in keys}
     return "; ".join(f"{key} is of {', '.join(names)}" for key, names in owners.items())

@@ -38,7 +38,6 @@ def record(result: Result, metrics: Sequence[str], *, attainable: bool = False) 
 
 
 def _raw(measurements: Sequence[Measurement], metric: str) -> Lines:
-    """Say what was measured, process by process."""
     if not measurements:
         yield "metric", f"{metric}: not in the record"
         return

@@ -48,7 +48,6 @@ def why(tables: Mapping[str, Table], stem: str, row: str, column: str) -> list[t
 
 
 def _measured(origin: Origin, source: RowSource) -> Lines:
-    """Say how a cell follows from results, and what these hold."""
     yield "source", origin.how
     if origin.evidence == "machine":
         for result in machines(source.results):
@@ -83,7 +82,6 @@ def _column(table: Table, name: str) -> Column:
 
 
 def _names(row: Mapping[str, Json]) -> list[str]:
-    """Give what a row goes by."""
     return [str(row[key]) for key in ("name", "row", "module") if row.get(key) is not None]
 
 
@@ -106,7 +104,6 @@ def _row(table: Table, name: str) -> int:
 
 
 def _printed(figure: Figure) -> Lines:
-    """Say all that a sheet says of a figure."""
     paper = papers().get(figure.paper)
     printed = as_printed(figure) if isinstance(figure.printed, str) else "a table of its own"
     place = (

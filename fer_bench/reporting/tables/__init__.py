@@ -12,7 +12,7 @@ from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
 from fer_bench.reporting.tables import counts
-from fer_bench.reporting.tables.common import failures
+from fer_bench.reporting.tables.common import build_of, failures
 from fer_bench.reporting.tables.costs import efficiency, published
 from fer_bench.reporting.tables.papers import papers
 from fer_bench.reporting.tables.resources import joules, memory, occupation, training
@@ -65,13 +65,8 @@ def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> di
 
 def _without_bare_counts(results: Sequence[Result]) -> list[Result]:
     """Leave out results that only count a network which others measured: they would add a row and nothing to it."""
-
-    def build(result: Result) -> tuple[object, ...]:
-        subject = result.subject
-        return subject.name, subject.input_shape, subject.num_classes, subject.settings
-
-    measured = {build(result) for result in results if result.plan.metrics != ("static",)}
-    return [r for r in results if r.plan.metrics != ("static",) or build(r) not in measured]
+    measured = {build_of(result) for result in results if result.plan.metrics != ("static",)}
+    return [r for r in results if r.plan.metrics != ("static",) or build_of(r) not in measured]
 
 
 def details(results: Sequence[Result]) -> dict[str, Table]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fer_bench.networks.registry import sheets
 from fer_bench.records import units
 from fer_bench.records.plan import Plan
-from fer_bench.records.result import Environment, Result, Subject
+from fer_bench.records.result import Environment, Json, Result, Subject
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import Column, RowSource, Table
 from fer_bench.reporting.tables import standard
@@ -39,6 +39,22 @@ def failures(result: Result) -> list[str]:
     return [f"Failed ({', '.join(dict.fromkeys(metrics))}): {reason}" for reason, metrics in reasons.items()]
 
 
+def build_of(result: Result) -> tuple[Json, ...]:
+    """Give what tells one build of a network from another: what it is, for which input, classes and settings."""
+    subject = result.subject
+    return subject.name, subject.input_shape, subject.num_classes, subject.settings
+
+
+def distinct(results: Iterable[Result], settings: Iterable[Column] = ()) -> list[Result]:
+    """Give the first result of each build, and of each combination of some settings."""
+    keys = [setting.key for setting in settings]
+    found: dict[tuple[Json, ...], Result] = {}
+    for result in results:
+        row = head(result)
+        found.setdefault((*build_of(result), *(row[key] for key in keys)), result)
+    return list(found.values())
+
+
 def make_table(
     title: str, columns: Iterable[Column], entries: Sequence[Entry], caption: str, *, comparable: bool = True
 ) -> Table:
@@ -66,6 +82,11 @@ def head(result: Result) -> Row:
         "num_classes": result.subject.num_classes,
         "parameters": result.value("parameters.trainable"),
     }
+
+
+def head_columns(results: Sequence[Result]) -> list[Column]:
+    """Give the columns of what every row begins with: which network, and the settings in which the rows differ."""
+    return [standard.NETWORK, standard.INPUT, *varying(results)]
 
 
 def varying(results: Sequence[Result]) -> list[Column]:

@@ -7,28 +7,13 @@ from typing import Any
 from fer_bench.networks.registry import sheets
 from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records import units
-from fer_bench.records.result import Json, Result
+from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import Column, RowSource, Table
-from fer_bench.reporting.tables import environments, standard
+from fer_bench.reporting.tables import common, environments, standard
 from fer_bench.reporting.tables.baselines import digits_of, published_rows, write_accuracies
 from fer_bench.reporting.tables.catalogue import as_printed, doubts
-from fer_bench.reporting.tables.common import (
-    Entry,
-    about,
-    comparable,
-    conditions,
-    failures,
-    head,
-    joined,
-    latency_cells,
-    latency_means,
-    make_table,
-    mean,
-    timed,
-    varying,
-    warnings_of,
-)
+from fer_bench.reporting.tables.common import Entry, make_table
 from fer_bench.reporting.tables.standard import Row
 
 _REAL_TIME = (
@@ -81,7 +66,7 @@ def efficiency(results: Sequence[Result], baselines: Iterable[ModelSpec] = ()) -
         standard.NETWORK,
         standard.INPUT,
         standard.CLASSES,
-        *varying(results),
+        *common.varying(results),
         replace(standard.PARAMETERS, tolerance=digits_of("parameters")),
         replace(standard.MACS, tolerance=digits_of("macs")),
         replace(standard.FLOPS, tolerance=digits_of("flops")),
@@ -106,27 +91,27 @@ def efficiency(results: Sequence[Result], baselines: Iterable[ModelSpec] = ()) -
             "no sheet has a figure of accuracy of it", evidence="paper"
         ),
     )
-    caption = joined(
-        conditions(results),
+    caption = common.joined(
+        common.conditions(results),
         f"{standard.MACS_ARE}; {standard.FLOPS_ARE}",
-        latency_means(measured),
+        common.latency_means(measured),
         _REAL_TIME if any(entry.cells.get("real_time") for entry in entries) else "",
         "Memory: peak above the idle process, code of libraries included, or allocated on the GPU. Accuracies are the "
         "papers' (paper, place); we measured none.",
         _PRINTED_FLOPS if any(entry.cells.get("printed_flops") for entry in entries) else "",
     )
-    return make_table("Efficiency", columns, entries, caption, comparable=comparable(results))
+    return make_table("Efficiency", columns, entries, caption, comparable=common.comparable(results))
 
 
 def _efficiency_of(result: Result, results: Sequence[Result]) -> Entry:
     spec, taken = sheets().get(result.subject.name), latency.summary(result)
     accuracies = spec.figures("accuracy") if spec is not None else []
-    row = head(result) | standard.counted(result)
+    row = common.head(result) | standard.counted(result)
     row["peak_memory_bytes"] = result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes")
     row["accuracy"] = write_accuracies(accuracies)
     if taken is not None:
-        row |= timed(result, taken) | {"real_time": taken.real_time}
-    notes = about(result) + warnings_of(result) + failures(result) + latency.warnings(result)
+        row |= common.timed(result, taken) | {"real_time": taken.real_time}
+    notes = common.about(result) + common.warnings_of(result) + common.failures(result) + latency.warnings(result)
     return Entry(row, notes + _other_allocator(result, results), RowSource((result,), {"accuracy": accuracies}))
 
 
@@ -147,8 +132,8 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result]) -> Table:
     pairs = {key: pair for key, pair in _PAIRS.items() if any(key in figures for *_, figures in printed)}
     names = {spec.name for spec, *_ in printed}
     used = [result for result in results if result.subject.name in names]
-    settings = varying(used) if "latency" in pairs else []  # counts depend on none
-    kept = _told_apart(used, settings)
+    settings = common.varying(used) if "latency" in pairs else []  # counts depend on none
+    kept = common.distinct(used, settings)
     entries = []
     for spec, paper, figures in printed:
         first = {key: found[0] for key, found in figures.items()}
@@ -157,8 +142,8 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result]) -> Table:
         row["where"] = ", ".join(dict.fromkeys(figure.where for figure in first.values()))
         of_network = [result for result in kept if result.subject.name == spec.name]
         for result in of_network:
-            ours, notes = _ours(result, settings, with_latency="latency" in pairs)
-            entries.append(Entry(row | ours, notes, RowSource((result,), figures)))
+            ours = _ours(result, with_latency="latency" in pairs)
+            entries.append(Entry(ours.cells | row, ours.notes, RowSource((result,), figures)))
         if not of_network:
             entries.append(Entry(row, doubts(spec.status, spec.note, spec.uncertain), RowSource(figures=figures)))
     columns = [
@@ -174,18 +159,17 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result]) -> Table:
         columns += [Column(key, pair.heading).with_origin(missing, evidence="paper"), *pair.ours]
     caption = "Printed: digits and units as the paper has them, right or wrong; measured on its own machine."
     if used:
-        caption = joined(
+        caption = common.joined(
             caption,
-            f"fer_bench: {conditions(used) if 'latency' in pairs else environments.as_built(used)}",
+            f"fer_bench: {common.conditions(used) if 'latency' in pairs else environments.as_built(used)}",
             *(pair.said for pair in pairs.values()),
-            latency_means(entries),
+            common.latency_means(entries),
             "Of several measurements under the same settings the first." if len(kept) < len(used) else "",
         )
     return make_table("Published figures beside ours", columns, entries, caption)
 
 
 def _printed(spec: ModelSpec, paper: str) -> dict[str, list[Figure]]:
-    """Give what a paper prints of a network's costs, by our columns' keys."""
     figures = {
         key: next(filter(None, (spec.figures(quantity, paper) for quantity in pair.quantities)), [])
         for key, pair in _PAIRS.items()
@@ -193,27 +177,14 @@ def _printed(spec: ModelSpec, paper: str) -> dict[str, list[Figure]]:
     return {key: found for key, found in figures.items() if found}
 
 
-def _told_apart(results: Iterable[Result], settings: Iterable[Column]) -> list[Result]:
-    """Give the first of the results that a table's columns and notes do not tell apart."""
-    keys = [column.key for column in settings]
-    found: dict[tuple[Json, ...], Result] = {}
-    for result in results:
-        row, subject = head(result), result.subject
-        told = (subject.name, subject.input_shape, subject.num_classes, subject.settings, *(row[key] for key in keys))
-        found.setdefault(told, result)
-    return list(found.values())
-
-
-def _ours(result: Result, settings: Iterable[Column], *, with_latency: bool) -> tuple[Row, list[str]]:
-    """Give what stands beside the printed figures, how it was measured, and how far it can be trusted."""
-    told, taken, notes = head(result), latency.summary(result), about(result) + failures(result)
-    row = {key: told[key] for key in ("input_shape", "num_classes", *(column.key for column in settings))}
+def _ours(result: Result, *, with_latency: bool) -> Entry:
+    row, taken, notes = common.head(result), latency.summary(result), common.about(result) + common.failures(result)
     row |= {f"our_{key}": value for key, value in standard.counted(result).items()}
     if with_latency:
         notes += latency.warnings(result)
         if taken is not None:
-            row |= latency_cells(taken) | {"our_latency_s": taken.estimate_s}
-    return row, notes
+            row |= common.latency_cells(taken) | {"our_latency_s": taken.estimate_s}
+    return Entry.of(result, row, *notes)
 
 
 def _other_allocator(result: Result, results: Sequence[Result]) -> list[str]:
@@ -225,7 +196,7 @@ def _other_allocator(result: Result, results: Sequence[Result]) -> list[str]:
             kept, system = latency.summary(result), latency.summary(other)
             if kept is None or system is None or abs(system.estimate_s / kept.estimate_s - 1) < _ALLOC_DIFFERS:
                 return []
-            faults = mean(other, "minor_faults") or 0
+            faults = common.mean(other, "minor_faults") or 0
             return [
                 f"Memory kept; under the system's allocator, as deployed, {units.milliseconds(system.estimate_s)} ms "
                 f"({100 * (system.estimate_s / kept.estimate_s - 1):+.0f} %, {faults:.0f} page faults a run)."

@@ -8,7 +8,7 @@ from fer_bench.records.result import Json, Result
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.catalogue import built_with, doubts
-from fer_bench.reporting.tables.common import Entry, about, head, make_table
+from fer_bench.reporting.tables.common import Entry, about, distinct, head, make_table
 
 _COLUMNS = (
     standard.NETWORK,
@@ -28,13 +28,10 @@ _COLUMNS = (
 
 
 def once(results: Iterable[Result], metric: str) -> list[Result]:
-    """Give of each network, as built for an input and classes, the first result with a count: no plan changes it."""
-    found: dict[tuple[Json, ...], Result] = {}
-    for result in results:
-        subject, measured = result.subject, result.measurement(metric)
-        if measured is not None and measured.values:
-            found.setdefault((subject.name, subject.input_shape, subject.num_classes, subject.settings), result)
-    return list(found.values())
+    """Give of each build the first result with a count: no plan changes it."""
+    return distinct(
+        result for result in results if (measured := result.measurement(metric)) is not None and measured.values
+    )
 
 
 def of_results(results: Iterable[Result]) -> Table:

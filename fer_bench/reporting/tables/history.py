@@ -66,14 +66,12 @@ def caption(history: History) -> str:
 
 
 def _left(history: History) -> list[str]:
-    """Say what there is beside the points."""
     count = history.earlier
     earlier = f"{count} earlier point{'s are' if count > 1 else ' is'} left out; --last shows more." if count else ""
     return [earlier, history.others]
 
 
 def _told(history: History, place: int, shift: Shift | None) -> list[str]:
-    """Tell a change, and an environment that is new."""
     told = [sentence(shift, history.metric)] if shift is not None else []
     if shift is None or not shift.by_environment:
         told += [

@@ -31,7 +31,9 @@ class Ours:
 
 def values_beside(figure: Figure, result: Result) -> Row:
     """Return what a result has to put beside a printed figure, by the columns' keys."""
-    ours = OURS[figure.quantity]
+    ours = OURS.get(figure.quantity)
+    if ours is None:
+        return {}
     if figure.quantity == "latency":
         taken = latency.summary(result)
         values = latency_cells(taken) if taken is not None else {}

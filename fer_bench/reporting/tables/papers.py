@@ -7,19 +7,8 @@ from fer_bench.networks.spec import Figure
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import Column, RowSource, Table
-from fer_bench.reporting.tables import environments, standard, structure
-from fer_bench.reporting.tables.common import (
-    Entry,
-    about,
-    comparable,
-    conditions,
-    failures,
-    head,
-    joined,
-    latency_means,
-    make_table,
-    varying,
-)
+from fer_bench.reporting.tables import common, environments, standard, structure
+from fer_bench.reporting.tables.common import Entry, make_table
 from fer_bench.reporting.tables.ours import OURS, values_beside
 from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedRow, PrintedTable, printed_tables, sentences
 from fer_bench.reporting.tables.standard import Row
@@ -44,7 +33,6 @@ def _draw(printed: PrintedTable, results: Sequence[Result]) -> Table:
 
 
 def _comparison(printed: PrintedTable, results: Sequence[Result]) -> Table:
-    """Draw networks in rows, what is printed of them in columns, and ours beside each."""
     chosen = [_choose(row, results) for row in printed.rows]
     entries = [_entry(printed, row, result) for row, result in zip(printed.rows, chosen, strict=True)]
     used = [result for result in chosen if result is not None]
@@ -52,11 +40,11 @@ def _comparison(printed: PrintedTable, results: Sequence[Result]) -> Table:
     timed = used if any(OURS[quantity].timed for quantity in given) else []
     caption = [printed.credit, *_conventions(printed)]
     if used:
-        caption += ["fer_bench:", conditions(timed) or environments.as_built(used)]
-        caption += [*dict.fromkeys(OURS[quantity].said for quantity in given), latency_means(entries)]
+        caption += ["fer_bench:", common.conditions(timed) or environments.as_built(used)]
+        caption += [*dict.fromkeys(OURS[quantity].said for quantity in given), common.latency_means(entries)]
     labels = [printed.label, *([OUR_NETWORK] if any(row.spec is not None for row in printed.rows) else [])]
-    columns = [*labels, standard.INPUT, standard.CLASSES, *varying(timed), *_cells(printed)]
-    return make_table(printed.heading, columns, entries, joined(*caption), comparable=comparable(used))
+    columns = [*labels, standard.INPUT, standard.CLASSES, *common.varying(timed), *_cells(printed)]
+    return make_table(printed.heading, columns, entries, common.joined(*caption), comparable=common.comparable(used))
 
 
 def _choose(row: PrintedRow, results: Iterable[Result]) -> Result | None:
@@ -79,7 +67,7 @@ def _values(row: PrintedRow, result: Result) -> Row:
     found: Row = {}
     for figure in row.figures.values():
         stages = {other.stage for other in row.figures.values() if other.quantity == figure.quantity}
-        if figure.quantity in OURS and len(stages) == 1:
+        if len(stages) == 1:
             found |= values_beside(figure, result)
     return found
 
@@ -89,10 +77,10 @@ def _entry(printed: PrintedTable, row: PrintedRow, result: Result | None) -> Ent
     cells = printed.cells(row) | {"name": row.spec.name if row.spec is not None else None}
     if result is None:
         return Entry(cells, row.notes, printed.source(row))
-    notes = [*row.notes, *about(result), *failures(result)]
+    notes = [*row.notes, *common.about(result), *common.failures(result)]
     if any(figure.quantity == "latency" for figure in row.figures.values()):
         notes += latency.warnings(result)
-    return Entry(head(result) | _values(row, result) | cells, notes, printed.source(row, result))
+    return Entry(common.head(result) | _values(row, result) | cells, notes, printed.source(row, result))
 
 
 def _cells(printed: PrintedTable) -> list[Column]:
@@ -106,12 +94,11 @@ def _cells(printed: PrintedTable) -> list[Column]:
 
 
 def _given(printed: PrintedTable, chosen: Sequence[Result | None]) -> list[str]:
-    """Name the printed quantities that some result of ours has something beside."""
     given = (
         figure.quantity
         for row, result in zip(printed.rows, chosen, strict=True)
         for figure in row.figures.values()
-        if result is not None and figure.quantity in OURS and values_beside(figure, result)
+        if result is not None and values_beside(figure, result)
     )
     return list(dict.fromkeys(given))
 
@@ -132,7 +119,6 @@ def _conventions(printed: PrintedTable) -> list[str]:
 
 
 def _matrix(printed: PrintedTable, matrix: Figure) -> Table:
-    """Draw a figure that is a table of its own, such as a confusion matrix."""
     source = RowSource(figures={key: [matrix] for key in ("row", *printed.keys)})
     entries = [
         Entry({"row": label, **dict(zip(printed.keys, cells, strict=True))}, (), source)

@@ -6,8 +6,9 @@ have them, so that a user's sheets need nothing else.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from fer_bench.networks.registry import papers, sheets
@@ -141,7 +142,9 @@ def printed_tables() -> dict[str, PrintedTable]:
     A figure counts if its place is a table and no part of one: "Table 3", and not "Table 3, caption".
     """
     found: dict[tuple[str, str], list[tuple[ModelSpec | None, Figure]]] = {}
-    for spec, figure in _all_figures():
+    of_papers = ((None, figure) for paper in papers().values() for figure in paper.figures)
+    of_networks = ((spec, figure) for spec in sheets().values() for figure in spec.published)
+    for spec, figure in (*of_papers, *of_networks):  # a cell that both have is the paper's
         if _TABLE.fullmatch(figure.where):
             found.setdefault((figure.paper, figure.where), []).append((spec, figure))
     tables: dict[str, PrintedTable] = {}
@@ -150,14 +153,6 @@ def printed_tables() -> dict[str, PrintedTable]:
         if table.rows or table.matrix is not None:
             tables[_unused(_stem(paper, where), tables)] = table
     return tables
-
-
-def _all_figures() -> Iterator[tuple[ModelSpec | None, Figure]]:
-    """Give every figure with the network whose sheet has it; the papers' own first."""
-    for paper in papers().values():
-        yield from ((None, figure) for figure in paper.figures)
-    for spec in sheets().values():
-        yield from ((spec, figure) for figure in spec.published)
 
 
 def _number(where: str) -> str:
@@ -190,53 +185,33 @@ def _unused(stem: str, taken: Iterable[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
-@dataclass
-class _Rows:
-    """Rows under way: the figures of each label, and the network that the first of a network's is of."""
-
-    figures: dict[str, dict[str, Figure]] = field(default_factory=dict)
-    specs: dict[str, ModelSpec] = field(default_factory=dict)
-
-    def add(self, label: str, heading: str, figure: Figure, spec: ModelSpec | None) -> None:
-        """Put a figure into its cell, unless there is one: a cell that several sheets repeat is the first one's."""
-        cells = self.figures.setdefault(label, {})
-        if heading not in cells:
-            cells[heading] = figure
-            if spec is not None:
-                self.specs.setdefault(label, spec)
-
-
 def _put_together(paper: str, where: str, entries: Sequence[tuple[ModelSpec | None, Figure]]) -> PrintedTable:
-    about = next((f for _, f in entries if f.quantity == "name" and f.subject == where), None)
+    names = (figure for _, figure in entries if figure.quantity == "name" and figure.subject == where)
+    about = next(names, Figure("name", "", "", paper, where))
     matrix = next((figure for _, figure in entries if isinstance(figure.printed, tuple)), None)
     cells = [(spec, figure) for spec, figure in entries if figure.quantity != "name" and figure is not matrix]
-    shared = _shared_rows(figure for _, figure in cells)
-    rows = _Rows()
+    in_cell = Counter((figure.row, figure.column) for _, figure in cells)
+    rows: dict[str, dict[str, Figure]] = {}
+    specs: dict[str, ModelSpec] = {}  # of a row's figures, the first one's
     for spec, figure in cells:
         label = figure.row or (spec.name if spec is not None else figure.subject)
-        rows.add(figure.subject if label in shared else label, figure.column or figure.quantity, figure, spec)
+        if figure.quantity in _LISTED and in_cell[figure.row, figure.column] > 1:
+            label = figure.subject  # several in one cell, as "brightness=0.2, contrast=0.2": each has a row of its own
+        row, heading = rows.setdefault(label, {}), figure.column or figure.quantity
+        if heading not in row:  # a cell that several sheets repeat is the first one's
+            row[heading] = figure
+            if spec is not None:
+                specs.setdefault(label, spec)
     found = list(dict.fromkeys(figure.column or figure.quantity for _, figure in cells))
-    corner, *headings = about.columns if about is not None and about.columns else ("Row", *found)
-    labels = dict.fromkeys((*(about.rows if about is not None else ()), *rows.figures))
+    corner, *headings = about.columns or ("Row", *found)
+    labels = dict.fromkeys((*about.rows, *rows))
     return PrintedTable(
         paper=paper,
         where=where,
-        title=about.printed if about is not None else "",
+        title=about.printed,
         corner=corner,
         headings=tuple(dict.fromkeys((*headings, *found))),
-        rows=tuple(PrintedRow(row, rows.specs.get(row), rows.figures[row]) for row in labels if row in rows.figures),
-        note=about.note if about is not None else "",
+        rows=tuple(PrintedRow(label, specs.get(label), rows[label]) for label in labels if label in rows),
+        note=about.note,
         matrix=matrix,
     )
-
-
-def _shared_rows(figures: Iterable[Figure]) -> set[str]:
-    """Name the rows with several figures in one cell, as "brightness=0.2, contrast=0.2": each has a row of its own."""
-    seen: set[tuple[str, str]] = set()
-    shared = set()
-    for figure in figures:
-        place = (figure.row, figure.column)
-        if place in seen and figure.quantity in _LISTED:
-            shared.add(figure.row)
-        seen.add(place)
-    return shared

@@ -7,18 +7,8 @@ from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency, resources
 from fer_bench.reporting.table import Column, RowSource, Table
-from fer_bench.reporting.tables import standard
-from fer_bench.reporting.tables.common import (
-    Entry,
-    asked,
-    conditions,
-    exempt,
-    failures,
-    head,
-    make_table,
-    varying,
-    warnings_of,
-)
+from fer_bench.reporting.tables import common, standard
+from fer_bench.reporting.tables.common import Entry, make_table
 
 _INTERVAL, _USER, _SYSTEM = standard.SAMPLED
 _ENERGY = "energy_j"
@@ -43,21 +33,21 @@ def _peaks(stage: str, prefix: str) -> list[Column]:
 def memory(results: Sequence[Result]) -> Table:
     """Draw peaks of memory, in inference and in training."""
     columns = [*_peaks("", ""), standard.ACTIVATIONS, *_peaks("training_", "Training: ")]
-    measured = asked(results, "memory", "training_memory")
+    measured = common.asked(results, "memory", "training_memory")
     entries = [
         Entry.of(
             result,
-            head(result)
+            common.head(result)
             | standard.recorded(result, columns)
             | {
                 f"{stage}library_bytes": _library_bytes(result, f"{stage}peak_rss_bytes") for stage in ("", "training_")
             },
-            *failures(result),
+            *common.failures(result),
         )
         for result in measured
     ]
     caption = (
-        f"{conditions(measured)} Process: peak resident set above the idle process, large blocks mapped "
+        f"{common.conditions(measured)} Process: peak resident set above the idle process, large blocks mapped "
         "one by one whatever the allocator's setting. Of it libraries: code that the "
         "network is the first to run; how much of a file the system maps at once differs between installations of the "
         "same libraries, so that the rest is what compares between machines. Activations: worked out and not measured, "
@@ -65,7 +55,7 @@ def memory(results: Sequence[Result]) -> Table:
     )
     return make_table(
         "Memory",
-        (standard.NETWORK, standard.INPUT, *varying(measured), standard.PARAMETERS, *columns),
+        (*common.head_columns(measured), standard.PARAMETERS, *columns),
         entries,
         caption,
     )
@@ -93,9 +83,9 @@ _PARTS = (
 def training(results: Sequence[Result]) -> Table:
     """Draw the parts of a training step: medians over the steps."""
     entries = []
-    measured = asked(results, "training")
+    measured = common.asked(results, "training")
     for result in measured:
-        row, step = head(result), result.measurement(_STEP.key)
+        row, step = common.head(result), result.measurement(_STEP.key)
         if step is not None:
             row |= {part.key: latency.median_of(result, part.key) for part in _PARTS}
             row |= {part.tolerance: latency.share_of(result, part.key) for part in _PARTS}
@@ -107,11 +97,11 @@ def training(results: Sequence[Result]) -> Table:
                 "peak_memory_bytes": result.value("training_peak_cuda_allocated_bytes")
                 or result.value("training_peak_rss_bytes"),
             }
-        entries.append(Entry.of(result, row, *failures(result), *warnings_of(result, "training")))
+        entries.append(Entry.of(result, row, *common.failures(result), *common.warnings_of(result, "training")))
     columns = (
         standard.NETWORK,
         standard.INPUT,
-        *(column for column in varying(measured) if column.key != "batch_size"),
+        *(column for column in common.varying(measured) if column.key != "batch_size"),
         standard.PARAMETERS,
         Column("training_batch", "Batch").with_origin("Images of a step: the detail batch_size.", _STEP.key),
         *_PARTS,
@@ -125,9 +115,9 @@ def training(results: Sequence[Result]) -> Table:
         Column("steps", "Steps").with_origin("Timed steps.", _STEP.key),
     )
     caption = (
-        f"{conditions(measured)} Medians of one process's steps, after a warm-up, with as many digits as the steps' "
-        "own spread leaves; a step has zero_grad beside its parts, and medians of parts do not add up to the median of "
-        "the step. Memory: peak of another process."
+        f"{common.conditions(measured)} Medians of one process's steps, after a warm-up, with as many digits as the "
+        "steps' own spread leaves; a step has zero_grad beside its parts, and medians of parts do not add up to the "
+        "median of the step. Memory: peak of another process."
     )
     return make_table("Training step", columns, entries, caption)
 
@@ -164,22 +154,22 @@ _OCCUPATION = (
 
 def occupation(results: Sequence[Result], stage: str) -> Table:
     """Draw what a stage takes of the machine, in the form of paper 004's tables 4 (training) and 5 (testing)."""
-    measured = asked(results, "occupancy")
+    measured = common.asked(results, "occupancy")
     entries = [
         Entry(
-            head(result) | (resources.occupancy(result, stage) or {}),
-            failures(result) + exempt(result) + _others(result, stage),
+            common.head(result) | (resources.occupancy(result, stage) or {}),
+            common.failures(result) + common.exempt(result) + _others(result, stage),
             RowSource((result,), stage=stage),
         )
         for result in measured
     ]
     caption = (
-        f"{conditions(measured)} {_cores(measured, stage)}CPU: the process's user and system time as a share of all "
-        "cores' together, so that one busy core of six is 16.67 %. us, sy: the whole machine's user and system time, "
-        "as in top's header; own us and sy the process's. MEM: resident set as a share of physical memory. Others' "
-        "cores: kept busy by other processes."
+        f"{common.conditions(measured)} {_cores(measured, stage)}CPU: the process's user and system time as a share of "
+        "all cores' together, so that one busy core of six is 16.67 %. us, sy: the whole machine's user and system "
+        "time, as in top's header; own us and sy the process's. MEM: resident set as a share of physical memory. "
+        "Others' cores: kept busy by other processes."
     )
-    columns = (replace(standard.NETWORK, heading="Model"), standard.INPUT, *varying(measured), *_OCCUPATION)
+    columns = (replace(standard.NETWORK, heading="Model"), standard.INPUT, *common.varying(measured), *_OCCUPATION)
     return make_table(f"Occupancy in the {stage} stage", columns, entries, caption)
 
 
@@ -191,11 +181,9 @@ def joules(results: Sequence[Result]) -> Table:
         if measured is None or (found := resources.joules_per_image(measured)) is None:
             continue
         details = {key: measured.details[key] for key in ("idle_w", "window_s", "source")}
-        entries.append(Entry.of(result, head(result) | {"energy_j": found[0], "idle_j": found[1]} | details))
+        entries.append(Entry.of(result, common.head(result) | {"energy_j": found[0], "idle_j": found[1]} | details))
     columns = (
-        standard.NETWORK,
-        standard.INPUT,
-        *varying(results),
+        *common.head_columns(results),
         Column("energy_j", "Energy an image (mJ)", units.millijoules).with_origin(
             "Energy of the counter less the idle share, divided by the images.", _ENERGY
         ),
@@ -206,7 +194,7 @@ def joules(results: Sequence[Result]) -> Table:
         Column("window_s", "Window (s)", units.number).with_origin("Time of the passes: the detail window_s.", _ENERGY),
         Column("source", "Counter", align="left").with_origin("The hardware counter: the detail source.", _ENERGY),
     )
-    caption = f"{conditions(results)} Hardware counters only; nothing is modelled."
+    caption = f"{common.conditions(results)} Hardware counters only; nothing is modelled."
     return make_table("Energy", columns, entries, caption)
 
 
@@ -217,7 +205,6 @@ def _cores(results: Sequence[Result], stage: str) -> str:
 
 
 def _others(result: Result, stage: str) -> list[str]:
-    """Name what else ran while a stage was sampled."""
     sampled = result.measurement(f"{stage}.interval_s")
     busy = sampled.details.get("busiest_others", []) if sampled is not None else []
     others = ", ".join(f"{name} ({units.significant(cores, 2)} cores)" for name, cores in busy)

@@ -1,8 +1,8 @@
 """How fast a network is, and what holds it up."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from fer_bench.records import units
 from fer_bench.records.result import Environment, Result
@@ -10,23 +10,8 @@ from fer_bench.records.units import Quantity
 from fer_bench.reporting.analysis import latency as stability
 from fer_bench.reporting.analysis import roofline
 from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables import standard
-from fer_bench.reporting.tables.common import (
-    Entry,
-    asked,
-    comparable,
-    conditions,
-    failures,
-    head,
-    joined,
-    latency_cells,
-    latency_means,
-    make_table,
-    mean,
-    mean_share,
-    timed,
-    varying,
-)
+from fer_bench.reporting.tables import common, standard
+from fer_bench.reporting.tables.common import Entry, make_table
 from fer_bench.reporting.tables.standard import Row
 
 _BETWEEN = "Between processes: standard deviation of their medians."
@@ -80,45 +65,43 @@ def latency(results: Sequence[Result]) -> Table:
     entries = [
         Entry.of(
             result,
-            head(result) | _latencies(result),
-            *failures(result),
+            common.head(result) | _latencies(result),
+            *common.failures(result),
             *stability.warnings(result),
             *_not_captured(result),
             *_no_roof(result),
         )
-        for result in asked(results, "latency")
+        for result in common.asked(results, "latency")
     ]
-    caption = joined(
-        conditions(results),
-        latency_means(entries),
+    caption = common.joined(
+        common.conditions(results),
+        common.latency_means(entries),
         "p90 and p99 of all runs.",
         _BETWEEN if any(entry.cells.get("spread") is not None for entry in entries) else "",
         "Faults and involuntary context switches: means a run.",
     )
-    columns = (standard.NETWORK, standard.INPUT, *varying(results), *_LATENCY_COLUMNS)
-    return make_table("Latency", columns, entries, caption, comparable=comparable(results))
+    columns = (*common.head_columns(results), *_LATENCY_COLUMNS)
+    return make_table("Latency", columns, entries, caption, comparable=common.comparable(results))
 
 
 def _latencies(result: Result) -> Row:
     row, taken = Row(), stability.summary(result)
     if taken is not None:
-        row = timed(result, taken)
+        row = dataclasses.asdict(taken) | common.timed(result, taken)
         row |= {
-            "p90_s": taken.p90_s,
             "p90_s_share": max(row[standard.TOLERANCE], taken.p90_half_s / taken.p90_s),
-            "p99_s": taken.p99_s,
             "p99_s_share": max(row[standard.TOLERANCE], taken.p99_half_s / taken.p99_s),
-            "spread": taken.spread,
             "spread_share": _deviation_share(taken.processes),
-            "processes": taken.processes,
-            "runs": taken.runs,
         }
         for column in _OF_PASSES:
-            row |= {column.key: mean(result, column.key), column.tolerance: mean_share(result, column.key)}
+            row |= {
+                column.key: common.mean(result, column.key),
+                column.tolerance: common.mean_share(result, column.key),
+            }
     for column in _OTHER_LATENCIES:
         other = stability.summary(result, column.key)
         if other is not None:
-            row |= {column.key: other.estimate_s, column.tolerance: latency_cells(other)[standard.TOLERANCE]}
+            row |= {column.key: other.estimate_s, column.tolerance: common.latency_cells(other)[standard.TOLERANCE]}
     return row
 
 
@@ -163,13 +146,10 @@ def bounds(results: Sequence[Result]) -> Table:
             continue
         taken, found = reached.latency, reached.model
         rest = found.rest_s / taken.estimate_s
-        row = head(result) | latency_cells(taken)
+        row = common.head(result) | common.latency_cells(taken) | dataclasses.asdict(found)
         known = max(row[standard.TOLERANCE], _ROOF_SHARE)
         row |= {
             "macs_per_s": reached.macs / taken.estimate_s,
-            "share_of_peak": found.share_of_peak,
-            "bytes_per_s": found.bytes_per_s,
-            "share_of_copy": found.share_of_copy,
             "bound": found.bound_by,
             "arithmetic": found.arithmetic_s / taken.estimate_s,
             "memory": found.memory_s / taken.estimate_s,
@@ -183,9 +163,9 @@ def bounds(results: Sequence[Result]) -> Table:
         entries.append(Entry.of(result, row, f"Attainable where it was measured: {roofs[-1]}."))
     one_roof = len(set(roofs)) == 1
     attained = f"Attainable on this machine, as measured: {roofs[0]}." if one_roof else "Each row's note has its roof."
-    caption = joined(
-        conditions(measured),
-        latency_means(entries),
+    caption = common.joined(
+        common.conditions(measured),
+        common.latency_means(entries),
         attained,
         "Each operator is given the time of its "
         "arithmetic or of its traffic, whichever is longer, at the attainable rates, and that of starting it as "
@@ -194,9 +174,9 @@ def bounds(results: Sequence[Result]) -> Table:
         "better than the plain model, by fusion or cheaper convolutions.",
     )
     if one_roof:
-        entries = [replace(entry, notes=()) for entry in entries]
-    columns = (standard.NETWORK, standard.INPUT, *varying(measured), *_ROOF_COLUMNS)
-    return make_table("Roofline", columns, entries, caption, comparable=comparable(measured))
+        entries = [dataclasses.replace(entry, notes=()) for entry in entries]
+    columns = (*common.head_columns(measured), *_ROOF_COLUMNS)
+    return make_table("Roofline", columns, entries, caption, comparable=common.comparable(measured))
 
 
 def _roof(where: Environment) -> str:

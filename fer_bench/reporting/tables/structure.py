@@ -1,17 +1,17 @@
 """What networks are made of, from the modules of the networks as built."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from fer_bench.networks.registry import sheets
 from fer_bench.records import units
-from fer_bench.records.result import Json, Result
+from fer_bench.records.result import Result
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.common import Entry, about, make_table
 from fer_bench.reporting.tables.counts import once
-from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedTable
+from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedRow, PrintedTable
 from fer_bench.reporting.tables.standard import Row
 
 # Of a printed table's rows; with fewer of its output sizes a network is another one.
@@ -97,12 +97,13 @@ def parts(printed: PrintedTable, results: Sequence[Result]) -> Table:
 
 
 def _candidates(printed: PrintedTable, results: Sequence[Result]) -> list[tuple[Result, list[Row]]]:
-    wanted = [_shape(printed.cells(row).get(_size_key(printed))) for row in printed.rows]
+    wanted = [_printed_size(row) for row in printed.rows]
     found = []
     for result in once(results, "module_macs"):
         rows = modules(result)
-        pairs = match(wanted, [tuple(row["output_shape"] or ()) for row in rows])
-        equal = sum(wanted[row] == tuple(rows[module]["output_shape"] or ()) for row, module in pairs.items())
+        shapes = [tuple(row["output_shape"] or ()) for row in rows]
+        pairs = match(wanted, shapes)
+        equal = sum(wanted[row] == shapes[module] for row, module in pairs.items())
         if _is_of(result, printed.paper) and equal > _ENOUGH_EQUAL * len(wanted):
             found.append((result, [rows[pairs[row]] if row in pairs else {} for row in range(len(wanted))]))
     return found
@@ -113,18 +114,9 @@ def _is_of(result: Result, paper: str) -> bool:
     return spec is not None and paper in spec.papers
 
 
-def _size_key(printed: PrintedTable) -> str:
-    headings: Mapping[str, str] = {heading: key for key, heading in printed.keys.items()}
-    return next(
-        headings[heading]
-        for row in printed.rows
-        for heading, figure in row.figures.items()
-        if figure.quantity == "output_size"
-    )
-
-
-def _shape(text: Json) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", text or "")))
+def _printed_size(row: PrintedRow) -> tuple[int, ...]:
+    printed = (str(figure.printed) for figure in row.figures.values() if figure.quantity == "output_size")
+    return tuple(map(int, re.findall(r"\d+", next(printed, ""))))
 
 
 def match(printed: Sequence[tuple[int, ...]], ours: Sequence[tuple[int, ...]]) -> dict[int, int]:
