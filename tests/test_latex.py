@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_bench.networks.registry import built_in
 from fer_bench.records import exchange, units
 from fer_bench.reporting import arrange
 from fer_bench.reporting import tables as report
@@ -163,7 +164,7 @@ def test_hostile_tables_compile_and_nothing_sticks_out(tmp_path):
 @pytest.mark.parametrize("records", sorted(REPORTS.glob("*/results.json")), ids=lambda path: path.parent.name)
 def test_committed_tables_compile_and_nothing_sticks_out(records, tmp_path):
     tex.need_latex()
-    drawn = [arrange.mark_best(table) for table in report.report(exchange.read_file(records)).values()]
+    drawn = [arrange.mark_best(table) for table in report.report(exchange.read_file(records), built_in()).values()]
     assert tex.complaints(tex.document("\n\\clearpage\n".join(map(FORMATS["latex"], drawn))), tmp_path) == []
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fer_bench.networks import registry
+from fer_bench.networks.registry import built_in
 from fer_bench.networks.spec import STATUSES, Figure, ModelSpec, Source
 from fer_bench.records.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING, Plan
 from fer_bench.records.result import Measurement
@@ -13,6 +13,18 @@ from fer_bench.reporting import tables
 MIB = 2**20
 ALONE = "too few processes: one process tells nothing about the next, which differs by several percent"
 CURE = "cure: --processes 5 or --protocol edge"
+
+
+def efficiency(results):
+    return tables.efficiency(results, built_in())
+
+
+def published(specs, results):
+    return tables.published(specs, results, built_in().networks)
+
+
+def report(results):
+    return tables.report(results, built_in())
 
 
 def cells(table):
@@ -31,7 +43,7 @@ def with_plan(result, plan, **changes):
 
 def test_the_efficiency_table_has_what_a_paper_prints(make_result):
     result = make_result("mini_xception", *latencies((0.009, 0.010, 0.011), (0.012,), (0.014,)), without=("latency_s",))
-    (row,) = cells(tables.efficiency([with_plan(result, QUICK, batch_size=1)]))
+    (row,) = cells(efficiency([with_plan(result, QUICK, batch_size=1)]))
     assert row == {
         "Network": "mini_xception",
         "Input": "1x48x48",
@@ -50,7 +62,7 @@ def test_the_efficiency_table_has_what_a_paper_prints(make_result):
 
 
 def test_one_process_has_no_interval_and_the_row_says_so(make_result):
-    table = tables.efficiency([make_result()])
+    table = efficiency([make_result()])
     assert "95 % interval (ms)" not in cells(table)[0]
     for caption in (table.caption, tables.latency([make_result()]).caption):
         assert "Latency of a batch: median of one process's passes;" in caption
@@ -64,7 +76,7 @@ def test_one_process_has_no_interval_and_the_row_says_so(make_result):
 def test_real_time_is_judged_at_batch_1_and_never_by_division(make_result):
     slow = make_result("x", *latencies((0.060,)), without=("latency_s",))
     at_2, at_1 = with_plan(slow, QUICK, batch_size=2), with_plan(slow, QUICK, batch_size=1)
-    rows = cells(tables.efficiency([at_2, at_1]))
+    rows = cells(efficiency([at_2, at_1]))
     assert [row["Real time"] for row in rows] == ["–", "no"]
     assert [row["Batch"] for row in rows] == ["2", "1"]
 
@@ -73,7 +85,7 @@ def test_real_time_is_unclear_where_what_is_known_holds_the_limit(make_result):
     # 41 ms lies in 41.5 -+ 12.706 x 0.707 / sqrt(2) = 6.4, and between the tenth and the ninetieth of a process's runs.
     known = [((0.041,), (0.042,)), ((0.040, 0.040, 0.042, 0.042),), ((0.0400, 0.0405),), ((0.042, 0.043),)]
     results = [make_result("x", *latencies(*processes), without=("latency_s",)) for processes in known]
-    rows = cells(tables.efficiency([with_plan(result, QUICK, batch_size=1) for result in results]))
+    rows = cells(efficiency([with_plan(result, QUICK, batch_size=1) for result in results]))
     assert [row["Real time"] for row in rows] == ["unclear", "unclear", "yes", "no"]
 
 
@@ -91,13 +103,13 @@ def test_code_of_libraries_in_the_peak_is_told_apart(make_result):
 
 def test_memory_of_a_gpu_stands_for_that_of_its_host(make_result):
     result = make_result("x", Measurement("peak_cuda_allocated_bytes", "bytes", (5 * MIB,)))
-    assert cells(tables.efficiency([result]))[0]["Memory (MiB)"] == "5.00"
+    assert cells(efficiency([result]))[0]["Memory (MiB)"] == "5.00"
 
 
 def test_a_failure_is_a_row_with_its_reason_once(make_result):
     failed = [Measurement(metric, "", failure="boom") for metric in ("latency", "memory")]
     result = make_result("x", *failed, without=("latency_s", "peak_rss_bytes"))
-    table = tables.efficiency([result, make_result("y")])
+    table = efficiency([result, make_result("y")])
     first, second = cells(table)
     assert (first["Network"], first["Latency (ms)"], first["Memory (MiB)"], first["MACs"]) == (
         "x [1]",
@@ -120,7 +132,7 @@ def test_a_doubtful_build_and_a_warning_are_footnotes_and_equal_ones_are_shared(
         make_result("c", status="reconstruction"),
         make_result("d", exempt="it needs 75x75 pixels"),
     ]
-    table = tables.efficiency(results)
+    table = efficiency(results)
     assert [row["Network"] for row in cells(table)] == ["a [1,2]", "b [1,2,3]", "c [2,4]", "d [2,5]"]
     assert table.footnotes == [
         "[1] Stand-in: not theirs",
@@ -134,24 +146,24 @@ def test_a_doubtful_build_and_a_warning_are_footnotes_and_equal_ones_are_shared(
 def test_settings_that_differ_are_columns_and_those_that_do_not_stand_in_the_caption(make_result):
     result = make_result()
     rows = [with_plan(result, QUICK, precision=precision, layout="nhwc") for precision in ("fp32", "bf16")]
-    table = tables.efficiency(rows)
+    table = efficiency(rows)
     assert [row["Precision"] for row in cells(table)] == ["fp32", "bf16"]
     assert "Layout" not in cells(table)[0]
     assert table.caption.startswith(
         "Protocol quick: batch 1, nhwc, cpu (Some CPU), 2 threads, allocator: system; Linux"
     )
-    assert "batch 1, autocast to bf16, cpu" in tables.efficiency(rows[1:]).caption.replace("nhwc, ", "")
+    assert "batch 1, autocast to bf16, cpu" in efficiency(rows[1:]).caption.replace("nhwc, ", "")
 
 
 def test_the_system_s_allocator_is_told_where_it_makes_a_difference(make_result):
     kept = make_result("x", *latencies((0.013,)), without=("latency_s",))
     faults = Measurement("minor_faults", "count", (1970.0, 1990.0))
     system = make_result("x", *latencies((0.01664,)), faults, without=("latency_s",))
-    table = tables.efficiency([with_plan(kept, QUICK), with_plan(system, QUICK, alloc="system")])
+    table = efficiency([with_plan(kept, QUICK), with_plan(system, QUICK, alloc="system")])
     told = "Memory kept; under the system's allocator, as deployed, 16.6 ms (+28 %, 1980 page faults a run)."
     assert any(told in note for note in table.footnotes)
     assert [row["Allocator"] for row in cells(table)] == ["keep", "system"]
-    same = tables.efficiency([with_plan(kept, QUICK), with_plan(kept, QUICK, alloc="system")])
+    same = efficiency([with_plan(kept, QUICK), with_plan(kept, QUICK, alloc="system")])
     assert not any("as deployed" in note for note in same.footnotes)
 
 
@@ -193,7 +205,7 @@ def test_a_mean_over_processes_has_the_digits_of_its_standard_error(make_result)
 
 def test_a_caption_has_no_gap_where_nothing_is_said(make_result):
     counted = make_result("x", without=("latency_s",))
-    for table in (tables.efficiency([counted]), tables.latency([counted]), tables.efficiency([make_result()])):
+    for table in (efficiency([counted]), tables.latency([counted]), efficiency([make_result()])):
         assert "  " not in table.caption
 
 
@@ -216,7 +228,7 @@ def test_a_network_that_no_cuda_graph_can_hold_says_so(make_result):
 
 def test_not_converged_is_said(make_result):
     result = make_result("x", *latencies(*[(0.010 + 0.001 * (n % 3),) for n in range(8)]), without=("latency_s",))
-    assert "not converged" in str(tables.efficiency([with_plan(result, EDGE)]).notes)
+    assert "not converged" in str(efficiency([with_plan(result, EDGE)]).notes)
 
 
 def test_the_roofline_tells_shares_and_the_bound(make_result):
@@ -372,8 +384,8 @@ def test_energy_is_told_where_a_counter_told_it_and_is_blank_elsewhere(make_resu
 
 
 def test_printed_figures_stand_beside_ours(make_result):
-    spec = registry.find("mini_xception")
-    table = tables.published([spec], [make_result()])
+    spec = built_in().find("mini_xception")
+    table = published([spec], [make_result()])
     assert cells(table) == [
         {
             "Network": "mini_xception",
@@ -399,37 +411,37 @@ def timed_spec():
 def test_each_setting_has_a_row_of_its_own_whatever_the_order_of_the_files(make_result):
     result = make_result("n", *latencies((0.009,), (0.010,), (0.011,)), without=("latency_s",))
     one, two = (with_plan(result, QUICK, batch_size=size) for size in (1, 2))
-    table = tables.published([timed_spec()], [one, two, dataclasses.replace(one, started_at="later")])
+    table = published([timed_spec()], [one, two, dataclasses.replace(one, started_at="later")])
     rows = cells(table)
     assert [row["Batch"] for row in rows] == ["1", "2"]
     # 10 -+ 4.303 x 1 / sqrt(3) = 2.48
     assert [(row["fer_bench: ms a batch"], row["95 % interval (ms)"]) for row in rows] == [("10", "8–12")] * 2
-    assert sorted(map(str, rows)) == sorted(map(str, cells(tables.published([timed_spec()], [two, one]))))
+    assert sorted(map(str, rows)) == sorted(map(str, cells(published([timed_spec()], [two, one]))))
     assert "cpu (Some CPU), 2 threads" in table.caption
     assert "the interval is Student's" in table.caption
     assert table.caption.endswith("Of several measurements under the same settings the first.")
-    assert "Of several" not in tables.published([timed_spec()], [one, two]).caption
+    assert "Of several" not in published([timed_spec()], [one, two]).caption
 
 
 def test_a_count_at_another_input_than_the_sheet_s_says_so(make_result):
     told = "Counted and measured with 1x48x48 and 7 classes; its sheet, and what is said of its counts, has 3x224x224"
     small = make_result("resnet152")
     for table in (
-        tables.published([registry.find("resnet152")], [small]),
-        tables.efficiency([small]),
-        tables.details([small])["counts"],
-        tables.papers([small])["paper001_table2"],
+        published([built_in().find("resnet152")], [small]),
+        efficiency([small]),
+        tables.details([small], built_in())["counts"],
+        tables.papers([small], built_in())["paper001_table2"],
     ):
         assert f"{told} and 7 classes." in table.note_texts
     own = make_result("resnet152", input_shape=(3, 224, 224))
-    assert not any(text.startswith("Counted and") for text in tables.efficiency([own]).note_texts)
+    assert not any(text.startswith("Counted and") for text in efficiency([own]).note_texts)
     eight = make_result("mini_xception", num_classes=8)
-    assert any("with 1x48x48 and 8 classes" in text for text in tables.efficiency([eight]).note_texts)
+    assert any("with 1x48x48 and 8 classes" in text for text in efficiency([eight]).note_texts)
 
 
 def test_each_paper_has_its_own_row_and_ours_stay_empty_without_a_result():
     figures = tuple(Figure("flops", printed, "B", paper, "Table 1") for printed, paper in (("2.1", "2"), ("2.0", "1")))
-    table = tables.published([ModelSpec("n", Source("zoo", "n", "n"), "N", published=figures)], [])
+    table = published([ModelSpec("n", Source("zoo", "n", "n"), "N", published=figures)], [])
     assert cells(table) == [
         {"Network": "n", "Paper": "1", "Where": "Table 1", '"FLOPs", printed': "2.0 B"},
         {"Network": "n", "Paper": "2", "Where": "Table 1", '"FLOPs", printed': "2.1 B"},
@@ -438,16 +450,16 @@ def test_each_paper_has_its_own_row_and_ours_stay_empty_without_a_result():
 
 
 def test_only_what_was_measured_has_a_table(make_result):
-    assert list(tables.report([make_result("users.py:net")])) == ["efficiency", "latency", "memory"]
+    assert list(report([make_result("users.py:net")])) == ["efficiency", "latency", "memory"]
     occupancy = with_plan(make_result(), OCCUPANCY)
     names = ["efficiency", "memory", "occupancy_training", "occupancy_testing", "published"]
-    assert list(tables.report([occupancy])) == names
+    assert list(report([occupancy])) == names
 
 
 @pytest.mark.parametrize("plan", [QUICK, Plan.of({"protocol": "quick", "batch_size": 1})], ids=["now", "silent"])
 def test_a_plan_that_says_less_has_its_tables_too(make_result, plan):
     result = dataclasses.replace(make_result(), plan=plan)
-    assert "latency" in tables.report([result])
+    assert "latency" in report([result])
 
 
 def test_a_gpu_that_rounds_to_tf32_is_not_called_float32_alone(make_result):
@@ -455,14 +467,14 @@ def test_a_gpu_that_rounds_to_tf32_is_not_called_float32_alone(make_result):
     gpu = {"name": "Some GPU", "tf32_convolutions": True, "tf32_matrix_products": False}
     environment = dataclasses.replace(result.environment, device="cuda", device_name="Some GPU", gpu=gpu)
     on_gpu = dataclasses.replace(result, environment=environment)
-    assert "float32, cpu" in tables.efficiency([result]).caption
-    assert "float32 (TF32 in convolutions), cuda (Some GPU)" in tables.efficiency([on_gpu]).caption
+    assert "float32, cpu" in efficiency([result]).caption
+    assert "float32 (TF32 in convolutions), cuda (Some GPU)" in efficiency([on_gpu]).caption
 
 
 def test_a_bare_count_adds_no_row_beside_a_measured_result_of_the_same_build(make_result):
     measured = make_result("resnet50")
     counted = dataclasses.replace(measured, plan=dataclasses.replace(measured.plan, metrics=("static",)))
     other = dataclasses.replace(counted, subject=dataclasses.replace(counted.subject, num_classes=1000))
-    rows = tables.report([measured, counted, other])["efficiency"].rows
+    rows = report([measured, counted, other])["efficiency"].rows
     assert [row["num_classes"] for row in rows] == [measured.subject.num_classes, 1000]
-    assert len(tables.report([counted])["efficiency"].rows) == 1
+    assert len(report([counted])["efficiency"].rows) == 1

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fer_bench.networks import registry
+from fer_bench.networks.registry import Registry, built_in
 from fer_bench.records.plan import OCCUPANCY
 from fer_bench.records.result import Measurement
 from fer_bench.reporting import tables
@@ -155,14 +155,25 @@ def occupied(stage, share):
     ]
 
 
+def papers(results=(), registry=None):
+    return tables.papers(results, registry or built_in())
+
+
+def baselines_of(registry):
+    return [spec for spec in registry.networks.values() if not spec.can_be_built]
+
+
+def report(results, registry):
+    return tables.report(results, registry, baselines_of(registry))
+
+
 @pytest.fixture
-def users_sheets(tmp_path, monkeypatch):
+def users_sheets(tmp_path):
     """Write sheets of a user's own and read them beside ours."""
 
     def write(text):
         (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
-        monkeypatch.setenv("FER_BENCH_SHEETS", str(tmp_path))
-        return [spec for spec in registry.sheets().values() if not spec.can_be_built]
+        return Registry([tmp_path])
 
     return write
 
@@ -170,16 +181,16 @@ def users_sheets(tmp_path, monkeypatch):
 @pytest.mark.parametrize("stem", TABLES)
 def test_a_table_is_drawn_cell_for_cell_as_printed(stem):
     expected = [[cell.strip() for cell in line.split("|")] for line in TABLES[stem].strip().splitlines()]
-    assert grid(tables.papers()[stem]) == expected
+    assert grid(papers()[stem]) == expected
 
 
 def test_every_table_of_the_papers_is_drawn_in_their_order_and_named_by_its_stem():
-    assert list(tables.papers()) == sorted(["paper000_table1", *TABLES])
-    assert all(table.name == stem for stem, table in tables.papers().items())
+    assert list(papers()) == sorted(["paper000_table1", *TABLES])
+    assert all(table.name == stem for stem, table in papers().items())
 
 
 def test_a_recipe_and_a_machine_in_one_table_are_a_list():
-    table = tables.papers()["paper000_table1"]
+    table = papers()["paper000_table1"]
     rows = dict(grid(table))
     assert len(rows) == 14
     assert (rows["Epochs"], rows["Optimizer"], rows["GPU Memory"]) == ("200", "Adam", "128 GB")
@@ -188,11 +199,11 @@ def test_a_recipe_and_a_machine_in_one_table_are_a_list():
 
 @pytest.mark.parametrize("stem", HEADINGS)
 def test_columns_are_headed_as_printed_and_there_are_none_of_ours_without_results(stem):
-    assert [column.heading for column in tables.papers()[stem].columns] == HEADINGS[stem]
+    assert [column.heading for column in papers()[stem].columns] == HEADINGS[stem]
 
 
 def test_a_caption_credits_the_paper_and_says_what_its_columns_mean():
-    caption = tables.papers()["paper001_table2"].caption
+    caption = papers()["paper001_table2"].caption
     assert caption.startswith(
         "As published in Towards Efficient Deep Learning Models for Facial Expression Recognition"
     )
@@ -202,13 +213,13 @@ def test_a_caption_credits_the_paper_and_says_what_its_columns_mean():
 
 
 def test_a_cell_that_the_text_lost_says_so():
-    table = tables.papers()["paper002_table1"]
+    table = papers()["paper002_table1"]
     numbers = table.note_numbers()[0]
     assert [table.note_texts[number - 1] for number in numbers] == ["Value: The cell is lost in the text."]
 
 
 def test_ours_stand_beside_the_printed_quantity_with_macs_and_flops_apart(make_result):
-    table = tables.papers([make_result("resnet152", input_shape=(3, 224, 224))])["paper001_table2"]
+    table = papers([make_result("resnet152", input_shape=(3, 224, 224))])["paper001_table2"]
     row = cells(table)["Resnet152"]
     row.pop("95 % interval (ms)", None)
     assert row == {
@@ -234,7 +245,7 @@ def test_ours_stand_beside_the_printed_quantity_with_macs_and_flops_apart(make_r
 def test_each_rule_of_counting_layers_has_a_column(make_result):
     layers = counts(layers__conv=23, layers__conv_separable_once=15, layers__conv_shortcut=4)
     layers += counts(layers__pool=5, layers__fc=0)
-    table = tables.papers([make_result("mini_xception", *layers)])["paper004_table3"]
+    table = papers([make_result("mini_xception", *layers)])["paper004_table3"]
     row = cells(table)["Our model"]
     ours = [row[f"fer_bench: {h}"] for h in ("conv", "separable once", "no shortcuts", "pooling", "FC")]
     assert ours == ["23", "15", "19", "5", "0"]
@@ -246,16 +257,16 @@ def test_each_rule_of_counting_layers_has_a_column(make_result):
 def test_counts_are_those_of_a_network_s_own_input_and_times_those_of_the_first_result(make_result):
     grey = make_result("resnet50", *counts(layers__conv=1), input_shape=(1, 48, 48))
     own = make_result("resnet50", *counts(layers__conv=53), input_shape=(3, 224, 224))
-    assert cells(tables.papers([grey, own])["paper004_table3"])["ResNet-50"]["fer_bench: conv"] == "53"
-    assert cells(tables.papers([grey])["paper004_table3"])["ResNet-50"]["fer_bench: conv"] == "1"
+    assert cells(papers([grey, own])["paper004_table3"])["ResNet-50"]["fer_bench: conv"] == "53"
+    assert cells(papers([grey])["paper004_table3"])["ResNet-50"]["fer_bench: conv"] == "1"
     first, second = (make_result("resnet152", input_shape=shape) for shape in ((3, 48, 48), (3, 224, 224)))
-    assert cells(tables.papers([first, second])["paper001_table2"])["Resnet152"]["Input"] == "3x48x48"
+    assert cells(papers([first, second])["paper001_table2"])["Resnet152"]["Input"] == "3x48x48"
 
 
 def test_training_and_testing_have_their_own_occupation(make_result):
     result = make_result("mini_xception", *occupied("training", 0.75), *occupied("testing", 0.5))
     result = dataclasses.replace(result, plan=OCCUPANCY)
-    drawn = tables.papers([result])
+    drawn = papers([result])
     rows = [cells(drawn[f"paper004_table{number}"])["Our model"] for number in (4, 5)]
     assert [row["fer_bench: CPU (%)"] for row in rows] == ["75.00", "50.00"]
     assert [row["fer_bench: MEM (%)"] for row in rows] == ["25.00", "25.00"]
@@ -264,7 +275,7 @@ def test_training_and_testing_have_their_own_occupation(make_result):
 
 def test_a_reconstruction_and_a_doubtful_time_are_footnotes_of_their_rows(make_result):
     doubtful = make_result("rasn", status="reconstruction", note="low confidence")
-    table = tables.papers([doubtful, make_result("resnet152")])["paper001_table2"]
+    table = papers([doubtful, make_result("resnet152")])["paper001_table2"]
     by_row = {row["row"]: numbers for row, numbers in zip(table.rows, table.note_numbers(), strict=True)}
     texts = {label: [table.note_texts[number - 1] for number in numbers] for label, numbers in by_row.items()}
     assert "Reconstruction: low confidence" in texts["RASN"]
@@ -273,11 +284,11 @@ def test_a_reconstruction_and_a_doubtful_time_are_footnotes_of_their_rows(make_r
 
 
 def test_results_of_other_networks_add_no_column(make_result):
-    assert tables.papers([make_result("my_net")])["paper001_table2"] == tables.papers()["paper001_table2"]
+    assert papers([make_result("my_net")])["paper001_table2"] == papers()["paper001_table2"]
 
 
 def test_our_machine_stands_beside_the_printed_one_and_tells_what_that_leaves_out(make_result):
-    table = tables.papers([make_result()])["paper002_table2"]
+    table = papers([make_result()])["paper002_table2"]
     assert grid(table)[:3] == [
         ["System", "Ubuntu 22.04", "Linux"],
         ["CPU", "AMD Ryzen 9 5900HS", "Some CPU, 2 cores"],
@@ -286,9 +297,7 @@ def test_our_machine_stands_beside_the_printed_one_and_tells_what_that_leaves_ou
     assert ["Packages", "–", "torch 2.9.0"] in grid(table)
     assert not any(row[0].startswith("GPU") for row in grid(table))  # there is none
     # A recipe is followed by nobody here.
-    assert [column.heading for column in tables.papers([make_result()])["paper002_table1"].columns][1:] == [
-        "As published"
-    ]
+    assert [column.heading for column in papers([make_result()])["paper002_table1"].columns][1:] == ["As published"]
 
 
 def test_parts_are_found_by_size_and_order_and_a_misprint_by_its_neighbours():
@@ -300,7 +309,7 @@ def test_parts_are_found_by_size_and_order_and_a_misprint_by_its_neighbours():
 
 def test_the_built_network_s_parts_stand_beside_the_printed_ones(make_result):
     result = make_result("mit_fusion", modules(SHAPES), *counts(macs=20_000), without=("macs",))
-    rows = cells(tables.papers([result])["paper001_table1"])
+    rows = cells(papers([result])["paper001_table1"])
     third = rows["Transformer Block 3"]
     assert (third["Output size"], third["Output"], third["Module"]) == ("128 × 14 × 14", "160x14x14", "part3")
     assert (third["Parameters"], third["MACs"], third["of all MACs"]) == ("30", "3,000", "15.0 %")
@@ -311,18 +320,18 @@ def test_the_built_network_s_parts_stand_beside_the_printed_ones(make_result):
 def test_a_network_that_gives_other_sizes_or_is_not_of_the_paper_is_not_beside_it(make_result):
     other = make_result("resnet152", modules([(64, 112, 112), (256, 56, 56), (7,)]))
     stranger = make_result("mini_xception", modules(SHAPES))
-    assert tables.papers([other, stranger])["paper001_table1"] == tables.papers()["paper001_table1"]
+    assert papers([other, stranger])["paper001_table1"] == papers()["paper001_table1"]
 
 
 def test_the_architecture_of_any_network_is_drawn_once_for_all_settings(make_result):
     result = make_result("my_net", modules([(8, 4, 4), (7,)]), *counts(macs=4_000), without=("macs",))
     again = dataclasses.replace(result, plan=dataclasses.replace(result.plan, batch_size=8))
-    table = tables.details([result, again, make_result("other")])["architecture"]
+    table = tables.details([result, again, make_result("other")], built_in())["architecture"]
     assert grid(table, without=()) == [
         ["my_net", "1x48x48", "part0", "Conv2d", "8x4x4", "0", "0", "0 %"],
         ["my_net", "1x48x48", "part1", "Conv2d", "7", "10", "1,000", "25.0 %"],
     ]
-    assert "architecture" not in tables.details([make_result()])
+    assert "architecture" not in tables.details([make_result()], built_in())
 
 
 BASELINES = """
@@ -351,8 +360,7 @@ published = [
 def test_printed_operations_stand_under_what_the_sheet_says_that_they_are(
     convention, heading, users_sheets, make_result
 ):
-    baselines = users_sheets(BASELINES.replace("SAID", convention))
-    table = tables.report([make_result()], baselines)["efficiency"]
+    table = report([make_result()], users_sheets(BASELINES.replace("SAID", convention)))["efficiency"]
     ours, theirs = cells(table).values()
     assert theirs[heading] == "300 M"
     printed = ("MACs", "FLOPs", "printed FLOPs, as the paper has them")
@@ -361,7 +369,7 @@ def test_printed_operations_stand_under_what_the_sheet_says_that_they_are(
 
 
 def test_a_baseline_is_a_row_of_printed_values_that_says_so(users_sheets, make_result):
-    table = tables.report([make_result()], users_sheets(BASELINES))["efficiency"]
+    table = report([make_result()], users_sheets(BASELINES))["efficiency"]
     row = table.rows[1]
     assert (row["parameters"], row["latency_s"]) == (1_200_000, 0.00425)
     written = cells(table)["smith"]
@@ -373,26 +381,26 @@ def test_a_baseline_is_a_row_of_printed_values_that_says_so(users_sheets, make_r
         "As published: smith2024. parameters 1.2 M (Table 3), latency 4.25 ms (section 5), flops 0.3 G (Table 3); "
         "not measured by us."
     )
-    assert tables.report([make_result()], users_sheets(BASELINES))["published"].rows[-1]["name"] == "smith"
+    assert report([make_result()], users_sheets(BASELINES))["published"].rows[-1]["name"] == "smith"
 
 
 def test_what_is_no_number_is_told_and_not_guessed(users_sheets):
-    baselines = users_sheets(BASELINES.replace('"1.2"', '"nearly 5"').replace('"4.25"', '"nan"'))
-    (entry,) = published_rows(baselines)
+    registry = users_sheets(BASELINES.replace('"1.2"', '"nearly 5"').replace('"4.25"', '"nan"'))
+    (entry,) = published_rows(baselines_of(registry), registry.papers)
     assert "parameters" not in entry.cells
     assert "latency_s" not in entry.cells
     assert entry.notes[1:] == ["No number: nearly 5 M.", "No number: nan ms."]
 
 
 def test_a_user_s_paper_has_its_tables_too_and_its_name_cannot_leave_the_folder(users_sheets):
-    users_sheets(BASELINES.replace("smith2024", "../../Smith <b>"))
-    table = tables.papers()["papersmith_b_table3"]
+    registry = users_sheets(BASELINES.replace("smith2024", "../../Smith <b>"))
+    table = papers((), registry)["papersmith_b_table3"]
     assert grid(table) == [["smith", "1.2 M", "0.3 G", "71.5 %"]]
     assert table.title == "Paper ../../Smith <b>, Table 3"  # escaping is the formats' business
 
 
 def test_papers_whose_names_look_alike_as_files_keep_their_tables_apart(users_sheets):
     other = BASELINES.replace("[smith]", "[jones]").replace("smith2024", "smith-2024").replace("1.2", "9.9")
-    users_sheets(BASELINES.replace("smith2024", "smith_2024") + other)
-    stems = [stem for stem in printed_tables() if stem.startswith("papersmith")]
+    registry = users_sheets(BASELINES.replace("smith2024", "smith_2024") + other)
+    stems = [stem for stem in printed_tables(registry) if stem.startswith("papersmith")]
     assert stems == ["papersmith_2024_table3", "papersmith_2024_table3_2"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fer_bench.networks import registry
+from fer_bench.networks.registry import built_in
 from fer_bench.networks.spec import STATUSES, Figure, ModelSpec, Source
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import catalogue, counts
@@ -32,7 +32,7 @@ def test_a_figure_that_a_paper_repeats_has_one_row_with_all_its_places():
 
 
 def test_a_portrait_leaves_out_what_the_sheet_does_not_say():
-    assert catalogue.network_details(ModelSpec("n", Source("timm", "n"), "N", input_shape=None)) == [
+    assert catalogue.network_details(ModelSpec("n", Source("timm", "n"), "N", input_shape=None), built_in()) == [
         ("name", "n: N"),
         ("status", f"unregistered: {STATUSES['unregistered']}"),
         ("input", "as the library has it"),
@@ -41,8 +41,8 @@ def test_a_portrait_leaves_out_what_the_sheet_does_not_say():
 
 
 def test_the_catalogue_has_every_network():
-    specs = registry.sheets().values()
-    assert [row["name"] for row in cells(catalogue.catalogue(specs))] == list(registry.sheets())
+    specs = built_in().networks
+    assert [row["name"] for row in cells(catalogue.catalogue(specs.values()))] == list(specs)
 
 
 def test_counts_say_when_they_are_a_lower_bound():

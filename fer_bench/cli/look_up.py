@@ -47,7 +47,7 @@ def show(
     from fer_bench.reporting.render.text import definitions
 
     spec = registry.find(name)
-    typer.echo(definitions(catalogue.network_details(spec)), nl=False)
+    typer.echo(definitions(catalogue.network_details(spec, registry.current())), nl=False)
     if spec.published:
         typer.echo()
         print_tables([catalogue.figures(spec)], Format.table)

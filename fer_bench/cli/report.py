@@ -144,8 +144,9 @@ def why(
     registry.use_sheets(sheets or [])
     found, _ = _found(sources, store)
     told = [("results", name_source(source, store)) for source in sources or ["last"]]
-    drawn = {**_drawn(found, "")[0], **reports.papers(found), **reports.details(found)}
-    typer.echo(definitions([*told, *explain(drawn, table, row, column)]), nl=False)
+    known = registry.current()
+    drawn = {**_drawn(found, "")[0], **reports.papers(found, known), **reports.details(found, known)}
+    typer.echo(definitions([*told, *explain(drawn, table, row, column, registry.papers())]), nl=False)
 
 
 def register(app: typer.Typer) -> None:
@@ -180,14 +181,15 @@ def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], li
 
 def _drawn(found: "Sequence[Result]", paper: str) -> tuple[dict[str, Table], dict[str, Table]]:
     """Draw the tables of results, or of a paper; beside them those that are only drawn when named."""
-    baselines = [spec for spec in registry.sheets().values() if not spec.can_be_built]
+    known = registry.current()
+    baselines = [spec for spec in known.networks.values() if not spec.can_be_built]
     if not paper:
-        return reports.report(found, baselines), reports.details(found)
-    drawn = reports.papers(found)
+        return reports.report(found, known, baselines), reports.details(found, known)
+    drawn = reports.papers(found, known)
     kept = {stem: table for stem, table in drawn.items() if paper == "all" or stem.startswith(f"paper{paper}_")}
     if not kept:
-        known = sorted({stem.partition("_")[0].removeprefix("paper") for stem in drawn})
-        raise FerBenchError(f"--paper {paper}: there are tables of {', '.join(known)}, and all")
+        papers = sorted({stem.partition("_")[0].removeprefix("paper") for stem in drawn})
+        raise FerBenchError(f"--paper {paper}: there are tables of {', '.join(papers)}, and all")
     return kept, {}
 
 

@@ -216,7 +216,7 @@ def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> Non
     from fer_bench.reporting.render import write_all
 
     stopped = done.stopped
-    drawn = reports.report(done.results)
+    drawn = reports.report(done.results, registry.current())
     try:  # first the files: whoever reads our output may leave early
         if out is not None and drawn:
             write_all(out, drawn)

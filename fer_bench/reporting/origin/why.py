@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from fer_bench.networks.registry import papers
-from fer_bench.networks.spec import Figure
+from fer_bench.networks.spec import Figure, Paper
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, SheetError, nearest
 from fer_bench.records.result import Json
@@ -12,7 +11,9 @@ from fer_bench.reporting.table import MISSING, Column, Origin, RowSource, Table
 from fer_bench.reporting.tables.catalogue import as_printed, built_with
 
 
-def why(tables: Mapping[str, Table], stem: str, row: str, column: str) -> list[tuple[str, str]]:
+def why(
+    tables: Mapping[str, Table], stem: str, row: str, column: str, papers: Mapping[str, Paper]
+) -> list[tuple[str, str]]:
     """Say where a cell comes from: headings and texts.
 
     Args:
@@ -20,6 +21,7 @@ def why(tables: Mapping[str, Table], stem: str, row: str, column: str) -> list[t
         stem: of the table.
         row: a network's name, another label of the row, or its number from 1.
         column: its key or heading; case does not matter.
+        papers: the sheets of papers, by their ids.
 
     Raises:
         FerBenchError: there is no such table, row or column, several rows go by that name, or the column has no origin.
@@ -40,7 +42,7 @@ def why(tables: Mapping[str, Table], stem: str, row: str, column: str) -> list[t
         lines.append(("raw value", str(cells[place.key])))
     source = table.sources[number] if table.sources else RowSource()
     if figures := source.figures.get(place.key):
-        lines += [line for figure in figures for line in _printed(figure)]
+        lines += [line for figure in figures for line in _printed(figure, papers.get(figure.paper))]
     else:
         lines += _measured(place.origin, source)
     lines += [("note", text) for text in (table.notes[number] if table.notes else ())]
@@ -103,8 +105,7 @@ def _row(table: Table, name: str) -> int:
     return found[0]
 
 
-def _printed(figure: Figure) -> Lines:
-    paper = papers().get(figure.paper)
+def _printed(figure: Figure, paper: Paper | None) -> Lines:
     printed = as_printed(figure) if isinstance(figure.printed, str) else "a table of its own"
     place = (
         figure.where,

@@ -7,7 +7,7 @@ print unasked.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fer_bench.networks.registry import sheets
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
@@ -39,18 +39,19 @@ __all__ = [
 ]
 
 
-def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> dict[str, Table]:
+def report(results: Sequence[Result], registry: Registry, baselines: Sequence[ModelSpec] = ()) -> dict[str, Table]:
     """Draw the tables of results, by the stem of their files; one that nothing was measured for is left out.
 
     Args:
         results: ours.
+        registry: the sheets of networks and papers.
         baselines: networks of which there is only what others published: a user's sheets without code.
     """
-    zoo = sheets()
+    networks = registry.networks
     results = _without_bare_counts(results)
-    specs = [zoo[name] for name in dict.fromkeys(r.subject.name for r in results) if name in zoo]
+    specs = [networks[name] for name in dict.fromkeys(r.subject.name for r in results) if name in networks]
     drawn = {
-        "efficiency": efficiency(results, baselines),
+        "efficiency": efficiency(results, registry, baselines),
         "latency": latency(results),
         "roofline": bounds(results),
         "memory": memory(results),
@@ -58,7 +59,7 @@ def report(results: Sequence[Result], baselines: Sequence[ModelSpec] = ()) -> di
         "occupancy_training": occupation(results, "training"),
         "occupancy_testing": occupation(results, "testing"),
         "energy": joules(results),
-        "published": published([*specs, *baselines], results),
+        "published": published([*specs, *baselines], results, networks),
     }
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}
 
@@ -69,7 +70,10 @@ def _without_bare_counts(results: Sequence[Result]) -> list[Result]:
     return [r for r in results if r.plan.metrics != ("static",) or build_of(r) not in measured]
 
 
-def details(results: Sequence[Result]) -> dict[str, Table]:
+def details(results: Sequence[Result], registry: Registry) -> dict[str, Table]:
     """Draw the tables that are too long to print unasked, by the stem of their files, as ``report`` does."""
-    drawn = {"counts": counts.of_results(results), "architecture": architecture(results)}
+    drawn = {
+        "counts": counts.of_results(results, registry.networks),
+        "architecture": architecture(results, registry.networks),
+    }
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}

@@ -1,11 +1,10 @@
 """What others published of networks, as rows beside measured ones: never mixed silently."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
-from fer_bench.networks import registry
-from fer_bench.networks.spec import Figure, ModelSpec
+from fer_bench.networks.spec import Figure, ModelSpec, Paper
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.reporting.table import RowSource
@@ -19,7 +18,7 @@ _CELLS = {"parameters": "parameters", "trainable_parameters": "parameters", "lat
 _CONVENTION = re.compile(r"(flops|macs)\s*(?:$|[,;:=(.])", re.IGNORECASE)
 
 
-def published_rows(specs: Iterable[ModelSpec]) -> Iterator[Entry]:
+def published_rows(specs: Iterable[ModelSpec], papers: Mapping[str, Paper]) -> Iterator[Entry]:
     """Give a row of the efficiency table, in base units, for each network and paper.
 
     Input, classes and settings stay empty: what the figures were taken at is the paper's to say.
@@ -34,7 +33,7 @@ def published_rows(specs: Iterable[ModelSpec]) -> Iterator[Entry]:
                 row |= _value(key, figure)
             unread = [f"No number: {as_printed(figure)}." for key, figure in cells.items() if key not in row]
             figures = {key: [figure] for key, figure in cells.items() if key in row} | {"accuracy": accuracies}
-            yield Entry(row, [_credit(paper, cells.values()), *unread], RowSource(figures=figures))
+            yield Entry(row, [_credit(paper, papers.get(paper), cells.values()), *unread], RowSource(figures=figures))
 
 
 def _cells_of(spec: ModelSpec, paper: str) -> dict[str, Figure]:
@@ -78,8 +77,7 @@ def _value(key: str, figure: Figure) -> Row:
     }
 
 
-def _credit(paper: str, figures: Iterable[Figure]) -> str:
-    known = registry.papers().get(paper)
+def _credit(paper: str, known: Paper | None, figures: Iterable[Figure]) -> str:
     said = ", ".join(f"{figure.quantity.replace('_', ' ')} {as_printed(figure)} ({figure.where})" for figure in figures)
     cited = f"{paper}, {known.cited}" if known is not None else f"{paper}."
     return " ".join(filter(None, (f"As published: {cited}", f"{said};" if said else "", "not measured by us.")))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from fer_bench.networks.registry import paper_title
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import STATUSES, Figure, ModelSpec
 from fer_bench.records import units
 from fer_bench.reporting.table import Column, Table
@@ -58,7 +58,7 @@ def catalogue(specs: Iterable[ModelSpec]) -> Table:
     return Table("Networks", columns, tuple(rows))
 
 
-def network_details(spec: ModelSpec) -> list[tuple[str, str]]:
+def network_details(spec: ModelSpec, registry: Registry) -> list[tuple[str, str]]:
     """Say what a sheet says of a network, its published figures left out: headings and texts."""
     lines = [
         ("name", f"{spec.name}: {spec.title}"),
@@ -71,7 +71,7 @@ def network_details(spec: ModelSpec) -> list[tuple[str, str]]:
     lines += [("citation", spec.citation), ("link", spec.link)]
     if spec.source.kind == "zoo":
         lines.append(("code", f"fer_bench/models/{spec.source.module}.py"))
-    lines += [("paper", f"{paper}: {paper_title(paper)}") for paper in spec.papers]
+    lines += [("paper", f"{paper}: {registry.paper_title(paper)}") for paper in spec.papers]
     lines += [("expected", f"{key}: {units.grouped(value)}") for key, value in spec.expected.items()]
     lines.append(("note", spec.note))
     lines += [("choice", choice) for choice in spec.choices]

@@ -2,10 +2,10 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fer_bench.networks.registry import sheets
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Environment, Json, Result, Subject
@@ -14,6 +14,8 @@ from fer_bench.reporting.table import Column, RowSource, Table
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.catalogue import built_with, doubts
 from fer_bench.reporting.tables.standard import Row
+
+Networks = Mapping[str, ModelSpec]  # all of the sheets, by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +166,16 @@ def mean_share(result: Result, metric: str) -> float | None:
     return statistics.pstdev(samples[0]) / found
 
 
-def about(result: Result) -> list[str]:
+def about(result: Result, networks: Networks) -> list[str]:
     """Say what the reader must know of a network: doubts, settings, another size than the protocol's or the sheet's."""
     subject = result.subject
     texts = doubts(subject.status, subject.note, subject.uncertain)
     if subject.settings:
         texts.append(built_with(subject.settings))
-    return [*texts, *exempt(result), *_of_another_input(subject)]
+    return [*texts, *exempt(result), *_of_another_input(subject, networks.get(subject.name))]
 
 
-def _of_another_input(subject: Subject) -> list[str]:
-    spec = sheets().get(subject.name)
+def _of_another_input(subject: Subject, spec: ModelSpec | None) -> list[str]:
     if spec is None or subject.input_shape is None or spec.input_shape is None:
         return []
     ours, own = (_built_for(of.input_shape, of.num_classes) for of in (subject, spec))

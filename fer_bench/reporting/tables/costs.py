@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fer_bench.networks.registry import sheets
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records import units
 from fer_bench.records.result import Result
@@ -53,15 +53,16 @@ _PAIRS = {
 }
 
 
-def efficiency(results: Sequence[Result], baselines: Iterable[ModelSpec] = ()) -> Table:
+def efficiency(results: Sequence[Result], registry: Registry, baselines: Iterable[ModelSpec] = ()) -> Table:
     """Draw what a paper's efficiency table shows: ours as measured, accuracies as published.
 
     Args:
         results: ours.
+        registry: the sheets of networks and papers.
         baselines: what others published of networks that are not measured; each has a row for each of its papers.
     """
-    measured = [_efficiency_of(result, results) for result in results]
-    entries = [*measured, *published_rows(baselines)]
+    measured = [_efficiency_of(result, results, registry.networks) for result in results]
+    entries = [*measured, *published_rows(baselines, registry.papers)]
     columns = (
         standard.NETWORK,
         standard.INPUT,
@@ -103,25 +104,27 @@ def efficiency(results: Sequence[Result], baselines: Iterable[ModelSpec] = ()) -
     return make_table("Efficiency", columns, entries, caption, comparable=common.comparable(results))
 
 
-def _efficiency_of(result: Result, results: Sequence[Result]) -> Entry:
-    spec, taken = sheets().get(result.subject.name), latency.summary(result)
+def _efficiency_of(result: Result, results: Sequence[Result], networks: common.Networks) -> Entry:
+    spec, taken = networks.get(result.subject.name), latency.summary(result)
     accuracies = spec.figures("accuracy") if spec is not None else []
     row = common.head(result) | standard.counted(result)
     row["peak_memory_bytes"] = result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes")
     row["accuracy"] = write_accuracies(accuracies)
     if taken is not None:
         row |= common.timed(result, taken) | {"real_time": taken.real_time}
-    notes = common.about(result) + common.warnings_of(result) + common.failures(result) + latency.warnings(result)
-    return Entry(row, notes + _other_allocator(result, results), RowSource((result,), {"accuracy": accuracies}))
+    notes = common.about(result, networks) + common.warnings_of(result) + common.failures(result)
+    notes += latency.warnings(result) + _other_allocator(result, results)
+    return Entry(row, notes, RowSource((result,), {"accuracy": accuracies}))
 
 
-def published(specs: Iterable[ModelSpec], results: Sequence[Result]) -> Table:
+def published(specs: Iterable[ModelSpec], results: Sequence[Result], networks: common.Networks) -> Table:
     """Put the costs that papers print beside ours, a row for each network, paper and way in which it was measured.
 
     Args:
         specs: the networks, whose sheets hold the figures.
         results: ours; of several that no setting tells apart the first counts. Without one, or where it failed, our
             cells stay empty.
+        networks: all sheets, by name.
     """
     printed = [
         (spec, paper, figures)
@@ -142,7 +145,7 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result]) -> Table:
         row["where"] = ", ".join(dict.fromkeys(figure.where for figure in first.values()))
         of_network = [result for result in kept if result.subject.name == spec.name]
         for result in of_network:
-            ours = _ours(result, with_latency="latency" in pairs)
+            ours = _ours(result, networks, with_latency="latency" in pairs)
             entries.append(Entry(ours.cells | row, ours.notes, RowSource((result,), figures)))
         if not of_network:
             entries.append(Entry(row, doubts(spec.status, spec.note, spec.uncertain), RowSource(figures=figures)))
@@ -177,8 +180,9 @@ def _printed(spec: ModelSpec, paper: str) -> dict[str, list[Figure]]:
     return {key: found for key, found in figures.items() if found}
 
 
-def _ours(result: Result, *, with_latency: bool) -> Entry:
-    row, taken, notes = common.head(result), latency.summary(result), common.about(result) + common.failures(result)
+def _ours(result: Result, networks: common.Networks, *, with_latency: bool) -> Entry:
+    row, taken = common.head(result), latency.summary(result)
+    notes = common.about(result, networks) + common.failures(result)
     row |= {f"our_{key}": value for key, value in standard.counted(result).items()}
     if with_latency:
         notes += latency.warnings(result)

@@ -8,7 +8,7 @@ from fer_bench.records.result import Json, Result
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.catalogue import built_with, doubts
-from fer_bench.reporting.tables.common import Entry, about, distinct, head, make_table
+from fer_bench.reporting.tables.common import Entry, Networks, about, distinct, head, make_table
 
 _COLUMNS = (
     standard.NETWORK,
@@ -34,10 +34,11 @@ def once(results: Iterable[Result], metric: str) -> list[Result]:
     )
 
 
-def of_results(results: Iterable[Result]) -> Table:
+def of_results(results: Iterable[Result], networks: Networks) -> Table:
     """Draw what was counted of each network, once for each input and number of classes."""
     entries = [
-        Entry.of(result, head(result) | standard.counted(result), *about(result)) for result in once(results, "macs")
+        Entry.of(result, head(result) | standard.counted(result), *about(result, networks))
+        for result in once(results, "macs")
     ]
     caption = (
         f"Parameters: trainable. {standard.MACS_ARE}; {standard.FLOPS_ARE} "

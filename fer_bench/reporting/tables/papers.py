@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import Figure
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
@@ -14,27 +15,31 @@ from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedRow, PrintedT
 from fer_bench.reporting.tables.standard import Row
 
 
-def papers(results: Sequence[Result] = ()) -> dict[str, Table]:
+def papers(results: Sequence[Result], registry: Registry) -> dict[str, Table]:
     """Draw every table of the papers, by stems such as "paper001_table2": as published, and ours beside.
 
     Args:
         results: ours. Of a network's results, each table takes the first that has what it prints; where there is none,
             the table has the printed columns only.
+        registry: the sheets of networks and papers.
     """
-    return {stem: replace(_draw(printed, results), name=stem) for stem, printed in printed_tables().items()}
+    printed = printed_tables(registry)
+    return {stem: replace(_draw(table, results, registry.networks), name=stem) for stem, table in printed.items()}
 
 
-def _draw(printed: PrintedTable, results: Sequence[Result]) -> Table:
+def _draw(printed: PrintedTable, results: Sequence[Result], networks: common.Networks) -> Table:
     if printed.matrix is not None:
         return _matrix(printed, printed.matrix)
     if "output_size" in printed.quantities:
-        return structure.parts(printed, results)
-    return environments.listing(printed, results) if printed.is_listing else _comparison(printed, results)
+        return structure.parts(printed, results, networks)
+    if printed.is_listing:
+        return environments.listing(printed, results)
+    return _comparison(printed, results, networks)
 
 
-def _comparison(printed: PrintedTable, results: Sequence[Result]) -> Table:
+def _comparison(printed: PrintedTable, results: Sequence[Result], networks: common.Networks) -> Table:
     chosen = [_choose(row, results) for row in printed.rows]
-    entries = [_entry(printed, row, result) for row, result in zip(printed.rows, chosen, strict=True)]
+    entries = [_entry(printed, row, result, networks) for row, result in zip(printed.rows, chosen, strict=True)]
     used = [result for result in chosen if result is not None]
     given = _given(printed, chosen)
     timed = used if any(OURS[quantity].timed for quantity in given) else []
@@ -72,12 +77,12 @@ def _values(row: PrintedRow, result: Result) -> Row:
     return found
 
 
-def _entry(printed: PrintedTable, row: PrintedRow, result: Result | None) -> Entry:
+def _entry(printed: PrintedTable, row: PrintedRow, result: Result | None, networks: common.Networks) -> Entry:
     """Make a row of what is printed and of ours; notes say what is odd about either."""
     cells = printed.cells(row) | {"name": row.spec.name if row.spec is not None else None}
     if result is None:
         return Entry(cells, row.notes, printed.source(row))
-    notes = [*row.notes, *common.about(result), *common.failures(result)]
+    notes = [*row.notes, *common.about(result, networks), *common.failures(result)]
     if any(figure.quantity == "latency" for figure in row.figures.values()):
         notes += latency.warnings(result)
     return Entry(common.head(result) | _values(row, result) | cells, notes, printed.source(row, result))

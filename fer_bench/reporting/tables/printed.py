@@ -8,11 +8,11 @@ have them, so that a user's sheets need nothing else.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from fer_bench.networks.registry import papers, sheets
-from fer_bench.networks.spec import Figure, ModelSpec
+from fer_bench.networks.registry import Registry
+from fer_bench.networks.spec import Figure, ModelSpec, Paper
 from fer_bench.records.result import Json, Result
 from fer_bench.reporting.table import Column, RowSource
 from fer_bench.reporting.tables.catalogue import as_printed
@@ -60,6 +60,7 @@ class PrintedTable:
         rows: in the paper's order.
         note: what a reader must know of the table.
         matrix: the figure, where one figure is the whole table.
+        sheet: of the paper, where it has one.
     """
 
     paper: str
@@ -70,6 +71,7 @@ class PrintedTable:
     rows: tuple[PrintedRow, ...]
     note: str = ""
     matrix: Figure | None = None
+    sheet: Paper | None = None
 
     @property
     def keys(self) -> dict[str, str]:
@@ -102,9 +104,8 @@ class PrintedTable:
     @property
     def credit(self) -> str:
         """Whose digits these are, for a caption."""
-        paper = papers().get(self.paper)
-        published = f"As published in {paper.cited}" if paper is not None else "As published"
-        protocol = paper.protocol if paper is not None and not self.is_listing else ""
+        published = f"As published in {self.sheet.cited}" if self.sheet is not None else "As published"
+        protocol = self.sheet.protocol if self.sheet is not None and not self.is_listing else ""
         return sentences(
             published,
             "Digits and units as the paper has them, right or wrong",
@@ -136,20 +137,20 @@ class PrintedTable:
         return RowSource(results, {**of_cells, "row": figures, "printed": figures}, stage)
 
 
-def printed_tables() -> dict[str, PrintedTable]:
+def printed_tables(registry: Registry) -> dict[str, PrintedTable]:
     """Put together all tables of all papers, by stems such as "paper001_table2"; papers in the order of their ids.
 
     A figure counts if its place is a table and no part of one: "Table 3", and not "Table 3, caption".
     """
     found: dict[tuple[str, str], list[tuple[ModelSpec | None, Figure]]] = {}
-    of_papers = ((None, figure) for paper in papers().values() for figure in paper.figures)
-    of_networks = ((spec, figure) for spec in sheets().values() for figure in spec.published)
+    of_papers = ((None, figure) for paper in registry.papers.values() for figure in paper.figures)
+    of_networks = ((spec, figure) for spec in registry.networks.values() for figure in spec.published)
     for spec, figure in (*of_papers, *of_networks):  # a cell that both have is the paper's
         if _TABLE.fullmatch(figure.where):
             found.setdefault((figure.paper, figure.where), []).append((spec, figure))
     tables: dict[str, PrintedTable] = {}
     for paper, where in sorted(found, key=_order):
-        table = _put_together(paper, where, found[paper, where])
+        table = replace(_put_together(paper, where, found[paper, where]), sheet=registry.papers.get(paper))
         if table.rows or table.matrix is not None:
             tables[_unused(_stem(paper, where), tables)] = table
     return tables

@@ -4,12 +4,11 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
-from fer_bench.networks.registry import sheets
 from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import standard
-from fer_bench.reporting.tables.common import Entry, about, make_table
+from fer_bench.reporting.tables.common import Entry, Networks, about, make_table
 from fer_bench.reporting.tables.counts import once
 from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedRow, PrintedTable
 from fer_bench.reporting.tables.standard import Row
@@ -57,31 +56,32 @@ def modules(result: Result) -> list[Row]:
     ]
 
 
-def architecture(results: Sequence[Result]) -> Table:
+def architecture(results: Sequence[Result], networks: Networks) -> Table:
     """Draw the modules of each network, two levels deep; a network that was measured in several ways has them once."""
     entries = [
         Entry.of(result, {"name": result.subject.name, "input_shape": result.subject.input_shape} | module, *notes)
-        for result, notes in ((result, about(result)) for result in once(results, "module_macs"))
+        for result, notes in ((result, about(result, networks)) for result in once(results, "module_macs"))
         for module in modules(result)
     ]
     caption = f"{_SAID} Modules as they are registered."
     return make_table("Architecture", (standard.NETWORK, standard.INPUT, *_OURS), entries, caption)
 
 
-def parts(printed: PrintedTable, results: Sequence[Result]) -> Table:
+def parts(printed: PrintedTable, results: Sequence[Result], networks: Networks) -> Table:
     """Draw a network's parts as printed, and beside each the module that it is, for each network that it may be.
 
     Args:
         printed: a table with output sizes.
         results: ours; networks of the paper whose modules give more than half of the printed output sizes are drawn.
+        networks: all sheets, by name.
     """
     entries = [
         Entry(
             printed.cells(row) | {"name": result.subject.name} | module,
-            [*row.notes, *about(result)],
+            [*row.notes, *about(result, networks)],
             printed.source(row, result),
         )
-        for result, found in _candidates(printed, results)
+        for result, found in _candidates(printed, results, networks)
         for row, module in zip(printed.rows, found, strict=True)
     ]
     caption = printed.credit
@@ -96,22 +96,18 @@ def parts(printed: PrintedTable, results: Sequence[Result]) -> Table:
     return make_table(printed.heading, (printed.label, *theirs, OUR_NETWORK, *_OURS), entries, caption)
 
 
-def _candidates(printed: PrintedTable, results: Sequence[Result]) -> list[tuple[Result, list[Row]]]:
+def _candidates(printed: PrintedTable, results: Sequence[Result], networks: Networks) -> list[tuple[Result, list[Row]]]:
     wanted = [_printed_size(row) for row in printed.rows]
     found = []
-    for result in once(results, "module_macs"):
+    of_paper = [r for r in results if r.subject.name in networks and printed.paper in networks[r.subject.name].papers]
+    for result in once(of_paper, "module_macs"):
         rows = modules(result)
         shapes = [tuple(row["output_shape"] or ()) for row in rows]
         pairs = match(wanted, shapes)
         equal = sum(wanted[row] == shapes[module] for row, module in pairs.items())
-        if _is_of(result, printed.paper) and equal > _ENOUGH_EQUAL * len(wanted):
+        if equal > _ENOUGH_EQUAL * len(wanted):
             found.append((result, [rows[pairs[row]] if row in pairs else {} for row in range(len(wanted))]))
     return found
-
-
-def _is_of(result: Result, paper: str) -> bool:
-    spec = sheets().get(result.subject.name)
-    return spec is not None and paper in spec.papers
 
 
 def _printed_size(row: PrintedRow) -> tuple[int, ...]:
