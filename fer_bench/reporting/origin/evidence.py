@@ -13,7 +13,6 @@ Lines = Iterator[tuple[str, str]]
 _SHOWN = 3  # raw values at either end of a series
 _FEW = 2 * _SHOWN  # series no longer than this are shown whole
 _LATENCIES = ("latency_s", "latency_cold_s")
-_EVERY_VALUE = "fer-bench export RUN writes every raw value, plan and environment as JSON"
 
 
 def record(result: Result, metrics: Sequence[str], *, attainable: bool = False) -> Lines:
@@ -34,7 +33,7 @@ def record(result: Result, metrics: Sequence[str], *, attainable: bool = False) 
     yield "plan", scalars(result.plan.to_dict())
     yield from site(result)
     yield "started", result.started_at
-    yield "every value", _EVERY_VALUE
+    yield "every value", "fer-bench export RUN writes every raw value, plan and environment as JSON"
 
 
 def _raw(measurements: Sequence[Measurement], metric: str) -> Lines:

@@ -178,14 +178,9 @@ def about(result: Result, networks: Networks) -> list[str]:
 def _of_another_input(subject: Subject, spec: ModelSpec | None) -> list[str]:
     if spec is None or subject.input_shape is None or spec.input_shape is None:
         return []
-    ours, own = (_built_for(of.input_shape, of.num_classes) for of in (subject, spec))
-    if ours == own:
-        return []
-    return [f"Counted and measured with {ours}; its sheet, and what is said of its counts, has {own}."]
-
-
-def _built_for(shape: tuple[int, int, int] | None, classes: int | None) -> str:
-    return f"{units.size(shape or ())} and {classes} classes"
+    ours, own = (f"{units.size(of.input_shape or ())} and {of.num_classes} classes" for of in (subject, spec))
+    text = f"Counted and measured with {ours}; its sheet, and what is said of its counts, has {own}."
+    return [text] if ours != own else []
 
 
 def exempt(result: Result) -> list[str]:
@@ -219,9 +214,13 @@ def conditions(results: Sequence[Result]) -> str:
     return joined(f"{opening}{', '.join(filter(None, said.values()))}; {platform}.", _difference(results))
 
 
+def packages(where: Environment) -> str:
+    """Write the packages that were installed with their versions."""
+    return ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
+
+
 def _told(plan: Plan, where: Environment) -> dict[str, str]:
     """Say under which conditions a row was measured, by the keys of the settings."""
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
     pinned = " pinned" if len(where.affinity) == where.threads < where.cores else ""
     return {
         "protocol": plan.protocol,
@@ -233,7 +232,7 @@ def _told(plan: Plan, where: Environment) -> dict[str, str]:
         "device": f"{where.device} ({where.device_name})" if where.device else "",
         "threads": f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}" if where.threads else "",
         "alloc": f"allocator: {where.allocator}" if where.allocator else "",
-        "platform": ", ".join(filter(None, (where.os, f"Python {where.python}", versions))),
+        "platform": ", ".join(filter(None, (where.os, f"Python {where.python}", packages(where)))),
     }
 
 

@@ -14,7 +14,6 @@ from fer_bench.reporting.tables import common, environments, standard
 from fer_bench.reporting.tables.baselines import digits_of, published_rows, write_accuracies
 from fer_bench.reporting.tables.catalogue import as_printed, doubts
 from fer_bench.reporting.tables.common import Entry, make_table
-from fer_bench.reporting.tables.standard import Row
 
 _REAL_TIME = (
     "Real time: below 41 ms an image, judged at batch 1 (paper 001); unclear where the interval, or of one process "
@@ -140,7 +139,7 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result], networks: c
     entries = []
     for spec, paper, figures in printed:
         first = {key: found[0] for key, found in figures.items()}
-        row: Row = {key: as_printed(figure) for key, figure in first.items()}
+        row: standard.Row = {key: as_printed(figure) for key, figure in first.items()}
         row |= {"name": spec.name, "paper": paper}
         row["where"] = ", ".join(dict.fromkeys(figure.where for figure in first.values()))
         of_network = [result for result in kept if result.subject.name == spec.name]

@@ -7,7 +7,7 @@ from fer_bench.records import units
 from fer_bench.records.result import Environment, Json, Result
 from fer_bench.reporting.table import Column, RowSource, Table
 from fer_bench.reporting.tables.catalogue import as_printed
-from fer_bench.reporting.tables.common import Entry, make_table
+from fer_bench.reporting.tables.common import Entry, make_table, packages
 from fer_bench.reporting.tables.printed import PrintedTable
 
 
@@ -28,10 +28,6 @@ def _gpu_memory(where: Environment) -> str:
     return f"{units.mebibytes(memory)} MiB" if memory else ""
 
 
-def _packages(where: Environment) -> str:
-    return ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
-
-
 # By the subject of a figure of a sheet.
 FACTS: Mapping[str, Fact] = {
     "system": Fact("System", lambda where: where.os),
@@ -42,7 +38,7 @@ FACTS: Mapping[str, Fact] = {
     "gpu memory": Fact("GPU memory", _gpu_memory),
     "cuda": Fact("CUDA", _gpu("cuda")),
     "python": Fact("Python", lambda where: where.python),
-    "packages": Fact("Packages", _packages),
+    "packages": Fact("Packages", packages),
     "threads": Fact("Threads", lambda where: str(where.threads)),
     "blas": Fact("BLAS", lambda where: where.blas),
     "allocator": Fact("Allocator", lambda where: where.allocator),

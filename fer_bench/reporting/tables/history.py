@@ -13,7 +13,7 @@ def timeline(history: History) -> Table:
     """Draw the points of a history; notes tell the changes, by which commits or environments."""
     metric = history.metric
     shifts = {shift.place: shift for shift in history.shifts}
-    entries = [(point, Entry.of(point.result, _head(point), f"Failed: {point.failure}")) for point in history.failed]
+    entries: list[tuple[Point, Entry]] = []
     for place, point in enumerate(history.points):
         shift = shifts.get(place)
         row: Row = _head(point) | {"letter": history.kinds[point.kind].letter}
@@ -24,6 +24,7 @@ def timeline(history: History) -> Table:
         if shift is not None:
             row |= {"change": shift.size, "p": shift.p}
         entries.append((point, Entry.of(point.result, row, *_told(history, place, shift), *point.told)))
+    entries += [(point, Entry.of(point.result, _head(point), f"Failed: {point.failure}")) for point in history.failed]
     entries.sort(key=lambda its: its[0].when)
     several = len(history.kinds) > 1
     columns = (

@@ -11,7 +11,6 @@ from fer_bench.reporting.analysis import latency, resources
 from fer_bench.reporting.table import Column
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.common import latency_cells
-from fer_bench.reporting.tables.standard import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Ours:
     timed: bool = False
 
 
-def values_beside(figure: Figure, result: Result) -> Row:
+def values_beside(figure: Figure, result: Result) -> standard.Row:
     """Return what a result has to put beside a printed figure, by the columns' keys."""
     ours = OURS.get(figure.quantity)
     if ours is None:

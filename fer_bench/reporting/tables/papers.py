@@ -12,7 +12,6 @@ from fer_bench.reporting.tables import common, environments, standard, structure
 from fer_bench.reporting.tables.common import Entry, make_table
 from fer_bench.reporting.tables.ours import OURS, values_beside
 from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedRow, PrintedTable, printed_tables, sentences
-from fer_bench.reporting.tables.standard import Row
 
 
 def papers(results: Sequence[Result], registry: Registry) -> dict[str, Table]:
@@ -67,9 +66,9 @@ def _choose(row: PrintedRow, results: Iterable[Result]) -> Result | None:
     return found[0] if found else None
 
 
-def _values(row: PrintedRow, result: Result) -> Row:
+def _values(row: PrintedRow, result: Result) -> standard.Row:
     """Give what stands beside the printed figures of a row; nothing beside one that is printed of several stages."""
-    found: Row = {}
+    found: standard.Row = {}
     for figure in row.figures.values():
         stages = {other.stage for other in row.figures.values() if other.quantity == figure.quantity}
         if len(stages) == 1:

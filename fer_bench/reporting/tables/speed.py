@@ -12,7 +12,6 @@ from fer_bench.reporting.analysis import roofline
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import common, standard
 from fer_bench.reporting.tables.common import Entry, make_table
-from fer_bench.reporting.tables.standard import Row
 
 _BETWEEN = "Between processes: standard deviation of their medians."
 # Up to which share the roofs are known: the best of a few tries, which come out some percent apart.
@@ -84,8 +83,8 @@ def latency(results: Sequence[Result]) -> Table:
     return make_table("Latency", columns, entries, caption, comparable=common.comparable(results))
 
 
-def _latencies(result: Result) -> Row:
-    row, taken = Row(), stability.summary(result)
+def _latencies(result: Result) -> standard.Row:
+    row, taken = standard.Row(), stability.summary(result)
     if taken is not None:
         row = dataclasses.asdict(taken) | common.timed(result, taken)
         row |= {
