@@ -48,20 +48,17 @@ def caption(history: History) -> str:
     if metric.exact:
         under = [f"{name.replace('_', ' ')} {text}" for name, text in history.conditions.items() if text != "none"]
         return joined(f"{', '.join(under)}: exact, so that every difference is a change.".capitalize(), *_left(history))
+    several, fewest = len(history.kinds) > 1, changepoints.FEWEST
     most = max(sum(point.kind == kind for point in history.points) for kind in range(len(history.kinds)))
-    of_one = " of one environment" if len(history.kinds) > 1 else ""
-    few = (
-        f"None can be told from fewer than {changepoints.FEWEST} points{of_one}." if most < changepoints.FEWEST else ""
-    )
+    few = f"None can be told from fewer than {fewest} points{' of one environment' if several else ''}."
     share = units.percent(changepoints.LEVEL, 1)
-    several = len(history.kinds) > 1
     return joined(
         f"Input {units.size(last.subject.input_shape or ())}.",
         conditions([last]),
         "This is of the last point; what differed before is told." if several else "",
         "Changes of level: E-divisive (Matteson and James 2014)"
         f"{', within an environment' if several else ''}; without any change {share} of histories get a mark.",
-        few,
+        few if most < fewest else "",
         *_left(history),
     )
 

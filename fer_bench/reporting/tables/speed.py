@@ -125,11 +125,7 @@ _ROOF_COLUMNS = (
         *_ROOF,
         evidence="attainable",
     ),
-    _of_roof(
-        "arithmetic",
-        "Arithmetic",
-        "Time of the operators that arithmetic bounds, as a share of the latency.",
-    ),
+    _of_roof("arithmetic", "Arithmetic", "Time of the operators that arithmetic bounds, as a share of the latency."),
     _of_roof("memory", "Memory", "Time of the operators that memory bounds, as a share of the latency."),
     _of_roof("overhead", "Overhead", "Operators by the time of starting one, as a share of the latency."),
     _of_roof("rest", "Rest", "What the three leave of the latency, as a share of it.", "rest_share"),
@@ -150,9 +146,7 @@ def bounds(results: Sequence[Result]) -> Table:
         row |= {
             "macs_per_s": reached.macs / taken.estimate_s,
             "bound": found.bound_by,
-            "arithmetic": found.arithmetic_s / taken.estimate_s,
-            "memory": found.memory_s / taken.estimate_s,
-            "overhead": found.overhead_s / taken.estimate_s,
+            **{part: row[f"{part}_s"] / taken.estimate_s for part in ("arithmetic", "memory", "overhead")},
             "rest": rest,
             "roof_share": known,
             "rest_share": known * (1 - rest) / rest if rest else None,  # it is 1 less the modelled parts
