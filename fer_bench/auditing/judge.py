@@ -173,7 +173,7 @@ class Judge:
         """Give the recounts of other networks of the family, which may have been meant."""
         if spec is None:
             return []
-        family = [s for s in self._specs.values() if s.source.module == spec.source.module and s.name != spec.name]
+        family = [s for s in self._specs.values() if s.source.related_to(spec.source) and s.name != spec.name]
         return [found for found in map(self._of, family) if found is not None]
 
     def _tried(self, claim: Claim, evidence: Evidence) -> list[Hypothesis]:

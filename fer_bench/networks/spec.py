@@ -66,6 +66,10 @@ class Source:
         """The module that holds the code and is not the user's, or ""."""
         return f"fer_bench.models.{self.module}" if self.kind == "zoo" else "" if self.users else self.kind
 
+    def related_to(self, other: Self) -> bool:
+        """True of one network under two names, and of networks of one family of the zoo."""
+        return self == other or (self.kind == "zoo" and self.library == other.library)
+
 
 PUBLISHED = Source("published")
 
