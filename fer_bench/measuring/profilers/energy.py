@@ -5,10 +5,9 @@ CPU package, so that what others do there counts too.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,25 +24,12 @@ _WINDOW_S = 2.0
 POWERCAP = Path("/sys/class/powercap")
 
 
-class Counter(Protocol):
-    """Counts joules since some moment in the past; ``source`` names it."""
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A hardware counter: its name, and what reads the joules since some moment in the past."""
 
     source: str
-
-    def joules(self) -> float: ...
-
-
-@dataclass(slots=True)
-class _Nvml:
-    """The counter that the GPU itself keeps, since Volta."""
-
-    handle: Any
-    source: str
-
-    def joules(self) -> float:
-        import pynvml
-
-        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)) * 1e-3  # NVML counts millijoules
+    joules: Callable[[], float]
 
 
 @dataclass(slots=True)
@@ -51,7 +37,6 @@ class _Rapl:
     """The counters of all CPU packages: directories of Linux's power capping framework, with the range of each."""
 
     ranges: Mapping[Path, int]
-    source: str
     _last: dict[Path, int] = field(default_factory=dict)
     _total: int = 0
 
@@ -105,7 +90,9 @@ def measure_energy(
     if isinstance(counter, str):
         return [Measurement("energy_j", "J", details={"source": "none", "reason": counter})]
     model, images = make()
-    idle_w = _idle_watts(counter, clock, sleep)
+    joules, start = counter.joules(), clock()
+    sleep(_WINDOW_S)
+    idle_w = (counter.joules() - joules) / ((clock() - start) * 1e-9)
     passes = 0
     with torch.inference_mode():
         for _ in range(plan.warmup_runs):
@@ -135,21 +122,19 @@ def _pass(model: nn.Module, images: Tensor) -> None:
         torch.cuda.synchronize()  # or the window would end with passes still to come
 
 
-def _idle_watts(counter: Counter, clock: Clock, sleep: Sleep) -> float:
-    joules, start = counter.joules(), clock()
-    sleep(_WINDOW_S)
-    return (counter.joules() - joules) / ((clock() - start) * 1e-9)
-
-
 def _find_nvml() -> Counter | str:
     import pynvml
 
     try:
         handle = environment.nvml_handle()
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-        return _Nvml(handle, f"NVML total energy counter of {pynvml.nvmlDeviceGetName(handle)}")
+        name = pynvml.nvmlDeviceGetName(handle)
     except pynvml.NVMLError as error:
         return f"NVML gives no total energy of this GPU: {error}"
+    return Counter(  # kept by the GPU itself, since Volta, in millijoules
+        f"NVML total energy counter of {name}",
+        lambda: float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) * 1e-3,
+    )
 
 
 def _find_rapl(powercap: Path) -> Counter | str:
@@ -169,7 +154,7 @@ def _find_rapl(powercap: Path) -> Counter | str:
                 f"{error.filename} cannot be read ({error.strerror}): since 2020 Linux lets only root do so; "
                 f"`sudo chmod a+r {powercap}/intel-rapl:*/energy_uj` opens it until the next start"
             )
-    return _Rapl(ranges, f"RAPL {', '.join(packages.values())}")
+    return Counter(f"RAPL {', '.join(packages.values())}", _Rapl(ranges).joules)
 
 
 def _line(path: Path) -> str:

@@ -58,7 +58,10 @@ def measure_peaks(
     # holes: where they lie is chance, and moved the peak of MobileNetV3 between 88 and 142 MiB.
     allocator = machine.map_blocks_alone()
     gc.collect()
-    _give_back_free_memory()
+    # A forked process begins with its parent's heap. What is free there is resident already: the network would be put
+    # into it, and so much of it would not show as growth.
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
     # A fresh process has no earlier peak to forget, and must not load CUDA before the baseline.
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.reset_peak_memory_stats()
@@ -68,7 +71,8 @@ def measure_peaks(
     kept = work()
     if plan.device == "cuda":
         torch.cuda.synchronize()
-    told = {
+    details = {
+        **(details or {}),
         "baseline_bytes": baseline,
         "file_bytes": _status("RssFile") - file_backed,
         "peak_reset": resettable,
@@ -76,12 +80,11 @@ def measure_peaks(
     }
     value = max(0, _peak() - baseline)
     warnings = ("the peak is that of torch.compile's own work",) if plan.mode == "compile" else ()
-    details = {**(details or {}), **told}
-    found = [Measurement(f"{prefix}peak_rss_bytes", "bytes", (value,), details=details, warnings=warnings)]
+    measured = [Measurement(f"{prefix}peak_rss_bytes", "bytes", (value,), details=details, warnings=warnings)]
     if plan.device == "cuda":
-        found += _cuda_peaks(prefix)
+        measured += _cuda_peaks(prefix)
     del kept
-    return found
+    return measured
 
 
 def _cuda_peaks(prefix: str) -> list[Measurement]:
@@ -91,9 +94,9 @@ def _cuda_peaks(prefix: str) -> list[Measurement]:
         "process": _process_bytes(),  # PyTorch keeps what it has reserved, so that now is the peak
     }
     return [
-        Measurement(f"{prefix}peak_cuda_{kind}_bytes", "bytes", (value,))
-        for kind, value in peaks.items()
-        if value is not None
+        Measurement(f"{prefix}peak_cuda_{kind}_bytes", "bytes", (peak,))
+        for kind, peak in peaks.items()
+        if peak is not None
     ]
 
 
@@ -109,16 +112,6 @@ def _process_bytes() -> int | None:
     except pynvml.NVMLError:
         return None
     return next((process.usedGpuMemory for process in running if process.pid == os.getpid()), None)
-
-
-def _give_back_free_memory() -> None:
-    """Return free memory to the kernel before the baseline is taken.
-
-    A forked process begins with its parent's heap. What is free there is resident already: the network would be put
-    into it, and so much of it would not show as growth.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reset_peak() -> bool:

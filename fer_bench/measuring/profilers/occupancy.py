@@ -5,6 +5,7 @@ resident memory. Between two samples lie whole passes, so that intervals are a l
 written down as it was.
 """
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -112,75 +113,54 @@ def measure_occupancy(
         one()
         alive()
     others = sampler.others()
-    sampling = _Sampling(clock, sampler, alive)
-    sampling.run(one, plan.sample_s, plan.sample_every_s)
+    passes = 0
+    intervals: list[float] = []
+    last = start = clock()
+    samples = [sampler.sample()]
+    while (last - start) * 1e-9 < plan.sample_s:
+        one()
+        passes += 1
+        now = clock()
+        if (now - last) * 1e-9 >= plan.sample_every_s or (now - start) * 1e-9 >= plan.sample_s:
+            samples.append(sampler.sample())
+            intervals.append((now - last) * 1e-9)
+            last = now
+            alive()
     details: dict[str, Json] = {
         "cores": psutil.cpu_count(logical=True),
         "memory_bytes": psutil.virtual_memory().total,
         "device": plan.device,
         "batch_size": batch,
-        "passes": sampling.passes,
-        "images": sampling.passes * batch,
+        "passes": passes,
+        "images": passes * batch,
         "beside": beside,
-        "busiest_others": _busiest(others, sampler.others(), sum(sampling.intervals)),
+        "busiest_others": _busiest(others, sampler.others(), sum(intervals)),
     }
+    used = [_difference(before.seconds, after.seconds) for before, after in itertools.pairwise(samples)]
     return [
-        Measurement(f"{stage}.interval_s", "s", tuple(sampling.intervals), details=details),
+        Measurement(f"{stage}.interval_s", "s", tuple(intervals), details=details),
         *(
-            Measurement(f"{stage}.{metric}", "s", tuple(seconds[metric] for seconds in sampling.seconds))
+            Measurement(f"{stage}.{metric}", "s", tuple(seconds[metric] for seconds in used))
             for metric in ("process_user_s", "process_system_s", *_MACHINE)
         ),
-        Measurement(f"{stage}.rss_bytes", "bytes", tuple(sampling.rss)),
+        Measurement(f"{stage}.rss_bytes", "bytes", tuple(sample.rss_bytes for sample in samples[1:])),
     ]
 
 
 def _pass_of(stage: str, model: nn.Module, images: Tensor, plan: Plan) -> tuple[Callable[[], None], int]:
     """Give what a pass of a stage does, and how many images it takes."""
-    # What is launched on a GPU is waited for, as by a program that reads its result or its loss.
-    wait: Callable[[], None] = torch.cuda.synchronize if images.is_cuda else lambda: None
-    if stage == "training":
-        trainer = Trainer(model, images, plan)
+    trainer = Trainer(model, images, plan) if stage == "training" else None
 
-        def step() -> None:
+    def one() -> None:
+        if trainer is not None:
             trainer.step()
-            wait()
+        else:
+            with torch.inference_mode():
+                model(images)
+        if images.is_cuda:  # what is launched is waited for, as by a program that reads its result or its loss
+            torch.cuda.synchronize()
 
-        return step, len(trainer.images)
-
-    def test() -> None:
-        with torch.inference_mode():
-            model(images)
-        wait()
-
-    return test, len(images)
-
-
-@dataclass(slots=True)
-class _Sampling:
-    """Passes, and what was used between samples."""
-
-    clock: Clock
-    sampler: Sampler
-    alive: Alive
-    passes: int = 0
-    intervals: list[float] = field(default_factory=list)
-    seconds: list[Mapping[str, float]] = field(default_factory=list)
-    rss: list[int] = field(default_factory=list)
-
-    def run(self, one: Callable[[], None], for_s: float, every_s: float) -> None:
-        last = start = self.clock()
-        before = self.sampler.sample()
-        while (last - start) * 1e-9 < for_s:
-            one()
-            self.passes += 1
-            now = self.clock()
-            if (now - last) * 1e-9 >= every_s or (now - start) * 1e-9 >= for_s:
-                after = self.sampler.sample()
-                self.intervals.append((now - last) * 1e-9)
-                self.seconds.append(_difference(before.seconds, after.seconds))
-                self.rss.append(after.rss_bytes)
-                before, last = after, now
-                self.alive()
+    return one, len(images if trainer is None else trainer.images)
 
 
 def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -193,11 +173,10 @@ def _beside(clock: Clock, sampler: Sampler, sleep: Sleep) -> dict[str, float]:
     sleep(_BESIDE_S)
     used = _difference(before.seconds, sampler.sample().seconds)
     all_s = sum(used[metric] for metric in _MACHINE)
-    elapsed = (clock() - start) * 1e-9
     return {
         "user_share": used["machine_user_s"] / all_s if all_s else 0.0,
         "system_share": used["machine_system_s"] / all_s if all_s else 0.0,
-        "seconds": elapsed,
+        "seconds": (clock() - start) * 1e-9,
     }
 
 
