@@ -165,7 +165,11 @@ def count(
         raise CountingError(f"a batch of {batch} images cannot be counted; it starts at 1")
     shape = building.input_shape(spec, build)
     with collector_at_rest(), building.quiet():
-        model = _on_meta_or_cpu(spec, build)
+        try:
+            model = building.create(spec, build, "meta")
+        except BuildError:
+            # It reads values while it is being made. If the CPU cannot build it either, that error is the one to tell.
+            model = building.create(spec, build, "cpu")
         try:
             inference = _trace(model, shape, batch)
         except CountingError:
@@ -236,11 +240,3 @@ def _training(model: nn.Module, shape: tuple[int, int, int], batch: int) -> Trac
 def _trace(model: nn.Module, shape: tuple[int, int, int], batch: int, *, train: bool = False) -> Trace:
     images = torch.empty(batch, *shape, device="meta", dtype=building.number_type(model))
     return trace(model, (images,), train=train)
-
-
-def _on_meta_or_cpu(spec: ModelSpec, build: Build) -> nn.Module:
-    try:
-        return building.create(spec, build, "meta")
-    except BuildError:
-        # It reads values while it is being made. If the CPU cannot build it either, that error is the one to tell.
-        return building.create(spec, build, "cpu")

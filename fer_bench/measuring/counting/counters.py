@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -50,19 +51,12 @@ def _torch(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
         name = f"aten::{str(operator).split('.')[-1]}"
         theirs[name] = theirs.get(name, 0) + flops // 2
     total = counter.get_total_flops()
-    missed = {} if total // 2 == ours.forward_macs else _less(ours, theirs)
+    short = {name: op.macs - theirs.get(name, 0) for name, op in ours.operators.items()}
+    missed = {name: macs for name, macs in short.items() if macs > 0 and total // 2 != ours.forward_macs}
     return OtherCount(f"torch {torch.__version__}", total, "FLOPs", missed=missed)
 
 
-def _less(ours: Trace, theirs: Mapping[str, int]) -> dict[str, int]:
-    """Say by how much another tool's MACs fall short of ours, by operator."""
-    short = {name: op.macs - theirs.get(name, 0) for name, op in ours.operators.items()}
-    return {name: macs for name, macs in short.items() if macs > 0}
-
-
 def _fvcore(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
-    from importlib.metadata import version
-
     from fvcore.nn import FlopCountAnalysis, parameter_count
 
     logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
@@ -74,8 +68,6 @@ def _fvcore(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
 
 
 def _thop(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
-    from importlib.metadata import version
-
     import thop
     from thop.profile import register_hooks
 

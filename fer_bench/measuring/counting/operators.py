@@ -27,11 +27,16 @@ Formula = Callable[[Sequence[Any], Mapping[str, Any], Any], int | None]
 FORMULAS: dict[str, Formula] = {}
 
 
-def _counts(*names: str) -> Callable[[Formula], Formula]:
-    """Register a formula for operators, named ``namespace::name`` without their overload."""
+def aten(names: str) -> frozenset[str]:
+    """Return operators' names as ``operator_name`` gives them: PyTorch's own, but for those with a namespace."""
+    return frozenset(name if "::" in name else f"aten::{name}" for name in names.split())
+
+
+def _counts(names: str) -> Callable[[Formula], Formula]:
+    """Register a formula for operators."""
 
     def register(formula: Formula) -> Formula:
-        for name in names:
+        for name in sorted(aten(names)):
             if name in FORMULAS:
                 raise ValueError(f"two formulas for {name}")
             FORMULAS[name] = formula
@@ -40,13 +45,13 @@ def _counts(*names: str) -> Callable[[Formula], Formula]:
     return register
 
 
-@_counts("aten::mm", "aten::bmm", "aten::mv", "aten::dot", "aten::vdot", "aten::_int_mm", "aten::_scaled_mm")
+@_counts("mm bmm mv dot vdot _int_mm _scaled_mm")
 def _matrix_product(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     # (..., m, k) x (k, n): every element of the output is a sum of k products.
     return int(out.numel() * args[0].shape[-1])
 
 
-@_counts("aten::addmm", "aten::_addmm_activation", "aten::baddbmm", "aten::addmv", "aten::addbmm")
+@_counts("addmm _addmm_activation baddbmm addmv addbmm")
 def _matrix_product_and_sum(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     # addbmm also sums over the batch; (b, n, k) x (b, k, m) costs b*n*k*m either way.
     first, second = args[1], args[2]
@@ -62,27 +67,20 @@ def _convolution_macs(inputs: Any, weight: Any, transposed: bool, out_shape: Seq
     return int(batch * math.prod(positions[-spatial:]) * weight.numel())
 
 
-@_counts("aten::convolution", "aten::_convolution", "aten::convolution_overrideable")
+@_counts("convolution _convolution convolution_overrideable")
 def _convolution(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     return _convolution_macs(args[0], args[1], args[6], out.shape)
 
 
 @_counts(
-    "aten::cudnn_convolution",
-    "aten::miopen_convolution",
-    "aten::mkldnn_convolution",
-    "aten::_slow_conv2d_forward",
-    "aten::slow_conv3d_forward",
-    "aten::conv_depthwise3d",
-    "aten::_conv_depthwise2d",
-    "aten::slow_conv_dilated2d",
-    "aten::slow_conv_dilated3d",
+    """cudnn_convolution miopen_convolution mkldnn_convolution _slow_conv2d_forward slow_conv3d_forward
+    conv_depthwise3d _conv_depthwise2d slow_conv_dilated2d slow_conv_dilated3d"""
 )
 def _backend_convolution(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     return _convolution_macs(args[0], args[1], False, out.shape)
 
 
-@_counts("aten::convolution_backward")
+@_counts("convolution_backward")
 def _convolution_backward(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     # The gradients of the input and of the weight cost as much as the forward pass each.
     grad_output, inputs, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
@@ -94,13 +92,10 @@ def _attention_macs(batch_and_heads: int, queries: int, keys: int, width: int, v
 
 
 @_counts(
-    "aten::_scaled_dot_product_flash_attention",
-    "aten::_scaled_dot_product_flash_attention_for_cpu",
-    "aten::_scaled_dot_product_efficient_attention",
-    "aten::_scaled_dot_product_cudnn_attention",
-    "aten::_scaled_dot_product_fused_attention_overrideable",
-    "aten::_scaled_dot_product_attention_math",
-    "aten::_scaled_dot_product_attention_math_for_mps",
+    """_scaled_dot_product_flash_attention _scaled_dot_product_flash_attention_for_cpu
+    _scaled_dot_product_efficient_attention _scaled_dot_product_cudnn_attention
+    _scaled_dot_product_fused_attention_overrideable _scaled_dot_product_attention_math
+    _scaled_dot_product_attention_math_for_mps"""
 )
 def _scaled_dot_product_attention(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     # query (N, heads, queries, width), key (N, heads, keys, width), value (N, heads, keys, value_width)
@@ -109,7 +104,7 @@ def _scaled_dot_product_attention(args: Sequence[Any], kwargs: Mapping[str, Any]
     return _attention_macs(math.prod(lead), queries, key.shape[-2], width, value.shape[-1])
 
 
-@_counts("aten::_efficient_attention_forward", "aten::_flash_attention_forward")
+@_counts("_efficient_attention_forward _flash_attention_forward")
 def _packed_attention(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int | None:
     # Here the heads come after the positions: query (N, queries, heads, width). Sequences packed to one row
     # (lengths in a tensor) hide them from shapes.
@@ -120,7 +115,7 @@ def _packed_attention(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) 
     return _attention_macs(batch * heads, queries, key.shape[1], width, value.shape[-1])
 
 
-@_counts("aten::_native_multi_head_attention")
+@_counts("_native_multi_head_attention")
 def _multi_head_attention(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     # query, key and value (N, positions, E): one projection each, the attention itself, the output projection.
     query, key, embed = args[0], args[1], args[3]
@@ -129,7 +124,7 @@ def _multi_head_attention(args: Sequence[Any], kwargs: Mapping[str, Any], out: A
     return projections + _attention_macs(batch, queries, keys, embed, embed)
 
 
-@_counts("aten::_transformer_encoder_layer_fwd")
+@_counts("_transformer_encoder_layer_fwd")
 def _encoder_layer(args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> int:
     # Attention with its four projections over one sequence, then two linear layers E -> hidden -> E.
     source, embed = args[0], args[1]
@@ -205,14 +200,9 @@ def declared_zero(func: OpOverload) -> bool:
         return name in {"device", "convert_element_type", "broadcast_in_dim", "view_of", "transpose", "collapse_view"}
     if namespace != "aten":
         return False
-    functional = name[:-1] if name.endswith("_") else name  # add_ is add, in place
-    if functional in ZERO_MACS or _pointwise(functional):
-        return True
-    for ending in _BACKWARD_ENDINGS:
-        stem = name.removesuffix(ending)
-        if stem != name:
-            return stem in ZERO_MACS or _pointwise(stem)
-    return False
+    functional = name.removesuffix("_")  # add_ is add, in place
+    stems = [name.removesuffix(ending) for ending in _BACKWARD_ENDINGS]
+    return any(stem in ZERO_MACS or _pointwise(stem) for stem in (functional, *stems))
 
 
 def _pointwise(name: str) -> bool:

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fer_bench.measuring.counting.operators import FORMULAS, declared_zero, operator_name
+from fer_bench.measuring.counting.operators import FORMULAS, aten, declared_zero, operator_name
 from fer_bench.measuring.counting.shapes import short_cut
 
 Device = Literal["meta", "fake", "cpu"]
+Kind = Literal["counted", "zero", "uncounted"]
 
 _BACKWARD = "(backward)"
 
@@ -25,7 +26,7 @@ _BACKWARD = "(backward)"
 class Operator:
     """What one operator did in the pass. ``kind`` is "counted", "zero" or "uncounted"; MACs are of the whole batch."""
 
-    kind: Literal["counted", "zero", "uncounted"]
+    kind: Kind
     calls: int = 0
     macs: int = 0
 
@@ -105,32 +106,17 @@ class _Origin:
     depthwise: int | None = None
 
 
-_CONVOLUTION = {"aten::convolution", "aten::_convolution", "aten::convolution_overrideable"}
-_LINEAR = {"aten::mm", "aten::addmm", "aten::bmm", "aten::linear", "aten::_addmm_activation", "aten::mv", "aten::addmv"}
-_POOLING = {
-    "aten::max_pool2d_with_indices",
-    "aten::max_pool3d_with_indices",
-    "aten::max_pool2d",
-    "aten::mkldnn_max_pool2d",
-    "aten::avg_pool2d",
-    "aten::avg_pool3d",
-    "aten::_adaptive_avg_pool2d",
-    "aten::_adaptive_avg_pool3d",
-    "aten::adaptive_max_pool2d",
-    "aten::adaptive_max_pool3d",
-    "aten::fractional_max_pool2d",
-}
-_REDUCTION = {"aten::mean", "aten::amax", "aten::max", "aten::sum"}
-_NORMALISATION = {
-    "aten::native_batch_norm",
-    "aten::_native_batch_norm_legit",
-    "aten::_native_batch_norm_legit_no_training",
-    "aten::_batch_norm_with_update",
-    "aten::_batch_norm_no_update",
-    "aten::cudnn_batch_norm",
-    "aten::native_layer_norm",
-    "aten::native_group_norm",
-}
+_CONVOLUTION = aten("convolution _convolution convolution_overrideable")
+_LINEAR = aten("mm addmm bmm linear _addmm_activation mv addmv")
+_POOLING = aten(
+    """max_pool2d_with_indices max_pool3d_with_indices max_pool2d mkldnn_max_pool2d avg_pool2d avg_pool3d
+    _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d"""
+)
+_REDUCTION = aten("mean amax max sum")
+_NORMALISATION = aten(
+    """native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training _batch_norm_with_update
+    _batch_norm_no_update cudnn_batch_norm native_layer_norm native_group_norm"""
+)
 
 
 def flat_tensors(values: Any) -> Iterator[Tensor]:
@@ -217,7 +203,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     parts = func.decompose(*args, **kwargs)
                 if parts is not NotImplemented:
                     return parts
-            known = self._known[func] = name, self._operator(func, name)
+            kind: Kind = "counted" if name in FORMULAS else "zero" if declared_zero(func) else "uncounted"
+            known = self._known[func] = name, self.trace.operators.setdefault(name, Operator(kind))
         name, operator = known
         out = short_cut(func, args, kwargs)
         if out is None:
@@ -231,11 +218,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.trace.operator_bytes.append(sum(tensor.nbytes for tensor in flat_tensors((args, out))))
             self._note(name, operator, args, out)
         return out
-
-    def _operator(self, func: OpOverload, name: str) -> Operator:
-        kind: Literal["counted", "zero", "uncounted"]
-        kind = "counted" if name in FORMULAS else "zero" if declared_zero(func) else "uncounted"
-        return self.trace.operators.setdefault(name, Operator(kind))
 
     def _count(
         self, func: OpOverload, name: str, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any

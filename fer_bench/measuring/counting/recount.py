@@ -68,7 +68,6 @@ def _recount(spec: ModelSpec, build: Build, change: str) -> Measurement:
     images = building.example_inputs(shape, 1, "meta", building.number_type(model))
     seen = trace(model, (images,))
     by_module = thop_by_module(building.create(spec, build, "meta"), images)
-    thop_macs, thop_parameters = by_module[""]
     details: dict[str, Json] = {
         "change": change,
         "num_classes": build.num_classes,
@@ -76,7 +75,7 @@ def _recount(spec: ModelSpec, build: Build, change: str) -> Measurement:
         "parameters": dataclasses.asdict(count_parameters(model)),
         "extras": dataclasses.asdict(other_operations(model, seen)),
         "operators": len(seen.operator_macs),
-        "thop": {"macs": thop_macs, "parameters": thop_parameters},
+        "thop": dict(zip(("macs", "parameters"), by_module[""], strict=True)),
     }
     if not change:
         linear = [module for module in model.modules() if isinstance(module, nn.Linear)]

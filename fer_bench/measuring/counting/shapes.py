@@ -187,44 +187,22 @@ SHORT_CUTS: dict[OpOverload, ShortCut] = {
     aten.addmm.default: _addmm,
     aten.cat.default: _cat,
     aten.mean.dim: _mean,
-    aten.add.Tensor: _two_of_a_kind,
-    aten.sub.Tensor: _two_of_a_kind,
-    aten.mul.Tensor: _two_of_a_kind,
+    **{getattr(aten, name).Tensor: _two_of_a_kind for name in "add sub mul div".split()},
     aten.mul.Scalar: _two_of_a_kind,
-    aten.div.Tensor: _two_of_a_kind,
     aten.add_.Tensor: _in_place_of_two,
     aten.mul_.Tensor: _in_place_of_two,
     aten._softmax.default: _softmax,
     aten._safe_softmax.default: _softmax,
     aten._prelu_kernel.default: _prelu,
     aten.upsample_bilinear2d.default: _upsample,
-    **dict.fromkeys(
-        (
-            aten.relu.default,
-            aten.gelu.default,
-            aten.silu.default,
-            aten.sigmoid.default,
-            aten.tanh.default,
-            aten.hardtanh.default,
-            aten.hardswish.default,
-            aten.hardsigmoid.default,
-            aten.leaky_relu.default,
-            aten.elu.default,
-        ),
-        _same_shape,
-    ),
-    **dict.fromkeys(
-        (
-            aten.relu_.default,
-            aten.silu_.default,
-            aten.sigmoid_.default,
-            aten.hardtanh_.default,
-            aten.hardswish_.default,
-            aten.hardsigmoid_.default,
-            aten.leaky_relu_.default,
-        ),
-        _in_place,
-    ),
+    **{
+        getattr(aten, name).default: _same_shape
+        for name in "relu gelu silu sigmoid tanh hardtanh hardswish hardsigmoid leaky_relu elu".split()
+    },
+    **{
+        getattr(aten, name).default: _in_place
+        for name in "relu_ silu_ sigmoid_ hardtanh_ hardswish_ hardsigmoid_ leaky_relu_".split()
+    },
 }
 
 

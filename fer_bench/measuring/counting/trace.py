@@ -46,13 +46,6 @@ def _plain_kernels() -> Iterator[None]:
             put(value)
 
 
-def _bare(model: nn.Module) -> nn.Module:
-    """Take off ``torch.compile`` and ``DataParallel``, which change how a network runs and not what it computes."""
-    while isinstance(model, nn.DataParallel) or hasattr(model, "_orig_mod"):
-        model = cast(nn.Module, model.module if isinstance(model, nn.DataParallel) else model._orig_mod)
-    return model
-
-
 @contextlib.contextmanager
 def _attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put back what a forward pass stores on its modules, such as a mask kept for the next call."""
@@ -81,7 +74,9 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, 
     ways: tuple[Device, ...] = (device,) if device else ("meta", "fake", "cpu")
     if device is None and any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         ways = ("meta",)  # the weights have no values to fall back to
-    model = _bare(model)
+    # Take off `torch.compile` and `DataParallel`, which change how a network runs and not what it computes.
+    while isinstance(model, nn.DataParallel) or hasattr(model, "_orig_mod"):
+        model = cast(nn.Module, model.module if isinstance(model, nn.DataParallel) else model._orig_mod)
     failures = []
     for way in ways:
         try:
@@ -101,28 +96,25 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(_attributes_kept(modules.values()))
-        if way == "fake":
-            fake = FakeTensorMode(allow_non_fake_inputs=True)
+        fake = FakeTensorMode(allow_non_fake_inputs=True) if way == "fake" else None
 
-            def convert(tensor: Tensor) -> Tensor:
+        def convert(tensor: Tensor) -> Tensor:
+            if fake is not None:
                 return fake.from_tensor(tensor.clone() if tensor.is_inference() else tensor)
-        elif way == "meta":
-
-            def convert(tensor: Tensor) -> Tensor:
-                plain = tensor.is_meta and not tensor.is_inference()
-                return tensor.detach() if plain else torch.empty_like(tensor, device="meta")
-        else:
-
-            def convert(tensor: Tensor) -> Tensor:
+            if way == "cpu":
                 return tensor.detach().to("cpu", copy=True)
+            plain = tensor.is_meta and not tensor.is_inference()
+            return tensor.detach() if plain else torch.empty_like(tensor, device="meta")
 
         state = _put_stand_ins(modules, convert)
-        arguments = tuple(convert(_with_values(tensor) if way != "meta" else tensor) for tensor in inputs)
+        if way != "meta":  # values are needed, where there are none they are made up
+            inputs = tuple(torch.randn(t.shape).to(t.dtype) if t.is_meta else t for t in inputs)
+        arguments = tuple(convert(tensor) for tensor in inputs)
         weights = {tensor.untyped_storage()._cdata: name for name, tensor in state.items()}
         recorder = Recorder(seen, names, weights)
         for tensor in arguments:
             recorder.follow(tensor)
-        if way == "fake":
+        if fake is not None:
             stack.enter_context(fake)
         stack.enter_context(_plain_kernels())
         stack.enter_context(torch.set_grad_enabled(train))
@@ -134,11 +126,6 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
             if train:
                 _backward(recorder, outputs)
     return seen
-
-
-def _with_values(tensor: Tensor) -> Tensor:
-    """Make up values for a meta tensor, where a pass needs some."""
-    return torch.randn(tensor.shape).to(tensor.dtype) if tensor.is_meta else tensor
 
 
 def _put_stand_ins(modules: Mapping[str, nn.Module], convert: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
