@@ -31,18 +31,10 @@ _LARGEST_INPUT = 2**31  # values: 8 GiB of float32, and far from the 2**63 bytes
 
 # What gives a tensor its initial values. PyTorch's own four reach a mode whole, and would leave it for what they call.
 _FILLS = frozenset(
-    {
-        Tensor.uniform_,
-        Tensor.normal_,
-        Tensor.fill_,
-        Tensor.zero_,
-        Tensor.erfinv_,
-        Tensor.clamp_,
-        nn.init.uniform_,
-        nn.init.normal_,
-        nn.init.constant_,
-        nn.init.kaiming_uniform_,
-    }
+    (
+        *(Tensor.uniform_, Tensor.normal_, Tensor.fill_, Tensor.zero_, Tensor.erfinv_, Tensor.clamp_),
+        *(nn.init.uniform_, nn.init.normal_, nn.init.constant_, nn.init.kaiming_uniform_),
+    )
 )
 _CONSTRUCTORS = frozenset(_device_constructors())  # what takes a device and makes a tensor
 
@@ -95,8 +87,7 @@ def input_shape(spec: ModelSpec, build: Build) -> tuple[int, int, int]:
         import timm
 
         config = timm.get_pretrained_cfg(spec.source.label)
-        channels, height, width = config.input_size if config else DEFAULT_INPUT
-        shape = channels, height, width
+        shape = config.input_size if config else DEFAULT_INPUT
     if min(shape) < 1:
         raise BuildError(f"the input {units.size(shape)} is empty: channels, height and width start at 1")
     if math.prod(shape) > _LARGEST_INPUT:

@@ -77,11 +77,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
             f"{path} cannot be read: it is truncated, or no PyTorch checkpoint ({brief(error)})"
         ) from error
     container = ""
-    while isinstance(content, Mapping):
-        inner = next((key for key in _CONTAINERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            break
-        container, content = inner, content[inner]
+    while isinstance(content, Mapping) and (inner := [k for k in _CONTAINERS if isinstance(content.get(k), Mapping)]):
+        container, content = inner[0], content[inner[0]]
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
@@ -109,9 +106,7 @@ def load_checkpoint(
     state, container = read_checkpoint(path)
     if spec is not None and spec.source.kind == "zoo":
         family = importlib.import_module(spec.source.library)
-        convert = getattr(family, "convert_state_dict", None)
-        if convert is not None:
-            state = convert(state)
+        state = getattr(family, "convert_state_dict", dict)(state)
     own = model.state_dict()
     mismatched = {key for key, value in state.items() if key in own and value.shape != own[key].shape}
     fitting = {key: value for key, value in state.items() if key in own and key not in mismatched}
