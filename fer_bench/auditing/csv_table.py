@@ -196,14 +196,12 @@ def _built(
         classes = int(cells["classes"])
     if cells.get("input"):
         sizes = [int(size) for size in re.findall(r"\d+", cells["input"])]
-        own = (spec.input_shape or DEFAULT_INPUT)[0]
         if len(sizes) not in (1, 2, 3) or not all(sizes):
             raise FerBenchError(f"{place}: the input {cells['input']!r} is no size, such as 224, 224x224 or 3x224x224")
-        shape = _channels_first(sizes) if len(sizes) == 3 else (own, sizes[0], sizes[-1])
+        if len(sizes) < 3:
+            shape = ((spec.input_shape or DEFAULT_INPUT)[0], sizes[0], sizes[-1])
+        else:
+            first, second, third = sizes
+            shape = (third, first, second) if third in (1, 3) and first > 3 else (first, second, third)
     spec = dataclasses.replace(spec, num_classes=classes or spec.num_classes)
     return dataclasses.replace(spec, input_shape=shape) if shape is not None else spec
-
-
-def _channels_first(sizes: Sequence[int]) -> tuple[int, int, int]:
-    first, second, third = sizes
-    return (third, first, second) if third in (1, 3) and first > 3 else (first, second, third)

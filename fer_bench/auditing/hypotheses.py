@@ -64,6 +64,10 @@ def _count(text: str, value: float | Decimal, tier: int, kind: Kind, how: str = 
     return Hypothesis(text, exact, tier, kind, f"{how} = {written}" if how else written, convention)
 
 
+def _tier(other: Recount) -> int:
+    return UNUSUAL if other.change in _LIKELY else FURTHER
+
+
 def _slips(own: int, what: str) -> Iterator[Hypothesis]:
     """Give what a slip of the pen or a factor makes of a number."""
     for text, factor in (
@@ -96,24 +100,15 @@ def _parameters(evidence: Evidence, siblings: Iterable[Evidence]) -> Iterator[Hy
         ("without biases", extras["bias_parameters"]),
     ):
         yield _count(text, trainable - less, UNUSUAL, convention, f"{trainable:,} - {less:,}")
-    for other in evidence.others:
-        tier = UNUSUAL if other.change in _LIKELY else FURTHER
-        yield _count(other.change, other.parameters["trainable"], tier, Kind.build, convention="trainable")
-        keras = other.parameters["keras_total"]
-        yield _count(f"{other.change}, Keras's total", keras, tier + 1, Kind.build, convention="keras")
-    for sibling in siblings:
-        counts = sibling.own.parameters
-        yield _count(sibling.name, counts["trainable"], FURTHER, Kind.build, convention="trainable")
-        yield _count(f"{sibling.name}, Keras's total", counts["keras_total"], FURTHER, Kind.build, convention="keras")
+    builds = [(other.change, other, _tier(other), _tier(other) + 1) for other in evidence.others]
+    builds += [(sibling.name, sibling.own, FURTHER, FURTHER) for sibling in siblings]
+    for name, other, tier, keras_tier in builds:
+        counts = other.parameters
+        yield _count(name, counts["trainable"], tier, Kind.build, convention="trainable")
+        yield _count(f"{name}, Keras's total", counts["keras_total"], keras_tier, Kind.build, convention="keras")
     for role, group in own.roles.items():
-        added = group["parameters"]
-        yield _count(
-            f"the {group['modules']} modules `{role}` counted twice",
-            trainable + added,
-            FURTHER,
-            convention,
-            f"{trainable:,} + {added:,}",
-        )
+        text, added = f"the {group['modules']} modules `{role}` counted twice", group["parameters"]
+        yield _count(text, trainable + added, FURTHER, convention, f"{trainable:,} + {added:,}")
     yield from _slips(trainable, "the parameters")
     yield _count("millions, the unit left out", trainable / Decimal(10**6), UNUSUAL, Kind.unit, f"{trainable:,} / 10^6")
     yield _count("bytes, four a parameter", 4 * trainable, FURTHER, Kind.unit, f"4 x {trainable:,}")
@@ -140,23 +135,17 @@ def _operations(
         ("MACs and normalisations, two a value", 2 * extras["norm_elements"]),
         ("MACs of layers with weights", extras["weight_macs"] - macs),
     ):
-        yield _count(
-            text, macs + more, UNUSUAL, convention, f"{macs:,} {'+' if more >= 0 else '-'} {abs(more):,}", text
-        )
+        how = f"{macs:,} {'+' if more >= 0 else '-'} {abs(more):,}"
+        yield _count(text, macs + more, UNUSUAL, convention, how, text)
     for other in evidence.others:
-        yield from _build(other.change, other, UNUSUAL if other.change in _LIKELY else FURTHER)
+        yield from _build(other.change, other, _tier(other))
     for sibling in siblings:
         yield from _build(sibling.name, sibling.own, FAR)
     for role, group in own.roles.items():
         # A module under two names carries its hook twice, and is summed up under both: four times, three too many.
-        yield _count(
-            f"thop's MACs with the {group['modules']} modules `{role}` under two names each",
-            thop + 3 * group["thop_macs"],
-            FURTHER,
-            convention,
-            f"{thop:,} + 3 x {group['thop_macs']:,}",
-            "thop",
-        )
+        more, text = group["thop_macs"], f"thop's MACs with the {group['modules']} modules `{role}`"
+        how = f"{thop:,} + 3 x {more:,}"
+        yield _count(f"{text} under two names each", thop + 3 * more, FURTHER, convention, how, "thop")
     yield _count("a training step, three times the MACs", 3 * macs, FAR, convention, f"3 x {macs:,}")
     if batch > 1:
         yield _count(f"MACs of a batch of {batch}", batch * macs, FAR, convention, f"{batch} x {macs:,}")
@@ -190,13 +179,9 @@ def _sizes(evidence: Evidence) -> Iterator[Hypothesis]:
     }
     for text, (value, tier, kind) in sizes.items():
         yield _count(text, value, tier, kind)
-        yield Hypothesis(
-            f"{text}, in units of 1024",
-            value / _KIB if value < 1_024_000 else value / _KIB**2,
-            tier + 1,
-            convention,
-            f"{value:,} bytes in KiB or MiB",
-        )
+        in_1024 = value / _KIB if value < 1_024_000 else value / _KIB**2
+        how = f"{value:,} bytes in KiB or MiB"
+        yield Hypothesis(f"{text}, in units of 1024", in_1024, tier + 1, convention, how)
     for other in evidence.others:
         if "classes" in other.change and "input" not in other.change:
             size = other.parameters["parameter_bytes"]
@@ -220,18 +205,14 @@ def _convolutions(layers: Mapping[str, int]) -> Iterator[Hypothesis]:
         yield _count(text, value, tier, Kind.convention, how, convention)
 
 
-def _layers(layers: Mapping[str, int], what: str) -> Iterator[Hypothesis]:
-    yield _count("layers", layers[what], STATED, Kind.confirmed)
-
-
-_MADE: Mapping[str, Callable[[Evidence, Iterable[Evidence], int], Iterator[Hypothesis]]] = {
+_MADE: Mapping[str, Callable[[Evidence, Iterable[Evidence], int], Iterable[Hypothesis]]] = {
     "parameters": lambda evidence, siblings, _: _parameters(evidence, siblings),
     "trainable_parameters": lambda evidence, siblings, _: _parameters(evidence, siblings),
     "flops": lambda evidence, siblings, batch: _operations(evidence, siblings, batch, STATED, USUAL),
     "macs": lambda evidence, siblings, batch: _operations(evidence, siblings, batch, USUAL, STATED),
     "file_size": lambda evidence, *_: _sizes(evidence),
     "conv_layers": lambda evidence, *_: _convolutions(evidence.own.layers),
-    "pooling_layers": lambda evidence, *_: _layers(evidence.own.layers, "pool"),
-    "fc_layers": lambda evidence, *_: _layers(evidence.own.layers, "fc"),
+    "pooling_layers": lambda evidence, *_: [_count("layers", evidence.own.layers["pool"], STATED, Kind.confirmed)],
+    "fc_layers": lambda evidence, *_: [_count("layers", evidence.own.layers["fc"], STATED, Kind.confirmed)],
 }
 RECOUNTED = tuple(_MADE)

@@ -137,23 +137,19 @@ class Judge:
     def _test_sets(self, claim: Claim) -> dict[str, int]:
         """Give the test sets that an accuracy may be of: those whose size the paper prints, then the data set's own."""
         found: dict[str, int] = {}
-        for other in self._papers[claim.figure.paper]:
-            figure = other.figure
+        for figure in (other.figure for other in self._papers[claim.figure.paper]):
             tested = figure.stage == "testing" or "validation" in figure.subject
-            if figure.quantity == "image_count" and figure.dataset == claim.figure.dataset and tested:
-                number = read(figure.printed, "") if isinstance(figure.printed, str) else None
-                if number is not None:
-                    found.setdefault(f"{figure.subject} as the paper prints it", int(number.value))
+            images = figure.quantity == "image_count" and figure.dataset == claim.figure.dataset and tested
+            if images and isinstance(figure.printed, str) and (number := read(figure.printed, "")):
+                found.setdefault(f"{figure.subject} as the paper prints it", int(number.value))
         known = facts.test_sizes(claim.figure.dataset)
         return found | {name: size for name, size in known.items() if size not in found.values()}
 
     def _matrix(self, claim: Claim) -> Claim | None:
         """Return the paper's confusion matrix of the same network and data set, if it prints one."""
-        for other in self._papers[claim.figure.paper] if claim.spec is not None else ():
-            of_data = other.figure.quantity == "confusion_matrix" and other.figure.dataset == claim.figure.dataset
-            if of_data and other.network == claim.network:
-                return other
-        return None
+        wanted = ("confusion_matrix", claim.figure.dataset, claim.network)
+        papers = self._papers[claim.figure.paper] if claim.network else []
+        return next((c for c in papers if (c.figure.quantity, c.figure.dataset, c.network) == wanted), None)
 
     def _row(self, claim: Claim) -> Mapping[str, Claim]:
         figure = claim.figure
@@ -196,7 +192,6 @@ class Judge:
         return next(filter(None, conventions), "")
 
     def _environment(self, claim: Claim, what: str) -> list[str]:
-        """Give what the paper prints of its machine."""
         return [
             f"{other.figure.printed} {other.figure.unit}".strip()
             for other in self._papers[claim.figure.paper]
@@ -239,7 +234,6 @@ def _lines(figure: Figure) -> list[tuple[str, ...]]:
 
 
 def _not_judged(claim: Claim, why_not: str = "") -> Verdict:
-    """Say why nothing was computed."""
     if not is_condition(claim):
         return _out_of_scope(claim, why_not or "nothing printed or counted bears on it")
     if not is_number(claim.figure.printed):  # a version, a name, a list

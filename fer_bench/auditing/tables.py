@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fer_bench.auditing import is_condition
-from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, Claim, Fit, Kind, Verdict
+from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, Claim, Kind, Verdict
 from fer_bench.networks.registry import papers
 from fer_bench.records import units
 from fer_bench.records.result import Json
@@ -70,9 +70,10 @@ def _what(row: Mapping[str, Json]) -> str:
 def _rows(found: Sequence[Verdict]) -> tuple[tuple[dict[str, Json], ...], tuple[tuple[str, ...], ...]]:
     merged: dict[tuple[object, ...], tuple[Verdict, list[str]]] = {}
     for verdict in found:
-        claim = verdict.claim
-        key = (claim.figure.paper, claim.subject, _quantity(claim), as_text(claim), verdict.line, verdict.kind)
-        merged.setdefault(key, (verdict, []))[1].append(_place(claim))
+        claim, figure = verdict.claim, verdict.claim.figure
+        key = (figure.paper, claim.subject, _quantity(claim), as_text(claim), verdict.line, verdict.kind)
+        place = ", ".join(filter(None, (figure.where, figure.row, figure.column)))
+        merged.setdefault(key, (verdict, []))[1].append(place)
     rows = tuple(
         {
             "paper": verdict.claim.figure.paper,
@@ -147,19 +148,15 @@ def _quantity(claim: Claim) -> str:
     return f"{figure.quantity} ({beside})" if beside else figure.quantity
 
 
-def _place(claim: Claim) -> str:
-    return ", ".join(filter(None, (claim.figure.where, claim.figure.row, claim.figure.column)))
-
-
 def _notes(verdict: Verdict) -> tuple[str, ...]:
-    others = [_fit(fit) for fit in verdict.fits if not verdict.line.startswith(fit.text)]
+    others = [
+        f"{fit.text}, {fit.arithmetic} ({_share(fit.chance)} by chance)"
+        for fit in verdict.fits
+        if not verdict.line.startswith(fit.text)
+    ]
     fits = [f"Fits too: {'; '.join(others)}."] if others else []
     remarks = [f"{remark[0].upper()}{remark[1:]}." for remark in verdict.remarks]
     figure = verdict.claim.figure
     said = [f"In the paper's sense: {figure.convention}."] if figure.convention else []
     note = [f"Note of the sheet: {figure.note}"] if figure.note else []
     return (*fits, *remarks, *said, *note)
-
-
-def _fit(fit: Fit) -> str:
-    return f"{fit.text}, {fit.arithmetic} ({_share(fit.chance)} by chance)"

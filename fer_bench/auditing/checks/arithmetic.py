@@ -237,7 +237,6 @@ def _scale(rows: Sequence[Sequence[Decimal]]) -> Decimal | None:
 
 
 def _last_place(claim: Claim) -> Decimal:
-    """Give what the last printed digit of a confusion matrix counts."""
     exponents = [cell.as_tuple().exponent for row in _cells(claim) for cell in row]
     return Decimal(10) ** min(exponent for exponent in exponents if isinstance(exponent, int))
 

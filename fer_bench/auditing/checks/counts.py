@@ -97,8 +97,10 @@ def _file(printed: Printed, hypotheses: Sequence[Hypothesis]) -> tuple[Kind, str
 
 def _nearest(printed: Printed, hypotheses: Sequence[Hypothesis]) -> str:
     """Name the hypothesis that almost fits, where that is hardly chance."""
-    nearest = min(hypotheses, key=lambda one: abs(one.value / printed.value - 1) if printed.value else one.value)
-    off = float(abs(nearest.value / printed.value - 1)) if printed.value else 1.0
+    if not printed.value:
+        return ""
+    nearest = min(hypotheses, key=lambda one: abs(one.value / printed.value - 1))
+    off = float(abs(nearest.value / printed.value - 1))
     tried = [one for one in hypotheses if one.tier <= nearest.tier]
     if off > _NEAR or off * 2 * len(tried) > ALPHA or off == 0:
         return ""
@@ -115,14 +117,10 @@ def column_convention(judged: Sequence[tuple[Printed, Sequence[Hypothesis]]]) ->
     names = sorted(tiers, key=lambda name: tiers[name])
     best, most = "", 0
     for name in names:
-        hits, chance = 0, 1.0
-        for printed, hypotheses in judged:
-            mine = [one for one in hypotheses if one.convention == name]
-            if fits(printed, mine):
-                hits += 1
-                chance *= min(1.0, covered(printed, [one.value for one in mine]))
-        combinations = math.comb(len(judged), hits) * len(names)
-        enough = hits >= max(3, (len(judged) + 1) // 2) and chance * combinations < ALPHA / 100
+        followed = [(printed, [one for one in tried if one.convention == name]) for printed, tried in judged]
+        chances = [covered(printed, [one.value for one in mine]) for printed, mine in followed if fits(printed, mine)]
+        hits, combinations = len(chances), math.comb(len(judged), len(chances)) * len(names)
+        enough = hits >= max(3, (len(judged) + 1) // 2) and math.prod(chances) * combinations < ALPHA / 100
         if enough and hits > most:  # of as many hits the simplest, which comes first
             best, most = name, hits
     return best

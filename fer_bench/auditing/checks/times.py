@@ -48,8 +48,10 @@ def by_rate(claim: Claim, printed: Printed, evidence: Evidence, environment: Seq
     def rate(images: int, time_s: float) -> float:
         return images * flops / time_s
 
+    def verdict(kind: Kind, line: str, ours: str = "") -> Verdict:
+        return Verdict(claim, kind, line, ours, source)
+
     needed = rate(1, seconds)
-    line = f"2 x {evidence.own.macs:,} / {seconds:g} s = {scaled(needed)}FLOP/s at batch 1"
     if needed > peak:
         factor = float(printed.value) / float(printed_value("1", claim.figure.unit))
         readings = [
@@ -57,36 +59,27 @@ def by_rate(claim: Claim, printed: Printed, evidence: Evidence, environment: Seq
             for unit, size in _UNITS
             if _IDLE_SHARE * float32 < rate(1, factor * float(size)) <= float32
         ]
-        verdict = Verdict(
-            claim,
+        found = verdict(
             Kind.unit,
-            f"{line}, {needed / peak:,.0f} times the peak of {name}",
+            f"2 x {evidence.own.macs:,} / {seconds:g} s = {scaled(needed)}FLOP/s at batch 1, {needed / peak:,.0f} "
+            f"times the peak of {name}",
             f"possible units: {'; '.join(readings)}" if readings else "no unit of time is possible",
-            source,
         )
-        milli = factor * 1e-3
-        if batch > 1 and rate(batch, milli) > float32:
-            verdict = verdict.remarked(
-                f"in ms, the stated batch of {batch} would need {scaled(rate(batch, milli))}FLOP/s, above the float32 "
-                f"peak of {name}, {scaled(float32)}FLOP/s: not that batch"
-            )
-        return verdict
-    if batch > 1 and rate(batch, seconds) > peak:
-        return Verdict(
-            claim,
-            Kind.contradiction,
-            f"{batch} x {flops:,} / {seconds:g} s = {scaled(rate(batch, seconds))}FLOP/s, above the peak of {name}, so "
-            f"not the stated batch of {batch}; batch 1 would need {scaled(needed)}FLOP/s",
-            "",
-            source,
+        in_ms = rate(batch, factor * 1e-3)
+        if batch == 1 or in_ms <= float32:
+            return found
+        return found.remarked(
+            f"in ms, the stated batch of {batch} would need {scaled(in_ms)}FLOP/s, above the float32 peak of {name}, "
+            f"{scaled(float32)}FLOP/s: not that batch"
         )
     stated = rate(batch, seconds)
-    return Verdict(
-        claim,
-        Kind.possible,
-        f"{batch} x {flops:,} / {seconds:g} s = {scaled(stated)}FLOP/s, below the peak",
-        "",
-        source,
+    line = f"{batch} x {flops:,} / {seconds:g} s = {scaled(stated)}FLOP/s"
+    if stated <= peak:
+        return verdict(Kind.possible, f"{line}, below the peak")
+    return verdict(
+        Kind.contradiction,
+        f"{line}, above the peak of {name}, so not the stated batch of {batch}; batch 1 would need "
+        f"{scaled(needed)}FLOP/s",
     )
 
 
