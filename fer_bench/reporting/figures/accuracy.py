@@ -127,12 +127,8 @@ def pareto(places: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def _most_printed(results: Sequence[Result], zoo: Mapping[str, ModelSpec]) -> str:
-    names = dict.fromkeys(result.subject.name for result in results)
-    printed = Counter(
-        dataset
-        for name in names
-        for dataset in dict.fromkeys(figure.dataset for figure in printed_of(zoo.get(name)) if figure.dataset)
-    )
+    specs = [zoo.get(name) for name in {result.subject.name for result in results}]
+    printed = Counter(on for spec in specs for on in {figure.dataset for figure in printed_of(spec)} if on)
     return min(printed, key=lambda dataset: (-printed[dataset], dataset), default="")
 
 

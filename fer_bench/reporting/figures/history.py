@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from fer_bench.records import units
-from fer_bench.reporting.analysis.history import History, size_of
+from fer_bench.reporting.analysis.history import History, Level, size_of
 from fer_bench.reporting.analysis.series import Point
 from fer_bench.reporting.figures.common import axis
 from fer_bench.reporting.figures.plots import Axis, Written
@@ -31,16 +31,6 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """A level of a group, from one place to another."""
-
-    group: int
-    first: int
-    last: int
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
 class Mark:
     """What stands at a place: a change of level by the code, or an environment that is new there."""
 
@@ -58,7 +48,7 @@ class Timeline:
     x: str
     y: Axis
     points: tuple[Moment, ...]
-    stretches: tuple[Stretch, ...]
+    levels: tuple[Level, ...]
     marks: tuple[Mark, ...]
     groups: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -85,7 +75,7 @@ def timeline(history: History) -> Timeline:
         x=x,
         y=axis(units.printable(metric.heading), quantity, [moment.value for moment in moments]),
         points=moments,
-        stretches=tuple(Stretch(its.kind, its.first, its.last, its.value / per) for its in history.levels),
+        levels=tuple(replace(level, value=level.value / per) for level in history.levels),
         marks=_marks(history),
         groups=tuple(map(units.printable, groups)) if len(history.kinds) > 1 else (),
     )

@@ -117,7 +117,7 @@ class Strip:
 
     process: int
     runs: int
-    quantiles: tuple[float, float, float, float, float]
+    quantiles: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

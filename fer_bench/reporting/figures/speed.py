@@ -70,12 +70,11 @@ def _timed(results: Sequence[Result]) -> list[tuple[Result, latency.Latency]]:
 
 
 def _strips(result: Result) -> tuple[Strip, ...]:
-    strips = []
-    for measurement in result.measurements:
-        if measurement.metric == latency.LATENCY and measurement.values:
-            low, lower, median, upper, high = (stats.quantile(measurement.values, share) for share in _QUANTILES)
-            strips.append(Strip(measurement.process, len(measurement.values), (low, lower, median, upper, high)))
-    return tuple(strips)
+    return tuple(
+        Strip(m.process, len(m.values), tuple(stats.quantile(m.values, share) for share in _QUANTILES))
+        for m in result.measurements
+        if m.metric == latency.LATENCY and m.values
+    )
 
 
 def roofs(results: Sequence[Result], *, every: bool = False) -> Scatter | None:
@@ -85,16 +84,24 @@ def roofs(results: Sequence[Result], *, every: bool = False) -> Scatter | None:
         results: ours.
         every: all of them, each machine with its roofs; else those under the setting that most networks share.
     """
-    found = {id(result): its for result in results if (its := _attained(result)) is not None}
-    known = [result for result in results if id(result) in found]
+    known = [result for result in results if _attained(result) is not None]
     kept, notes = (known, []) if every else of_one_setting(known)
     if not kept:
         return None
+    found = list(filter(None, map(_attained, kept)))
     points = [
-        _below(found[id(result)], label, hollow(result))
-        for result, label in zip(kept, numbered(labels(kept)), strict=True)
+        Point(
+            label,
+            _BOUNDS[its.model.bound_by],
+            its.macs / its.moved_bytes,
+            its.macs / its.latency.estimate_s,
+            y_interval=rate_interval(its.macs, interval_ends(its.latency)),
+            hollow=hollow(result),
+            share=its.model.share_of_peak,
+        )
+        for result, its, label in zip(kept, found, numbered(labels(kept)), strict=True)
     ]
-    machines = [found[id(result)].where for result in kept]
+    machines = [its.where for its in found]
     over = tuple(dict.fromkeys(_roof([where]) for where in machines)) if every else (_roof(machines),)
     lines = [line for roof in over for line in _lines(roof, [point.x for point in points])]
     corners = [corner for line in lines for corner in line.points]
@@ -116,18 +123,6 @@ def _attained(result: Result) -> roofline.Attained | None:
     """Return what a network attains, if it has a place below the roofs."""
     attained = roofline.attained(result)
     return attained if attained is not None and attained.macs and attained.moved_bytes else None
-
-
-def _below(its: roofline.Attained, label: str, is_hollow: bool) -> Point:
-    return Point(
-        label,
-        _BOUNDS[its.model.bound_by],
-        its.macs / its.moved_bytes,
-        its.macs / its.latency.estimate_s,
-        y_interval=rate_interval(its.macs, interval_ends(its.latency)),
-        hollow=is_hollow,
-        share=its.model.share_of_peak,
-    )
 
 
 def _roof(machines: Sequence[Environment]) -> Roof:

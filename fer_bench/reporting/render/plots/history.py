@@ -36,9 +36,9 @@ def draw_timeline(figure: "Figure", plot: Timeline) -> None:
     axes.grid(True, axis="y")
     canvas.divide(axes.yaxis, plot.y, axes.set_yscale)
     _draw_points(axes, plot)
-    for stretch in plot.stretches:
-        colour = _look(stretch.group)[0] if plot.groups else canvas.INK
-        axes.hlines(stretch.value, stretch.first - 0.4, stretch.last + 0.4, colors=colour, linewidths=0.9, zorder=2.2)
+    for level in plot.levels:
+        colour = _look(level.kind)[0] if plot.groups else canvas.INK
+        axes.hlines(level.value, level.first - 0.4, level.last + 0.4, colors=colour, linewidths=0.9, zorder=2.2)
     for its in plot.marks:
         style = (canvas.FAINT, "--") if its.environment else (_ALARM, "-")
         axes.axvline(its.place - 0.5, color=style[0], linestyle=style[1], linewidth=0.8, zorder=1.5)
