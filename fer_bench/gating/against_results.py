@@ -21,7 +21,7 @@ from fer_bench.gating.verdicts import Effect, Outcome, Report, Verdict
 from fer_bench.measuring.runner import Machine, measure
 from fer_bench.measuring.task import Task
 from fer_bench.records import stats, units
-from fer_bench.records.errors import CountingError, FerBenchError, UnknownModelError
+from fer_bench.records.errors import FerBenchError, UnknownModelError
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Result, speeds_apart
 
@@ -94,7 +94,7 @@ def compare(names: tuple[str, str], sides: tuple[Changed, Changed], request: Req
             task = task_by(request.plan, side)
             result = measure(dataclasses.replace(task, plan=count_sides.counting(task.plan)), starter)
             findings.environment = result.environment
-            findings.notes.append(f"{name}: {_costs(result)}")
+            findings.notes.append(f"{name}: {counts.uncountable(result) or counts.Snapshot.of(result).summary()}")
         for metric in request.metrics:
             pair = [Side(task_by(METRICS[metric].of(request.plan), side), starter) for side in sides]
             findings.add(findings.compare(network, metric, pair, request.rule).verdict)
@@ -255,11 +255,3 @@ def _measure_anew(base: Sequence[Result], request: Request, findings: Findings) 
                 continue
             task = Task(spec, plan, subject.input_shape, subject.settings, subject.checkpoint)
             yield measure(task, starter, machine)
-
-
-def _costs(result: Result) -> str:
-    try:
-        snapshot = counts.Snapshot.of(result)
-    except CountingError as error:
-        return str(error)
-    return f"{snapshot.parameters:,} parameters, {snapshot.macs:,} MACs"

@@ -61,7 +61,9 @@ def against_revision(
             _set_up(side, request.setup, watcher)
         reasons = repository.accepted(base, head)
         specs = _choose(base, head, repository, request, reasons, findings)
-        starters = [stack.enter_context(starter) for starter in _starters(request)]
+        plan = dataclasses.replace(request.plan, isolation="fresh") if request.base_python else request.plan
+        pythons = (request.base_python, "")
+        starters = [stack.enter_context(count_sides.new_starter(plan, python)) for python in pythons]
         watcher.stage(f"counting {len(specs[1])} networks on both sides")
         results = count_sides.count_both(specs, starters, request.plan, (base.place, head.place))
         findings.environment = count_sides.environment_of(results[1])
@@ -152,11 +154,6 @@ class _Sides:
                 yield limits.judge_measured(name, metric, limit, interval)
 
 
-def _starters(request: Request) -> list[Starter]:
-    plan = dataclasses.replace(request.plan, isolation="fresh") if request.base_python else request.plan
-    return [count_sides.new_starter(plan, request.base_python), count_sides.new_starter(plan)]
-
-
 def _choose(
     base: Revision,
     head: Revision,
@@ -201,7 +198,7 @@ def _all_of(place: Place, registry: Registry) -> tuple[str, ...]:
 
 
 def _within(name: str, top: Path) -> str:
-    """Give a network's name as it is in a checkout: a file's by a path from the current folder."""
+    """Return a network's name as it is in a checkout: a file's by a path from the current folder."""
     path, colon, factory = name.rpartition(":")
     if not (colon and path.endswith(".py") and Path(path).is_absolute()):
         return name

@@ -21,7 +21,7 @@ from fer_bench.records.result import Environment, Json, Result
 
 BASELINE_VERSION = 1  # of the file
 
-_LIBRARIES = ("torch", "torchvision", "timm")  # which a count rests on beside the network's own code
+_LIBRARIES = ("torch", "torchvision", "timm")  # which a count rests on besides the network's own code
 _MOST_NAMES = 5  # networks in one line
 
 
@@ -45,7 +45,7 @@ class Accepted:
     Attributes:
         reason: in the words of whoever accepted it.
         when: the day, ISO 8601.
-        what: what the gate said of it.
+        what: the verdict on it, in words.
         commit: of the repository then, or "" where that is not known.
     """
 
@@ -234,7 +234,7 @@ def with_accepted(
     for name, result in sorted(results.items()):
         snapshot = Snapshot.of(result)
         if name not in networks:
-            add(name, f"new: {snapshot.parameters:,} parameters, {snapshot.macs:,} MACs")
+            add(name, f"new: {snapshot.summary()}")
         networks[name] = Counted(snapshot, versions(result.environment))
     return dataclasses.replace(baseline, networks=networks, accepted=tuple(accepted))
 

@@ -1,4 +1,4 @@
-"""What a network counts, exactly, and what is said where that is not what it was: no noise, no level, no statistics."""
+"""What a network counts, exactly, and the verdict where that is not what it was: no noise, no level, no statistics."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ METRIC = "counts"
 COUNTS = Plan("counts", metrics=("static", "anatomy"))
 
 PARAMETERS = ("parameters.trainable", "parameters.frozen")
-# What is better when less, as written, in the order in which it is told.
+# What is better when less, as written, in the order of the report.
 _COSTS = {
     "macs": "MACs",
     "parameters": "parameters",
@@ -39,7 +39,7 @@ _OTHERS = {
     "layers.pool": "poolings",
     "layers.fc": "fully connected layers",
 }
-# Those that follow from others, told where nothing else is.
+# Those that follow from others, listed where nothing else is.
 _FOLLOW = {
     "parameters.keras_total": "parameters as Keras counts",
     "parameters.parameter_bytes": "bytes of parameters",
@@ -59,8 +59,8 @@ class Snapshot:
         convention: of the MACs.
         counts: by the names that records have: "macs", "layers.conv", ...
         uncounted: calls by operator without a formula: the MACs are then a lower bound.
-        operators: calls by operator; None where the record does not tell.
-        modules: in the order of registration; None where the record does not tell.
+        operators: calls by operator; None where the record has none.
+        modules: in the order of registration; None where the record has none.
         levels: whether all levels of modules are there, and their calls.
     """
 
@@ -85,6 +85,10 @@ class Snapshot:
     def cost(self, name: str) -> int | None:
         """Return what is better when less: "macs", "parameters", ..., or None where it was not counted."""
         return self.parameters if name == "parameters" else self.counts.get(name)
+
+    def summary(self) -> str:
+        """Write it in a line: "1,455 parameters, 215,318,720 MACs"."""
+        return f"{self.parameters:,} parameters, {self.macs:,} MACs"
 
     def apart_from_torch(self) -> Self:
         """Return it without what the same network counts otherwise under another version of PyTorch."""

@@ -26,7 +26,7 @@ LEVEL = 0.99  # of an interval whenever it is read: all looks together miss in 1
 FEWEST = 3
 
 # Share of the minimum effect that a change must surely exceed to be called worse or better: half of it, so that a true
-# change of just the minimum effect is found, and one of less than half is not.
+# change of just the minimum effect is detected, and one of less than half is not.
 SURE_SHARE = 0.5
 
 

@@ -175,9 +175,9 @@ def _match_moved(old: Node, new: Node) -> None:
         free = [other for other in there.get(node.signature, ()) if other.partner is None]
         if node.partner is not None or not free:
             continue
-        found = max(free, key=lambda other: (other.path == node.path, other.leaf == node.leaf))  # else the first
-        _align(node, found)
-        inner, other = node, found
+        inner = node
+        other = max(free, key=lambda other: (other.path == node.path, other.leaf == node.leaf))  # else the first
+        _align(inner, other)
         while (
             inner.leaf == other.leaf
             and inner.parent is not None
