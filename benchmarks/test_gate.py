@@ -63,7 +63,7 @@ def test_a_change_of_the_layers_has_its_verdict(top, gate, depth, word):
 
 def test_memory_and_cores_of_the_same_network_are_not_worse(top, gate):
     (top / "my_net.py").write_text(f"DEPTH = 4\n{NET}\n# changed\n")
-    options = ("--metric", "memory,occupancy", "--budget-s", "60")
+    options = ("--metrics", "memory,occupancy", "--budget-s", "60")
     code, verdicts = gate("gate", "--against", "main", "--models", "my_net.py:build", *options)
     assert code in NOT_WORSE
     assert verdicts.keys() == {"counts", "memory", "occupancy"}

@@ -227,7 +227,7 @@ def test_stored_runs_can_be_shown_exported_imported_and_deleted(fer_bench, tmp_p
     shown = fer_bench("show-run", "--store", "one.sqlite").stdout
     assert "protocol=quick" in shown
     assert "torch" in shown
-    exported = fer_bench("export", "--store", "one.sqlite", "--to", "out.json")
+    exported = fer_bench("export", "--store", "one.sqlite", "--out", "out.json")
     assert (exported.returncode, exported.stdout) == (0, "")
     assert (tmp_path / "out.json").read_text() == fer_bench("export", "last", "--store", "one.sqlite").stdout
     ((run,),) = (json.loads((tmp_path / "out.json").read_text())["runs"],)
@@ -273,13 +273,13 @@ def test_a_sweep_is_a_row_for_each_setting_and_a_column_for_what_differs(fer_ben
     assert {row["real_time"] for row in rows if row["batch_size"] == "2"} == {""}
 
 
-@pytest.mark.parametrize("option", ["--precision bf16", "--layout nhwc", "--size 48", "--precision default"])
+@pytest.mark.parametrize("option", ["--precision bf16", "--layout nhwc", "--input 48", "--precision default"])
 def test_precision_layout_and_size_are_fields_of_the_plan(fer_bench, option):
     done = fer_bench(*RUN, "--models", "tiny_xception", *option.split())
     assert done.returncode == 0, done.stderr
     name, value = option[2:].split()
     (result,) = exported(fer_bench)
-    assert str(result["plan"][{"size": "input_size"}.get(name, name)]) == value
+    assert str(result["plan"][{"input": "input_size"}.get(name, name)]) == value
 
 
 def test_a_protocol_of_one_s_own_comes_from_a_file(fer_bench, tmp_path):

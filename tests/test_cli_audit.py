@@ -95,20 +95,20 @@ def test_what_was_planted_is_found_and_explained(folder, capsys, tmp_path):
     assert rows["macs"]["line"].startswith("MACs")
     assert "96x96 input" in rows["size"]["line"]
     assert rows["nothing"]["ours"] == f"{parameters():,}"
-    assert code == 3
+    assert code == 1
     assert "6 of 9 figures do not stand" in err
 
     # With the recounts nothing is counted again, and the answer is the same.
-    again = audit(capsys, "--sheets", folder, "--paper", "mine", "--format", "json", "--records", "counts.json")
+    again = audit(capsys, "--sheets", folder, "--paper", "mine", "--format", "json", "--from", "counts.json")
     assert again[1] == out
     assert "tiny" not in again[2]
-    assert audit(capsys, "--sheets", folder, "--paper", "mine", "--records", "counts.json", "--exit-zero")[0] == 0
+    assert audit(capsys, "--sheets", folder, "--paper", "mine", "--from", "counts.json", "--exit-zero")[0] == 0
 
-    only_wrong = audit(capsys, "--sheets", folder, "--paper", "mine", "--records", "counts.json", "--wrong")
+    only_wrong = audit(capsys, "--sheets", folder, "--paper", "mine", "--from", "counts.json", "--wrong")
     assert "confirmed" in only_wrong[1]  # in the summary, which is of all
     assert "Table 1, right, a" not in only_wrong[1]
 
-    assert audit(capsys, "--sheets", folder, "--models", "tiny", "--records", "counts.json", "--out", "drawn")[1] == ""
+    assert audit(capsys, "--sheets", folder, "--models", "tiny", "--from", "counts.json", "--out", "drawn")[1] == ""
     names = {path.name for path in (tmp_path / "drawn").iterdir()}
     assert names == {
         "audit.csv",
@@ -141,8 +141,8 @@ def test_a_published_table_of_known_networks_is_audited(folder, capsys, tmp_path
         (["--models", "resnett50"], "did you mean resnet50"),
         (["--paper", "000", "--models", "rarn"], "no printed figure is left"),
         (["--sheets", "missing"], "there is no such folder"),
-        (["--records", "missing.json"], "cannot read missing.json"),
-        (["--records", "rubbish.json"], "rubbish.json: not a result of fer_bench"),
+        (["--from", "missing.json"], "cannot read missing.json"),
+        (["--from", "rubbish.json"], "rubbish.json: not a result of fer_bench"),
         (["--table", "missing.csv"], "cannot read the table missing.csv"),
         (["--table", "theirs.csv", "--paper", "000"], "leave --paper and --models out"),
         (["--classes", "7"], "--classes and --input are of --table"),
@@ -154,7 +154,7 @@ def test_a_mistake_gets_one_line(folder, capsys, tmp_path, arguments, message):
     (tmp_path / "rubbish.json").write_text("{}")
     (tmp_path / "theirs.csv").write_text("Model,Params\nresnet50,25.5M\n")
     code, out, err = audit(capsys, *arguments)
-    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert (code, out, err.count("\n")) == (3, "", 1)
     assert message in err
 
 
@@ -172,5 +172,5 @@ def test_a_network_that_cannot_be_counted_costs_its_own_figures_only(folder, cap
 @pytest.mark.slow
 def test_counts_that_cannot_be_saved_are_told(folder, capsys, tmp_path):
     code, _, err = audit(capsys, "--sheets", folder, "--models", "tiny", "--save", tmp_path / "missing" / "counts.json")
-    assert code == 1
+    assert code == 3
     assert "cannot write" in err

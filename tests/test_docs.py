@@ -12,6 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from fer_bench import list_models
+from fer_bench.cli.main import COMMANDS as GROUPS
 from fer_bench.cli.main import app
 from fer_bench.networks.registry import Registry
 from fer_bench.records.limits import NO_LIMITS
@@ -51,9 +52,7 @@ def test_each_option_that_the_readme_names_exists():
     ours = {"--fer-models", "--fer-protocol", "--fer-device", "--studies"}  # pytest's, in our plugin
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", README)) - ours
     named = {option for option in named if not option.startswith("--benchmark-")}  # pytest-benchmark's
-    helps = "".join(
-        CliRunner().invoke(app, [c.name or c.callback.__name__, "--help"]).output for c in app.registered_commands
-    )
+    helps = "".join(CliRunner().invoke(app, [name, "--help"]).output for group in GROUPS.values() for name in group)
     assert [option for option in sorted(named) if option not in helps] == []
 
 
@@ -67,7 +66,7 @@ def test_the_readme_has_commands_in_blocks():
 
 @pytest.mark.parametrize(("command", "rest"), LINES)
 def test_a_command_in_a_block_of_the_readme_can_be_parsed(command, rest):
-    known = get_command(app).commands[command]
+    known = get_command(app).get_command(None, command)
     arguments = shlex.split(rest.partition(" > ")[0], comments=True)
     known.make_context(command, arguments)  # which refuses an option or an argument that the command does not take
     options = {name for parameter in known.params for name in parameter.opts}

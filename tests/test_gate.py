@@ -325,7 +325,7 @@ def test_a_pytest_benchmark_file_and_a_run_are_held_against(top, gate, capfd, mo
     monkeypatch.setattr(against_results, "speeds_apart", lambda *_: "")
     run = ("--models", "net.py:build", "--metrics", "static,anatomy,latency", "--runs", "5")
     assert main(["run", *run, "--store", "sqlite:///results.json.sqlite"]) == 0
-    assert main(["export", "last", "--store", "sqlite:///results.json.sqlite", "--to", "old.json"]) == 0
+    assert main(["export", "last", "--store", "sqlite:///results.json.sqlite", "--out", "old.json"]) == 0
     (top / "net.py").write_text(WIDER)
     capfd.readouterr()
     code, said, told = gate("--against", "old.json")
@@ -412,8 +412,8 @@ def test_a_limit_on_a_latency_is_held_or_it_is_told_why_not(top, gate, quiet):
     assert told["records"]
     assert quiet
     (top / "sheets" / "mine.py").write_text(NET.replace("def build(", "def mine(") + "\n")
-    _, said, _ = gate(*options, "--metric", "memory")
-    assert "max_latency of mine was not held: --metric latency measures it" in said
+    _, said, _ = gate(*options, "--metrics", "memory")
+    assert "max_latency of mine was not held: --metrics latency measures it" in said
 
 
 def test_a_network_that_is_gone_is_incomparable_unless_it_is_meant(top, gate):
@@ -490,7 +490,7 @@ def test_another_pytorch_is_incomparable_unless_it_is_declared(top, gate, monkey
 def test_how_many_cores_a_network_keeps_busy_is_compared(top, gate):
     (top / "net.py").write_text(SAME_COUNTS)
     (top / "short.toml").write_text('base = "quick"\nsample_s = 0.3\nsample_every_s = 0.1\n')
-    code, said, told = gate("--against", "main", *OPTIONS, "--metric", "occupancy", "--protocol", "short.toml")
+    code, said, told = gate("--against", "main", *OPTIONS, "--metrics", "occupancy", "--protocol", "short.toml")
     assert code in (0, 1, 4)  # what is measured here is no finding
     assert told["verdicts"][1]["effect"]["pairs"] >= 3
     assert "cores busy" in said
@@ -518,21 +518,21 @@ def test_two_ways_to_run_a_network_are_compared(top, capfd, monkeypatch):
         (("gate", "--against", "man", "--models", "net.py:build"), "did you mean main?"),
         (("gate", "--against", "main", "--baseline", "x.json"), "name one"),
         (("gate", "--against", "missing.json"), "cannot read missing.json"),
-        (("gate", "--against", "HEAD", "--metric", ""), "--metric names none"),
+        (("gate", "--against", "HEAD", "--metrics", ""), "--metrics names none"),
         (("gate", "--against", "HEAD~1..HEAD", "--models", "net.py:build"), "no revision 'HEAD~1..HEAD'"),
         (("gate", "--against", "x.json", "--setup", "true"), "are about revisions"),
         (("gate", "--self-test", "--max-params", "1M"), "no limits to hold"),
         (("gate", "--baseline", "HEAD", "--max-latency", "1ms"), "--max-latency is held where"),
-        (("gate", "--against", "HEAD", "--max-latency", "1ms", "--metric", "memory"), "--max-latency is held where"),
-        (("gate", "--against", "x.json", "--metric", "memory"), "--metric is measured by --against REV"),
+        (("gate", "--against", "HEAD", "--max-latency", "1ms", "--metrics", "memory"), "--max-latency is held where"),
+        (("gate", "--against", "x.json", "--metrics", "memory"), "--metrics is measured by --against REV"),
         (("gate", "--against", "x.json", "--protocol", "quick"), "leave --protocol and --device out"),
         (("gate", "--sheets", "nowhere"), "nowhere"),
         (("compare", "net.py:build", "net.py:build@isolation=fresh"), "do not differ in isolation"),
         (("compare", "net.py:build", "net.py:build@"), "what differs is expected after the @"),
-        (("compare", "a.json", "b.json", "--metric", "memory"), "--metric is measured by --against REV"),
+        (("compare", "a.json", "b.json", "--metrics", "memory"), "--metrics is measured by --against REV"),
         (("gate", "--candidate", "HEAD", "--models", "net.py:build"), "--candidate is held against"),
-        (("compare", "net.py:build@threads=abc", "net.py:build"), "a value is of the wrong type"),
-        (("gate", "--against", "HEAD", "--metric", "speed"), "known: latency, memory, occupancy"),
+        (("compare", "net.py:build@threads=abc", "net.py:build"), "@threads=abc: threads is 'abc': a whole number"),
+        (("gate", "--against", "HEAD", "--metrics", "speed"), "known: latency, memory, occupancy"),
         (("gate", "--models", "net.py:build", "--max-params", "many"), "max_params"),
         (("gate", "--against", "HEAD", "--unchanged"), "no network is named"),
         (("gate", "--against", "HEAD", "--unchanged", "--models", "/etc/net.py:build"), "outside of the repository"),

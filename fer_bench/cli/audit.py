@@ -8,58 +8,41 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench.cli.common import (
-    Debug,
-    Format,
-    FormatOption,
-    SheetsOption,
-    complain,
-    parse_list,
-    parse_shape,
-    print_json,
-    print_tables,
-    read_results,
-    write_text,
-)
+from fer_bench.cli import options
+from fer_bench.cli.common import complain, parse_list, parse_shape, print_tables, read_results, users_sheets, write_text
+from fer_bench.cli.options import Names, several
 from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError
+from fer_bench.records.exit_codes import FINDING, OK
 from fer_bench.records.plan import RECOUNT
+from fer_bench.records.store import DEFAULT_STORE, Store
 
 if TYPE_CHECKING:
     from fer_bench.auditing.verdicts import Claim
     from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Result
 
-FOUND_WRONG = 3  # exit code: the audit ran, and a figure does not stand as it is printed
-
 
 def audit(
-    paper: Annotated[list[str] | None, typer.Option("--paper", metavar="ID", help="Only this paper; repeat.")] = None,
-    models: Annotated[str, typer.Option("--models", metavar="NAMES", help="Only figures of these networks.")] = "",
-    table: Annotated[
-        Path | None, typer.Option("--table", metavar="FILE.csv", help="Audit a published table instead of sheets.")
-    ] = None,
-    classes: Annotated[int | None, typer.Option("--classes", min=1, help="Of the networks in --table.")] = None,
-    input_: Annotated[str | None, typer.Option("--input", metavar="CxHxW", help="Of the networks in --table.")] = None,
-    sheets: SheetsOption = None,
-    records: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RUN|FILE", help="Recounts made before; what they lack is counted now. Repeat."),
-    ] = None,
-    save: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write what is counted now here, for --records.")
-    ] = None,
+    networks: options.Networks = None,
+    models: options.Models = None,
+    paper: Annotated[Names, several("Only the figures of these papers, as 001.")] = None,
+    table: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="A published table instead of sheets.")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Outputs of the networks in --table.")] = None,
+    input_: Annotated[str, typer.Option("--input", metavar="CxHxW", help="Image size of those in --table.")] = "",
+    sheets: options.Sheets = None,
+    sources: Annotated[Names, options.results("by default none")] = None,
+    store: options.Store = DEFAULT_STORE,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the recounts made now, for --from.")] = None,
     wrong: Annotated[bool, typer.Option("--wrong", help="Show only what does not stand as printed.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the tables here in every format, instead of printing.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write all tables here, print nothing.")] = None,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit with 0 even if figures are wrong.")] = False,
-    fmt: FormatOption = Format.table,
-    debug: Debug = False,
+    fmt: options.Format = "table",
+    debug: options.Debug = False,
 ) -> None:
-    """Recompute published figures and say of each what it is: right, right by another convention, or wrong.
+    """Recompute published figures and judge each of them.
 
-    Exit code 3 says that a figure does not stand as it is printed: an impossible unit, another network's count, a
+    A figure is right, right by another convention, or wrong: an impossible unit, another network's count, a
     contradiction, or a number that nothing explains.
     """
     from fer_bench.auditing import audit as judge
@@ -69,18 +52,18 @@ def audit(
     from fer_bench.auditing.evidence import find, gather
     from fer_bench.auditing.verdicts import WRONG
     from fer_bench.reporting.render import write_all
-    from fer_bench.reporting.render.json import as_json
 
-    registry.use_sheets(sheets or [])
+    registry.use_sheets(users_sheets(sheets))
+    names = parse_list(networks, models)
     if table is None:
-        if classes is not None or input_ is not None:
+        if classes is not None or input_:
             raise FerBenchError("--classes and --input are of --table; a sheet says them for itself")
-        claims, chosen = _claims(paper or [], parse_list(models))
+        claims, chosen = _claims(parse_list(paper), names)
     else:
-        if paper or models:
+        if paper or names:
             raise FerBenchError("--table is audited as a whole: leave --paper and --models out")
-        claims = chosen = read_table(table, classes, parse_shape(input_))
-    known = [result for source in records or [] for result in read_results(source)]
+        claims = chosen = read_table(table, classes, parse_shape(input_) if input_ else None)
+    known = [result for source in sources or [] for result in read_results(source, store)]
     evidence = gather(known)
     missing = [spec for spec in needed(claims) if find(spec, evidence) is None]
     evidence += gather(_recounted(missing, save, debug=debug))
@@ -91,18 +74,12 @@ def audit(
     if out is not None:  # all of it for programs, and what fits a page for readers
         write_all(out, {"audit": full}, ("csv", "json"))
         write_all(out, short, ("markdown", "latex"))
-    elif fmt is Format.json:
-        print_json([as_json(full)])
-    elif fmt is Format.csv:
-        print_tables([full], fmt)
     else:
-        print_tables(short.values(), fmt)
+        print_tables([full] if fmt in ("csv", "json") else short.values(), fmt)
     count = sum(verdict.kind in WRONG for verdict in verdicts)
     if count and not exit_zero:
-        complain(
-            f"{count} of {len(verdicts)} figures do not stand as they are printed (--wrong shows them)", FOUND_WRONG
-        )
-        raise typer.Exit(FOUND_WRONG)
+        message = f"{count} of {len(verdicts)} figures do not stand as they are printed (--wrong shows them)"
+        raise typer.Exit(complain(message, FINDING))
 
 
 def _claims(papers: Sequence[str], models: Sequence[str]) -> "tuple[list[Claim], list[Claim]]":
@@ -128,14 +105,13 @@ def _claims(papers: Sequence[str], models: Sequence[str]) -> "tuple[list[Claim],
 
 
 def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) -> "list[Result]":
-    """Count networks in workers; what cannot be counted is told and leaves its figures without a recount."""
+    """Count networks in workers; what cannot be counted is reported, and its figures have no recount."""
     if not specs:
         return []
     from fer_bench.cli.progress import Display
     from fer_bench.measuring.runner import measure_all
     from fer_bench.measuring.task import Task, fingerprint
     from fer_bench.records.exchange import export
-    from fer_bench.records.store import Store
     from fer_bench.reporting.tables import failures
 
     tasks = [Task(spec, dataclasses.replace(RECOUNT, num_classes=spec.num_classes), spec.input_shape) for spec in specs]
@@ -149,10 +125,5 @@ def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) 
             write_text(save, export(store, [store.find_run(run)]))
     for result in done.results:
         for failure in failures(result):
-            complain(f"{result.subject.name}: {failure}", 0)
+            complain(f"{result.subject.name}: {failure}", OK)
     return done.results
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
-    app.command("audit")(audit)

@@ -1,97 +1,75 @@
-"""What several commands share: options, the reading of arguments, printing."""
+"""What several commands share: how they end, how they read arguments, how they print."""
 
+import functools
+import inspect
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fer_bench.cli import options
+from fer_bench.cli.options import SHEETS_VARIABLE, Names
 from fer_bench.networks import registry
+from fer_bench.networks.spec import DEFAULT_INPUT
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.exit_codes import FAILED
 from fer_bench.records.store import DEFAULT_STORE, Store
+from fer_bench.reporting.render import FORMATS
 from fer_bench.reporting.table import Table
 
 if TYPE_CHECKING:
     from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Json, Result
 
-# Exit codes. 2 is the command line's own for wrong usage, 130 the shell's for Ctrl-C.
-OK, FAILED, INTERRUPTED = 0, 1, 130
-
-app = typer.Typer(
-    name="fer-bench",
-    help="Benchmarks and efficiency profiles of facial-expression-recognition networks.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+Shape = tuple[int, int, int]
 
 
-class Format(StrEnum):
-    """How a table is written."""
+def guarded(function: Callable[..., None], failed: int = FAILED) -> Callable[..., None]:
+    """Return a command that ends an error with one line on stderr and this exit code.
 
-    table = "table"
-    json = "json"
-    csv = "csv"
-    markdown = "markdown"
-    latex = "latex"
-    html = "html"
+    It has the option --debug, which ``function`` need not have.
+    """
+    parameters = inspect.signature(function).parameters
+    debug_option = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=options.Debug)
 
+    @functools.wraps(function)
+    def call(*, debug: bool = False, **given: Any) -> None:
+        try:
+            function(**given, **({"debug": debug} if "debug" in parameters else {}))
+        except (typer.Exit, typer.Abort):
+            raise
+        except BrokenPipeError as error:  # whoever read our output has seen enough; nothing is left to flush at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(failed) from error
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            raise typer.Exit(complain(reason(error), failed)) from error
 
-class Breakdown(StrEnum):
-    """What MACs are broken down by."""
-
-    module = "module"
-    op = "op"
-
-
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(help="Names of `fer-bench list`, timm:NAME, torchvision:NAME, FILE.py:FACTORY or MODULE:FACTORY."),
-]
-Classes = Annotated[int | None, typer.Option("--classes", min=1, help="Outputs; by default each sheet's.")]
-Input = Annotated[str | None, typer.Option("--input", metavar="CxHxW", help="Image size; by default each sheet's.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An argument for the factory; may be repeated.")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to write the table.")]
-SheetsOption = Annotated[
-    list[Path] | None,
-    typer.Option("--sheets", metavar="FOLDER", help="A folder of sheets of your own, beside ours; may be repeated."),
-]
-StoreOption = Annotated[
-    str, typer.Option("--store", metavar="URL", help="Where results are kept: sqlite:///PATH or postgresql://...")
-]
+    shown = [parameter for name, parameter in parameters.items() if name != "debug"]
+    call.__signature__ = inspect.Signature([*shown, debug_option])  # type: ignore[attr-defined]
+    return call
 
 
-def guarded(call: Callable[[], object], *, debug: bool) -> int:
-    """Call, and turn however it ends into an exit code and at most one line on stderr."""
-    try:
-        call()
-    except SystemExit as end:  # Typer's, which takes Ctrl-C and a closed pipe (`| head`) for its own
-        code = end.code if isinstance(end.code, int) else FAILED
-        return complain("interrupted", INTERRUPTED) if code == INTERRUPTED else code
-    except BrokenPipeError:  # whoever read our output has seen enough; nothing is left to flush at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        return complain(reason(error), FAILED)
-    return OK
+def stop_on_sigterm() -> None:
+    """Let SIGTERM, by which a CI job is cancelled, end the command as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def users_sheets(given: list[Path] | None) -> list[Path]:
+    """Return the folders given by --sheets, or else those that the environment variable names."""
+    return given or [Path(folder) for folder in os.environ.get(SHEETS_VARIABLE, "").split(os.pathsep) if folder]
 
 
 def reason(error: Exception) -> str:
-    """Say an error in one line; one that was not foreseen with its type."""
+    """Return an error in one line; an unforeseen one with its type."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the output'}: {error.strerror}"
     text = str(error) if isinstance(error, FerBenchError) else f"{type(error).__name__}: {error} (--debug shows where)"
@@ -99,33 +77,36 @@ def reason(error: Exception) -> str:
 
 
 def named(name: str, message: str) -> str:
-    """Put a network's name before a message that does not begin with it."""
+    """Return a message that begins with the network's name."""
     return message if message.startswith(name) else f"{name}: {message}"
 
 
 def complain(message: str, code: int) -> int:
-    """Say what went wrong, and give the exit code."""
+    """Print what went wrong, and return the exit code."""
     typer.echo(f"fer-bench: {units.printable(message)}", err=True)
     return code
 
 
 def fail_if(failures: Sequence[str]) -> None:
-    """End the command as failed, each failure told in a line; do nothing if there is none."""
+    """Print each failure in a line and end the command as failed; do nothing if there is none."""
     for failure in failures:
         complain(failure, FAILED)
     if failures:
         raise typer.Exit(FAILED)
 
 
-def find_specs(names: Sequence[str] | None) -> "list[ModelSpec]":
-    """Find networks by name; all of the zoo without any."""
-    return [registry.find(name) for name in names or registry.list_models()]
+def parse_list(*given: Names) -> list[str]:
+    """Return the values of options and arguments, which may be repeated or have commas between."""
+    return [part.strip() for texts in given for text in texts or () for part in text.split(",") if part.strip()]
 
 
-def parse_shape(text: str | None) -> tuple[int, int, int] | None:
+def find_specs(*given: Names) -> "list[ModelSpec]":
+    """Return the networks of these names, by default all that can be built."""
+    return [registry.find(name) for name in parse_list(*given) or registry.list_models()]
+
+
+def parse_shape(text: str) -> Shape:
     """Read CxHxW."""
-    if text is None:
-        return None
     parts = text.lower().split("x")
     if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
         raise FerBenchError(f"--input {text!r} is not CxHxW: channels, height and width from 1, such as 3x224x224")
@@ -133,25 +114,16 @@ def parse_shape(text: str | None) -> tuple[int, int, int] | None:
     return channels, height, width
 
 
-def parse_list(text: str) -> list[str]:
-    """Read names with commas between."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+def parse_inputs(given: Names) -> list[int | Shape]:
+    """Read image sizes, of which a number is the side of a square."""
+    return [int(text) if text.isdecimal() and int(text) else parse_shape(text) for text in parse_list(given)]
 
 
-def parse_counters(text: str) -> list[str]:
-    """Read the names of other counters."""
-    tools = parse_list(text)
-    known = ("torch", "fvcore", "thop")
-    if unknown := [tool for tool in tools if tool not in known]:
-        raise FerBenchError(f"--counter {', '.join(unknown)} is unknown; known: {', '.join(known)}")
-    return tools
-
-
-def parse_settings(settings: Sequence[str] | None) -> dict[str, Any]:
-    """Read KEY=VALUE settings."""
-    from fer_bench.records import plan
-
-    return plan.parse_settings(settings or [])
+def shapes_for(spec: "ModelSpec", given: Names) -> list[Shape | None]:
+    """Read image sizes for a network, of whose own channels a square is; [None] if none is given."""
+    channels = (spec.input_shape or DEFAULT_INPUT)[0]
+    sizes = parse_inputs(given)
+    return [(channels, size, size) if isinstance(size, int) else size for size in sizes] or [None]
 
 
 def read_results(source: str, store: str = DEFAULT_STORE) -> "list[Result]":
@@ -165,7 +137,7 @@ def read_results(source: str, store: str = DEFAULT_STORE) -> "list[Result]":
 
 
 def name_source(source: str, store: str) -> str:
-    """Name a file of results, or a run by its whole id."""
+    """Return the name of a file of results, or of a run with its whole id."""
     if _is_file(source):
         return f"file {source}"
     with Store.open(store, create=False) as opened:
@@ -193,8 +165,11 @@ def print_json(rows: "Json") -> None:
     typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
 
 
-def print_tables(drawn: Iterable[Table], fmt: Format) -> None:
-    """Print tables in one of the formats, JSON aside."""
-    from fer_bench.reporting.render import FORMATS
+def print_tables(drawn: Iterable[Table], fmt: str = "table") -> None:
+    """Print tables in one of the formats; as JSON they are one list."""
+    if fmt == "json":
+        from fer_bench.reporting.render.json import as_json
 
-    typer.echo("\n".join(FORMATS[fmt.value](table) for table in drawn), nl=False)
+        print_json([as_json(table) for table in drawn])
+    else:
+        typer.echo("\n".join(FORMATS[fmt](table) for table in drawn), nl=False)

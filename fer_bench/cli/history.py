@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from fer_bench.cli.common import Debug, Format, FormatOption, name_source, print_json, print_tables, read_results
+from fer_bench.cli import options
+from fer_bench.cli.common import name_source, print_json, print_tables, read_results
+from fer_bench.cli.options import Names
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.store import DEFAULT_STORE, Store
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from fer_bench.reporting.analysis.series import Stored
 
 _FIGURES = (".svg", ".png", ".pdf")
-_SAME = "protocol device threads pin precision layout mode alloc isolation optimizer input classes set"
-_OLD_OPTIONS = {f"--{name}": name for name in _SAME.split()} | {"--batch": "batch_size"}  # deprecated in 0.1
 _LAST = 200  # points: what is legible, and takes seconds to search for changes
 
 
@@ -34,30 +33,27 @@ def history(
         str | None,
         typer.Option("--store", metavar="URL", help=f"All runs in it; by default {DEFAULT_STORE}, without --from."),
     ] = None,
-    sources: Annotated[
-        list[str] | None,
-        typer.Option("--from", metavar="RUN|FILE", help="These runs, or files of `fer-bench export`; repeat."),
-    ] = None,
+    sources: Annotated[Names, options.results("by default all of the store")] = None,
     where: Annotated[
-        list[str] | None,
+        Names,
         typer.Option(
             metavar="KEY=VALUE",
-            help="A condition, as device=cpu or batch_size=8; repeat. By default those stored most often; a wrong key "
-            "lists what there is.",
+            help="A condition, as device=cpu or batch_size=8; repeatable. By default those stored most often; a wrong "
+            "key lists what there is.",
         ),
     ] = None,
     last: Annotated[int, typer.Option(min=1, metavar="N", help="Only the latest points.")] = _LAST,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a figure (svg, png, pdf) here, and print nothing.")
     ] = None,
-    fmt: FormatOption = Format.table,
-    debug: Debug = False,
+    fmt: options.Format = "table",
 ) -> None:
-    """Draw a metric over stored runs and commits, with its change points and the environment's changes marked.
+    """Show a metric over stored runs and commits.
 
-    Changes are told by E-divisive (Matteson and James 2014); counts are exact, and every difference of theirs is one.
+    Change points are those of E-divisive (Matteson and James 2014); any difference in counts is a change. Changes of
+    the environment are marked, too.
     """
-    if out is not None and (out.suffix not in _FIGURES or fmt is not Format.table):
+    if out is not None and (out.suffix not in _FIGURES or fmt != "table"):
         raise FerBenchError(
             f"--out {out}: draws {', '.join(_FIGURES)}, without --format; tables are printed: --format csv > FILE"
         )
@@ -71,38 +67,17 @@ def history(
         from fer_bench.reporting.render.plots.figure import write_figures
 
         write_figures(out.parent, {out.stem: plot(drawn)}, (out.suffix[1:],))
-    elif fmt is Format.json:
+    elif fmt == "json":
         from fer_bench.reporting.render.json import as_json
 
         print_json(as_json(table(drawn)))
     else:
-        if fmt is Format.table:
+        if fmt == "table":
             from fer_bench.reporting.render.plots.history import to_letters
             from fer_bench.reporting.render.text import terminal_width
 
             typer.echo(to_letters(plot(drawn), terminal_width()))
         print_tables([table(drawn)], fmt)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command to the command line."""
-    app.command("history", cls=_WithOldOptions)(history)
-
-
-class _WithOldOptions(TyperCommand):
-    """The command, with the options of the release before as aliases of --where."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        given, new = iter(args), []
-        for argument in given:
-            option, equals, value = argument.partition("=")
-            if option in _OLD_OPTIONS and (equals or (value := next(given, ""))):
-                condition = f"{_OLD_OPTIONS[option]}={value}"
-                typer.echo(f"{option} is deprecated: use --where {condition}", err=True)
-                new += ["--where", condition]
-            else:
-                new.append(argument)
-        return super().parse_args(ctx, new)
 
 
 def _wanted(where: Sequence[str]) -> dict[str, str]:

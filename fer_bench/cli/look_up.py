@@ -1,96 +1,65 @@
 """Commands that look a network up."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from fer_bench.cli.common import (
-    Classes,
-    Debug,
-    Format,
-    FormatOption,
-    Input,
-    Settings,
-    SheetsOption,
-    fail_if,
-    parse_settings,
-    parse_shape,
-    print_json,
-    print_tables,
-)
+from fer_bench.cli import options
+from fer_bench.cli.common import fail_if, print_json, print_tables, shapes_for, users_sheets
 from fer_bench.networks import registry
+from fer_bench.records.plan import parse_settings
 from fer_bench.reporting.tables import catalogue
 
-if TYPE_CHECKING:
-    from fer_bench.networks.spec import ModelSpec
-    from fer_bench.records.result import Json
+# What the JSON of `list` has of each network.
+_SUMMARY = ("name", "title", "status", "input_shape", "num_classes", "papers", "expected", "note")
 
 
-def list_(sheets: SheetsOption = None, fmt: FormatOption = Format.table, debug: Debug = False) -> None:
-    """List the networks of the sheets."""
-    registry.use_sheets(sheets or [])
+def list_(sheets: options.Sheets = None, fmt: options.Format = "table") -> None:
+    """List the networks of the zoo and of your own sheets."""
+    registry.use_sheets(users_sheets(sheets))
     specs = list(registry.sheets().values())
-    if fmt is Format.json:
-        print_json([_summary(spec) for spec in specs])
+    if fmt == "json":
+        print_json([{name: getattr(spec, name) for name in _SUMMARY} for spec in specs])
     else:
         print_tables([catalogue.catalogue(specs)], fmt)
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A name of `fer-bench list`.")],
-    sheets: SheetsOption = None,
-    debug: Debug = False,
+    name: Annotated[str, typer.Argument(metavar="NETWORK", help="A name of `fer-bench list`.")],
+    sheets: options.Sheets = None,
 ) -> None:
-    """Tell all that the sheet of a network says, its published figures included."""
-    registry.use_sheets(sheets or [])
+    """Show a network's details and published figures."""
+    registry.use_sheets(users_sheets(sheets))
     from fer_bench.reporting.render.text import definitions
 
     spec = registry.find(name)
     typer.echo(definitions(catalogue.network_details(spec, registry.current())), nl=False)
     if spec.published:
         typer.echo()
-        print_tables([catalogue.figures(spec)], Format.table)
+        print_tables([catalogue.figures(spec)])
 
 
 def check_weights(
-    name: Annotated[str, typer.Argument(help="The network that the weights are for.")],
+    name: Annotated[str, typer.Argument(metavar="NETWORK", help="The network that the weights are for.")],
     checkpoint: Annotated[Path, typer.Argument(help="A file of weights (.pt, .pth, .safetensors).")],
-    classes: Classes = None,
-    input_: Input = None,
-    settings: Settings = None,
-    sheets: SheetsOption = None,
-    debug: Debug = False,
+    classes: options.Classes = None,
+    input_: options.Input = None,
+    settings: options.Settings = None,
+    sheets: options.Sheets = None,
 ) -> None:
-    """Load weights into a network and tell exactly which keys were missing, unexpected or of another shape."""
-    registry.use_sheets(sheets or [])
+    """Check which keys of a checkpoint fit a network."""
+    registry.use_sheets(users_sheets(sheets))
     spec = registry.find(name)
-    shape, arguments = parse_shape(input_), parse_settings(settings)
+    arguments = parse_settings(settings or [])
     from fer_bench.networks.build import Build, create
     from fer_bench.networks.checkpoints import describe, load_checkpoint
 
-    model = create(spec, Build(classes, shape, arguments))
-    found = load_checkpoint(model, checkpoint, spec, strict=False)
-    inside = f" (inside {found.container!r})" if found.container else ""
-    typer.echo(f"{checkpoint}{inside} for {name}: {describe(found, most=None)}")
-    fail_if([] if found.complete else [f"{checkpoint} does not fit {name}"])
-
-
-def _summary(spec: "ModelSpec") -> "dict[str, Json]":
-    return {
-        "name": spec.name,
-        "title": spec.title,
-        "status": spec.status,
-        "input_shape": spec.input_shape,
-        "num_classes": spec.num_classes,
-        "papers": spec.papers,
-        "expected": spec.expected,
-        "note": spec.note,
-    }
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command("list")(list_)
-    app.command("show")(show)
-    app.command("check-weights")(check_weights)
+    misfits = []
+    for shape in shapes_for(spec, input_):
+        model = create(spec, Build(classes, shape, arguments))
+        found = load_checkpoint(model, checkpoint, spec, strict=False)
+        inside = f" (inside {found.container!r})" if found.container else ""
+        typer.echo(f"{checkpoint}{inside} for {name}: {describe(found, most=None)}")
+        misfits += [] if found.complete else [f"{checkpoint} does not fit {name}"]
+    fail_if(misfits)

@@ -1,4 +1,4 @@
-"""Show how a run goes on: a live table on a terminal, plain lines elsewhere; always on stderr."""
+"""Show the progress of a run: a live table on a terminal, plain lines elsewhere; always on stderr."""
 
 import sys
 import time
@@ -16,12 +16,12 @@ from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
 
-_BESIDE_ROWS = 6  # lines of a terminal that the table's frame and the progress bar take
+_OTHER_LINES = 6  # of a terminal, for the table's frame and the progress bar
 _HEADINGS = ("Network", "MACs", "Latency (ms)", "95 % interval", "Runs", "Took (s)")
 
 
 class Display:
-    """Tells the network and stage under way, what is done, and the time that is left."""
+    """Shows the network and stage under way, what is done, and the time that is left."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -53,41 +53,40 @@ class Display:
         self._live.stop()
 
     def skip(self, count: int) -> None:
-        """Say how many are measured already."""
+        """Count tasks that are measured already."""
         self._skipped = count
         self._bar.update(self._task, completed=count)
 
     def begin(self, task: Task) -> None:
-        """Say which network is next."""
+        """Show which network is next."""
         self._name, self._began = units.printable(task.spec.name), time.perf_counter()
         self._bar.update(self._task, description=_escaped(self._name))
 
     def stage(self, stage: str) -> None:
-        """Say which metric group is under way."""
+        """Show which metric group is under way."""
         self._bar.update(self._task, description=_escaped(f"{self._name}: {stage}"))
 
     def done(self, task: Task, result: Result) -> None:
-        """Say what a network gave."""
+        """Show the result of a network."""
         self._bar.advance(self._task)
         row = _row(result, time.perf_counter() - self._began)
         self._rows.append(row)
         if not self._console.is_terminal:
             named = zip(_HEADINGS[1:], row[1:], strict=True)
             line = ", ".join(f"{heading}: {cell}" for heading, cell in named if cell)
-            # `out` writes as it is: a name with square brackets is no markup.
+            # `out` prints no markup: a name may have square brackets.
             self._console.out(f"[{self._skipped + len(self._rows)}/{self._total}] {row[0]}: {line}", highlight=False)
 
     def _drawn(self) -> Group:
         table = Table(*_HEADINGS, title="Measured so far", title_justify="left")
         for column in table.columns[1:]:
             column.justify = "right"
-        for row in self._rows[-max(1, self._console.height - _BESIDE_ROWS) :]:
+        for row in self._rows[-max(1, self._console.height - _OTHER_LINES) :]:
             table.add_row(*map(Text, row))
         return Group(table, self._bar) if self._rows else Group(self._bar)
 
 
 def _escaped(text: str) -> str:
-    """Make a text no markup."""
     return text.replace("[", r"\[")
 
 

@@ -1,25 +1,14 @@
-"""The commands that draw what was measured, as a user wants it, and tell where a cell comes from."""
+"""The commands that draw tables and figures of results, and show where a cell comes from."""
 
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fer_bench.cli.common import (
-    Debug,
-    Format,
-    FormatOption,
-    SheetsOption,
-    StoreOption,
-    name_source,
-    parse_list,
-    print_json,
-    print_tables,
-    read_results,
-    write_text,
-)
+from fer_bench.cli import options
+from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, users_sheets, write_text
+from fer_bench.cli.options import Names, choice, several
 from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import RECOUNT
@@ -32,82 +21,46 @@ from fer_bench.reporting.table import Table
 if TYPE_CHECKING:
     from fer_bench.records.result import Result
 
-Sources = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[RUN|FILE]...", help="Runs' ids, or files of `fer-bench export`; by default the last run."),
-]
-
-
-class Best(StrEnum):
-    """Whether the best and second-best values of a column are marked."""
-
-    none = "none"
-    bold = "bold"
-
 
 def report(
-    sources: Sources = None,
-    table: Annotated[
-        list[str] | None, typer.Option("--table", help="Only this table, or one that is not drawn unasked; repeat.")
-    ] = None,
-    paper: Annotated[
-        str, typer.Option("--paper", metavar="ID", help="The tables of this paper, or of all, in our numbers.")
-    ] = "",
-    columns: Annotated[
-        str, typer.Option("--columns", metavar="NAMES", help="Comma-separated keys or headings, in this order.")
-    ] = "",
-    models: Annotated[
-        str, typer.Option("--models", metavar="NAMES", help="Comma-separated networks, in this order.")
-    ] = "",
-    sort: Annotated[
-        str,
-        typer.Option("--sort", metavar="[-]COLUMN", help="Sort by raw values; from the largest down after a minus."),
-    ] = "",
-    best: Annotated[
-        Best, typer.Option("--best", help="Mark the best and second best of each column, where intervals are apart.")
-    ] = Best.none,
+    sources: Annotated[Names, typer.Argument(metavar="RUN|FILE", help="Results; by default the last run.")] = None,
+    table: Annotated[Names, several("Only these tables, such as efficiency.")] = None,
+    paper: Annotated[str, typer.Option(metavar="ID", help="The tables of paper ID, or of all, with our figures.")] = "",
+    columns: Annotated[Names, several("Only these, in this order: keys or headings.")] = None,
+    models: Annotated[Names, several("Only these networks, in this order.")] = None,
+    sort: Annotated[str, typer.Option(metavar="[-]COLUMN", help="Sort by this column; - from the largest down.")] = "",
+    best: Annotated[str, choice(("none", "bold"), "Mark a best whose interval overlaps no other.")] = "none",
     template: Annotated[
         Path | None,
-        typer.Option(
-            help="Print this Jinja2 template, filled in; what it sees: pydoc fer_bench.reporting.render.template"
-        ),
+        typer.Option(help="Print this Jinja2 template, filled in; see pydoc fer_bench.reporting.render.template."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Write the tables here as md, tex, csv and json (html with --format html), and print nothing."
-        ),
+        typer.Option(metavar="FOLDER", help="Write md, tex, csv, json (html with --format html), and print nothing."),
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write one page with the tables, interactive figures and the audit here.")
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="Draw the figures into this folder, and list them in figures.md.")
-    ] = None,
-    figure: Annotated[list[str] | None, typer.Option("--figure", help="Only this figure; repeat.")] = None,
-    figure_types: Annotated[
-        str, typer.Option("--figure-types", metavar="LIST", help="Of the figures' files: svg, png, pdf.")
-    ] = "svg,png",
-    sheets: SheetsOption = None,
-    store: StoreOption = DEFAULT_STORE,
-    fmt: FormatOption = Format.table,
-    debug: Debug = False,
+    html: Annotated[Path | None, typer.Option(help="Write one page: tables, interactive figures, the audit.")] = None,
+    figures: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Draw figures here, with figures.md.")] = None,
+    figure: Annotated[Names, several("Only these figures.")] = None,
+    figure_types: Annotated[Names, several("svg, png, pdf; by default svg, png.")] = None,
+    sheets: options.Sheets = None,
+    store: options.Store = DEFAULT_STORE,
+    fmt: options.Format = "table",
 ) -> None:
-    """Draw tables, figures or a page from stored results; the same results give the same bytes.
+    """Write tables, figures or a page from stored results.
 
-    Recounts of an audit among the results give the page its audit.
+    The same results give the same bytes. Recounts of an audit among the results give the page its audit.
     """
     _check(template, out, fmt, html=html, figures=figures)
-    registry.use_sheets(sheets or [])
+    registry.use_sheets(users_sheets(sheets))
     found, recounts = _found(sources, store)
     names = parse_list(models)
     drawn, more = _drawn(found, paper)
-    drawn = _arranged(_named(drawn, more, table), columns, names, sort, best)
+    drawn = _arranged(_named(drawn, more, parse_list(table)), ",".join(columns or []), names, sort, best)
     chosen = [result for result in found if not names or result.subject.name in names]
     if html is not None:
         _write_page(html, chosen, drawn, recounts)
     if figures is not None:
-        _write_figures(figures, chosen, figure, parse_list(figure_types))
+        _write_figures(figures, chosen, parse_list(figure), parse_list(figure_types or ["svg,png"]))
     elif figure:
         raise FerBenchError("--figure says which of the figures; --figures FOLDER says where they go")
     if (html is not None or figures is not None) and out is None:
@@ -117,11 +70,7 @@ def report(
 
         typer.echo(fill(template, drawn), nl=False)
     elif out is not None:
-        _write(out, drawn, fmt)
-    elif fmt is Format.json:
-        from fer_bench.reporting.render.json import as_json
-
-        print_json([as_json(one) for one in drawn.values()])
+        write_all(out, drawn, (*FILED, "html") if fmt == "html" else FILED)
     else:
         print_tables(drawn.values(), fmt)
 
@@ -130,18 +79,18 @@ def why(
     table: Annotated[str, typer.Argument(help="A table of `fer-bench report`, such as efficiency.")],
     row: Annotated[str, typer.Argument(help="The network, another label of the row, or its number from 1.")],
     column: Annotated[str, typer.Argument(help="The column's heading or key.")],
-    sources: Annotated[
-        list[str] | None, typer.Option("--from", metavar="RUN|FILE", help="Results, by default the last run; repeat.")
-    ] = None,
-    sheets: SheetsOption = None,
-    store: StoreOption = DEFAULT_STORE,
-    debug: Debug = False,
+    sources: Annotated[Names, options.results("by default the last run")] = None,
+    sheets: options.Sheets = None,
+    store: options.Store = DEFAULT_STORE,
 ) -> None:
-    """Tell where a cell comes from: the run, its raw values and environment, or the paper and its table."""
+    """Show where a cell of a table comes from.
+
+    That is the run with its raw values and environment, or the paper with its table.
+    """
     from fer_bench.reporting.origin.why import why as explain
     from fer_bench.reporting.render.text import definitions
 
-    registry.use_sheets(sheets or [])
+    registry.use_sheets(users_sheets(sheets))
     found, _ = _found(sources, store)
     told = [("results", name_source(source, store)) for source in sources or ["last"]]
     known = registry.current()
@@ -149,22 +98,16 @@ def why(
     typer.echo(definitions([*told, *explain(drawn, table, row, column, registry.papers())]), nl=False)
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    for name, command in (("report", report), ("why", why)):
-        app.command(name)(command)
-
-
-def _check(template: Path | None, out: Path | None, fmt: Format, *, html: Path | None, figures: Path | None) -> None:
-    """Refuse options of which one would be left out without a word."""
+def _check(template: Path | None, out: Path | None, fmt: str, *, html: Path | None, figures: Path | None) -> None:
+    """Refuse options of which one would be ignored."""
     drawn = html is not None or figures is not None
-    if template is not None and (out is not None or fmt is not Format.table or drawn):
+    if template is not None and (out is not None or fmt != "table" or drawn):
         raise FerBenchError(
             "--template has its own format and is printed: leave --out and --format, --html and --figures; use > FILE"
         )
-    if fmt is not Format.table and drawn and out is None:
+    if fmt != "table" and drawn and out is None:
         raise FerBenchError("--format is of tables: give --out for them, beside --html or --figures")
-    if out is not None and fmt not in (Format.table, Format.html):
+    if out is not None and fmt not in ("table", "html"):
         raise FerBenchError(f"--out writes {', '.join(FILED)}; --format {fmt} is for printing, or html to add it")
 
 
@@ -180,7 +123,7 @@ def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], li
 
 
 def _drawn(found: "Sequence[Result]", paper: str) -> tuple[dict[str, Table], dict[str, Table]]:
-    """Draw the tables of results, or of a paper; beside them those that are only drawn when named."""
+    """Draw the tables of results, or of a paper; and those that are only drawn when named."""
     known = registry.current()
     baselines = [spec for spec in known.networks.values() if not spec.can_be_built]
     if not paper:
@@ -194,7 +137,7 @@ def _drawn(found: "Sequence[Result]", paper: str) -> tuple[dict[str, Table], dic
 
 
 def _named(drawn: Mapping[str, Table], more: Mapping[str, Table], names: Sequence[str] | None) -> dict[str, Table]:
-    """Keep the tables asked for; without any, all that are drawn unasked."""
+    """Return the tables asked for; without any, those shown by default."""
     known = {**drawn, **more}
     if unknown := [name for name in names or () if name not in known]:
         raise FerBenchError(f"--table {', '.join(unknown)}: there are {', '.join(known)}")
@@ -237,16 +180,12 @@ def _write_figures(folder: Path, found: "Sequence[Result]", names: Sequence[str]
     write_all(folder, {"figures": listing(drawn)}, ("markdown",))
 
 
-def _arranged(drawn: dict[str, Table], columns: str, models: Sequence[str], sort: str, best: Best) -> dict[str, Table]:
+def _arranged(drawn: dict[str, Table], columns: str, models: Sequence[str], sort: str, best: str) -> dict[str, Table]:
     """Choose, sort and mark; columns last, so that a table may be sorted by one that is left out."""
     if models:
         drawn = arrange.choose_models(drawn, models)
     if sort:
         drawn = arrange.sort_rows(drawn, sort)
-    if best is Best.bold:
+    if best == "bold":
         drawn = {name: arrange.mark_best(table) for name, table in drawn.items()}
     return arrange.choose_columns(drawn, columns) if columns else drawn
-
-
-def _write(out: Path, drawn: Mapping[str, Table], fmt: Format) -> None:
-    write_all(out, drawn, (*FILED, "html") if fmt is Format.html else FILED)

@@ -8,26 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fer_bench.cli import options
 from fer_bench.cli.common import (
-    OK,
-    Classes,
-    Debug,
-    Format,
-    Input,
-    Settings,
-    SheetsOption,
-    StoreOption,
+    Shape,
     complain,
     fail_if,
     find_specs,
     named,
+    parse_inputs,
     parse_list,
-    parse_settings,
-    parse_shape,
     print_tables,
+    stop_on_sigterm,
+    users_sheets,
 )
+from fer_bench.cli.options import Names, several
 from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.exit_codes import OK
+from fer_bench.records.plan import METRICS, parse_settings
 from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting import tables as reports
 
@@ -42,74 +40,52 @@ _HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing
 
 
 def run(
-    models: Annotated[
-        str, typer.Option("--models", metavar="NAMES", help="Comma-separated names; by default all built-ins.")
-    ] = "",
-    protocol: Annotated[
-        str,
-        typer.Option(
-            help="quick, edge, safavi2023, occupancy, training, or a TOML file; by default quick on a CPU, safavi2023 "
-            "on a GPU."
-        ),
-    ] = "",
-    metrics: Annotated[
-        str,
-        typer.Option(
-            help="static, latency, memory, training, training_memory, occupancy, energy, recount, anatomy: "
-            "comma-separated; by default the protocol's."
-        ),
-    ] = "",
-    device: Annotated[str, typer.Option(help="cpu or cuda; by default the protocol's.")] = "",
-    batch: Annotated[str, typer.Option(metavar="LIST", help="Images a pass; several, as 1,2,4,8, are a sweep.")] = "",
-    threads: Annotated[str, typer.Option(metavar="LIST", help="CPU threads; by default one a core.")] = "",
-    size: Annotated[str, typer.Option(metavar="LIST", help="Height and width; by default each network's.")] = "",
-    precision: Annotated[str, typer.Option(metavar="LIST", help="fp32, tf32, default, bf16, fp16.")] = "",
-    layout: Annotated[str, typer.Option(metavar="LIST", help="nchw or nhwc (channels_last).")] = "",
-    mode: Annotated[str, typer.Option(metavar="LIST", help="eager or compile.")] = "",
-    alloc: Annotated[str, typer.Option(help="keep freed memory, leave that to the system, or both.")] = "",
-    classes: Classes = None,
-    input_: Input = None,
-    runs: Annotated[int | None, typer.Option(min=1, help="Timed passes a process; by default 300.")] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Processes for the latency, at most.")] = None,
-    max_time: Annotated[
-        float | None,
-        typer.Option("--max-time", min=0.0, metavar="SECONDS", help="Time cap of a process's timed passes."),
-    ] = None,
-    settings: Settings = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights to load; with --models naming one network.")] = None,
+    networks: options.Networks = None,
+    models: options.Models = None,
+    protocol: Annotated[str, options.protocol("quick on a CPU, safavi2023 on a GPU")] = "",
+    metrics: Annotated[Names, several(f"{', '.join(METRICS)}; by default the protocol's.")] = None,
+    device: options.Device = "",
+    batch: Annotated[Names, several("Images in a pass; several, as 1,2,4,8, are a sweep.")] = None,
+    threads: Annotated[Names, several("CPU threads; by default one a core.")] = None,
+    input_: options.Input = None,
+    precision: Annotated[Names, several("fp32, tf32, default, bf16, fp16; by default the protocol's.")] = None,
+    layout: Annotated[Names, several("nchw, nhwc (channels_last); by default the protocol's.")] = None,
+    mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
+    alloc: Annotated[Names, several("Freed memory: keep, system, or both; by default keep.")] = None,
+    classes: options.Classes = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="Timed passes of a process; by default 300.")] = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="Most processes for the latency.")] = None,
+    max_time: Annotated[float | None, typer.Option(min=0.0, metavar="S", help="Most seconds of timed passes.")] = None,
+    settings: options.Settings = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights to load, for one network.")] = None,
     time_limit: Annotated[
         float | None,
-        typer.Option(
-            min=1.0, metavar="SECONDS", help="Give a process up that says nothing for so long; by default 600."
-        ),
+        typer.Option(min=1.0, metavar="S", help="Kill a process that was silent for so many seconds; by default 600."),
     ] = None,
-    store: StoreOption = DEFAULT_STORE,
-    resume: Annotated[
-        str, typer.Option("--resume", metavar="RUN", help="Go on with this run, even one that another machine began.")
-    ] = "",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew where an unfinished run could go on.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write all tables into this folder, too.")] = None,
-    sheets: SheetsOption = None,
-    debug: Debug = False,
+    store: options.Store = DEFAULT_STORE,
+    resume: Annotated[str, typer.Option(metavar="RUN", help="Continue this run, even if started elsewhere.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of continuing a run.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write all tables here, too.")] = None,
+    sheets: options.Sheets = None,
+    debug: options.Debug = False,
 ) -> None:
-    """Measure networks, each in processes of its own, and print the table that a paper would.
+    """Measure networks and print the table that a paper would.
 
-    Results are stored as they come. Running an interrupted command again goes on where it stopped.
+    Each network is measured in processes of its own, and results are stored as they come. An interrupted command
+    continues where it stopped when it is run again.
     """
-    import signal
-
     from fer_bench.cli.progress import Display
     from fer_bench.measuring.runner import measure_all
     from fer_bench.measuring.task import Task
 
-    registry.use_sheets(sheets or [])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job of CI's ends as by Ctrl-C
-    specs = find_specs(parse_list(models))
+    registry.use_sheets(users_sheets(sheets))
+    stop_on_sigterm()
+    specs = find_specs(networks, models)
     if checkpoint is not None and len(specs) != 1:
-        raise FerBenchError("--checkpoint is one network's: name it with --models")
+        raise FerBenchError("--checkpoint is one network's: name it")
     if checkpoint is not None and not checkpoint.is_file():
         raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
-    parse_settings(settings)
+    parse_settings(settings or [])
     plan = _plan(
         protocol,
         device,
@@ -123,15 +99,15 @@ def run(
     swept: dict[str, Sequence[Any]] = {
         "batch_size": _numbers("--batch", batch),
         "threads": _numbers("--threads", threads),
-        "input_size": _numbers("--size", size),
+        "input_size": parse_inputs(input_),
         "precision": parse_list(precision),
         "layout": parse_list(layout),
         "mode": parse_list(mode),
-        "alloc": ["keep", "system"] if alloc == "both" else parse_list(alloc),
+        "alloc": [value for text in parse_list(alloc) for value in (("keep", "system") if text == "both" else (text,))],
     }
     given = str(checkpoint.resolve()) if checkpoint else ""
-    shape, plans = parse_shape(input_), _sweep(plan, swept)
-    tasks = [Task(spec, one, shape, tuple(settings or ()), given) for spec in specs for one in plans]
+    plans = _sweep(plan, swept)
+    tasks = [Task(spec, one, shape, tuple(settings or ()), given) for spec in specs for one, shape in plans]
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
     with Store.open(store, create=True) as opened:
         under_way = _begin(opened, tasks, resume=resume, fresh=fresh)
@@ -143,13 +119,8 @@ def run(
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    app.command("run")(run)
-
-
 def _plan(protocol: str, device: str, **given: Any) -> "Plan":
-    """Choose the preset and put in what the command line says; None leaves the preset's."""
+    """Return the protocol's plan with what is given; None leaves the protocol's value."""
     from fer_bench.measuring.environment import has_gpu
     from fer_bench.records import plan as plans
 
@@ -168,23 +139,26 @@ def _plan(protocol: str, device: str, **given: Any) -> "Plan":
     return dataclasses.replace(chosen, device=device, **changes)
 
 
-def _sweep(plan: "Plan", swept: Mapping[str, Sequence[Any]]) -> "list[Plan]":
-    """Give a plan for each combination of the values that were given."""
-    several = {name: values for name, values in swept.items() if values}
-    return [
-        dataclasses.replace(plan, **dict(zip(several, values, strict=True))) for values in product(*several.values())
-    ]
+def _sweep(plan: "Plan", swept: Mapping[str, Sequence[Any]]) -> "list[tuple[Plan, Shape | None]]":
+    """Return a plan for each combination of the values given; an input size that is no square is a shape beside it."""
+    given = {name: values for name, values in swept.items() if values}
+    plans = []
+    for values in product(*given.values()):
+        changes = dict(zip(given, values, strict=True))
+        shape = changes.pop("input_size") if isinstance(changes.get("input_size"), tuple) else None
+        plans.append((dataclasses.replace(plan, **changes), shape))
+    return plans
 
 
-def _numbers(option: str, text: str) -> list[int]:
-    parts = parse_list(text)
+def _numbers(option: str, given: Names) -> list[int]:
+    parts = parse_list(given)
     if wrong := [part for part in parts if not part.isdecimal() or int(part) < 1]:
         raise FerBenchError(f"{option} {', '.join(wrong)} is no number from 1; several have commas between, as 1,2,4")
     return [int(part) for part in parts]
 
 
 def _begin(store: "Store", tasks: "Sequence[Task]", *, resume: str, fresh: bool) -> str:
-    """Take up the run that these tasks left unfinished, or begin one."""
+    """Continue the run that these tasks left unfinished, or begin one."""
     from fer_bench.measuring.task import fingerprint
 
     mark = fingerprint(tasks)
@@ -202,7 +176,7 @@ def _begin(store: "Store", tasks: "Sequence[Task]", *, resume: str, fresh: bool)
 
 
 def _asked_for(store: "Store", name: str, fingerprint: str) -> "Run":
-    """Find the run that is to go on."""
+    """Return the run to continue."""
     found = store.find_run(name)
     if found.fingerprint != fingerprint:
         raise FerBenchError(f"run {found.id} ({found.title}) is not of this command: give it the same options")
@@ -212,7 +186,7 @@ def _asked_for(store: "Store", name: str, fingerprint: str) -> "Run":
 
 
 def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> None:
-    """Print what was measured, however it ended, and pass on what stopped it."""
+    """Print what was measured, however it ended, and raise what stopped it."""
     from fer_bench.reporting.render import write_all
 
     stopped = done.stopped
@@ -222,7 +196,7 @@ def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> Non
             write_all(out, drawn)
     except StoreError as error:
         stopped = stopped or error
-    print_tables([table for name, table in drawn.items() if name in _HEADLINES], Format.table)
+    print_tables(table for name, table in drawn.items() if name in _HEADLINES)
     if done.harness_share:
         typer.echo(
             f"\n{100 * done.harness_share:.0f} % of the wall time went to starting, building and storing, the rest to "

@@ -6,37 +6,31 @@ from typing import Annotated
 
 import typer
 
-from fer_bench.cli.common import (
-    OK,
-    Debug,
-    Format,
-    FormatOption,
-    StoreOption,
-    complain,
-    named,
-    print_json,
-    print_tables,
-    write_text,
-)
+from fer_bench.cli import options
+from fer_bench.cli.common import complain, named, print_json, print_tables, write_text
 from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.exit_codes import OK
 from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting import tables as reports
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="The beginning of a run's id, or last.")]
 
 
-def runs(store: StoreOption = DEFAULT_STORE, fmt: FormatOption = Format.table, debug: Debug = False) -> None:
-    """List the runs of a store, the latest first."""
+def runs(store: options.Store = DEFAULT_STORE, fmt: options.Format = "table") -> None:
+    """List the stored runs, the latest first."""
     with Store.open(store, create=False) as opened:
         found = opened.runs()
-    if fmt is Format.json:
+    if fmt == "json":
         print_json([dataclasses.asdict(one) for one in found])
     else:
         print_tables([reports.runs(found)], fmt)
 
 
-def show_run(name: RunName = "last", store: StoreOption = DEFAULT_STORE, debug: Debug = False) -> None:
-    """Tell all about a run: when, where and how it was measured, and what may mislead about it."""
+def show_run(name: RunName = "last", store: options.Store = DEFAULT_STORE) -> None:
+    """Show when, where and how a run was measured.
+
+    Warnings and latencies follow.
+    """
     from fer_bench.reporting.render.text import definitions
 
     with Store.open(store, create=False) as opened:
@@ -45,34 +39,33 @@ def show_run(name: RunName = "last", store: StoreOption = DEFAULT_STORE, debug: 
     typer.echo(definitions(reports.run_details(found, results)), nl=False)
     if results:
         typer.echo()
-        print_tables([reports.latency(results)], Format.table)
+        print_tables([reports.latency(results)])
 
 
 def export(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="By default the last run.")] = None,
-    to: Annotated[Path | None, typer.Option(help="The file to write; by default the standard output.")] = None,
-    store: StoreOption = DEFAULT_STORE,
-    debug: Debug = False,
+    names: Annotated[list[str] | None, typer.Argument(metavar="RUN", help="Ids; by default the last run.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="By default the standard output.")] = None,
+    store: options.Store = DEFAULT_STORE,
 ) -> None:
-    """Write runs as JSON: every raw value, with plan and environment."""
+    """Write runs as JSON: every raw value, plan and environment."""
     from fer_bench.records.exchange import export as write
 
     with Store.open(store, create=False) as opened:
         text = write(opened, [opened.find_run(name) for name in names or ["last"]])
-    if to is None:
+    if out is None:
         typer.echo(text, nl=False)
     else:
-        write_text(to, text)
+        write_text(out, text)
 
 
 def import_(
     file: Annotated[Path, typer.Argument(help="What `fer-bench export`, --benchmark-json or --benchmark-save wrote.")],
-    store: StoreOption = DEFAULT_STORE,
-    debug: Debug = False,
+    store: options.Store = DEFAULT_STORE,
 ) -> None:
-    """Add the runs of a JSON file to a store; one that is there already stays as it is.
+    """Add the runs of a JSON file to a store.
 
-    A file of pytest-benchmark's becomes one run. What a file does not hold is said.
+    A run that the store has already is left as it is. A file of pytest-benchmark becomes one run; what it lacks is
+    reported.
     """
     from fer_bench.records.exchange import import_runs
 
@@ -96,9 +89,8 @@ def import_(
 
 def delete(
     name: RunName,
-    store: StoreOption = DEFAULT_STORE,
+    store: options.Store = DEFAULT_STORE,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    debug: Debug = False,
 ) -> None:
     """Delete a run and its results."""
     with Store.open(store, create=False) as opened:
@@ -107,15 +99,3 @@ def delete(
             raise FerBenchError("nothing was deleted")
         opened.delete(found.id)
     typer.echo(f"deleted {found.id}")
-
-
-def register(app: typer.Typer) -> None:
-    """Add these commands to the command line."""
-    for name, command in (
-        ("runs", runs),
-        ("show-run", show_run),
-        ("export", export),
-        ("import", import_),
-        ("delete", delete),
-    ):
-        app.command(name)(command)

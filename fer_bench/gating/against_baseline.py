@@ -92,7 +92,7 @@ def _with_budgets(
     for name, spec in specs.items():
         budget = request.budget_of(spec)
         findings.add(*limits.judge_counts_of(name, budget, results[name]))
-        remedy = "--against REV --metric {metric} measures it"
+        remedy = "--against REV --metrics {metric} measures it"
         findings.note_unheld(name, budget, remedy, measured=("latency",) if most is not None else ())
     if most is not None:
         own = timing.is_own(request.plan)

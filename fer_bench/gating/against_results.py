@@ -231,7 +231,7 @@ def _limits(result: Result, request: Request, findings: Findings) -> list[Verdic
     measured = ("latency",) if result.measurement("latency_s") is not None else ()
     if budget.max_latency is not None and measured:
         verdicts.append(limits.judge_latency_of(name, budget.max_latency, result))
-    findings.note_unheld(name, budget, "the results do not tell it; --against REV --metric {metric} does", measured)
+    findings.note_unheld(name, budget, "the results do not tell it; --against REV --metrics {metric} does", measured)
     return verdicts
 
 

@@ -111,17 +111,17 @@ class _Sides:
             yield counted
             yield from limits.judge_counts_of(name, budget, candidate)
             if not self.timed or counted.outcome is Outcome.error:
-                remedy = "--against REV --metric {metric} measures it"
+                remedy = "--against REV --metrics {metric} measures it"
             elif different := self._environments_apart():
                 yield from (Verdict(name, metric, Outcome.incomparable, different) for metric in self.request.metrics)
                 remedy = apart
             elif self._same_code(name, base, candidate):
                 reason = "not measured: its code is the same on both sides"
                 yield from (Verdict(name, metric, Outcome.same, reason) for metric in self.request.metrics)
-                remedy = "the code is the same on both sides; --unchanged --metric {metric} measures it"
+                remedy = "the code is the same on both sides; --unchanged --metrics {metric} measures it"
             else:
                 yield from self._measure(name, budget)
-                measured, remedy = self.request.metrics, "--metric {metric} measures it"
+                measured, remedy = self.request.metrics, "--metrics {metric} measures it"
         self.findings.note_unheld(name, budget, remedy, measured)
 
     def _environments_apart(self) -> str:
