@@ -7,11 +7,12 @@ import pytest
 from fer_bench.gating.counts import COUNTS, Snapshot, judge, judge_results
 from fer_bench.gating.module_changes import MOST_LINES, differences
 from fer_bench.gating.module_tree import Module
-from fer_bench.gating.verdicts import WORSE, Outcome
+from fer_bench.gating.verdicts import Outcome
 from fer_bench.measuring import runner
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
+from fer_bench.records import exit_codes
 from fer_bench.records.errors import CountingError
 from fer_bench.records.result import Measurement, Result
 
@@ -59,7 +60,7 @@ def test_a_cost_that_grew_is_worse_and_its_module_is_named_with_numbers():
     before, after = told(blocks(100, 200, 300)), told(blocks(100, 250, 300))
     verdict = judge("net", before, after)
     assert verdict.outcome is Outcome.worse
-    assert verdict.exit_code == WORSE
+    assert verdict.exit_code == exit_codes.FINDING
     # 100 + 200 + 300 and three norms of 20 and a head of 70; times ten and a head of 63 MACs
     assert verdict.reason == (
         "MACs 6,063 -> 6,563 (+8.25 %), parameters 730 -> 780 (+6.85 %), state-dict bytes 2,920 -> 3,120 (+6.85 %)"

@@ -14,21 +14,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from xml.etree import ElementTree
 
-from fer_bench.gating import counts, limits, verdicts
+from fer_bench.gating import counts, limits
 from fer_bench.gating.revisions import TRAILER
 from fer_bench.gating.verdicts import EXIT_CODES, Effect, Outcome, Report, Verdict
-from fer_bench.records import units
+from fer_bench.records import exit_codes, units
 from fer_bench.records.result import Environment
 from fer_bench.reporting.render.markdown import escape
 
 VERSION = 1  # of the JSON document
 
 MEANINGS = {
-    verdicts.OK: "no network is worse",
-    verdicts.WORSE: "a network is worse, or does not count what it did",
-    verdicts.ERROR: "something could not be judged",
-    verdicts.INCONCLUSIVE: "neither a change nor its absence can be told",
-    verdicts.INCOMPARABLE: "the two sides cannot be compared",
+    exit_codes.OK: "no network is worse",
+    exit_codes.FINDING: "a network is worse, or does not count what it did",
+    exit_codes.CANNOT_JUDGE: "something could not be judged",
+    exit_codes.INCONCLUSIVE: "neither a change nor its absence can be told",
+    exit_codes.INCOMPARABLE: "the two sides cannot be compared",
 }
 NOTHING = "nothing was judged"
 
@@ -183,12 +183,12 @@ def _weight(verdict: Verdict) -> float:
 
 
 def _deciding(report: Report, code: int) -> list[Verdict]:
-    return sorted((each for each in report.verdicts if each.exit_code == code != verdicts.OK), key=_weight)
+    return sorted((each for each in report.verdicts if each.exit_code == code != exit_codes.OK), key=_weight)
 
 
 def _outcome(report: Report, code: int) -> str:
     """Return the whole in a word: "passed", or that of the verdict that weighs most."""
-    if code == verdicts.OK:
+    if code == exit_codes.OK:
         return "passed"
     return next((each.outcome.value for each in _deciding(report, code)), Outcome.error.value)
 
@@ -328,7 +328,7 @@ def _next_steps(report: Report, code: int) -> Iterator[str]:
         yield f"To repeat it:\n\n{_fenced([command], 'sh')}"
     # A budget is raised, not passed over.
     changes = [each for each in _deciding(report, code) if each.metric != limits.METRIC]
-    if code == verdicts.WORSE and changes:
+    if code == exit_codes.FINDING and changes:
         network = units.printable(_cut(changes[0].network, _NAME))
         trailer = _fenced([f"{TRAILER}: {network}: reason"], "text")
         how = "If it is meant, add `--accept REASON`, or end a commit message with a line for each network"

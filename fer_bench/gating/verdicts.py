@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from fer_bench.records.exit_codes import CANNOT_JUDGE, FINDING, INCOMPARABLE, INCONCLUSIVE, OK
 from fer_bench.records.result import Environment, Json
 
 if TYPE_CHECKING:
     from fer_bench.gating.timing import Comparison
-
-OK, WORSE, ERROR, INCONCLUSIVE, INCOMPARABLE = 0, 1, 3, 4, 5
 
 
 class Outcome(StrEnum):
@@ -26,9 +25,9 @@ class Outcome(StrEnum):
 
 # The exit code of each outcome, those that decide first on top: a finding stands, whatever else could not be judged.
 EXIT_CODES = {
-    Outcome.worse: WORSE,
-    Outcome.changed: WORSE,
-    Outcome.error: ERROR,
+    Outcome.worse: FINDING,
+    Outcome.changed: FINDING,
+    Outcome.error: CANNOT_JUDGE,
     Outcome.incomparable: INCOMPARABLE,
     Outcome.inconclusive: INCONCLUSIVE,
     Outcome.better: OK,
@@ -104,7 +103,7 @@ class Report:
     def exit_code(self, *, inconclusive_passes: bool = False) -> int:
         """Return the exit code of the verdict that weighs most; none at all is an error, never a pass."""
         if not self.verdicts:
-            return ERROR
+            return CANNOT_JUDGE
         left = {verdict.outcome for verdict in self.verdicts if not verdict.accepted}
         if inconclusive_passes:
             left.discard(Outcome.inconclusive)
