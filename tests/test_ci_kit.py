@@ -22,7 +22,7 @@ HEADER, JOBS = yaml.safe_load_all(TEMPLATE)
 JOB = JOBS["fer-bench-gate"]
 
 # An option of `fer-bench gate` for an input, where it is not called the same.
-OPTIONS = ("against baseline models sheets metric min-effect budget-s inconclusive setup").split()
+OPTIONS = ("against baseline models sheets metrics min-effect budget-s inconclusive setup").split()
 
 HOSTILE = """a b'"`touch hacked`$(touch hacked);touch hacked # *"""
 
