@@ -7,6 +7,7 @@ from fer_bench import Build, count, find
 from fer_bench.measuring.counting.counters import COUNTERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num_classes", "macs", "cell"),
     [

@@ -72,6 +72,7 @@ def test_a_word_from_sums_is_that_of_the_gate_s_rules(study):
     assert set(said) >= {(word, word) for word in (Outcome.same, Outcome.better, Outcome.worse, None)} | refused
 
 
+@pytest.mark.slow
 def test_the_error_rates_are_what_we_promise(study):
     rows = {(row["condition"], row["effect"], row["least"]): row for row in study.power().rows}
     unchanged = {key: row for key, row in rows.items() if not key[1]}

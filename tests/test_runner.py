@@ -128,6 +128,7 @@ def test_a_network_that_crashes_costs_the_metrics_that_run_it_and_no_other(measu
     assert result.value("parameters.trainable") == 4 * 3 * 9 + 4 + 4 * 7 + 7
 
 
+@pytest.mark.slow
 def test_a_library_s_network_that_is_not_there_costs_no_other_its_row():
     tasks = [
         Task(registry.find(name), dataclasses.replace(PLAN, metrics=("static",)))
