@@ -3,6 +3,7 @@
 import math
 import random
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,7 @@ from fer_bench.auditing.checks import facts_and_bounds, times
 from fer_bench.auditing.evidence import Evidence, Recount, gather
 from fer_bench.auditing.printed import Printed, read
 from fer_bench.auditing.verdicts import Claim, Kind
-from fer_bench.networks import registry
+from fer_bench.networks.registry import built_in, find
 from fer_bench.networks.spec import Figure, ModelSpec, Paper, Source
 from fer_bench.records import exchange
 from fer_bench.records.errors import SheetError
@@ -106,8 +107,8 @@ def test_at_most_one_random_figure_in_twenty_gets_an_explanation(evidence, quant
     rng = random.Random(f"{quantity} {digits} {spread}")
     explained = drawn = 0
     for network in evidence:
-        spec = registry.find(network.name)
-        family = [o for o in evidence if o is not network and registry.find(o.name).source.module == spec.source.module]
+        spec = find(network.name)
+        family = [o for o in evidence if o is not network and find(o.name).source.module == spec.source.module]
         tried = hypotheses.of(quantity, network, family)
         for _ in range(20):
             value = float(tried[0].value) * spread ** rng.uniform(-1, 1) / {"M": 1e6, "G": 1e9, "MB": 1e6}[unit]
@@ -457,9 +458,14 @@ def test_a_build_made_to_fit_confirms_nothing(evidence):
     assert "made to fit" in " ".join(found["parameters"].remarks)
 
 
+def sheets(networks=(), papers=()):
+    """A registry of a few of the sheets."""
+    by_name = {spec.name: spec for spec in networks}
+    return SimpleNamespace(networks=by_name, papers={paper.id: paper for paper in papers}, find=find)
+
+
 def verdicts_of(names, evidence):
-    specs = registry.sheets()
-    return audit(claims_of([specs[name] for name in names], []), evidence, specs)
+    return audit(claims_of(sheets(map(find, names))), evidence, built_in().networks)
 
 
 def test_wrong_arithmetic_in_a_sheet_is_told_with_its_place():
@@ -474,7 +480,7 @@ def test_a_user_s_paper_without_any_network_is_judged_as_far_as_it_goes():
         Figure("claim", "state of the art", "", "mine", "abstract", subject="ours"),
         Figure("recipe", "0.1", "", "mine", "Table 1", subject="learning rate"),
     )
-    found = audit(claims_of([], [Paper("mine", "My paper", figures=figures)]), [], {})
+    found = audit(claims_of(sheets(papers=[Paper("mine", "My paper", figures=figures)])), [], {})
     assert [verdict.kind for verdict in found] == [Kind.refuted, Kind.statement, Kind.out_of_scope]
 
 

@@ -3,23 +3,25 @@
 The expectations are the specs' verdicts (their audits of papers 000 to 004) in our classes; none is our own output.
 """
 
+from types import SimpleNamespace
+
 import pytest
 
 from fer_bench.auditing import audit, claims_of, needed, tables
 from fer_bench.auditing.evidence import find, gather
 from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, WRONG, Kind
-from fer_bench.networks import registry
+from fer_bench.networks.registry import Registry
 from fer_bench.records import exchange
 from support.samples import RECOUNTS
 
 
 @pytest.fixture(scope="module")
 def verdicts():
-    specs = registry.sheets()
-    claims = claims_of(specs.values(), registry.papers().values())
+    registry = Registry()
+    claims = claims_of(registry)
     evidence = gather(exchange.read_file(RECOUNTS))
     assert [spec.name for spec in needed(claims) if find(spec, evidence) is None] == []
-    return audit(claims, evidence, specs)
+    return audit(claims, evidence, registry.networks)
 
 
 def found(verdicts, paper, subject, quantity, printed, where=""):
@@ -136,17 +138,19 @@ def test_nine_numbers_in_ten_get_a_computed_verdict_and_the_others_say_why_not(v
 def test_no_verdict_depends_on_the_notes_of_the_sheets(verdicts):
     import dataclasses
 
+    registry = Registry()
     specs = {
         name: dataclasses.replace(
             spec, published=tuple(dataclasses.replace(figure, note="wrong") for figure in spec.published)
         )
-        for name, spec in registry.sheets().items()
+        for name, spec in registry.networks.items()
     }
-    papers = [
-        dataclasses.replace(paper, figures=tuple(dataclasses.replace(f, note="right") for f in paper.figures))
-        for paper in registry.papers().values()
-    ]
-    again = audit(claims_of(specs.values(), papers), gather(exchange.read_file(RECOUNTS)), specs)
+    papers = {
+        key: dataclasses.replace(paper, figures=tuple(dataclasses.replace(f, note="right") for f in paper.figures))
+        for key, paper in registry.papers.items()
+    }
+    noted = SimpleNamespace(networks=specs, papers=papers, find=registry.find)
+    again = audit(claims_of(noted), gather(exchange.read_file(RECOUNTS)), specs)
     assert [(v.kind, v.line, v.remarks) for v in again] == [(v.kind, v.line, v.remarks) for v in verdicts]
 
 

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from fer_bench.cli import common
 from fer_bench.cli.main import main
 from fer_bench.networks import registry
 from support.processes import heed_ctrl_c, wait_until
@@ -183,7 +184,7 @@ def test_no_gpu_is_told_before_anything_is_measured(call, monkeypatch):
 
 
 def test_an_error_that_nobody_foresaw_is_one_line_too(call, monkeypatch):
-    monkeypatch.setattr(registry, "sheets", lambda: 1 / 0)
+    monkeypatch.setattr(common, "Registry", lambda folders: 1 / 0)
     code, _, err = call("list")
     assert (code, err) == (1, "fer-bench: ZeroDivisionError: division by zero (--debug shows where)\n")
 

@@ -2,12 +2,11 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 import typer
 
-from fer_bench.cli.common import guarded, users_sheets
+from fer_bench.cli.common import guarded, registry_of
 from fer_bench.cli.main import COMMANDS, DEPRECATED, main
 from fer_bench.cli.run import _sweep
 from fer_bench.networks import registry
@@ -139,11 +138,14 @@ def test_a_run_sweeps_sizes_of_both_kinds():
     ]
 
 
-def test_sheets_are_those_given_and_else_those_of_the_environment_variable(monkeypatch):
-    assert users_sheets(None) == []
-    monkeypatch.setenv("FER_BENCH_SHEETS", f"a{os.pathsep}b")
-    assert users_sheets(None) == [Path("a"), Path("b")]
-    assert users_sheets([Path("c")]) == [Path("c")]
+def test_sheets_are_those_given_and_else_those_of_the_environment_variable(monkeypatch, tmp_path):
+    a, b, c = (tmp_path / name for name in "abc")
+    for folder in (a, b, c):
+        folder.mkdir()
+    assert registry_of(None).folders == ()
+    monkeypatch.setenv("FER_BENCH_SHEETS", f"{a}{os.pathsep}{b}")
+    assert registry_of(None).folders == (a, b)
+    assert registry_of([c]).folders == (c,)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import matplotlib
 import pytest
 from matplotlib.text import Annotation
 
+from fer_bench.networks.registry import built_in
 from fer_bench.networks.spec import Figure, ModelSpec, Paper, Source
 from fer_bench.records.errors import StoreError
 from fer_bench.records.exchange import read_file
@@ -312,7 +313,7 @@ def test_costs_are_compared_under_the_setting_that_most_networks_share(make_resu
 
 def test_nothing_measured_gives_no_figure(make_result):
     failed = make_result("a", Measurement("macs", "count", failure="boom"), without=("macs", "latency_s"))
-    assert figures.figures([]) == figures.figures([failed]) == {}
+    assert figures.figures([], built_in()) == figures.figures([failed], built_in()) == {}
 
 
 @pytest.mark.parametrize(
@@ -333,7 +334,7 @@ def test_a_tick_is_written_exactly_and_briefly(quantity, value, tick):
 
 @pytest.fixture(scope="module")
 def committed():
-    return figures.figures(read_file(QUICK_CPU))
+    return figures.figures(read_file(QUICK_CPU), built_in())
 
 
 def test_plots_are_plain_data_that_json_takes(committed):

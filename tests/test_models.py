@@ -9,8 +9,8 @@ import torch
 
 import fer_bench
 from fer_bench.measuring.counting.params import count_parameters
-from fer_bench.networks import registry
 from fer_bench.networks.build import Build, create
+from fer_bench.networks.registry import built_in
 from fer_bench.records import units
 
 NAMES = fer_bench.list_models()
@@ -82,7 +82,7 @@ def test_every_family_has_a_sheet_and_every_sheet_a_family():
     assert (
         families
         == {path.stem for path in MODELS.glob("*.toml")}
-        == {s.source.module for s in registry.sheets().values()}
+        == {s.source.module for s in built_in().networks.values()}
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fer_bench.auditing.verdicts import TONES
+from fer_bench.networks.registry import built_in
 from fer_bench.records import units
 from fer_bench.records.exchange import read_file
 from fer_bench.records.result import Measurement
@@ -28,9 +29,10 @@ EDGE = Path(__file__).parents[1] / "reports" / "edge-cpu"
 DRAW = """import sys
 from pathlib import Path
 from fer_bench.records.exchange import read_file
+from fer_bench.networks.registry import built_in
 from fer_bench.reporting.page import page
 from fer_bench.reporting.tables import report
-results = read_file(Path(sys.argv[1])); text = page('Edge', results, report(results))"""
+results = read_file(Path(sys.argv[1])); text = page('Edge', results, report(results, built_in()), built_in())"""
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
     "</script><script>alert(1)</script>",
@@ -83,7 +85,7 @@ class Reader(HTMLParser):
 
 
 def drawn(results, audit=None, title="Some networks"):
-    return page(title, results, report(results), audit or {}, TONES)
+    return page(title, results, report(results, built_in()), built_in(), audit or {}, TONES)
 
 
 def data_of(text):
@@ -209,8 +211,8 @@ def test_notes_captions_and_machines_stand_on_it(results):
 
 
 def test_figures_without_their_table_have_sections_of_their_own(results):
-    tables = {stem: table for stem, table in report(results).items() if stem == "memory"}
-    sections = [each["id"] for each in Reader(page("x", results, tables)).all("section")]
+    tables = {stem: table for stem, table in report(results, built_in()).items() if stem == "memory"}
+    sections = [each["id"] for each in Reader(page("x", results, tables, built_in())).all("section")]
     assert sections == ["section-table-memory", "figure-explorer", "figure-latency", "machines", "again"]
 
 
@@ -225,7 +227,7 @@ def test_results_without_any_number_give_a_page_too(make_result):
 
 
 def test_every_numeric_column_is_an_axis_and_one_that_repeats_another_is_not(results):
-    chart = explorer(results, report(results))
+    chart = explorer(results, report(results, built_in()), built_in().networks)
     ids = [axis["id"] for axis in chart["axes"]]
     assert {"efficiency.parameters", "efficiency.macs", "efficiency.latency_s", "latency.p90_s"} <= set(ids)
     assert "memory.parameters" not in ids
@@ -238,7 +240,7 @@ def test_every_numeric_column_is_an_axis_and_one_that_repeats_another_is_not(res
 def test_rows_of_a_table_that_leaves_a_result_out_find_their_results(results):
     columns = (Column("peak", "Peak"), Column("other", "Other"))
     rows = tuple(head(result) | {"peak": place, "other": 7 - place} for place, result in enumerate(results[1:]))
-    chart = explorer(results, {"memory": Table("Memory", columns, rows)})
+    chart = explorer(results, {"memory": Table("Memory", columns, rows)}, built_in().networks)
     found = {point["label"]: point["values"]["memory.peak"]["raw"] for point in chart["points"]}
     assert found == {"quick": 0, "middling": 1}
 
@@ -246,12 +248,12 @@ def test_rows_of_a_table_that_leaves_a_result_out_find_their_results(results):
 def test_equal_results_are_told_apart(make_result):
     twice = [make_result("a"), make_result("a")]
     assert [network["label"] for network in latencies(twice)["networks"]] == ["a", "a (2)"]
-    assert len(explorer(twice, report(twice))["points"]) == 2
+    assert len(explorer(twice, report(twice, built_in()), built_in().networks)["points"]) == 2
 
 
 def test_an_axis_has_the_accuracies_of_one_paper_on_one_data_set(make_result):
     results = [make_result("resmaskingnet"), make_result("cbam_resnet50")]
-    chart = explorer(results, report(results))
+    chart = explorer(results, report(results, built_in()), built_in().networks)
     axis = next(each for each in chart["axes"] if each["id"] == "accuracy.001.FER2013")
     assert (axis["title"], axis["better"]) == ("Accuracy on FER2013, paper 001 (%)", "higher")
     values = [point["values"]["accuracy.001.FER2013"] for point in chart["points"]]
@@ -263,7 +265,7 @@ def test_what_a_paper_published_is_a_point_of_its_own():
     columns = (Column("name", "Network"), Column("macs", "MACs", units.scaled), Column("parameters", "Parameters"))
     row = {"name": "theirs", "paper": "mine", "macs": 5_000_000, "parameters": 7}
     table = Table("Efficiency", columns, (row, {**row, "name": "others"}))
-    chart = explorer([], {"efficiency": table})
+    chart = explorer([], {"efficiency": table}, {})
     assert [(point["label"], point["kind"]) for point in chart["points"]] == [
         ("theirs (paper mine)", "published"),
         ("others (paper mine)", "published"),

@@ -3,13 +3,14 @@
 import pytest
 
 from fer_bench.auditing.csv_table import read_table
+from fer_bench.networks.registry import built_in
 from fer_bench.records.errors import FerBenchError
 
 
 def claims(tmp_path, text, classes=7, **given):
     path = tmp_path / "theirs.csv"
     path.write_text(text, encoding="utf-8")
-    return read_table(path, classes, **given)
+    return read_table(path, built_in(), classes, **given)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +109,10 @@ def test_a_table_that_cannot_be_read_says_what_was_expected(tmp_path, text, mess
 
 def test_a_missing_file_and_one_of_bytes_are_told(tmp_path):
     with pytest.raises(FerBenchError, match="cannot read the table"):
-        read_table(tmp_path / "missing.csv")
+        read_table(tmp_path / "missing.csv", built_in())
     (tmp_path / "bytes.csv").write_bytes(b"Model,Params\n\xff\xfe,3\n")
     with pytest.raises(FerBenchError, match="cannot read the table"):
-        read_table(tmp_path / "bytes.csv")
+        read_table(tmp_path / "bytes.csv", built_in())
 
 
 def test_a_count_needs_the_number_of_classes(tmp_path):

@@ -12,20 +12,19 @@ from fer_bench.auditing import hypotheses
 from fer_bench.auditing.evidence import Evidence
 from fer_bench.auditing.judge import Judge, is_condition
 from fer_bench.auditing.verdicts import Claim, Verdict
-from fer_bench.networks import registry
-from fer_bench.networks.spec import Figure, ModelSpec, Paper
+from fer_bench.networks.registry import Registry
+from fer_bench.networks.spec import ModelSpec
 
 __all__ = ["audit", "claims_of", "is_condition", "needed"]
 
 
-def claims_of(specs: Iterable[ModelSpec], papers: Iterable[Paper]) -> list[Claim]:
-    """Give every printed figure of networks and papers."""
-    of_networks = [Claim(figure, spec) for spec in specs for figure in spec.published]
-    return [*of_networks, *(_of_paper(figure) for paper in papers for figure in paper.figures)]
-
-
-def _of_paper(figure: Figure) -> Claim:
-    return Claim(figure, registry.find(figure.networks[0]) if figure.networks else None)
+def claims_of(registry: Registry) -> list[Claim]:
+    """Return every printed figure of networks and papers."""
+    claims = [Claim(figure, spec) for spec in registry.networks.values() for figure in spec.published]
+    for figure in (figure for paper in registry.papers.values() for figure in paper.figures):
+        named = tuple(map(registry.find, figure.networks))
+        claims.append(Claim(figure, named[0] if named else None, named))
+    return claims
 
 
 def needed(claims: Iterable[Claim]) -> list[ModelSpec]:
@@ -35,7 +34,7 @@ def needed(claims: Iterable[Claim]) -> list[ModelSpec]:
         (spec.name, spec.input_shape, spec.num_classes): spec
         for claim in claims
         if claim.figure.quantity in quantities
-        for spec in (claim.spec, *map(registry.find, claim.figure.networks))
+        for spec in (claim.spec, *claim.named)
         if spec is not None and spec.can_be_built
     }
     return list(specs.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fer_bench.auditing.printed import is_number, read
 from fer_bench.auditing.verdicts import Claim
-from fer_bench.networks import registry
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import DEFAULT_INPUT, Figure, ModelSpec
 from fer_bench.records.errors import FerBenchError, SheetError
 
@@ -38,7 +38,9 @@ _BLANK = ("", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "n/a", "N/A")
 _MOST_BYTES = 10**7  # of a table that someone typed
 
 
-def read_table(path: Path, classes: int | None = None, shape: tuple[int, int, int] | None = None) -> list[Claim]:
+def read_table(
+    path: Path, registry: Registry, classes: int | None = None, shape: tuple[int, int, int] | None = None
+) -> list[Claim]:
     """Read a table.
 
     Cells are data: a name is looked up among the networks of the sheets, torchvision's and timm's, no more.
@@ -47,6 +49,7 @@ def read_table(path: Path, classes: int | None = None, shape: tuple[int, int, in
         path: a CSV file whose heading names the network (model, name, method), and parameters, FLOPs or MACs, each
             with its unit in the heading, "Params (M)", or in the cells, "5.48M". Columns for input, classes, batch,
             device, latency, file size and accuracy are read too; others are left alone.
+        registry: the networks that may be named.
         classes: of every network without a cell for it.
         shape: (C, H, W) of every network without a cell for it; None takes the network's own.
 
@@ -66,7 +69,7 @@ def read_table(path: Path, classes: int | None = None, shape: tuple[int, int, in
         cells = dict(zip(quantities, (cell.strip() for cell in row), strict=False))
         if cells.get("network"):
             place = f"{path.name}, line {number}"
-            spec = _network(_BESIDE_NAME.sub("", cells["network"]))
+            spec = _network(_BESIDE_NAME.sub("", cells["network"]), registry)
             if spec is not None and classes is None and not cells.get("classes"):
                 raise FerBenchError(
                     f"{place}: of how many classes is {cells['network']}? A count depends on it: {_SAY}"
@@ -162,12 +165,12 @@ def _figures(
         yield Claim(figure, spec)
 
 
-def _network(name: str) -> ModelSpec | None:
+def _network(name: str, registry: Registry) -> ModelSpec | None:
     """Find the network that a table means: one of ours, by name or title, or torchvision's or timm's; None for none."""
-    if name in registry.sheets() or name.startswith(("timm:", "torchvision:")):  # a cell is data: it names no code
+    if name in registry.networks or name.startswith(("timm:", "torchvision:")):  # a cell is data: it names no code
         return registry.find(name)
     plain = _plain(name)
-    for spec in registry.sheets().values():
+    for spec in registry.networks.values():
         if plain in (_plain(spec.name), _plain(spec.title)) and spec.can_be_built:
             return spec
     from fer_bench.networks.build import library_names

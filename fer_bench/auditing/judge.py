@@ -10,7 +10,6 @@ from fer_bench.auditing.evidence import Evidence, find
 from fer_bench.auditing.hypotheses import Hypothesis
 from fer_bench.auditing.printed import Printed, is_number, read
 from fer_bench.auditing.verdicts import Claim, Kind, Verdict
-from fer_bench.networks import registry
 from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records.errors import SheetError
 
@@ -177,7 +176,7 @@ class Judge:
         own = evidence.own
         key = (evidence.name, own.input_shape, own.num_classes, claim.figure.quantity, claim.figure.networks, batch)
         if key not in self._hypotheses:
-            named = [self._of(registry.find(name)) for name in claim.figure.networks]
+            named = [self._of(spec) for spec in claim.named]
             others = self._siblings(claim.spec) + [one for one in named if one and one.name != claim.network]
             self._hypotheses[key] = hypotheses.of(claim.figure.quantity, evidence, others, batch)
         return self._hypotheses[key]

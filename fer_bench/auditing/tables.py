@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fer_bench.auditing import is_condition
 from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, Claim, Kind, Verdict
-from fer_bench.networks.registry import papers
+from fer_bench.networks.spec import Paper
 from fer_bench.records import units
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Column, Table
@@ -40,7 +40,7 @@ def verdicts(found: Sequence[Verdict]) -> Table:
     return Table("Audit of published figures", columns, rows, f"{_SAID} {_coverage(found)}", notes, name="audit")
 
 
-def by_paper(found: Sequence[Verdict]) -> dict[str, Table]:
+def by_paper(found: Sequence[Verdict], papers: Mapping[str, Paper]) -> dict[str, Table]:
     """Draw the verdicts on numbers in a form that fits a page: a table for each paper, by the stem of its files."""
     columns = (
         *_left(what="Figure"),
@@ -55,7 +55,7 @@ def by_paper(found: Sequence[Verdict]) -> dict[str, Table]:
             rows, notes = _rows(results)
             rows = tuple({**row, "what": _what(row)} for row in rows)
             stem = f"audit_{re.sub(r'[^A-Za-z0-9-]', '_', paper)}"
-            known = papers().get(paper)
+            known = papers.get(paper)
             title = f"Paper {paper}, audited" + (f": {known.cited}" if known is not None else "")
             drawn[stem] = Table(title, columns, rows, f"{_SAID} {_coverage(mine)}", notes, name=stem)
     return drawn

@@ -47,10 +47,15 @@ COMPUTED = tuple(kind for kind in Kind if kind not in (Kind.out_of_scope, Kind.s
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A printed figure and what it is about: a network that can be built, or only a subject in words."""
+    """A printed figure and what it is about: a network that can be built, or only a subject in words.
+
+    Attributes:
+        named: the networks that a paper's own figure is about, the first of which is ``spec``.
+    """
 
     figure: Figure
     spec: ModelSpec | None = None
+    named: tuple[ModelSpec, ...] = ()
 
     @property
     def subject(self) -> str:

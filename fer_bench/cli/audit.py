@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import complain, parse_list, parse_shape, print_tables, read_results, users_sheets, write_text
+from fer_bench.cli.common import complain, parse_list, parse_shape, print_tables, read_results, registry_of, write_text
 from fer_bench.cli.options import Names, several
-from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.exit_codes import FINDING, OK
 from fer_bench.records.plan import RECOUNT
@@ -19,6 +18,7 @@ from fer_bench.records.store import DEFAULT_STORE, Store
 
 if TYPE_CHECKING:
     from fer_bench.auditing.verdicts import Claim
+    from fer_bench.networks.registry import Registry
     from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Result
 
@@ -53,24 +53,27 @@ def audit(
     from fer_bench.auditing.verdicts import WRONG
     from fer_bench.reporting.render import write_all
 
-    registry.use_sheets(users_sheets(sheets))
+    registry = registry_of(sheets)
     names = parse_list(networks, models)
     if table is None:
         if classes is not None or input_:
             raise FerBenchError("--classes and --input are of --table; a sheet says them for itself")
-        claims, chosen = _claims(parse_list(paper), names)
+        claims, chosen = _claims(registry, parse_list(paper), names)
     else:
         if paper or names:
             raise FerBenchError("--table is audited as a whole: leave --paper and --models out")
-        claims = chosen = read_table(table, classes, parse_shape(input_) if input_ else None)
+        claims = chosen = read_table(table, registry, classes, parse_shape(input_) if input_ else None)
     known = [result for source in sources or [] for result in read_results(source, store)]
     evidence = gather(known)
     missing = [spec for spec in needed(claims) if find(spec, evidence) is None]
     evidence += gather(_recounted(missing, save, debug=debug))
-    specs = {**registry.sheets(), **{claim.network: claim.spec for claim in claims if claim.spec is not None}}
+    specs = {**registry.networks, **{claim.network: claim.spec for claim in claims if claim.spec is not None}}
     verdicts = [verdict for verdict in judge(claims, evidence, specs) if verdict.claim in chosen]
     shown = [verdict for verdict in verdicts if verdict.kind in WRONG] if wrong else verdicts
-    full, short = drawn.verdicts(shown), {"audit_summary": drawn.summary(verdicts), **drawn.by_paper(shown)}
+    full, short = (
+        drawn.verdicts(shown),
+        {"audit_summary": drawn.summary(verdicts), **drawn.by_paper(shown, registry.papers)},
+    )
     if out is not None:  # all of it for programs, and what fits a page for readers
         write_all(out, {"audit": full}, ("csv", "json"))
         write_all(out, short, ("markdown", "latex"))
@@ -82,12 +85,11 @@ def audit(
         raise typer.Exit(complain(message, FINDING))
 
 
-def _claims(papers: Sequence[str], models: Sequence[str]) -> "tuple[list[Claim], list[Claim]]":
+def _claims(registry: "Registry", papers: Sequence[str], models: Sequence[str]) -> "tuple[list[Claim], list[Claim]]":
     """Choose the figures of the sheets: all of the papers concerned, by which each is judged, and those asked for."""
     from fer_bench.auditing import claims_of
 
-    known = registry.papers()
-    claims = claims_of(registry.sheets().values(), known.values())
+    claims = claims_of(registry)
     printed = dict.fromkeys(claim.figure.paper for claim in claims)
     if unknown := [paper for paper in papers if paper not in printed]:
         raise FerBenchError(f"--paper {', '.join(unknown)}: there are figures of {', '.join(sorted(printed))}")

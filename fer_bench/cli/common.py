@@ -15,7 +15,7 @@ import typer
 
 from fer_bench.cli import options
 from fer_bench.cli.options import SHEETS_VARIABLE, Names
-from fer_bench.networks import registry
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import DEFAULT_INPUT
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, StoreError
@@ -63,9 +63,9 @@ def stop_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def users_sheets(given: list[Path] | None) -> list[Path]:
-    """Return the folders given by --sheets, or else those that the environment variable names."""
-    return given or [Path(folder) for folder in os.environ.get(SHEETS_VARIABLE, "").split(os.pathsep) if folder]
+def registry_of(sheets: list[Path] | None) -> Registry:
+    """Return the networks of our sheets, and of the folders of --sheets or else of the environment variable."""
+    return Registry(sheets or [folder for folder in os.environ.get(SHEETS_VARIABLE, "").split(os.pathsep) if folder])
 
 
 def reason(error: Exception) -> str:
@@ -100,9 +100,9 @@ def parse_list(*given: Names) -> list[str]:
     return [part.strip() for texts in given for text in texts or () for part in text.split(",") if part.strip()]
 
 
-def find_specs(*given: Names) -> "list[ModelSpec]":
+def find_specs(registry: Registry, *given: Names) -> "list[ModelSpec]":
     """Return the networks of these names, by default all that can be built."""
-    return [registry.find(name) for name in parse_list(*given) or registry.list_models()]
+    return [registry.find(name) for name in parse_list(*given) or registry.names()]
 
 
 def parse_shape(text: str) -> Shape:

@@ -15,11 +15,10 @@ from fer_bench.cli.common import (
     print_json,
     print_tables,
     reason,
+    registry_of,
     shapes_for,
-    users_sheets,
 )
 from fer_bench.cli.options import Names, choice, several
-from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import parse_settings
 from fer_bench.reporting.table import Table
@@ -51,8 +50,11 @@ def count(
 
     The network runs once on meta tensors, which have shapes and no data.
     """
-    registry.use_sheets(users_sheets(sheets))
-    subjects = [(spec, shape) for spec in find_specs(networks, models) for shape in shapes_for(spec, input_)]
+    subjects = [
+        (spec, shape)
+        for spec in find_specs(registry_of(sheets), networks, models)
+        for shape in shapes_for(spec, input_)
+    ]
     tools = parse_list(counters)
     if unknown := [tool for tool in tools if tool not in _COUNTERS]:
         raise FerBenchError(f"--counter {', '.join(unknown)} is unknown; known: {', '.join(_COUNTERS)}")

@@ -16,18 +16,17 @@ from fer_bench.cli.common import (
     parse_list,
     read_results,
     reason,
+    registry_of,
     stop_on_sigterm,
-    users_sheets,
     write_text,
 )
 from fer_bench.cli.options import Names, choice, several
 from fer_bench.gating.verdicts import Report, Verdict
-from fer_bench.networks import registry
 from fer_bench.records import plan as plans
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
 from fer_bench.records.limits import Budget
-from fer_bench.records.plan import Plan, parse_settings
+from fer_bench.records.plan import parse_settings
 from fer_bench.records.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
@@ -97,7 +96,6 @@ def gate(
         "max_latency": max_latency,
     }
     stop_on_sigterm()
-    registry.use_sheets(users_sheets(sheets))
     request = _request(
         metrics,
         min_effect,
@@ -111,7 +109,7 @@ def gate(
         unchanged=unchanged,
         setup=setup,
         base_python=base_python,
-        registry=registry.current(),
+        registry=registry_of(sheets),
         command=_command(),
     )
     report = _gated(baseline, against, candidate, request, store, self_test=self_test)
@@ -145,10 +143,9 @@ def compare(
     from fer_bench.gating import against_results
 
     stop_on_sigterm()
-    registry.use_sheets(users_sheets(sheets))
     parse_settings(settings or [])
-    request = _request(metrics, min_effect, budget_s, protocol, device, declare)
-    ours, theirs = (_side(side, request.plan, tuple(settings or ()), store) for side in (base, candidate))
+    request = _request(metrics, min_effect, budget_s, protocol, device, declare, registry=registry_of(sheets))
+    ours, theirs = (_side(side, request, tuple(settings or ()), store) for side in (base, candidate))
     if ours is not None and theirs is not None:
         report = against_results.compare((base, candidate), (ours, theirs), request, _Told())
     elif ours is not None or theirs is not None:
@@ -300,13 +297,13 @@ def _append(path: Path, text: str) -> None:
     write_text(path, f"{before}\n{text}" if before else text)
 
 
-def _side(text: str, chosen: Plan, settings: Sequence[str], store: str) -> "tuple[Task, dict[str, Any]] | None":
+def _side(text: str, request: "Request", settings: Sequence[str], store: str) -> "tuple[Task, dict[str, Any]] | None":
     """Read NAME or NAME@FIELD=VALUE,...: a network, and what of the plan is changed; None for what is stored."""
     from fer_bench.measuring.task import Task
 
     name, at, changes = text.partition("@")
     try:
-        spec = registry.find(name)
+        spec = request.registry.find(name)
     except UnknownModelError:
         if at or not _is_results(text, store):
             raise
@@ -317,10 +314,10 @@ def _side(text: str, chosen: Plan, settings: Sequence[str], store: str) -> "tupl
     if others := sorted(changed.keys() - set(_DIFFER)):
         raise FerBenchError(f"{text}: two sides do not differ in {', '.join(others)}, but in {', '.join(_DIFFER)}")
     try:
-        dataclasses.replace(chosen, **changed)
+        dataclasses.replace(request.plan, **changed)
     except FerBenchError as error:
         raise FerBenchError(f"{text}: {error}") from error
-    return Task(spec, chosen, settings=tuple(settings)), changed
+    return Task(spec, request.plan, settings=tuple(settings)), changed
 
 
 def _is_results(text: str, store: str) -> bool:

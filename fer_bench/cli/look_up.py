@@ -6,8 +6,7 @@ from typing import Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import fail_if, print_json, print_tables, shapes_for, users_sheets
-from fer_bench.networks import registry
+from fer_bench.cli.common import fail_if, print_json, print_tables, registry_of, shapes_for
 from fer_bench.records.plan import parse_settings
 from fer_bench.reporting.tables import catalogue
 
@@ -17,8 +16,7 @@ _SUMMARY = ("name", "title", "status", "input_shape", "num_classes", "papers", "
 
 def list_(sheets: options.Sheets = None, fmt: options.Format = "table") -> None:
     """List the networks of the zoo and of your own sheets."""
-    registry.use_sheets(users_sheets(sheets))
-    specs = list(registry.sheets().values())
+    specs = list(registry_of(sheets).networks.values())
     if fmt == "json":
         print_json([{name: getattr(spec, name) for name in _SUMMARY} for spec in specs])
     else:
@@ -30,11 +28,11 @@ def show(
     sheets: options.Sheets = None,
 ) -> None:
     """Show a network's details and published figures."""
-    registry.use_sheets(users_sheets(sheets))
     from fer_bench.reporting.render.text import definitions
 
+    registry = registry_of(sheets)
     spec = registry.find(name)
-    typer.echo(definitions(catalogue.network_details(spec, registry.current())), nl=False)
+    typer.echo(definitions(catalogue.network_details(spec, registry)), nl=False)
     if spec.published:
         typer.echo()
         print_tables([catalogue.figures(spec)])
@@ -49,8 +47,7 @@ def check_weights(
     sheets: options.Sheets = None,
 ) -> None:
     """Check which keys of a checkpoint fit a network."""
-    registry.use_sheets(users_sheets(sheets))
-    spec = registry.find(name)
+    spec = registry_of(sheets).find(name)
     arguments = parse_settings(settings or [])
     from fer_bench.networks.build import Build, create
     from fer_bench.networks.checkpoints import describe, load_checkpoint

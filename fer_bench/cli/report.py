@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, users_sheets, write_text
+from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, registry_of, write_text
 from fer_bench.cli.options import Names, choice, several
-from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.store import DEFAULT_STORE
@@ -19,6 +18,7 @@ from fer_bench.reporting.render import FILED, write_all
 from fer_bench.reporting.table import Table
 
 if TYPE_CHECKING:
+    from fer_bench.networks.registry import Registry
     from fer_bench.records.result import Result
 
 
@@ -51,16 +51,16 @@ def report(
     The same results give the same bytes. Recounts of an audit among the results give the page its audit.
     """
     _check(template, out, fmt, html=html, figures=figures)
-    registry.use_sheets(users_sheets(sheets))
+    registry = registry_of(sheets)
     found, recounts = _found(sources, store)
     names = parse_list(models)
-    drawn, more = _drawn(found, paper)
+    drawn, more = _drawn(found, registry, paper)
     drawn = _arranged(_named(drawn, more, parse_list(table)), ",".join(columns or []), names, sort, best)
     chosen = [result for result in found if not names or result.subject.name in names]
     if html is not None:
-        _write_page(html, chosen, drawn, recounts)
+        _write_page(html, chosen, drawn, registry, recounts)
     if figures is not None:
-        _write_figures(figures, chosen, parse_list(figure), parse_list(figure_types or ["svg,png"]))
+        _write_figures(figures, chosen, registry, parse_list(figure), parse_list(figure_types or ["svg,png"]))
     elif figure:
         raise FerBenchError("--figure says which of the figures; --figures FOLDER says where they go")
     if (html is not None or figures is not None) and out is None:
@@ -90,12 +90,11 @@ def why(
     from fer_bench.reporting.origin.why import why as explain
     from fer_bench.reporting.render.text import definitions
 
-    registry.use_sheets(users_sheets(sheets))
+    registry = registry_of(sheets)
     found, _ = _found(sources, store)
     told = [("results", name_source(source, store)) for source in sources or ["last"]]
-    known = registry.current()
-    drawn = {**_drawn(found, "")[0], **reports.papers(found, known), **reports.details(found, known)}
-    typer.echo(definitions([*told, *explain(drawn, table, row, column, registry.papers())]), nl=False)
+    drawn = {**_drawn(found, registry, "")[0], **reports.papers(found, registry), **reports.details(found, registry)}
+    typer.echo(definitions([*told, *explain(drawn, table, row, column, registry.papers)]), nl=False)
 
 
 def _check(template: Path | None, out: Path | None, fmt: str, *, html: Path | None, figures: Path | None) -> None:
@@ -122,13 +121,12 @@ def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], li
     return measured, [result for result in results if result not in measured]
 
 
-def _drawn(found: "Sequence[Result]", paper: str) -> tuple[dict[str, Table], dict[str, Table]]:
+def _drawn(found: "Sequence[Result]", registry: "Registry", paper: str) -> tuple[dict[str, Table], dict[str, Table]]:
     """Draw the tables of results, or of a paper; and those that are only drawn when named."""
-    known = registry.current()
-    baselines = [spec for spec in known.networks.values() if not spec.can_be_built]
+    baselines = [spec for spec in registry.networks.values() if not spec.can_be_built]
     if not paper:
-        return reports.report(found, known, baselines), reports.details(found, known)
-    drawn = reports.papers(found, known)
+        return reports.report(found, registry, baselines), reports.details(found, registry)
+    drawn = reports.papers(found, registry)
     kept = {stem: table for stem, table in drawn.items() if paper == "all" or stem.startswith(f"paper{paper}_")}
     if not kept:
         papers = sorted({stem.partition("_")[0].removeprefix("paper") for stem in drawn})
@@ -148,6 +146,7 @@ def _write_page(
     path: Path,
     found: "Sequence[Result]",
     drawn: Mapping[str, Table],
+    registry: "Registry",
     recounts: "Sequence[Result]",
 ) -> None:
     from fer_bench.auditing import audit as judge
@@ -158,22 +157,23 @@ def _write_page(
 
     audited: dict[str, Table] = {}
     if recounts:
-        specs = registry.sheets()
-        verdicts = judge(claims_of(specs.values(), registry.papers().values()), gather(recounts), specs)
+        verdicts = judge(claims_of(registry), gather(recounts), registry.networks)
         audited = {"audit_summary": tables.summary(verdicts), "audit": tables.verdicts(verdicts)}
-    write_text(path, page("fer_bench report", found, drawn, audited, TONES))
+    write_text(path, page("fer_bench report", found, drawn, registry, audited, TONES))
 
 
-def _write_figures(folder: Path, found: "Sequence[Result]", names: Sequence[str] | None, types: Sequence[str]) -> None:
+def _write_figures(
+    folder: Path, found: "Sequence[Result]", registry: "Registry", names: Sequence[str], types: Sequence[str]
+) -> None:
     from fer_bench.reporting.figures import figures, listing
     from fer_bench.reporting.render.plots.figure import write_figures
 
     if not types:
         raise FerBenchError("--figure-types names none of svg, png, pdf")
-    drawn = figures(found)
+    drawn = figures(found, registry)
     if not drawn:
         raise FerBenchError("--figures: these results give none; latencies, counts with modules or a sweep do")
-    if unknown := [name for name in names or () if name not in drawn]:
+    if unknown := [name for name in names if name not in drawn]:
         raise FerBenchError(f"--figure {', '.join(unknown)}: there are {', '.join(drawn)}")
     drawn = {name: drawn[name] for name in names or drawn}
     write_figures(folder, drawn, types)

@@ -18,11 +18,10 @@ from fer_bench.cli.common import (
     parse_inputs,
     parse_list,
     print_tables,
+    registry_of,
     stop_on_sigterm,
-    users_sheets,
 )
 from fer_bench.cli.options import Names, several
-from fer_bench.networks import registry
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.exit_codes import OK
 from fer_bench.records.plan import METRICS, parse_settings
@@ -32,6 +31,7 @@ from fer_bench.reporting import tables as reports
 if TYPE_CHECKING:
     from fer_bench.measuring.runner import Outcome
     from fer_bench.measuring.task import Task
+    from fer_bench.networks.registry import Registry
     from fer_bench.records.plan import Plan
     from fer_bench.records.store import Run
 
@@ -78,9 +78,10 @@ def run(
     from fer_bench.measuring.runner import measure_all
     from fer_bench.measuring.task import Task
 
-    registry.use_sheets(users_sheets(sheets))
+    registry = registry_of(sheets)
     stop_on_sigterm()
-    specs = find_specs(networks, models)
+    specs = find_specs(registry, networks, models)
+    names = list(dict.fromkeys(spec.name for spec in specs))
     if checkpoint is not None and len(specs) != 1:
         raise FerBenchError("--checkpoint is one network's: name it")
     if checkpoint is not None and not checkpoint.is_file():
@@ -110,10 +111,13 @@ def run(
     tasks = [Task(spec, one, shape, tuple(settings or ()), given) for spec in specs for one, shape in plans]
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
     with Store.open(store, create=True) as opened:
-        under_way = _begin(opened, tasks, resume=resume, fresh=fresh)
+        title = (
+            f"{plan.protocol}: {', '.join(names)}" if names != registry.names() else f"{plan.protocol}: all built-ins"
+        )
+        under_way = _begin(opened, tasks, title, resume=resume, fresh=fresh)
         with Display(len(tasks)) as display:
             done = measure_all(tasks, opened, under_way, display, debug=debug)
-        _conclude(done, tasks, out)
+        _conclude(done, tasks, registry, out)
         where = f" --store {opened.shown}" if store != DEFAULT_STORE else ""
         typer.echo(f"\nRun {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}")
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
@@ -157,7 +161,7 @@ def _numbers(option: str, given: Names) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _begin(store: "Store", tasks: "Sequence[Task]", *, resume: str, fresh: bool) -> str:
+def _begin(store: "Store", tasks: "Sequence[Task]", title: str, *, resume: str, fresh: bool) -> str:
     """Continue the run that these tasks left unfinished, or begin one."""
     from fer_bench.measuring.task import fingerprint
 
@@ -170,9 +174,7 @@ def _begin(store: "Store", tasks: "Sequence[Task]", *, resume: str, fresh: bool)
             err=True,
         )
         return earlier.id
-    names = list(dict.fromkeys(task.spec.name for task in tasks))
-    whole = names == registry.list_models()
-    return store.begin(mark, f"{tasks[0].plan.protocol}: {'all built-ins' if whole else ', '.join(names)}")
+    return store.begin(mark, title)
 
 
 def _asked_for(store: "Store", name: str, fingerprint: str) -> "Run":
@@ -185,12 +187,12 @@ def _asked_for(store: "Store", name: str, fingerprint: str) -> "Run":
     return found
 
 
-def _conclude(done: "Outcome", tasks: "Sequence[Task]", out: Path | None) -> None:
+def _conclude(done: "Outcome", tasks: "Sequence[Task]", registry: "Registry", out: Path | None) -> None:
     """Print what was measured, however it ended, and raise what stopped it."""
     from fer_bench.reporting.render import write_all
 
     stopped = done.stopped
-    drawn = reports.report(done.results, registry.current())
+    drawn = reports.report(done.results, registry)
     try:  # first the files: whoever reads our output may leave early
         if out is not None and drawn:
             write_all(out, drawn)

@@ -214,7 +214,7 @@ def _from_torchvision(name: str) -> Factory:
 
 
 def library_names() -> list[str]:
-    """Name the classifiers of torchvision and timm, as ``registry.find`` takes them; torchvision's first."""
+    """Return the names of the classifiers of torchvision and timm, as ``find`` takes them; torchvision's first."""
     import timm
     import torchvision
 

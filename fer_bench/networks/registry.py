@@ -125,43 +125,9 @@ def built_in() -> Registry:
 
 def list_models() -> list[str]:
     """Return the names of the built-in networks, alphabetically."""
-    return current().names()
+    return built_in().names()
 
 
 def find(name: str) -> ModelSpec:
     """Find a built-in network, or one of a library, a file or a module, by name (see ``Registry.find``)."""
-    return current().find(name)
-
-
-# SHIM: until every caller is handed a Registry.
-_current = [Registry()]
-
-
-def current() -> Registry:
-    """Return the registry in use."""
-    return _current[0]
-
-
-def use_sheets(folders: Iterable[Path]) -> None:
-    """Use folders."""
-    _current[0] = Registry(folders)
-
-
-def sheets() -> Mapping[str, ModelSpec]:
-    """Return networks."""
-    return current().networks
-
-
-def papers() -> Mapping[str, Paper]:
-    """Return papers."""
-    return current().papers
-
-
-def list_users() -> list[str]:
-    """Return users' names."""
-    return current().users_names()
-
-
-def paper_title(paper: str) -> str:
-    """Return a title."""
-    return current().paper_title(paper)
+    return built_in().find(name)

@@ -5,7 +5,7 @@ A figure here is a plot: what is drawn, in base units, and its words. ``render.f
 
 from collections.abc import Mapping, Sequence
 
-from fer_bench.networks.registry import papers, sheets
+from fer_bench.networks.registry import Registry
 from fer_bench.records.result import Result
 from fer_bench.reporting.figures.accuracy import COSTS, accuracy
 from fer_bench.reporting.figures.modules import divisions
@@ -16,18 +16,20 @@ from fer_bench.reporting.table import Column, Table
 __all__ = ["Plot", "figures", "listing"]
 
 
-def figures(results: Sequence[Result], dataset: str = "") -> dict[str, Plot]:
+def figures(results: Sequence[Result], registry: Registry, dataset: str = "") -> dict[str, Plot]:
     """Draw the figures of results, by the stem of their files; one that nothing was measured for is left out.
 
     Args:
         results: as stored.
+        registry: the sheets, which have the accuracies.
         dataset: that accuracies are of, as the sheets name it; by default the one that most networks have them on.
 
     Raises:
         SheetError: a sheet is wrong.
     """
-    zoo, known = sheets(), papers()
-    drawn: dict[str, Plot | None] = {f"accuracy_{cost}": accuracy(results, cost, zoo, known, dataset) for cost in COSTS}
+    drawn: dict[str, Plot | None] = {
+        f"accuracy_{cost}": accuracy(results, cost, registry.networks, registry.papers, dataset) for cost in COSTS
+    }
     drawn |= {
         "latency": spreads(results),
         "modules": divisions(results),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from fer_bench.networks.registry import papers, sheets
+from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import Paper
 from fer_bench.records import units
 from fer_bench.records.result import Result
@@ -30,6 +30,7 @@ def page(
     title: str,
     results: Sequence[Result],
     tables: Mapping[str, Table],
+    registry: Registry,
     audit: Mapping[str, Table] = {},
     tones: Mapping[str, str] = {},
 ) -> str:
@@ -42,7 +43,8 @@ def page(
         title: heading of the page.
         results: what the figures of latency and the environments are of; failed ones count too.
         tables: in this order, by the stems of their files; what the axes of the figure to explore are taken from.
-        audit: likewise; verdicts stand in a column ``verdict``.
+        registry: the sheets, of accuracies and sources.
+        audit: as ``tables``; verdicts stand in a column ``verdict``.
         tones: how a verdict is shown, "right", "nearly" or "wrong"; one that is not named is "open".
 
     Returns:
@@ -55,7 +57,7 @@ def page(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     style, theme = _asset("page.css"), _asset("theme.js")
-    drawn = charts(results, tables)
+    drawn = charts(results, tables, registry.networks)
     script = "".join(_asset(f"{name}.js") for name in _SCRIPTS)
     return environment.from_string(_asset("page.html.j2")).render(
         title=units.printable(title),
@@ -68,7 +70,7 @@ def page(
         sections=_sections(tables, drawn),
         audit=list(map(_section, audit.values())),
         machines=_machines(results),
-        sources=_sources(results, audit),
+        sources=_sources(results, audit, registry),
     )
 
 
@@ -148,9 +150,9 @@ def _machines(results: Sequence[Result]) -> Counter[tuple[tuple[str, str], ...]]
     return found
 
 
-def _sources(results: Sequence[Result], audit: Mapping[str, Table]) -> list[Paper]:
+def _sources(results: Sequence[Result], audit: Mapping[str, Table], registry: Registry) -> list[Paper]:
     """Give the papers whose figures stand on the page."""
-    zoo = sheets()
+    zoo = registry.networks
     named = {figure.paper for r in results if r.subject.name in zoo for figure in zoo[r.subject.name].published}
     named |= {row["paper"] for table in audit.values() for row in table.rows if "paper" in row}
-    return [paper for key, paper in papers().items() if key in named]
+    return [paper for key, paper in registry.papers.items() if key in named]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fer_bench.networks.registry import sheets
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Json, Result
@@ -31,10 +31,12 @@ _NAMED = 8  # modules drawn as one that are named; of more, the number
 _LEAST = 1e-5  # share that is written by its number
 
 
-def charts(results: Sequence[Result], tables: Mapping[str, Table]) -> dict[str, Json]:
+def charts(
+    results: Sequence[Result], tables: Mapping[str, Table], networks: Mapping[str, ModelSpec]
+) -> dict[str, Json]:
     """Return the data of the page's figures by name, without those that nothing was measured for."""
     drawn = {
-        "explorer": explorer(results, tables),
+        "explorer": explorer(results, tables, networks),
         "latency": latencies(results),
         "roofline": roofline(results),
         "modules": modules(results),
@@ -175,14 +177,14 @@ class _Point:
     values: dict[str, Json] = field(default_factory=dict)
 
 
-def explorer(results: Sequence[Result], tables: Mapping[str, Table]) -> Json:
+def explorer(results: Sequence[Result], tables: Mapping[str, Table], networks: Mapping[str, ModelSpec]) -> Json:
     """Return points with their values by quantity, or None where there are not two quantities to choose.
 
     Quantities are the numeric columns of the tables, and accuracies as published. A value has its raw number, its text
     as its table writes it, and its interval, if it has one.
     """
     points = _points(results, tables)
-    axes = [*_columns(points, tables), *_accuracies(points.values())]
+    axes = [*_columns(points, tables), *_accuracies(points.values(), networks)]
     if len(axes) < 2:
         return None
     x, y = _shown_first(axes, points.values())
@@ -258,14 +260,14 @@ def _cell(column: Column, row: Mapping[str, Json]) -> Json:
     return _value(row[column.key], column.text(row), ends, between)
 
 
-def _accuracies(points: Collection[_Point]) -> Iterator[_Axis]:
+def _accuracies(points: Collection[_Point], networks: Mapping[str, ModelSpec]) -> Iterator[_Axis]:
     """Put published accuracies into their points, and give an axis for each data set and paper.
 
     Papers divide and clean a data set differently, so that accuracies of two papers do not share an axis.
     """
     found: dict[tuple[str, str], list[tuple[_Point, Json]]] = {}
     for point in points:
-        for figure in printed_of(sheets().get(point.name), point.paper):
+        for figure in printed_of(networks.get(point.name), point.paper):
             try:
                 value = _value(percent(figure), units.printable(f"{as_printed(figure)} ({figure.where})"))
             except SheetError:  # no number; the table has it as printed
