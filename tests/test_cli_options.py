@@ -6,10 +6,10 @@ import os
 import pytest
 import typer
 
+from fer_bench.cli import common
 from fer_bench.cli.common import guarded, registry_of
 from fer_bench.cli.main import COMMANDS, DEPRECATED, main
 from fer_bench.cli.run import _sweep
-from fer_bench.networks import registry
 from fer_bench.records.plan import QUICK
 from fer_bench.records.store import Store
 
@@ -169,7 +169,7 @@ def test_ctrl_c_is_130_for_every_command(call, monkeypatch, arguments):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(registry, "use_sheets", interrupted)
+    monkeypatch.setattr(common, "Registry", interrupted)
     assert call(*arguments) == (130, "", "fer-bench: interrupted\n")
 
 

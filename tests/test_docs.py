@@ -49,7 +49,7 @@ def test_each_command_that_the_readme_names_has_a_help_text(command):
 
 
 def test_each_option_that_the_readme_names_exists():
-    ours = {"--fer-models", "--fer-protocol", "--fer-device", "--studies"}  # pytest's, in our plugin
+    ours = {"--fer-models", "--fer-sheets", "--fer-protocol", "--fer-device", "--studies"}  # pytest's, in our plugin
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", README)) - ours
     named = {option for option in named if not option.startswith("--benchmark-")}  # pytest-benchmark's
     helps = "".join(CliRunner().invoke(app, [name, "--help"]).output for group in GROUPS.values() for name in group)
