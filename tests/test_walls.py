@@ -93,6 +93,25 @@ def test_public_names_stay_what_they_are_when_the_packages_have_been_imported():
     assert done.stdout == "True []\n", done.stderr
 
 
+def test_each_public_verb_works_before_and_after_the_package_behind_it_is_imported(tmp_path):
+    code = """
+import sys, importlib, torch, fer_bench as fb
+
+def verbs(path):
+    spec, model = fb.find("mtcnn_pnet"), fb.create_model("mtcnn_pnet")
+    torch.save(model.state_dict(), path)
+    loaded = fb.load_checkpoint(model, path).complete
+    seen = fb.trace(model, (torch.zeros(1, 3, 12, 12),))
+    return [len(fb.list_models()) > 30, loaded, seen.macs, fb.count(spec).row()["macs"]]
+
+first = verbs(sys.argv[1])
+for name in sys.argv[2:]: importlib.import_module(name)
+print(first, verbs(sys.argv[1]) == first)
+"""
+    done = child(code, tmp_path / "weights.pt", *(name for name in FILES if name.count(".") == 1))
+    assert done.stdout == "[True, True, 44760, 44760] True\n", done.stderr  # by hand: see test_mtcnn
+
+
 def test_a_worker_loads_a_library_of_networks_only_for_a_network_of_that_library():
     code = (
         "import sys, fer_bench.measuring.worker; from fer_bench import create_model; create_model('mini_xception')\n"
