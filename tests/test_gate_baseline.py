@@ -11,9 +11,10 @@ import pytest
 from fer_bench.gating import baseline as files
 from fer_bench.gating.baseline import Accepted, Baseline, judge, read, with_accepted, write
 from fer_bench.gating.counts import Snapshot
-from fer_bench.gating.verdicts import ERROR, INCOMPARABLE, Outcome, Report
+from fer_bench.gating.verdicts import Outcome, Report
 from fer_bench.records.errors import BaselineError, CountingError, StoreError
 from fer_bench.records.exchange import read_file
+from fer_bench.records.exit_codes import CANNOT_JUDGE, INCOMPARABLE
 from fer_bench.records.result import Measurement
 
 
@@ -203,7 +204,7 @@ def test_networks_that_are_new_are_noted_and_alone_are_no_pass(written, result):
     new = {name: result(name) for name in "cdefghi"}
     verdicts, (note,) = judge(read(written), new, list(new))
     assert verdicts == []
-    assert Report("", "", tuple(verdicts)).exit_code() == ERROR
+    assert Report("", "", tuple(verdicts)).exit_code() == CANNOT_JUDGE
     assert "nothing holds it yet: c, d, e, f, g and 2 more; add" in note
 
 
