@@ -28,7 +28,7 @@ def audit(
     models: options.Models = None,
     paper: Annotated[Names, several("Only the figures of these papers, as 001.")] = None,
     table: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="A published table instead of sheets.")] = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="Outputs of the networks in --table.")] = None,
+    classes: Annotated[int | None, typer.Option(metavar="N", min=1, help="Outputs of the networks in --table.")] = None,
     input_: Annotated[str, typer.Option("--input", metavar="CxHxW", help="Image size of those in --table.")] = "",
     sheets: options.Sheets = None,
     sources: Annotated[Names, options.results("by default none")] = None,

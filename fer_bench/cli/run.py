@@ -53,11 +53,13 @@ def run(
     mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
     alloc: Annotated[Names, several("Freed memory: keep, system, or both; by default keep.")] = None,
     classes: options.Classes = None,
-    runs: Annotated[int | None, typer.Option(min=1, help="Timed passes of a process; by default 300.")] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Most processes for the latency.")] = None,
+    runs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Timed passes of a process; by default 300.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(metavar="N", min=1, help="Most processes for the latency.")] = None,
     max_time: Annotated[float | None, typer.Option(min=0.0, metavar="S", help="Most seconds of timed passes.")] = None,
     settings: options.Settings = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights to load, for one network.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights to load, for one network.")] = None,
     time_limit: Annotated[
         float | None,
         typer.Option(min=1.0, metavar="S", help="Kill a process that was silent for so many seconds; by default 600."),
