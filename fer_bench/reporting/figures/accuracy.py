@@ -1,8 +1,7 @@
 """Accuracy, as papers print it, against cost, as we measure it: paper 004's Fig. 18 and the argument of paper 001."""
 
-import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fer_bench.networks.spec import Figure, ModelSpec, Paper
@@ -10,16 +9,7 @@ from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
-from fer_bench.reporting.figures.common import (
-    INTERVALS,
-    axis,
-    counted,
-    doubted,
-    hollow,
-    labels,
-    of_one_setting,
-    warned,
-)
+from fer_bench.reporting.figures import common
 from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Written
 from fer_bench.reporting.tables.common import conditions, interval_ends, joined
 
@@ -37,13 +27,8 @@ class _Cost:
     name: str
     title: str
     told: str
-    metric: str = ""
+    metric: str = ""  # "" for the latency
     quantity: Written = "count"
-
-    @property
-    def timed(self) -> bool:
-        """Whether it is the latency."""
-        return not self.metric
 
     def of(self, result: Result) -> tuple[float, tuple[float, float] | None] | None:
         """Return a network's cost and its interval, if it has one; None where the cost was not measured."""
@@ -60,7 +45,6 @@ COSTS: Mapping[str, _Cost] = {
     "parameters": _Cost("parameters", "Trainable parameters", "Trainable parameters.", "parameters.trainable"),
     "latency": _Cost("latency", "Latency (ms)", _TIMED, quantity="seconds"),
 }
-
 
 _Claim = tuple[Figure, Point]  # an accuracy that a paper prints, and where it stands against our cost
 
@@ -83,35 +67,39 @@ def accuracy(
         The plot, or None where fewer than two networks have both.
     """
     measure = COSTS[cost]
-    kept, notes = of_one_setting([result for result in results if measure.of(result) is not None])
+    kept, notes = common.of_one_setting([result for result in results if measure.of(result) is not None])
     dataset = dataset or _most_printed(kept, zoo)
     claims, bad = _claims(kept, measure, zoo, papers, dataset)
     if len(claims) < _ENOUGH:
         return None
-    by_paper = sorted(claims, key=lambda claim: claim[0].paper)
-    points = [
-        point for _, group in itertools.groupby(by_paper, lambda claim: claim[0].paper) for point in _group(group)
-    ]
-    groups = tuple(dict.fromkeys(point.group for point in points))
-    fronts = [sorted((p.x, p.y) for p in points if p.named and p.group == group) for group in groups]
+    points: list[Point] = []
+    lines = []
+    for paper in sorted({figure.paper for figure, _ in claims}):
+        group = _cited(paper, papers)
+        members = [point for figure, point in claims if figure.paper == paper]
+        best = pareto([(point.x, point.y) for point in members])
+        front = sorted((point.x, point.y) for point, named in zip(members, best, strict=True) if named)
+        points += [replace(point, named=named) for point, named in zip(members, best, strict=True)]
+        if len(front) > 1:
+            lines.append(Line(f"Pareto front of {group}", tuple(front), group, steps=True))
     shown = {point.label for point in points}
-    drawn = [result for result, label in zip(kept, labels(kept), strict=True) if label in shown]
-    without = len(kept) - len(drawn)
-    if without:
-        notes.append(f"{counted(without, 'network')} without a published accuracy on {dataset}: not drawn.")
+    drawn = [result for result, label in zip(kept, common.labels(kept), strict=True) if label in shown]
+    notes += common.left_out(len(kept) - len(drawn), "network", f"without a published accuracy on {dataset}")
     return Scatter(
         title=units.printable(f"Accuracy on {dataset} against {measure.name}"),
         caption=units.printable(_caption(drawn, measure, dataset, points)),
-        x=axis(measure.title, measure.quantity, [point.x for point in points]),
+        x=common.axis(measure.title, measure.quantity, [point.x for point in points]),
         y=Axis(units.printable(f"Accuracy on {dataset}, as published (%)"), "percent"),
-        groups=groups,
+        groups=tuple(dict.fromkeys(point.group for point in points)),
         points=tuple(points),
-        lines=tuple(
-            Line(f"Pareto front of {group}", tuple(front), group, steps=True)
-            for group, front in zip(groups, fronts, strict=True)
-            if len(front) > 1
+        lines=tuple(lines),
+        notes=(
+            *notes,
+            *bad,
+            *_remarks(claims),
+            *common.doubted(drawn),
+            *(() if measure.metric else common.warned(drawn)),
         ),
-        notes=(*notes, *bad, *_remarks(claims), *doubted(drawn), *(warned(drawn) if measure.timed else ())),
     )
 
 
@@ -154,7 +142,7 @@ def _claims(
     """Give the accuracies on a data set, and complain of those that are no numbers."""
     claims: list[_Claim] = []
     bad: dict[str, None] = {}
-    for result, label in zip(results, labels(results), strict=True):
+    for result, label in zip(results, common.labels(results), strict=True):
         taken = cost.of(result)
         for figure in printed_of(zoo.get(result.subject.name)):
             if taken is None or not dataset or figure.dataset != dataset:
@@ -164,15 +152,10 @@ def _claims(
             except SheetError as error:
                 bad[units.printable(f"{label} is not drawn for paper {figure.paper}: {error}.")] = None
             else:
-                claims.append((figure, Point(label, _cited(figure.paper, papers), *place, hollow=hollow(result))))
+                claims.append(
+                    (figure, Point(label, _cited(figure.paper, papers), *place, hollow=common.hollow(result)))
+                )
     return claims, bad
-
-
-def _group(claims: Iterable[_Claim]) -> list[Point]:
-    """Give the points of a paper; those on its front must be named."""
-    points = [point for _, point in claims]
-    best = pareto([(point.x, point.y) for point in points])
-    return [replace(point, named=named) for point, named in zip(points, best, strict=True)]
 
 
 def _cited(paper: str, papers: Mapping[str, Paper]) -> str:
@@ -201,8 +184,8 @@ def _caption(results: Sequence[Result], cost: _Cost, dataset: str, points: Seque
     return joined(
         f"Accuracies on {dataset} are the papers'; we measured none. Costs are ours.",
         cost.told,
-        INTERVALS if any(known) else "",
-        _NO_INTERVAL if cost.timed and not all(known) else "",
+        common.INTERVALS if any(known) else "",
+        _NO_INTERVAL if not cost.metric and not all(known) else "",
         "Lines: the Pareto front of each paper; accuracies of different papers are not comparable, since they divide "
         "and train on the data differently.",
         "The costs are at another input size than the accuracies." if other else "",

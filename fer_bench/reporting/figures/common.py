@@ -61,8 +61,12 @@ def of_one_setting(results: Sequence[Result]) -> tuple[list[Result], list[str]]:
         networks = settings.setdefault(tuple(row[key] for key in keys), {})
         networks.setdefault(labels([result])[0], result)
     kept = list(max(settings.values(), key=len, default={}).values())  # the first of several as large
-    rest = len(results) - len(kept)
-    return kept, [f"{counted(rest, 'more result')} under other settings or repeated: not drawn."] if rest else []
+    return kept, left_out(len(results) - len(kept), "more result", "under other settings or repeated")
+
+
+def left_out(number: int, what: str, why: str) -> list[str]:
+    """Say how many things are not drawn and why, if there are any."""
+    return [f"{counted(number, what)} {why}: not drawn."] if number else []
 
 
 def axis(title: str, quantity: Written, values: Iterable[float]) -> Axis:

@@ -1,35 +1,11 @@
 """Latency by process, the machine's roofs, and the sweep over batch sizes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fer_bench.records import stats, units
 from fer_bench.records.result import Environment, Result
 from fer_bench.reporting.analysis import latency, roofline
-from fer_bench.reporting.figures.common import (
-    INTERVALS,
-    axis,
-    counted,
-    doubted,
-    hollow,
-    labels,
-    numbered,
-    of_one_setting,
-    rate_interval,
-    warned,
-)
-from fer_bench.reporting.figures.plots import (
-    Axis,
-    Line,
-    Point,
-    Roof,
-    Scatter,
-    Series,
-    Spread,
-    Spreads,
-    Step,
-    Strip,
-    Sweep,
-)
+from fer_bench.reporting.figures import common, plots
 from fer_bench.reporting.tables.common import conditions, interval_ends, joined, write_latency
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -39,18 +15,20 @@ _BEYOND = 2.5  # how far roofs go beyond the points, as a factor
 _ENOUGH = 2  # batch sizes; one is no sweep
 
 
-def spreads(results: Sequence[Result]) -> Spreads | None:
+def spreads(results: Sequence[Result]) -> plots.Spreads | None:
     """Draw the latency of each process of each network, or None where none was measured."""
     found = _timed(results)
     measured = [result for result, _ in found]
     if not measured:
         return None
     networks = tuple(
-        Spread(label, taken.estimate_s, write_latency(taken), interval_ends(taken), _strips(result), hollow(result))
-        for (result, taken), label in zip(found, numbered(labels(measured)), strict=True)
+        plots.Spread(
+            label, taken.estimate_s, write_latency(taken), interval_ends(taken), _strips(result), common.hollow(result)
+        )
+        for (result, taken), label in zip(found, common.numbered(common.labels(measured)), strict=True)
     )
     several = any(len(network.strips) > 1 for network in networks)
-    return Spreads(
+    return plots.Spreads(
         title="Latency by process",
         caption=joined(
             "A strip is a process: its median, the middle half of its runs (box) and 90 % of them (whiskers), relative "
@@ -59,9 +37,9 @@ def spreads(results: Sequence[Result]) -> Spreads | None:
             "Band: 95 % interval over processes, in this session." if several else "",
             units.printable(conditions(measured)),
         ),
-        x=Axis("Difference from the network's latency", "share"),
+        x=plots.Axis("Difference from the network's latency", "share"),
         networks=networks,
-        notes=(*doubted(measured), *warned(measured)),
+        notes=(*common.doubted(measured), *common.warned(measured)),
     )
 
 
@@ -69,15 +47,15 @@ def _timed(results: Sequence[Result]) -> list[tuple[Result, latency.Latency]]:
     return [(result, taken) for result in results if (taken := latency.summary(result)) is not None]
 
 
-def _strips(result: Result) -> tuple[Strip, ...]:
+def _strips(result: Result) -> tuple[plots.Strip, ...]:
     return tuple(
-        Strip(m.process, len(m.values), tuple(stats.quantile(m.values, share) for share in _QUANTILES))
+        plots.Strip(m.process, len(m.values), tuple(stats.quantile(m.values, share) for share in _QUANTILES))
         for m in result.measurements
         if m.metric == latency.LATENCY and m.values
     )
 
 
-def roofs(results: Sequence[Result], *, every: bool = False) -> Scatter | None:
+def roofs(results: Sequence[Result], *, every: bool = False) -> plots.Scatter | None:
     """Draw what each network attains below what the machine attains, or None where that was not measured.
 
     Args:
@@ -85,37 +63,37 @@ def roofs(results: Sequence[Result], *, every: bool = False) -> Scatter | None:
         every: all of them, each machine with its roofs; else those under the setting that most networks share.
     """
     known = [result for result in results if _attained(result) is not None]
-    kept, notes = (known, []) if every else of_one_setting(known)
+    kept, notes = (known, []) if every else common.of_one_setting(known)
     if not kept:
         return None
     found = list(filter(None, map(_attained, kept)))
-    points = [
-        Point(
+    points = tuple(
+        plots.Point(
             label,
             _BOUNDS[its.model.bound_by],
             its.macs / its.moved_bytes,
             its.macs / its.latency.estimate_s,
-            y_interval=rate_interval(its.macs, interval_ends(its.latency)),
-            hollow=hollow(result),
+            y_interval=common.rate_interval(its.macs, interval_ends(its.latency)),
+            hollow=common.hollow(result),
             share=its.model.share_of_peak,
         )
-        for result, its, label in zip(kept, found, numbered(labels(kept)), strict=True)
-    ]
+        for result, its, label in zip(kept, found, common.numbered(common.labels(kept)), strict=True)
+    )
     machines = [its.where for its in found]
     over = tuple(dict.fromkeys(_roof([where]) for where in machines)) if every else (_roof(machines),)
     lines = [line for roof in over for line in _lines(roof, [point.x for point in points])]
     corners = [corner for line in lines for corner in line.points]
-    return Scatter(
+    return plots.Scatter(
         title="Roofline",
-        caption=_roofs_caption(kept, INTERVALS if any(point.y_interval for point in points) else ""),
-        x=axis("Arithmetic intensity (MAC/B)", "number", [x for x, _ in corners]),
-        y=axis("MAC/s", "count", [*(point.y for point in points), *(y for _, y in corners)]),
+        caption=_roofs_caption(kept, machines, common.INTERVALS if any(point.y_interval for point in points) else ""),
+        x=common.axis("Arithmetic intensity (MAC/B)", "number", [x for x, _ in corners]),
+        y=common.axis("MAC/s", "count", [*(point.y for point in points), *(y for _, y in corners)]),
         groups=tuple(group for group in _BOUNDS.values() if any(point.group == group for point in points)),
-        points=tuple(points),
+        points=points,
         lines=tuple(lines),
         roofs=over,
         neutral=_BOUNDS[roofline.NOTHING_MODELLED],
-        notes=(*notes, *doubted(kept), *warned(kept)),
+        notes=(*notes, *common.doubted(kept), *common.warned(kept)),
     )
 
 
@@ -125,32 +103,30 @@ def _attained(result: Result) -> roofline.Attained | None:
     return attained if attained is not None and attained.macs and attained.moved_bytes else None
 
 
-def _roof(machines: Sequence[Environment]) -> Roof:
+def _roof(machines: Sequence[Environment]) -> plots.Roof:
     """Return the best rates measured: whatever disturbs a measurement makes it slower."""
     copies: dict[float, float] = {}
     for where in machines:
         for size, rate in where.attainable["copy_bytes_per_s"]:
             copies[size] = max(rate, copies.get(size, 0.0))
     first = machines[0]
-    named = units.printable(f"{first.device}, {counted(first.threads, 'thread')}")
+    named = units.printable(f"{first.device}, {common.counted(first.threads, 'thread')}")
     peak = max(where.attainable["macs_per_s"] for where in machines)
-    return Roof(named, peak, max(copies.values()), copies[max(copies)])
+    return plots.Roof(named, peak, max(copies.values()), copies[max(copies)])
 
 
-def _lines(roof: Roof, intensities: Sequence[float]) -> list[Line]:
+def _lines(roof: plots.Roof, intensities: Sequence[float]) -> list[plots.Line]:
     """Return the roof of arithmetic, that of the fastest copy and that of the largest, from left of all points."""
     peak = roof.macs_per_s
     slopes = {f"{units.scaled(rate)}B/s": rate for rate in (roof.fastest_copy, roof.largest_copy)}
     ridges = [peak / rate for rate in slopes.values()]
     left, right = min(*intensities, *ridges) / _BEYOND, max(*intensities, *ridges) * _BEYOND
-    lines = [Line(f"{units.scaled(peak)}MAC/s", ((min(ridges), peak), (right, peak)))]
-    return lines + [Line(label, ((left, rate * left), (peak / rate, peak))) for label, rate in slopes.items()]
+    lines = [plots.Line(f"{units.scaled(peak)}MAC/s", ((min(ridges), peak), (right, peak)))]
+    return lines + [plots.Line(label, ((left, rate * left), (peak / rate, peak))) for label, rate in slopes.items()]
 
 
-def _roofs_caption(results: Sequence[Result], intervals: str) -> str:
-    hows = dict.fromkeys(
-        str(result.environment.attainable.get("how", "")) for result in results if result.environment is not None
-    )
+def _roofs_caption(results: Sequence[Result], machines: Iterable[Environment], intervals: str) -> str:
+    hows = dict.fromkeys(str(where.attainable.get("how", "")) for where in machines)
     return units.printable(
         joined(
             "Multiply-accumulates a second over those a byte moved (inputs, outputs and weights of all operators).",
@@ -165,10 +141,10 @@ def _roofs_caption(results: Sequence[Result], intervals: str) -> str:
     )
 
 
-def sweep(results: Sequence[Result]) -> Sweep | None:
+def sweep(results: Sequence[Result]) -> plots.Sweep | None:
     """Draw latency and rate over the batch size, or None where no network was measured at several."""
     found = _timed(results)
-    names = labels([result for result, _ in found], without=frozenset({"batch_size"}))
+    names = common.labels([result for result, _ in found], without=frozenset({"batch_size"}))
     swept: dict[str, dict[int, tuple[Result, latency.Latency]]] = {}
     for (result, taken), label in zip(found, names, strict=True):
         swept.setdefault(label, {}).setdefault(result.plan.batch_size, (result, taken))
@@ -176,36 +152,32 @@ def sweep(results: Sequence[Result]) -> Sweep | None:
     if not swept:
         return None
     networks = tuple(
-        Series(
+        plots.Series(
             label,
             tuple(_step(batch, by_batch[batch][1]) for batch in sorted(by_batch)),
-            any(hollow(result) for result, _ in by_batch.values()),
+            any(common.hollow(result) for result, _ in by_batch.values()),
         )
         for label, by_batch in swept.items()
     )
     steps = [step for network in networks for step in network.steps]
     drawn = [result for by_batch in swept.values() for result, _ in by_batch.values()]
-    rest = len(results) - len(drawn)
-    return Sweep(
+    missing = common.left_out(len(results) - len(drawn), "result", "of one batch size only, repeated or failed")
+    return plots.Sweep(
         title="Batch sweep",
         caption=joined(
             "Latency of a batch (mean of the processes' medians) and images a second over the batch size.",
-            INTERVALS if any(step.interval_s for step in steps) else "",
+            common.INTERVALS if any(step.interval_s for step in steps) else "",
             units.printable(conditions(drawn)),
         ),
-        x=Axis("Batch size", "number", log=True),
-        latency=axis("Latency of a batch (ms)", "seconds", [step.latency_s for step in steps]),
-        rate=axis("Images/s", "number", [step.images_per_s for step in steps]),
+        x=plots.Axis("Batch size", "number", log=True),
+        latency=common.axis("Latency of a batch (ms)", "seconds", [step.latency_s for step in steps]),
+        rate=common.axis("Images/s", "number", [step.images_per_s for step in steps]),
         networks=networks,
-        notes=(
-            *([f"{counted(rest, 'result')} of one batch size only, repeated or failed: not drawn."] if rest else []),
-            *doubted(drawn),
-            *warned(drawn),
-        ),
+        notes=(*missing, *common.doubted(drawn), *common.warned(drawn)),
     )
 
 
-def _step(batch: int, taken: latency.Latency) -> Step:
+def _step(batch: int, taken: latency.Latency) -> plots.Step:
     ends = interval_ends(taken)
-    rates = (taken.per_image_s, taken.images_per_s, rate_interval(batch, ends))
-    return Step(batch, taken.estimate_s, ends, *rates)
+    rates = common.rate_interval(batch, ends)
+    return plots.Step(batch, taken.estimate_s, ends, taken.per_image_s, taken.images_per_s, rates)
