@@ -37,7 +37,7 @@ def draw_spreads(figure: "Figure", plot: Spreads) -> None:
     axes = figure.add_subplot()
     axes.set_xlabel(plot.x.title)
     axes.grid(True, axis="x")
-    canvas.divide(axes.xaxis, plot.x, axes.set_xscale)
+    canvas.divide(axes.xaxis, plot.x)
     limits = _limits(plot.networks)
     middles = [sum(tall[:number]) + its / 2 for number, its in enumerate(tall)]
     for network, middle in zip(plot.networks, middles, strict=True):
@@ -83,11 +83,10 @@ def _draw_network(axes: "Axes", network: Spread, middle: float, limits: tuple[fl
         linewidth=min(0.6, points / 8),
         zorder=2.5,
     )
-    axes.vlines(
-        median, [row - 0.42 for row in rows], [row + 0.42 for row in rows], colors=colour, linewidths=1.2, zorder=3
-    )
-    for row, at, to in zip(rows, low, high, strict=True):
-        for end, side in ((at, "<"), (to, ">")):
+    above, below = ([row + half for row in rows] for half in (-0.42, 0.42))
+    axes.vlines(median, above, below, colors=colour, linewidths=1.2, zorder=3)
+    for row, *ends in zip(rows, low, high, strict=True):
+        for end, side in zip(ends, "<>", strict=True):
             if not limits[0] <= end <= limits[1]:
                 axes.plot([limits[end > 0]], [row], marker=side, markersize=2.5, color=canvas.GREY, clip_on=False)
 
@@ -113,7 +112,7 @@ def draw_divisions(figure: "Figure", plot: Divisions) -> None:
     names, numbers = _draw_parts(figure, axes, plot) if alone else _draw_rows(figure, axes, plot)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(plot.x.title)
-    canvas.divide(axes.xaxis, plot.x, axes.set_xscale)
+    canvas.divide(axes.xaxis, plot.x)
     _name_rows(axes, range(len(names)), names, numbers)
     if not alone:
         figure.draw_without_rendering()
@@ -171,11 +170,9 @@ def _name_parts(axes: "Axes", row: int, network: Division, inches: float) -> Non
     start = 0.0
     for part in network.parts:
         room = part.share * inches / _LETTER - 0.6  # characters
-        text = next((text for text in _names(part) if len(text) <= room), "")
-        if text:
-            axes.text(
-                start + part.share / 2, row, text, ha="center", va="center_baseline", color=canvas.INK, in_layout=False
-            )
+        if text := next((text for text in _names(part) if len(text) <= room), ""):
+            middle = start + part.share / 2
+            axes.text(middle, row, text, ha="center", va="center_baseline", color=canvas.INK, in_layout=False)
         start += part.share
 
 

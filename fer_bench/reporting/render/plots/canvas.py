@@ -1,7 +1,7 @@
 """What the kinds of plots share when matplotlib draws them: sizes, colours, marks, axes, names beside points."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.reporting.figures.plots import HOLLOW, Axis
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 SINGLE, DOUBLE = 3.4, 7.0  # inches: a column of a paper, and both
 INK, FAINT, GREY, PALE = "#222222", "#6a6a6a", "#8a8a8a", "#bcd8ea"
-
 BAND = "#f6d88c"  # behind strips
 
 # Okabe and Ito's palette ("Color Universal Design", 2008) without its yellow, too pale for marks on white.
@@ -22,6 +21,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _MARKERS = "os^DvPXp"  # one more than colours, so that pairs of the two repeat late
 _MARK = 4.5  # points across
 NEUTRAL = (FAINT, "d")  # colour and marker of a group whose name says nothing
+_MARGIN = 0.08  # beside values, as a share of their range
 _FEW_POWERS = 100  # of an axis's end to its start: below it powers of ten may be one or none
 
 
@@ -46,36 +46,37 @@ def set_axes(axes: "Axes", x: Axis, y: Axis) -> None:
     axes.set_xlabel(x.title)
     axes.set_ylabel(y.title)
     axes.grid(True)
-    divide(axes.xaxis, x, axes.set_xscale)
-    divide(axes.yaxis, y, axes.set_yscale)
+    divide(axes.xaxis, x)
+    divide(axes.yaxis, y)
 
 
-def divide(side: Any, axis: Axis, set_scale: Callable[[str], None]) -> None:
+def divide(side: Any, axis: Axis) -> None:
     """Divide one side of axes, ticks written as the axis wants them."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import NullFormatter
 
     if axis.log:
-        set_scale("log")
+        side.axes.set(**{f"{side.axis_name}scale": "log"})
         side.set_minor_formatter(NullFormatter())
-    side.set_major_formatter(FuncFormatter(lambda value, _: axis.tick(value)))
+    side.set_major_formatter(lambda value, _: axis.tick(value))
 
 
-def divide_finely(side: Any) -> None:
-    """Write more than the powers of ten on a logarithmic side where its limits hold few of them."""
+def fit(side: Any, axis: Axis, values: Sequence[float]) -> None:
+    """Set the limits of a side around values; where they hold few powers of ten, it has more ticks than these."""
     from matplotlib.ticker import LogLocator
 
-    low, high = sorted(side.get_view_interval())
-    if side.get_scale() == "log" and high / low < _FEW_POWERS:
+    low, high = around(values, axis.log)
+    side.axes.set(**{f"{side.axis_name}lim": (low, high)})
+    if axis.log and high / low < _FEW_POWERS:
         side.set_major_locator(LogLocator(subs=(1, 2, 5)))
 
 
-def around(values: Sequence[float], log: bool, margin: float = 0.08) -> tuple[float, float]:
-    """Give limits of an axis that leave a margin beside values, as a share of their range."""
+def around(values: Sequence[float], log: bool) -> tuple[float, float]:
+    """Give limits of an axis that leave a margin beside values."""
     low, high = min(values), max(values)
     if log:
-        factor = (high / low) ** margin if high > low else 1 + margin
+        factor = (high / low) ** _MARGIN if high > low else 1 + _MARGIN
         return low / factor, high * factor
-    room = (high - low) * margin or abs(high) * margin or 1.0
+    room = (high - low) * _MARGIN or abs(high) * _MARGIN or 1.0
     return low - room, high + room
 
 
@@ -104,8 +105,7 @@ def spot(axes: "Axes", x: float, y: float) -> Spot:
 
 def extent(text: "Text") -> Box:
     """Give the room that a text takes on the canvas, in pixels."""
-    bounds = text.get_window_extent()
-    return Box(bounds.x0, bounds.y0, bounds.x1, bounds.y1)
+    return Box(*map(float, text.get_window_extent().extents))
 
 
 def name_points(
@@ -136,7 +136,7 @@ def name_points(
     reach = _MARK / 2 * pixels
     marks = [Box(x - reach, y - reach, x + reach, y + reach) for x, y in spots]
     pieces = [(spot(axes, *a), spot(axes, *b)) for line in lines for a, b in itertools.pairwise(line)]
-    frame = Box(axes.bbox.x0, axes.bbox.y0, axes.bbox.x1, axes.bbox.y1)
+    frame = Box(*axes.bbox.extents)
     sizes = [_size(axes, name) for name in shown]
     taken = tuple(dict.fromkeys((*marks, *texts)))  # equal points once
     places = place(spots, sizes, Scene(frame, taken, tuple(pieces), joined=2 * reach), must)

@@ -27,23 +27,20 @@ _CHANGING = {"svg": ("Date", "Creator"), "png": ("Software",), "pdf": ("Creation
 SUFFIXES = tuple(_CHANGING)
 
 _FONT = "DejaVu Sans"
-_LETTERS = 7  # points: what journals ask for at least, at the width that the figures are made for
 _LOOK: Mapping[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#666666",
-    "axes.labelsize": _LETTERS,
     "axes.linewidth": 0.6,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlesize": _LETTERS,
+    "axes.titlesize": "medium",  # as everything else
     "figure.constrained_layout.use": True,
     "font.family": _FONT,
-    "font.size": _LETTERS,
+    "font.size": 7,  # points: what journals ask for at least, at the width that the figures are made for
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.5,
     "legend.borderpad": 0.0,
     "legend.columnspacing": 1.4,
-    "legend.fontsize": _LETTERS,
     "legend.frameon": False,
     "legend.handletextpad": 0.4,
     "pdf.fonttype": 42,  # TrueType, which publishers take
@@ -51,11 +48,8 @@ _LOOK: Mapping[str, Any] = {
     "svg.hashsalt": "fer_bench",
     "text.color": INK,
     "text.parse_math": False,
-    "xtick.labelsize": _LETTERS,
-    "ytick.labelsize": _LETTERS,
 }
 _DOTS_PER_INCH = 220
-
 
 _DRAWERS: Mapping[str, Callable[["Figure", Any], None]] = {
     "scatter": draw_scatter,

@@ -34,7 +34,7 @@ def draw_timeline(figure: "Figure", plot: Timeline) -> None:
     axes.set_xlabel(plot.x)
     axes.set_ylabel(plot.y.title)
     axes.grid(True, axis="y")
-    canvas.divide(axes.yaxis, plot.y, axes.set_yscale)
+    canvas.divide(axes.yaxis, plot.y)
     _draw_points(axes, plot)
     for level in plot.levels:
         colour = _look(level.kind)[0] if plot.groups else canvas.INK
@@ -45,8 +45,7 @@ def draw_timeline(figure: "Figure", plot: Timeline) -> None:
     axes.set_xlim(-0.7, len(plot.points) - 0.3)
     values = [point.value for point in plot.points]
     ends = [end for point in plot.points if point.interval is not None for end in point.interval]
-    axes.set_ylim(canvas.around([*values, *ends], plot.y.log))
-    canvas.divide_finely(axes.yaxis)
+    canvas.fit(axes.yaxis, plot.y, [*values, *ends])
     _label_places(axes, plot, wide)
     _explain(figure, plot, wide)
     _label_marks(figure, axes, plot.marks)
@@ -64,8 +63,7 @@ def _draw_points(axes: "Axes", plot: Timeline) -> None:
             **(canvas.mark(colour, marker, hollow=False) | {"markersize": 3.2, "markeredgewidth": 0}),
         )
         for place in places:
-            ends = plot.points[place].interval
-            if ends is not None:
+            if (ends := plot.points[place].interval) is not None:
                 axes.vlines(place, *ends, colors=colour, linewidths=0.8, alpha=0.6)
 
 
@@ -120,9 +118,7 @@ def _label_marks(figure: "Figure", axes: "Axes", marks: Sequence[Mark]) -> None:
         )
         box = canvas.extent(text)
         line = next((number for number, end in enumerate(ends) if end + _GAP < box.left), len(ends))
-        if line == len(ends):
-            ends.append(box.right)
-        ends[line] = box.right
+        ends[line : line + 1] = [box.right]
         text.xyann = (0, 2 + 8 * line)
 
 

@@ -42,10 +42,8 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
     for group, hollow in itertools.product(looks, (False, True)):
         _draw_points(axes, [p for p in plot.points if (p.group, p.hollow) == (group, hollow)], looks[group])
     corners = [corner for line in plot.lines for corner in line.points]
-    axes.set_xlim(canvas.around([*(point.x for point in plot.points), *(x for x, _ in corners)], plot.x.log))
-    axes.set_ylim(canvas.around([*(point.y for point in plot.points), *(y for _, y in corners)], plot.y.log))
-    canvas.divide_finely(axes.xaxis)
-    canvas.divide_finely(axes.yaxis)
+    canvas.fit(axes.xaxis, plot.x, [*(point.x for point in plot.points), *(x for x, _ in corners)])
+    canvas.fit(axes.yaxis, plot.y, [*(point.y for point in plot.points), *(y for _, y in corners)])
     handles = [Line2D([], [], linestyle="none", label=g, **canvas.mark(*its, hollow=False)) for g, its in looks.items()]
     fronts = any(line.steps for line in plot.lines)
     if fronts:
@@ -101,10 +99,9 @@ def _name_line(axes: "Axes", line: Line) -> Box:
 
 def _corners(line: Line) -> list[tuple[float, float]]:
     """Give the ends of a line's straight pieces: of one in steps, those of its treads and rises."""
-    if not line.steps:
-        return list(line.points)
-    turns = [((x, y), (after, y)) for (x, y), (after, _) in itertools.pairwise(line.points)]
-    return [*itertools.chain.from_iterable(turns), line.points[-1]]
+    from matplotlib.cbook import pts_to_poststep
+
+    return list(zip(*pts_to_poststep(*zip(*line.points, strict=True)), strict=True) if line.steps else line.points)
 
 
 def draw_sweep(figure: "Figure", plot: Sweep) -> None:
@@ -115,18 +112,16 @@ def draw_sweep(figure: "Figure", plot: Sweep) -> None:
     rates = [[(step.batch, step.images_per_s) for step in series.steps] for series in plot.networks]
     _draw_series(above, plot, plot.latency, latencies)
     _draw_series(below, plot, plot.rate, rates)
-    for number, series in enumerate(plot.networks):
+    names = [series.label for series in plot.networks]
+    colours = [canvas.look(number)[0] for number in range(len(names))]
+    for colour, series in zip(colours, plot.networks, strict=True):
         for step in series.steps:
             if step.interval_s is not None:
-                above.vlines(step.batch, *step.interval_s, colors=canvas.look(number)[0], linewidths=0.8)
+                above.vlines(step.batch, *step.interval_s, colors=colour, linewidths=0.8)
     above.set_xlabel("")
     _divide_batches(below, sorted({step.batch for series in plot.networks for step in series.steps}))
     canvas.explain(figure, [], [series.hollow for series in plot.networks], columns=1)
     figure.draw_without_rendering()
-    names, colours = (
-        [series.label for series in plot.networks],
-        [canvas.look(number)[0] for number in range(len(latencies))],
-    )
     for axes, lines in ((above, latencies), (below, rates)):
         canvas.name_points(axes, names, [line[-1] for line in lines], colours, lines=lines)
 
@@ -137,8 +132,7 @@ def _draw_series(axes: "Axes", plot: Sweep, axis: Axis, lines: Sequence[Sequence
         colour, marker = canvas.look(number)
         drawn = canvas.mark(colour, marker, series.hollow)
         axes.plot(*zip(*line, strict=True), color=colour, linewidth=0.9, label=series.label, **drawn)
-    axes.set_ylim(canvas.around([value for line in lines for _, value in line], axis.log))
-    canvas.divide_finely(axes.yaxis)
+    canvas.fit(axes.yaxis, axis, [value for line in lines for _, value in line])
 
 
 def _divide_batches(axes: "Axes", batches: Sequence[int]) -> None:
