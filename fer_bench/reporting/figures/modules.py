@@ -20,8 +20,7 @@ _ROUNDING = 1e-9  # share that sums of shares may miss
 def divisions(results: Sequence[Result]) -> Divisions | None:
     """Draw the share of each module of a network, or None where no record tells of modules."""
     kept, notes = of_one_setting([result for result in results if _division("", result) is not None])
-    found = (_division(label, result) for result, label in zip(kept, labels(kept), strict=True))
-    networks = [network for network in found if network is not None]
+    networks = list(filter(None, map(_division, labels(kept), kept)))
     if not networks:
         return None
     if len(networks) > 1:  # a single one has a bar for each module, with room for all names
@@ -48,10 +47,9 @@ def _division(label: str, result: Result) -> Division | None:
     measured, macs = result.measurement("module_macs"), result.value("macs")
     if measured is None or not measured.values or not macs:
         return None
-    modules = zip(measured.details["modules"], measured.values, strict=True)
     known = [
         Part(units.printable(m["path"]), units.printable(m["type"]), value, m["parameters"], value / macs)
-        for m, value in modules
+        for m, value in zip(measured.details["modules"], measured.values, strict=True)
     ]
     parts = tuple(part for part in _drawn("", macs, known, macs) if part.macs > _ROUNDING * macs)
     return Division(label, macs, parts, parts, hollow(result))

@@ -137,12 +137,11 @@ def _section(table: Table, chart: str = "") -> _Section:
 def _machines(results: Sequence[Result]) -> Counter[tuple[tuple[str, str], ...]]:
     """Count the results of each environment and commit, which are told by headings and texts."""
     found: Counter[tuple[tuple[str, str], ...]] = Counter()
-    headings = {fact.heading: fact.tell for fact in FACTS.values()}
     for result in results:
         where = result.environment
         if where is None:
             continue
-        told = {heading: tell(where) for heading, tell in headings.items()}
+        told = {fact.heading: fact.tell(where) for fact in FACTS.values()}
         told["Device"] = f"{where.device} ({where.device_name})"
         told["Pinned to cores"] = ", ".join(map(str, where.affinity)) if len(where.affinity) < where.cores else ""
         told["Commit"] = f"{where.commit}{', with uncommitted changes' if where.dirty else ''}" if where.commit else ""

@@ -6,7 +6,7 @@ Scripts place marks by raw numbers in base units. Texts are written here, where 
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
@@ -69,12 +69,8 @@ def latencies(results: Sequence[Result]) -> Json:
         | {
             "estimate": _milliseconds(network.estimate_s, network.interval_s, network.written),
             "strips": [
-                {
-                    "process": strip.process + 1,
-                    "runs": strip.runs,
-                    "quantiles": list(map(_milliseconds, strip.quantiles)),
-                }
-                for strip in network.strips
+                {"process": s.process + 1, "runs": s.runs, "quantiles": list(map(_milliseconds, s.quantiles))}
+                for s in network.strips
             ],
         }
         for network in sorted(plot.networks, key=lambda network: network.estimate_s)
@@ -131,10 +127,7 @@ def modules(results: Sequence[Result]) -> Json:
 
 def _part(part: Part) -> Json:
     more = len(part.merged) - _NAMED
-    return {
-        "path": part.path,
-        "type": part.type,
-        "share": part.share,
+    return asdict(part) | {
         "share_text": units.percent(part.share) if part.share >= _LEAST else f"< {units.percent(_LEAST, 1)}",
         "macs": units.scaled(part.macs),
         "parameters": units.scaled(part.parameters),
@@ -188,9 +181,7 @@ def explorer(results: Sequence[Result], tables: Mapping[str, Table], networks: M
     if len(axes) < 2:
         return None
     x, y = _shown_first(axes, points.values())
-    drawn = [
-        {"label": point.label, "kind": point.kind, "values": point.values} for point in points.values() if point.values
-    ]
+    drawn = [{"label": p.label, "kind": p.kind, "values": p.values} for p in points.values() if p.values]
     return {"axes": axes, "points": drawn, "x": x["id"], "y": y["id"]}
 
 

@@ -27,7 +27,7 @@ _FRAGMENT = """\
 {%- set label = loop.index0 == table.label_place %}
 {%- set tag = "th" if label else "td" %}
 {%- set value = raw(row.get(column.key)) %}
-{%- set mark = tags[table.mark(place, column)] %}
+{%- set mark = {"best": "strong", "second": "em"}.get(table.mark(place, column)) %}
 <{{ tag }}{% if label %} scope="row"{% endif %} class="{{ column.align }}"\
 {% if value %} data-value="{{ value }}"{% endif %}>
 {%- if mark %}<{{ mark }}>{{ column.text(row) }}</{{ mark }}>{% else %}{{ column.text(row) }}{% endif %}
@@ -48,7 +48,6 @@ _FRAGMENT = """\
 </ol>
 {%- endif %}
 """
-_TAGS = {"best": "strong", "second": "em", None: ""}
 
 
 def to_html(table: Table) -> str:
@@ -64,7 +63,6 @@ def to_html(table: Table) -> str:
         anchor=anchor(table),
         legend=table.legend("bold", "italic"),
         rows=list(zip(table.rows, table.note_numbers(), strict=True)),
-        tags=_TAGS,
         raw=_raw,
     )
 

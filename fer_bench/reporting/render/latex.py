@@ -137,19 +137,16 @@ def _fitting(table: Table) -> list[_Column]:
 
 def _columns(table: Table, widest: int) -> list[_Column]:
     rows = table.written()
-    spelt_rows = [list(map(spelt, row)) for row in rows]  # as wide as they are to be seen
-    written = list(zip(*spelt_rows, strict=True)) if rows else [()] * len(table.columns)
     columns = []
-    for place, (column, cells) in enumerate(zip(table.columns, written, strict=True)):
+    for place, column in enumerate(table.columns):
+        cells = [spelt(row[place]) for row in rows]  # as wide as they are to be seen
         marks = [table.mark(row, column) for row in range(len(cells))]
-        heading = spelt(column.heading)
+        heading, present = spelt(column.heading), [cell for cell in cells if cell != MISSING]
         if place == table.label_place:
             columns.append(_text(heading, cells, _NAME_WIDTH, marks, table.note_numbers()))
         elif column.align == "left":
             columns.append(_text(heading, cells, widest, marks))
-        elif any(_NUMBER.fullmatch(cell) for cell in cells) and all(
-            cell == MISSING or _NUMBER.fullmatch(cell) for cell in cells
-        ):
+        elif present and all(map(_NUMBER.fullmatch, present)):
             columns.append(_numbers(heading, cells, marks))
         elif max(map(len, cells), default=0) > widest:  # of a user's sheet
             columns.append(_text(heading, cells, widest, marks, side="left"))
@@ -212,23 +209,22 @@ def _numbers(heading: str, cells: Sequence[str], marks: Sequence[Mark | None]) -
     """Set numbers aligned at the decimal point."""
     parts = [cell.replace(",", "").partition(".") for cell in cells if cell != MISSING]
     whole, decimals = max(len(part[0]) for part in parts), max(len(part[2]) for part in parts)
-    digits = (whole, decimals)
-    set_cells = tuple(_number(cell, mark, digits) for cell, mark in zip(cells, marks, strict=True))
+    set_cells = tuple(_number(cell, mark, whole, decimals) for cell, mark in zip(cells, marks, strict=True))
     wide = whole + (whole - 1) // 3 + (decimals + 1 if decimals else 0)
     width = _CHARACTER * max(wide, _heading_width(heading, wide))
     specification = f"S[table-format={whole}{f'.{decimals}' if decimals else ''}]"
     return _Column(specification, f"{{{_heading(heading, wide, 'c')}}}", set_cells, width, (1,) * len(cells))
 
 
-def _number(cell: str, mark: Mark | None, digits: tuple[int, int]) -> str:
+def _number(cell: str, mark: Mark | None, most_whole: int, most_decimals: int) -> str:
     """Set one number. An underlined one is none for siunitx: phantoms beside it keep its decimal point in line."""
     if cell == MISSING:
         return "{--}"
     if mark != "second":
         return ("\\bfseries " if mark else "") + cell.replace(",", "")
     whole, point, decimals = cell.replace(",", "").partition(".")
-    before = f"{10 ** digits[0] - 1:,}"[: -len(f"{int(whole):,}")]
-    after = ("" if point or not digits[1] else ".") + "0" * (digits[1] - len(decimals))
+    before = f"{10**most_whole - 1:,}"[: -len(f"{int(whole):,}")]
+    after = ("" if point or not most_decimals else ".") + "0" * (most_decimals - len(decimals))
     text = f"{int(whole):,}{point}{decimals}"
     before, text = before.replace(",", "{,}"), text.replace(",", "{,}")  # as siunitx: no space follows the comma
     return f"{{\\phantom{{{before}}}\\underline{{{text}}}\\phantom{{{after}}}}}"

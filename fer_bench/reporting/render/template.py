@@ -33,7 +33,7 @@ from fer_bench.reporting.table import Table, with_units_in_headings
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
-_LATEX, _HTML, _MARKDOWN = (".tex",), (".html", ".htm", ".xml"), (".md",)
+_HTML = (".html", ".htm", ".xml")
 _BEFORE = (".j2", ".jinja", ".jinja2")  # a suffix that says only that it is a template
 _LATEX_SYNTAX = {
     "block_start_string": "<%",
@@ -64,10 +64,9 @@ def fill(path: Path, tables: Mapping[str, Table]) -> str:
     except OSError as error:
         raise FerBenchError(f"--template {path}: {error.strerror or error}; name a Jinja2 template") from None
     kind = (path.with_suffix("") if path.suffix.lower() in _BEFORE else path).suffix.lower()
-    views = {name: _view(with_units_in_headings(table) if kind in _LATEX else table) for name, table in tables.items()}
+    views = {name: _view(with_units_in_headings(table) if kind == ".tex" else table) for name, table in tables.items()}
     try:
-        template = _environment(kind).from_string(source)
-        return template.render(tables=views)
+        return _environment(kind).from_string(source).render(tables=views)
     except jinja2.TemplateSyntaxError as error:
         raise FerBenchError(f"--template {path}, line {error.lineno}: {error.message}") from None
     except Exception as error:  # whatever the user's own expressions end in
@@ -85,34 +84,24 @@ def _environment(kind: str) -> "SandboxedEnvironment":
 
     from fer_bench.reporting.render import latex_text, markdown
 
-    escape = {**dict.fromkeys(_LATEX, latex_text.escape), **dict.fromkeys(_MARKDOWN, markdown.escape)}.get(kind)
+    escape = {".tex": latex_text.escape, ".md": markdown.escape}.get(kind)
 
     def escaped(value: Any) -> Any:
         return value if escape is None or isinstance(value, Markup) else escape(str(value))
 
-    options: dict[str, Any] = dict(_LATEX_SYNTAX) if kind in _LATEX else {}
-    return ImmutableSandboxedEnvironment(
-        undefined=StrictUndefined,
-        autoescape=kind in _HTML,
-        finalize=escaped,
-        keep_trailing_newline=True,
-        **options,
-    )
+    options: dict[str, Any] = {"undefined": StrictUndefined, "finalize": escaped, "keep_trailing_newline": True}
+    options |= _LATEX_SYNTAX if kind == ".tex" else {}
+    return ImmutableSandboxedEnvironment(autoescape=kind in _HTML, **options)
 
 
 def _view(table: Table) -> dict[str, Json]:
     """Give what a template sees of a table; see above."""
-    rows = [
-        {
-            "cells": {
-                column.key: {"text": text, "value": row.get(column.key), "mark": table.mark(place, column)}
-                for column, text in zip(table.columns, cells, strict=True)
-            },
-            "notes": tuple(numbers),
+    rows = []
+    for place, (row, numbers) in enumerate(zip(table.rows, table.note_numbers(), strict=True)):
+        cells = {
+            column.key: {"text": column.text(row), "value": row.get(column.key), "mark": table.mark(place, column)}
+            for column in table.columns
         }
-        for place, (row, cells, numbers) in enumerate(
-            zip(table.rows, table.written(), table.note_numbers(), strict=True)
-        )
-    ]
+        rows.append({"cells": cells, "notes": tuple(numbers)})
     told = {"name": table.name, "title": table.title, "caption": table.caption}
     return {**told, "columns": table.columns, "rows": rows, "notes": table.note_texts}

@@ -4,6 +4,7 @@ Written by hand, unlike the other formats: `fer-bench list` must answer at once,
 padding takes as long as the rest of it.
 """
 
+import itertools
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +20,6 @@ _WIDEST_NOTE = 120  # longer lines are hard to read
 # What stands behind a marked number.
 _MARKS: Mapping[Mark | None, str] = {"best": "*", "second": "+", None: ""}
 
-Cells = Sequence[Sequence[str]]
-
 
 def to_text(table: Table, width: int | None = None) -> str:
     """Write title, table, caption and footnotes as plain text.
@@ -34,7 +33,9 @@ def to_text(table: Table, width: int | None = None) -> str:
     """
     if width is None:
         width = terminal_width()
-    cells = [[column.heading for column in table.columns], *_marked_cells(table)]
+    cells = [[column.heading for column in table.columns]]
+    for place, row in enumerate(table.cells()):
+        cells.append([cell + _MARKS[table.mark(place, its)] for cell, its in zip(row, table.columns, strict=True)])
     folds = [column.align == "left" for column in table.columns]
     natural = [max(map(len, column)) for column in zip(*cells, strict=True)]
     drawn = []
@@ -66,15 +67,7 @@ def fill(text: str, width: int, indent: int = 0) -> str:
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
-        drop_whitespace=True,
     )
-
-
-def _marked_cells(table: Table) -> list[list[str]]:
-    return [
-        [cell + _MARKS[table.mark(number, column)] for cell, column in zip(row, table.columns, strict=True)]
-        for number, row in enumerate(table.cells())
-    ]
 
 
 def _fold(widths: list[int], folds: Sequence[bool], limit: int) -> list[int]:
@@ -89,12 +82,11 @@ def _fold(widths: list[int], folds: Sequence[bool], limit: int) -> list[int]:
     return widths
 
 
-def _draw(cells: Cells, widths: Sequence[int], folds: Sequence[bool]) -> list[str]:
+def _draw(cells: Sequence[Sequence[str]], widths: Sequence[int], folds: Sequence[bool]) -> list[str]:
     lines = []
     for number, row in enumerate(cells):
         folded = [textwrap.wrap(cell, widths[p]) if folds[p] else [cell] for p, cell in enumerate(row)]
-        for line in range(max(map(len, folded))):
-            parts = [texts[line] if line < len(texts) else "" for texts in folded]
+        for parts in itertools.zip_longest(*folded, fillvalue=""):
             padded = [part.ljust(widths[p]) if folds[p] else part.rjust(widths[p]) for p, part in enumerate(parts)]
             lines.append(_GAP.join(padded).rstrip())
         if number == 0:

@@ -36,12 +36,8 @@ class Box:
 
     def within(self, other: "Box") -> bool:
         """Tell whether it lies inside another."""
-        return (
-            self.left >= other.left
-            and self.right <= other.right
-            and self.bottom >= other.bottom
-            and self.top <= other.top
-        )
+        across = other.left <= self.left <= self.right <= other.right
+        return across and other.bottom <= self.bottom <= self.top <= other.top
 
     def wider(self, by: float) -> "Box":
         """Give the box with so much more at the left and at the right."""
@@ -49,9 +45,8 @@ class Box:
 
     def meets(self, other: "Box") -> bool:
         """Tell whether the two have common ground."""
-        return (
-            self.left < other.right and other.left < self.right and self.bottom < other.top and other.bottom < self.top
-        )
+        across = self.left < other.right and other.left < self.right
+        return across and self.bottom < other.top and other.bottom < self.top
 
     def nearest(self, spot: Spot) -> Spot:
         """Give the place in it that is nearest to a spot."""
@@ -164,14 +159,11 @@ def _best(
             continue
         if any(other.cut_by(*option.leader) for other in passed):
             continue
-        cost = distance
-        for other, its in placed.items():
-            if _conflict(option, its):
-                cost += prices[other]
-                if cost >= least:
-                    break  # no need to know how much worse it is
-        cost += _cost(option, foreign, scene.lines) if cost < least else 0
-        best, least = (option, cost) if cost < least else (best, least)
+        cost = sum((prices[other] for other, its in placed.items() if _conflict(option, its)), start=distance)
+        if cost < least:
+            cost += _cost(option, foreign, scene.lines)
+        if cost < least:
+            best, least = option, cost
     return best
 
 
