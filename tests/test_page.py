@@ -19,7 +19,7 @@ from fer_bench.records import units
 from fer_bench.records.exchange import read_file
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.page import page
-from fer_bench.reporting.page.payload import batch_sweep, explorer, latencies, modules, roofline
+from fer_bench.reporting.page.payload import charts, explorer
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import report
 from fer_bench.reporting.tables.common import head
@@ -247,7 +247,7 @@ def test_rows_of_a_table_that_leaves_a_result_out_find_their_results(results):
 
 def test_equal_results_are_told_apart(make_result):
     twice = [make_result("a"), make_result("a")]
-    assert [network["label"] for network in latencies(twice)["networks"]] == ["a", "a (2)"]
+    assert [network["label"] for network in charts(twice, {}, {})["latency"]["networks"]] == ["a", "a (2)"]
     assert len(explorer(twice, report(twice, built_in()), built_in().networks)["points"]) == 2
 
 
@@ -275,7 +275,7 @@ def test_what_a_paper_published_is_a_point_of_its_own():
 def test_latencies_are_the_runs_quantiles_process_by_process_fastest_first(make_result):
     runs = tuple(0.001 * (10 + number) for number in range(21))  # 10 to 30 ms
     slow = make_result("slow", Measurement("latency_s", "s", runs, process=1), without=("latency_s",))
-    networks = latencies([slow, make_result("quick")])["networks"]
+    networks = charts([slow, make_result("quick")], {})["latency"]["networks"]
     assert [network["label"] for network in networks] == ["quick", "slow"]
     (strip,) = networks[1]["strips"]
     assert [value["raw"] for value in strip["quantiles"]] == pytest.approx([0.011, 0.015, 0.020, 0.025, 0.029])
@@ -290,14 +290,14 @@ def test_a_roof_has_the_rate_of_the_machine_and_a_point_its_intensity(make_resul
     )
     attainable = {"macs_per_s": 1e11, "copy_bytes_per_s": [[1e5, 5e10], [1e8, 1e10]], "operator_s": 1e-6}
     result = dataclasses.replace(result, environment=dataclasses.replace(result.environment, attainable=attainable))
-    chart = roofline([result, make_result("no roof")])
+    chart = charts([result, make_result("no roof")], {})["roofline"]
     (point,), (machine,) = chart["points"], chart["machines"]
     assert point["intensity"] == {"raw": 2, "text": "2.00 MAC/B"}
     assert point["rate"] == {"raw": 4e8, "text": "400 MMAC/s"}  # in 10 ms
     assert point["share_text"] == "0.400 %"
     assert machine["peak"] == {"raw": 1e11, "text": "100 GMAC/s"}
     assert machine["slopes"] == [["memory", 1e10], ["cache", 5e10]]
-    assert roofline([make_result()]) is None
+    assert "roofline" not in charts([make_result()], {})
 
 
 def test_every_machine_has_its_roof_and_every_result_its_place_below_one(make_result):
@@ -312,7 +312,7 @@ def test_every_machine_has_its_roof_and_every_result_its_place_below_one(make_re
         where = dataclasses.replace(result.environment, threads=threads, attainable=attainable)
         return dataclasses.replace(result, environment=where)
 
-    chart = roofline([at(1, 1e11), at(2, 2e11), at(2, 2e11)])
+    chart = charts([at(1, 1e11), at(2, 2e11), at(2, 2e11)], {})["roofline"]
     assert [point["label"] for point in chart["points"]] == ["net, threads 1", "net, threads 2", "net, threads 2 (2)"]
     assert [point["share_text"] for point in chart["points"]] == ["0.100 %", "0.0500 %", "0.0500 %"]  # of 1e8 MAC/s
     assert [machine["label"] for machine in chart["machines"]] == [
@@ -322,7 +322,7 @@ def test_every_machine_has_its_roof_and_every_result_its_place_below_one(make_re
 
 
 def test_small_neighbours_are_one_among_networks_and_told_one_by_one_of_a_network(layered):
-    first, second = modules(layered)["networks"]
+    first, second = charts(layered, {}, {})["modules"]["networks"]
     assert (first["label"], first["macs"]) == ("layered", "2.00 M")
     assert (first["kind"], second["kind"]) == ("measured", "doubted")
     assert [part["path"] for part in first["whole"]] == ["stem", "body.0", "body.1", "others"]
@@ -336,11 +336,11 @@ def test_small_neighbours_are_one_among_networks_and_told_one_by_one_of_a_networ
         ("head", "40.0 k", "2.00 %"),
         ("(network, outside modules)", "20.0 k", "1.00 %"),
     ]
-    assert modules(layered)["left_out"] == "1 more result under other settings or repeated: not drawn."
+    assert charts(layered, {}, {})["modules"]["left_out"] == "1 more result under other settings or repeated: not drawn."
 
 
 def test_a_sweep_has_the_networks_of_several_batch_sizes_with_latency_and_rate(layered):
-    chart = batch_sweep(layered)
+    chart = charts(layered, {}, {})["sweep"]
     (network,) = chart["networks"]
     assert network["label"] == "layered"
     assert [(s["batch"], s["latency"]["text"], s["rate"]["text"]) for s in network["steps"]] == [
@@ -353,8 +353,7 @@ def test_a_sweep_has_the_networks_of_several_batch_sizes_with_latency_and_rate(l
 
 
 def test_without_modules_or_other_batch_sizes_there_is_no_such_figure(results):
-    assert modules(results) is None
-    assert batch_sweep(results) is None
+    assert not {"modules", "sweep"} & set(charts(results, {}, {}))
     assert not {"modules", "sweep"} & set(data_of(drawn(results))["charts"])
 
 

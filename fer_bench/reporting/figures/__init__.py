@@ -41,11 +41,8 @@ def figures(results: Sequence[Result], registry: Registry, dataset: str = "") ->
 
 def listing(drawn: Mapping[str, Plot]) -> Table:
     """List figures with their captions and notes, which the pictures themselves do not carry."""
-    columns = (
-        Column("stem", "File", align="left"),
-        Column("title", "Figure", align="left"),
-        Column("caption", "Caption", align="left"),
-    )
+    headings = {"stem": "File", "title": "Figure", "caption": "Caption"}
+    columns = tuple(Column(key, heading, align="left") for key, heading in headings.items())
     rows = tuple({"stem": stem, "title": plot.title, "caption": plot.caption} for stem, plot in drawn.items())
     told = r"A character that the pictures' font, DejaVu Sans, lacks is drawn as its number: \u8868."
     return Table("Figures", columns, rows, told, notes=tuple(plot.notes for plot in drawn.values()))

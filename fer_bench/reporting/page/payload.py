@@ -5,8 +5,9 @@ Scripts place marks by raw numbers in base units. Texts are written here, where 
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
@@ -15,7 +16,7 @@ from fer_bench.records.result import Json, Result
 from fer_bench.reporting.figures.accuracy import percent, printed_of
 from fer_bench.reporting.figures.common import hollow, labels, numbered
 from fer_bench.reporting.figures.modules import divisions
-from fer_bench.reporting.figures.plots import Part, Roof, Step
+from fer_bench.reporting.figures.plots import Divisions, Part, Roof, Scatter, Spreads, Step, Sweep
 from fer_bench.reporting.figures.speed import roofs, spreads, sweep
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables.catalogue import as_printed
@@ -35,14 +36,14 @@ def charts(
     results: Sequence[Result], tables: Mapping[str, Table], networks: Mapping[str, ModelSpec]
 ) -> dict[str, Json]:
     """Return the data of the page's figures by name, without those that nothing was measured for."""
-    drawn = {
-        "explorer": explorer(results, tables, networks),
-        "latency": latencies(results),
-        "roofline": roofline(results),
-        "modules": modules(results),
-        "sweep": batch_sweep(results),
+    drawn: dict[str, tuple[Any, Callable[[Any], Json]]] = {
+        "explorer": (explorer(results, tables, networks), dict),
+        "latency": (spreads(results), _latencies),
+        "roofline": (roofs(results, every=True), _roofline),
+        "modules": (divisions(results), _modules),
+        "sweep": (sweep(results), _sweep),
     }
-    return {name: chart for name, chart in drawn.items() if chart is not None}
+    return {name: write(plot) for name, (plot, write) in drawn.items() if plot is not None}
 
 
 def _mark(label: str, is_hollow: bool) -> dict[str, Json]:
@@ -59,11 +60,8 @@ def _milliseconds(seconds: float, ends: Sequence[float] | None = None, text: str
     return _value(seconds, f"{text or units.milliseconds(seconds, 4)} ms", ends, between)
 
 
-def latencies(results: Sequence[Result]) -> Json:
-    """Return the latency of each network process by process, fastest first, or None where none was measured."""
-    plot = spreads(results)
-    if plot is None:
-        return None
+def _latencies(plot: Spreads) -> Json:
+    """Return the latency of each network process by process, fastest first."""
     networks = [
         _mark(network.label, network.hollow)
         | {
@@ -78,11 +76,8 @@ def latencies(results: Sequence[Result]) -> Json:
     return {"networks": networks}
 
 
-def roofline(results: Sequence[Result]) -> Json:
-    """Return rate over intensity of each network, and the roofs of each machine; None where no roof was measured."""
-    plot = roofs(results, every=True)
-    if plot is None:
-        return None
+def _roofline(plot: Scatter) -> Json:
+    """Return rate over intensity of each network, and the roofs of each machine."""
     points = [
         _mark(point.label, point.hollow)
         | {
@@ -105,14 +100,11 @@ def _machine(roof: Roof) -> dict[str, Json]:
     }
 
 
-def modules(results: Sequence[Result]) -> Json:
-    """Return the shares of each network's modules in its MACs, or None where no record has modules.
+def _modules(plot: Divisions) -> Json:
+    """Return the shares of each network's modules in its MACs.
 
     ``parts`` are all of them; ``whole`` are those of a row among other networks', where small neighbours are one.
     """
-    plot = divisions(results)
-    if plot is None:
-        return None
     networks = [
         _mark(network.label, network.hollow)
         | {
@@ -135,11 +127,8 @@ def _part(part: Part) -> Json:
     }
 
 
-def batch_sweep(results: Sequence[Result]) -> Json:
-    """Return each network at its batch sizes, or None where no network was measured at several."""
-    plot = sweep(results)
-    if plot is None:
-        return None
+def _sweep(plot: Sweep) -> Json:
+    """Return each network at its batch sizes."""
     networks = [_mark(one.label, one.hollow) | {"steps": list(map(_step, one.steps))} for one in plot.networks]
     axes = {
         "latency": {"title": plot.latency.title, "log": plot.latency.log, "per": float(units.milliseconds.per)},
