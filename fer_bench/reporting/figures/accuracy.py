@@ -84,6 +84,7 @@ def accuracy(
             lines.append(Line(f"Pareto front of {group}", tuple(front), group, steps=True))
     shown = {point.label for point in points}
     drawn = [result for result, label in zip(kept, common.labels(kept), strict=True) if label in shown]
+    warnings = [] if measure.metric else common.warned(drawn)
     notes += common.left_out(len(kept) - len(drawn), "network", f"without a published accuracy on {dataset}")
     return Scatter(
         title=units.printable(f"Accuracy on {dataset} against {measure.name}"),
@@ -93,13 +94,7 @@ def accuracy(
         groups=tuple(dict.fromkeys(point.group for point in points)),
         points=tuple(points),
         lines=tuple(lines),
-        notes=(
-            *notes,
-            *bad,
-            *_remarks(claims),
-            *common.doubted(drawn),
-            *(() if measure.metric else common.warned(drawn)),
-        ),
+        notes=(*notes, *bad, *_remarks(claims), *common.doubted(drawn), *warnings),
     )
 
 

@@ -1,5 +1,6 @@
 """A Table as LaTeX for a paper: figures aligned at the decimal point, wide tables in panels, long ones over pages."""
 
+import itertools
 import re
 import textwrap
 from collections.abc import Sequence
@@ -60,9 +61,9 @@ def to_latex(table: Table) -> str:
         f"\\par\\noindent\\hangindent=1.2em\\textsuperscript{{{number}}}~{breakable(text, _LONG_WORD)}\n"
         for number, text in enumerate(table.note_texts, start=1)
     )
-    if _height(table, panels) > _PAGE_HEIGHT:
-        return _long(table, panels, notes)
-    return _floating(table, panels, notes)
+    notes = f"{{\\scriptsize\\raggedright\n{notes}\\par}}\n" if notes else ""
+    write = _long if _height(table, panels) > _PAGE_HEIGHT else _floating
+    return write(table, panels, notes)
 
 
 def _floating(table: Table, panels: Sequence[Sequence[_Column]], notes: str) -> str:
@@ -72,7 +73,7 @@ def _floating(table: Table, panels: Sequence[Sequence[_Column]], notes: str) -> 
         f"{_NEEDS}\\begin{{table*}}[tbp]\n\\centering\\footnotesize\n{_SETUP}"
         "\\setlength{\\belowcaptionskip}{4pt}\n"  # most classes leave none, for captions below
         f"\\caption[{escape(table.title)}]{{{_caption(table)}}}\n\\label{{tab:{_label(table)}}}\n{bodies}\n"
-        + (f"\\par\\smallskip\n{{\\scriptsize\\raggedright\n{notes}\\par}}\n" if notes else "")
+        + (f"\\par\\smallskip\n{notes}" if notes else "")
         + "\\end{table*}\n"
     )
 
@@ -85,9 +86,7 @@ def _long(table: Table, panels: Sequence[Sequence[_Column]], notes: str) -> str:
     bodies += ["\\addtocounter{table}{-1}\n" + _body(panel, "longtable", again, again) for panel in panels[1:]]
     return (
         f"{_NEEDS}{_NEEDS_ONE_COLUMN}\\begingroup\n\\footnotesize\n{_SETUP}"
-        f"\\setlength{{\\LTcapwidth}}{{\\textwidth}}\n{''.join(bodies)}"
-        + (f"{{\\scriptsize\\raggedright\n{notes}\\par}}\n" if notes else "")
-        + "\\endgroup\n"
+        f"\\setlength{{\\LTcapwidth}}{{\\textwidth}}\n{''.join(bodies)}{notes}\\endgroup\n"
     )
 
 
@@ -186,12 +185,9 @@ def _text(
 
 def _ranges(numbers: Sequence[int]) -> str:
     """Write ascending numbers, three and more in a row as a range: "1,7--9"."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
+    # What numbers in a row have in common is their distance from their places.
+    grouped = itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in run] for _, run in grouped]
     texts = (f"{run[0]}--{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
     return ",".join(texts)
 

@@ -31,8 +31,7 @@ def to_text(table: Table, width: int | None = None) -> str:
         table: the table.
         width: columns of the terminal; 0 for no limit, None to ask the terminal.
     """
-    if width is None:
-        width = terminal_width()
+    width = terminal_width() if width is None else width
     cells = [[column.heading for column in table.columns]]
     for place, row in enumerate(table.cells()):
         cells.append([cell + _MARKS[table.mark(place, its)] for cell, its in zip(row, table.columns, strict=True)])
@@ -49,8 +48,7 @@ def to_text(table: Table, width: int | None = None) -> str:
 
 def definitions(pairs: Iterable[tuple[str, str]], width: int | None = None) -> str:
     """Write headings and texts, a text folded beside its heading."""
-    if width is None:
-        width = terminal_width()
+    width = terminal_width() if width is None else width
     return "".join(fill(f"{heading:<12}{text}", width, indent=12) + "\n" for heading, text in pairs)
 
 

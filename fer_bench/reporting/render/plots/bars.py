@@ -1,5 +1,6 @@
 """Latencies by process and shares of modules drawn into a figure of matplotlib."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def draw_spreads(figure: "Figure", plot: Spreads) -> None:
     banded = any(network.interval_s is not None for network in plot.networks)
     handles = [Patch(color=canvas.BAND, linewidth=0, label="95 % interval over processes")] if banded else []
     canvas.explain(figure, handles, [network.hollow for network in plot.networks], columns=1)
-    names = [_named(network.label, network.hollow, wide) for network in plot.networks]
+    names = [_named(network, wide) for network in plot.networks]
     _name_rows(axes, middles, names, [f"{network.written} ms" for network in plot.networks])
 
 
@@ -91,9 +92,9 @@ def _draw_network(axes: "Axes", network: Spread, middle: float, limits: tuple[fl
                 axes.plot([limits[end > 0]], [row], marker=side, markersize=2.5, color=canvas.GREY, clip_on=False)
 
 
-def _named(name: str, hollow: bool, wide: bool) -> str:
-    shown = canvas.short(name, _LONGEST) if wide else canvas.short(name)
-    return f"{shown} \N{WHITE CIRCLE}" if hollow else shown
+def _named(network: Spread | Division, wide: bool) -> str:
+    shown = canvas.short(network.label, _LONGEST) if wide else canvas.short(network.label)
+    return f"{shown} \N{WHITE CIRCLE}" if network.hollow else shown
 
 
 def _name_rows(axes: "Axes", places: Sequence[float], names: Sequence[str], numbers: Sequence[str]) -> None:
@@ -109,7 +110,7 @@ def _name_rows(axes: "Axes", places: Sequence[float], names: Sequence[str], numb
 def draw_divisions(figure: "Figure", plot: Divisions) -> None:
     """Draw the modules of one network as a bar each, or those of several as parts of a bar for each network."""
     axes, alone = figure.add_subplot(), len(plot.networks) == 1
-    names, numbers = _draw_parts(figure, axes, plot) if alone else _draw_rows(figure, axes, plot)
+    names, numbers = (_draw_parts if alone else _draw_rows)(figure, axes, plot)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(plot.x.title)
     canvas.divide(axes.xaxis, plot.x)
@@ -128,8 +129,7 @@ def _draw_parts(figure: "Figure", axes: "Axes", plot: Divisions) -> tuple[list[s
     colour = "white" if network.hollow else canvas.PALE
     axes.barh(range(len(shares)), shares, height=0.7, color=colour, edgecolor=canvas.COLOURS[0], linewidth=0.6)
     axes.set_xlim(0, max(shares) * 1.05)
-    name = _named(network.label, network.hollow, wide=False)
-    axes.set_title(f"{name}: {units.scaled(network.macs)} MACs", loc="left")
+    axes.set_title(f"{_named(network, wide=False)}: {units.scaled(network.macs)} MACs", loc="left")
     axes.grid(True, axis="x")
     return [canvas.short(part.path) for part in network.parts], [plot.x.write(share) for share in shares]
 
@@ -144,7 +144,7 @@ def _draw_rows(figure: "Figure", axes: "Axes", plot: Divisions) -> tuple[list[st
     axes.set_xlim(0, 1)
     darker = Patch(color=_DARKER, linewidth=0, label="darker: the largest, where not hollow")
     canvas.explain(figure, [darker], [network.hollow for network in plot.networks], columns=2)
-    names = [_named(network.label, network.hollow, wide=True) for network in plot.networks]
+    names = [_named(network, wide=True) for network in plot.networks]
     return names, [units.scaled(network.macs) for network in plot.networks]
 
 
@@ -153,11 +153,10 @@ def _draw_row(axes: "Axes", row: int, network: Division) -> None:
     shares = [part.share for part in network.parts]
     modules = [number for number, part in enumerate(network.parts) if not part.merged]
     largest = max(modules, key=lambda number: shares[number], default=None)
-    starts = [sum(shares[:number]) for number in range(len(shares))]
     axes.barh(
         [row] * len(shares),
         shares,
-        left=starts,
+        left=list(itertools.accumulate(shares[:-1], initial=0.0)),
         height=0.78,
         color=["white" if network.hollow else canvas.PALE if n != largest else _DARKER for n in range(len(shares))],
         edgecolor=canvas.COLOURS[0] if network.hollow else "white",

@@ -26,10 +26,9 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
     figure.set_size_inches((canvas.DOUBLE, 4.6 if len(plot.points) <= _MANY else 6.0) if wide else (canvas.SINGLE, 3.2))
     axes = figure.add_subplot()
     canvas.set_axes(axes, plot.x, plot.y)
-    looks = {
-        group: canvas.look(number) if group != plot.neutral else canvas.NEUTRAL
-        for number, group in enumerate(plot.groups)
-    }
+    looks = {group: canvas.look(number) for number, group in enumerate(plot.groups)}
+    if plot.neutral in looks:
+        looks[plot.neutral] = canvas.NEUTRAL
     for line in plot.lines:
         axes.plot(
             *zip(*line.points, strict=True),
@@ -40,7 +39,8 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
             label=line.label,
         )
     for group, hollow in itertools.product(looks, (False, True)):
-        _draw_points(axes, [p for p in plot.points if (p.group, p.hollow) == (group, hollow)], looks[group])
+        if points := [point for point in plot.points if (point.group, point.hollow) == (group, hollow)]:
+            _draw_points(axes, points, looks[group])
     corners = [corner for line in plot.lines for corner in line.points]
     canvas.fit(axes.xaxis, plot.x, [*(point.x for point in plot.points), *(x for x, _ in corners)])
     canvas.fit(axes.yaxis, plot.y, [*(point.y for point in plot.points), *(y for _, y in corners)])
@@ -60,8 +60,6 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
 
 
 def _draw_points(axes: "Axes", points: Sequence[Point], its: tuple[str, str]) -> None:
-    if not points:
-        return
     for point in points:
         if point.x_interval is not None:
             axes.hlines(point.y, *point.x_interval, colors=its[0], linewidths=0.8)
