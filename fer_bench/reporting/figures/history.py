@@ -51,7 +51,6 @@ class Timeline:
     levels: tuple[Level, ...]
     marks: tuple[Mark, ...]
     groups: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     kind: Literal["timeline"] = "timeline"
 
 

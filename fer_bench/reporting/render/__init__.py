@@ -21,7 +21,7 @@ FORMATS: Mapping[str, Callable[[Table], str]] = {
     "html": to_html,
 }
 _SUFFIXES = {"markdown": "md", "latex": "tex"}  # of files, where it is not the format's name
-FILED = ("markdown", "latex", "csv", "json")  # a fragment of HTML is no file that one opens
+FILED = tuple(name for name in FORMATS if name not in ("table", "html"))  # a fragment is no file that one opens
 
 
 def write_all(folder: Path, tables: Mapping[str, Table], formats: Sequence[str] = FILED) -> None:
