@@ -159,8 +159,13 @@ def _best(
             continue
         if any(other.cut_by(*option.leader) for other in passed):
             continue
-        cost = sum((prices[other] for other, its in placed.items() if _conflict(option, its)), start=distance)
-        if cost < least:
+        cost = distance
+        for other, its in placed.items():
+            if _conflict(option, its):
+                cost += prices[other]
+                if cost >= least:
+                    break  # no need to know how much worse it is
+        else:
             cost += _cost(option, foreign, scene.lines)
         if cost < least:
             best, least = option, cost
