@@ -275,7 +275,7 @@ def test_what_a_paper_published_is_a_point_of_its_own():
 def test_latencies_are_the_runs_quantiles_process_by_process_fastest_first(make_result):
     runs = tuple(0.001 * (10 + number) for number in range(21))  # 10 to 30 ms
     slow = make_result("slow", Measurement("latency_s", "s", runs, process=1), without=("latency_s",))
-    networks = charts([slow, make_result("quick")], {})["latency"]["networks"]
+    networks = charts([slow, make_result("quick")], {}, {})["latency"]["networks"]
     assert [network["label"] for network in networks] == ["quick", "slow"]
     (strip,) = networks[1]["strips"]
     assert [value["raw"] for value in strip["quantiles"]] == pytest.approx([0.011, 0.015, 0.020, 0.025, 0.029])
@@ -290,14 +290,14 @@ def test_a_roof_has_the_rate_of_the_machine_and_a_point_its_intensity(make_resul
     )
     attainable = {"macs_per_s": 1e11, "copy_bytes_per_s": [[1e5, 5e10], [1e8, 1e10]], "operator_s": 1e-6}
     result = dataclasses.replace(result, environment=dataclasses.replace(result.environment, attainable=attainable))
-    chart = charts([result, make_result("no roof")], {})["roofline"]
+    chart = charts([result, make_result("no roof")], {}, {})["roofline"]
     (point,), (machine,) = chart["points"], chart["machines"]
     assert point["intensity"] == {"raw": 2, "text": "2.00 MAC/B"}
     assert point["rate"] == {"raw": 4e8, "text": "400 MMAC/s"}  # in 10 ms
     assert point["share_text"] == "0.400 %"
     assert machine["peak"] == {"raw": 1e11, "text": "100 GMAC/s"}
     assert machine["slopes"] == [["memory", 1e10], ["cache", 5e10]]
-    assert "roofline" not in charts([make_result()], {})
+    assert "roofline" not in charts([make_result()], {}, {})
 
 
 def test_every_machine_has_its_roof_and_every_result_its_place_below_one(make_result):
@@ -312,7 +312,7 @@ def test_every_machine_has_its_roof_and_every_result_its_place_below_one(make_re
         where = dataclasses.replace(result.environment, threads=threads, attainable=attainable)
         return dataclasses.replace(result, environment=where)
 
-    chart = charts([at(1, 1e11), at(2, 2e11), at(2, 2e11)], {})["roofline"]
+    chart = charts([at(1, 1e11), at(2, 2e11), at(2, 2e11)], {}, {})["roofline"]
     assert [point["label"] for point in chart["points"]] == ["net, threads 1", "net, threads 2", "net, threads 2 (2)"]
     assert [point["share_text"] for point in chart["points"]] == ["0.100 %", "0.0500 %", "0.0500 %"]  # of 1e8 MAC/s
     assert [machine["label"] for machine in chart["machines"]] == [
@@ -336,7 +336,9 @@ def test_small_neighbours_are_one_among_networks_and_told_one_by_one_of_a_networ
         ("head", "40.0 k", "2.00 %"),
         ("(network, outside modules)", "20.0 k", "1.00 %"),
     ]
-    assert charts(layered, {}, {})["modules"]["left_out"] == "1 more result under other settings or repeated: not drawn."
+    assert (
+        charts(layered, {}, {})["modules"]["left_out"] == "1 more result under other settings or repeated: not drawn."
+    )
 
 
 def test_a_sweep_has_the_networks_of_several_batch_sizes_with_latency_and_rate(layered):
