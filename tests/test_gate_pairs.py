@@ -69,7 +69,7 @@ def test_who_starts_and_who_begins_alternates_so_that_neither_is_favoured(sides,
     rounds, runs = TURNS[-1][1]
     assert order == [begins, other[begins], other[begins], begins] * (rounds // 2)
     assert [turn.side for turn in pair.turns] == order
-    assert {len(turn.seconds) for turn in pair.turns} == {runs}
+    assert {len(turn.passes.seconds) for turn in pair.turns} == {runs}
 
 
 def test_a_pair_gives_the_ratio_the_median_of_each_side_and_its_plain_mean(sides, happened):
@@ -105,7 +105,7 @@ def test_slow_networks_have_fewer_passes(sides, happened, monkeypatch, pass_s, t
     pair = latency_pair(0, *sides)
     rounds, runs = turns
     assert len(pair.turns) == 2 * rounds
-    assert {len(turn.seconds) for turn in pair.turns} == {runs}
+    assert {len(turn.passes.seconds) for turn in pair.turns} == {runs}
 
 
 def test_another_metric_is_measured_side_by_side_and_the_side_that_begins_alternates(sides, monkeypatch):

@@ -10,6 +10,7 @@ from fer_bench.gating import decision, timing
 from fer_bench.gating.pairs import Pair, Side, SideError, Turn
 from fer_bench.gating.timing import Rule
 from fer_bench.gating.verdicts import Outcome
+from fer_bench.measuring.messages import Passes
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
@@ -43,7 +44,7 @@ def pairs(monkeypatch):
 def pair(number, change, *, checks=None, switches=(0, 0), faults=(0, 0), outputs=()):
     values = BASE_S, BASE_S * (1 + change)
     turns = tuple(
-        Turn(name, (value,) * 2, 2 * value, fault * 2, switch * 2)
+        Turn(name, Passes((value,) * 2, 2 * value, fault * 2, switch * 2))
         for name, value, switch, fault in zip(("base", "candidate"), values, switches, faults, strict=True)
     )
     return Pair(number, math.log1p(change), values, checks or values, turns, ((1,), (1,)), outputs)

@@ -1,11 +1,11 @@
 """Pairs of new processes, one of the base and one of the candidate, measured alternately at one time in one place."""
 
 import contextlib
-import dataclasses
+import itertools
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from fer_bench.gating.decision import log_ratio
@@ -16,7 +16,6 @@ from fer_bench.measuring.runner import measure
 from fer_bench.measuring.session import Session, WorkerError
 from fer_bench.measuring.task import Task
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Result
 
 SideName = Literal["base", "candidate"]
@@ -38,11 +37,7 @@ FAULTS = 20.0
 
 
 class SideError(FerBenchError):
-    """One side of a pair failed.
-
-    Attributes:
-        side: which.
-    """
+    """One side of a pair failed."""
 
     def __init__(self, side: SideName, message: str) -> None:
         super().__init__(message)
@@ -66,19 +61,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A few passes of one side in a row.
-
-    Attributes:
-        seconds: of each pass.
-        cpu_s: processor time of all.
-        minor_faults, involuntary_switches: of all.
-    """
+    """A few passes of one side in a row."""
 
     side: SideName
-    seconds: tuple[float, ...]
-    cpu_s: float
-    minor_faults: int
-    involuntary_switches: int
+    passes: Passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +87,20 @@ class Pair:
     checks: tuple[float, float]
     turns: tuple[Turn, ...] = ()
     cores: tuple[tuple[int, ...], ...] = ()
-    outputs: tuple[Json, ...] = field(default=())
+    outputs: tuple[Json, ...] = ()
 
     def per_run(self, count: str) -> tuple[float, float]:
-        """Give page faults or context switches a pass, one a side."""
-        found = []
-        for name in NAMES:
-            turns = [turn for turn in self.turns if turn.side == name]
-            runs = sum(len(turn.seconds) for turn in turns)
-            found.append(sum(getattr(turn, count) for turn in turns) / runs if runs else 0.0)
-        return found[0], found[1]
+        """Return page faults or context switches a pass, one a side."""
+        sides = ([turn.passes for turn in self.turns if turn.side == name] for name in NAMES)
+        base, candidate = (
+            sum(getattr(passes, count) for passes in side) / max(sum(len(passes.seconds) for passes in side), 1)
+            for side in sides
+        )
+        return base, candidate
 
     @property
     def contested(self) -> bool:
-        """Tell whether another program was in the way of one side only. Only what was forced counts, not waiting."""
+        """Return whether another program was in the way of one side only. Only what was forced counts, not waiting."""
         base, candidate = self.per_run("involuntary_switches")
         return abs(base - candidate) > max(CONTESTED, CONTESTED_SHARE * (base + candidate) / 2)
 
@@ -129,67 +115,64 @@ def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
         SideError: one failed.
         DeviceError: the plan's device is not there.
     """
-    cores = machine.idlest(*(_cores_wanted(side.task.plan) for side in (base, candidate)))
+    sides = dict(zip(NAMES, (base, candidate), strict=True))
+    cores = dict(zip(NAMES, machine.idlest(*map(_cores_wanted, sides.values())), strict=True))
+    order = _order(number)
     with contextlib.ExitStack() as stack:
-        sides = (base, candidate)
-        order = (0, 1) if number % 2 == 0 else (1, 0)
-        started = {place: stack.enter_context(_Stepped(NAMES[place], sides[place])) for place in order}
-        processes = [started[0], started[1]]
-        for place in order:
-            processes[place].expect(Ready)
-        ready = {place: processes[place].ask(WarmUp(cores[place]), Warm) for place in order}
-        warm = [ready[0], ready[1]]
-        slowest = max(each.pass_s for each in warm)
+        processes = {name: stack.enter_context(_Stepped(name, sides[name])) for name in order}
+        for name in order:
+            processes[name].expect(Ready)
+        warm = {name: processes[name].ask(WarmUp(cores[name]), Warm) for name in order}
+        slowest = max(each.pass_s for each in warm.values())
         rounds, runs = next(planned for least, planned in TURNS if slowest > least)
-        turns = []
-        for turn in range(rounds):
-            first = (number // 2 + turn) % 2
-            for place in (first, 1 - first):
-                passes = processes[place].ask(MakePasses(runs, sides[place].slower), Passes)
-                turns.append(Turn(NAMES[place], **dataclasses.asdict(passes)))
-    by_turn = [[turn.seconds for turn in turns if turn.side == name] for name in NAMES]
-    seconds = [[s for taken in side for s in taken] for side in by_turn]
+        turns = [
+            Turn(name, processes[name].ask(MakePasses(runs, sides[name].slower), Passes))
+            for turn in range(rounds)
+            for name in _order(number // 2 + turn)
+        ]
+    by_turn = [[turn.passes.seconds for turn in turns if turn.side == name] for name in NAMES]
+    before, after = (list(itertools.chain(*side)) for side in by_turn)
     return Pair(
         number,
         log_ratio(*by_turn),
-        values=(statistics.median(seconds[0]), statistics.median(seconds[1])),
-        checks=(statistics.fmean(seconds[0]), statistics.fmean(seconds[1])),
+        values=(statistics.median(before), statistics.median(after)),
+        checks=(statistics.fmean(before), statistics.fmean(after)),
         turns=tuple(turns),
-        cores=tuple(cores),
-        outputs=tuple(each.outputs for each in warm),
+        cores=tuple(cores.values()),
+        outputs=tuple(warm[name].outputs for name in NAMES),
     )
 
 
 def group_pair(value: Callable[[Result], float], stage: str, number: int, base: Side, candidate: Side) -> Pair:
     """Measure a pair of another metric than latency: each side in processes of its own, one side after the other.
 
-    Args:
-        value: the metric of a result, in its base unit.
-        stage: what is measured for it.
-        number: of the pair; the side that begins alternates.
-        base: one side.
-        candidate: the other.
+    The side that begins alternates with the pair. What the results of a stage are read by, ``value``, is in base units.
 
     Raises:
         SideError: one failed.
         DeviceError: the plan's device is not there.
     """
-    found = {}
-    sides = list(zip(NAMES, (base, candidate), strict=True))
-    for name, side in sides if number % 2 == 0 else reversed(sides):
+    measured = {}
+    for name in _order(number):
+        side = base if name == "base" else candidate
         result = measure(side.task, side.starter, stage=stage)
-        failed = next((m.failure for m in result.measurements if m.failure), "")
-        if failed:
+        if failed := next((m.failure for m in result.measurements if m.failure), ""):
             raise SideError(name, failed)
-        found[name] = value(result) * (1 + side.slower)
-        if found[name] <= 0:
+        measured[name] = value(result) * (1 + side.slower)
+        if measured[name] <= 0:
             raise SideError(name, "measured nothing above what an idle process takes")
-    values = found["base"], found["candidate"]
+    values = measured["base"], measured["candidate"]
     return Pair(number, math.log(values[1] / values[0]), values, values)
 
 
-def _cores_wanted(plan: Plan) -> float:
-    """Give how many cores a process stays on: as many as it has threads, or all."""
+def _order(number: int) -> tuple[SideName, SideName]:
+    """Return which side is first, which alternates."""
+    return NAMES if number % 2 == 0 else (NAMES[1], NAMES[0])
+
+
+def _cores_wanted(side: Side) -> float:
+    """Return how many cores a process stays on: as many as it has threads, or all."""
+    plan = side.task.plan
     return plan.threads if plan.pin and plan.threads is not None else math.inf
 
 

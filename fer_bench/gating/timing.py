@@ -117,8 +117,8 @@ class Comparison:
             "verdict": self.verdict.outcome.value,
             "effect": dataclasses.asdict(self.verdict.effect) if self.verdict.effect else None,
             "wall_s": self.wall_s,
-            "pairs": [_written(pair) for pair in self.pairs],
-            "measured_anew": [_written(pair) for pair in self.measured_anew],
+            "pairs": list(map(_written, self.pairs)),
+            "measured_anew": list(map(_written, self.measured_anew)),
             "failures": list(self.failures),
         }
 
@@ -126,17 +126,9 @@ class Comparison:
 def judge(
     network: str, metric: str, base: Side, candidate: Side, rule: Rule, progress: Progress = lambda message: None
 ) -> Comparison:
-    """Compare two sides by pairs of processes.
+    """Compare two sides, whose plans ``Metric.of`` made, by pairs of processes.
 
     A pair that fails is measured once more; where the same side fails twice in a row the verdict is an error.
-
-    Args:
-        network: as it is called in the report.
-        metric: of ``METRICS``.
-        base: one side, its plan made by ``Metric.of``.
-        candidate: the other.
-        rule: when to stop.
-        progress: receives a message after each pair.
 
     Raises:
         DeviceError: the plan's device is not there.
@@ -155,20 +147,21 @@ def judge(
 
     while outcome is None and len(kept) < most:
         elapsed = time.perf_counter() - began
-        a_pair_s = elapsed / max(len(kept) + len(redone), 1)
-        if len(kept) >= decision.FEWEST and elapsed + a_pair_s > rule.budget_s:
+        number = len(kept) + len(redone)
+        if len(kept) >= decision.FEWEST and elapsed + elapsed / number > rule.budget_s:
             break
+        again = REDONE + REDONE_SHARE * len(kept)
         try:
-            pair = METRICS[metric].pair(len(kept) + len(redone), base, candidate)
+            pair = METRICS[metric].pair(number, base, candidate)
         except SideError as error:
             failures.append(f"{error.side}: {error}")
-            if last_failed == error.side or len(failures) > REDONE + REDONE_SHARE * len(kept):
+            if last_failed == error.side or len(failures) > again:
                 reason = f"the {error.side} failed again and again: {error}"
                 return concluded(Outcome.error, reason, failures[:-1])
             last_failed = error.side
             continue
         last_failed = ""
-        if pair.contested and len(redone) < REDONE + REDONE_SHARE * len(kept):
+        if pair.contested and len(redone) < again:
             redone.append(pair)
             continue
         kept.append(pair)
@@ -176,13 +169,13 @@ def judge(
             progress(f"{metric} {len(kept)} pairs, {100 * decision.effect(*_logs(kept)).estimate:+.1f} %")
         if rule.pairs is None and len(kept) in decision.LOOKS:
             outcome = decision.decide_pairs(*_logs(kept), rule.least)
-    effect = decision.effect(*_logs(kept))
     outcome = outcome or decision.decide_pairs(*_logs(kept), rule.least) or Outcome.inconclusive
-    limit = f"{len(kept)} pairs" if len(kept) >= most else f"{rule.budget_s:g} s"
+    effect = decision.effect(*_logs(kept))
     reason = _values(METRICS[metric], kept)
     if outcome is Outcome.same:
         reason += f"; a change of {100 * rule.least:g} % or more is ruled out"
     elif outcome is Outcome.inconclusive:
+        limit = f"{len(kept)} pairs" if len(kept) >= most else f"{rule.budget_s:g} s"
         reason += f"; {100 * rule.least:g} % could not be told in {limit}"
     return concluded(outcome, reason, _warnings(kept, redone, failures, outcome, rule.least), effect)
 
@@ -232,16 +225,8 @@ def _warnings(
 
 
 def _written(pair: Pair) -> dict[str, Json]:
-    record: dict[str, Json] = {
-        "number": pair.number,
-        "log_ratio": pair.log_ratio,
-        "values": list(pair.values),
-        "checks": list(pair.checks),
-    }
+    record: dict[str, Json] = {name: getattr(pair, name) for name in ("number", "log_ratio", "values", "checks")}
     if pair.turns:
-        record["cores"] = [list(cores) for cores in pair.cores]
-        record["turns"] = [
-            [NAMES.index(turn.side), list(turn.seconds), turn.cpu_s, turn.minor_faults, turn.involuntary_switches]
-            for turn in pair.turns
-        ]
+        record["cores"] = pair.cores
+        record["turns"] = [[NAMES.index(turn.side), *dataclasses.asdict(turn.passes).values()] for turn in pair.turns]
     return record

@@ -7,6 +7,7 @@ from pathlib import Path
 from fer_bench.gating import timing
 from fer_bench.gating.decision import log_ratio
 from fer_bench.gating.pairs import NAMES, Pair, Turn
+from fer_bench.measuring.messages import Passes
 
 RECORDS = Path(__file__).parents[2] / "benchmarks" / "gate_power" / "records"
 
@@ -15,8 +16,8 @@ def recorded(condition: str, percent: int) -> list[Pair]:
     """Return the pairs of the study of error rates under a condition, the candidate slower by so many percent."""
     pairs = []
     for record in json.loads((RECORDS / f"pairs-{condition}-{percent}.json").read_text())["pairs"]:
-        turns = [Turn(NAMES[side], tuple(seconds), *counts) for side, seconds, *counts in record["turns"]]
-        by_side = [[turn.seconds for turn in turns if turn.side == name] for name in NAMES]
+        turns = [Turn(NAMES[side], Passes(tuple(seconds), *counts)) for side, seconds, *counts in record["turns"]]
+        by_side = [[turn.passes.seconds for turn in turns if turn.side == name] for name in NAMES]
         values, checks = tuple(record["values"]), tuple(record["checks"])
         pairs.append(Pair(record["number"], log_ratio(*by_side), values, checks, tuple(turns)))
     return pairs
