@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -62,13 +62,16 @@ class Repository:
         RevisionError: there is no git, or the folder is in no repository.
     """
 
+    _made: Path  # on entering, for the worktrees
+
     def __init__(self, folder: Path, sheets: Sequence[Path] = ()) -> None:
         self._folder = folder.resolve()
         self._environment = {name: value for name, value in os.environ.items() if name not in _GITS_OWN}
         self._environment["GIT_TERMINAL_PROMPT"] = "0"
+        self._objects: dict[str, str] = {}  # of the environment: where a commit of the working tree is kept
         if not shutil.which("git"):
             raise RevisionError("git is not installed, and a revision is git's; --baseline FILE needs none")
-        asked = self._run(("rev-parse", "--show-toplevel"), self._environment)
+        asked = self._run("rev-parse", "--show-toplevel")
         top = asked.stdout.strip()
         if "dubious ownership" in asked.stderr:
             raise RevisionError(
@@ -79,7 +82,6 @@ class Repository:
             raise RevisionError(f"{folder} is in no git repository; run in one, or use --baseline FILE without")
         self.top = Path(top).resolve()
         self._sheets = [self._inside(sheet.resolve()) for sheet in sheets]
-        self._made: Path | None = None
 
     def __enter__(self) -> Self:
         self._remove_left_behind()
@@ -87,8 +89,7 @@ class Repository:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._made is not None:
-            self._remove(self._made)
+        self._remove(self._made)
 
     def commit_of(self, revision: str) -> str | None:
         """Return the commit that a revision names, or None where it names none, or a range of them."""
@@ -167,7 +168,6 @@ class Repository:
     def _checkout(
         self, name: str, commit: str, told: str, changed_since: str = "", notes: tuple[str, ...] = ()
     ) -> Revision:
-        assert self._made is not None  # noqa: S101  # made on entering
         root = self._made / name
         self._git("worktree", "add", "--detach", "--force", str(root), commit)
         folder = root / self._folder.relative_to(self.top)
@@ -188,18 +188,13 @@ class Repository:
 
     def _snapshot(self) -> tuple[str, tuple[str, ...]]:
         """Make a commit of the working tree, untracked files included, in a place of our own that git forgets."""
-        assert self._made is not None  # noqa: S101  # made on entering
         objects, index = self._made / "objects", self._made / "index"
         objects.mkdir()
         theirs, staged = (
             Path(self._git("rev-parse", "--path-format=absolute", "--git-path", name).strip())
             for name in ("objects", "index")
         )
-        self._environment |= {
-            "GIT_OBJECT_DIRECTORY": str(objects),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(theirs),
-        }
-        ours = {"GIT_INDEX_FILE": str(index)}
+        self._objects = {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(theirs)}
         untracked = self._git("ls-files", "--others", "--exclude-standard", "-z", "--full-name", ":/").split("\0")
         sizes = {
             path: (self.top / path).lstat().st_size
@@ -209,11 +204,11 @@ class Repository:
         if staged.exists():  # what is staged and in no commit yet is in no other list
             shutil.copyfile(staged, index)
         else:
-            self._git("read-tree", "HEAD", more=ours)
-        self._git("add", "--update", ":/", more=ours)
+            self._git("read-tree", "HEAD", index=index)
+        self._git("add", "--update", ":/", index=index)
         if small := [f":(top,literal){path}" for path, size in sizes.items() if size <= _LARGEST_UNTRACKED]:
-            self._git("add", "--pathspec-from-file=-", "--pathspec-file-nul", more=ours, given="\0".join(small))
-        tree = self._git("write-tree", more=ours).strip()
+            self._git("add", "--pathspec-from-file=-", "--pathspec-file-nul", index=index, given="\0".join(small))
+        tree = self._git("write-tree", index=index).strip()
         who = ("-c", "user.name=fer-bench", "-c", "user.email=fer-bench@localhost")
         commit = self._git(*who, "commit-tree", tree, "-p", "HEAD", "-m", "the working tree").strip()
         large = {path: size for path, size in sizes.items() if size > _LARGEST_UNTRACKED}
@@ -227,18 +222,16 @@ class Repository:
 
     def _asked(self, *arguments: str) -> str:
         """Return what git answers, "" where it has no answer."""
-        return self._run(arguments, self._environment).stdout.strip()
+        return self._run(*arguments).stdout.strip()
 
-    def _git(self, *arguments: str, more: Mapping[str, str] | None = None, given: str = "") -> str:
-        done = self._run(arguments, {**self._environment, **(more or {})}, given)
+    def _git(self, *arguments: str, index: Path | None = None, given: str = "") -> str:
+        done = self._run(*arguments, index=index, given=given)
         if done.returncode:
             why = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
             raise RevisionError(f"git {' '.join(arguments[:2])} failed: {why}")
         return done.stdout
 
-    def _run(
-        self, arguments: Sequence[str], environment: Mapping[str, str], given: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def _run(self, *arguments: str, index: Path | None = None, given: str = "") -> subprocess.CompletedProcess[str]:
         # The user's own git; no hook of the repository's runs for what the user does not see.
         command = ["git", "-c", "core.hooksPath=/dev/null", "-C", str(self._folder), *arguments]
         try:
@@ -247,7 +240,7 @@ class Repository:
                 capture_output=True,
                 text=True,
                 errors="surrogateescape",
-                env=environment,
+                env=self._environment | self._objects | ({"GIT_INDEX_FILE": str(index)} if index is not None else {}),
                 input=given,
                 timeout=_SLOW_S,
                 check=False,
@@ -257,10 +250,10 @@ class Repository:
 
     def _remove(self, made: Path) -> None:
         with _no_interrupts():
-            ours = {key: value for key, value in self._environment.items() if "OBJECT_DIRECTOR" not in key}
+            self._objects = {}
             for _ in range(2):  # again for one that was half made, which git removes once its folder is gone
                 for name in ("base", "head"):
-                    self._run(("worktree", "remove", "--force", "--force", str(made / name)), ours)
+                    self._run("worktree", "remove", "--force", "--force", str(made / name))
                 shutil.rmtree(made, ignore_errors=True)
 
     def _remove_left_behind(self) -> None:
