@@ -44,14 +44,9 @@ def against_results(
     request: Request,
     watcher: Watcher,
 ) -> Report:
-    """Compare results, measured now unless they are given, with stored ones: counts exactly, times where that is fair.
+    """Compare results with stored ones: counts exactly, times where that is fair.
 
-    Args:
-        names: what both are called.
-        base: stored.
-        candidate: stored, or None to measure the networks of the base here and now by the base's own plans.
-        request: the rest.
-        watcher: receives the progress.
+    Without a candidate the networks of the base are measured here and now, by the base's own plans.
     """
     findings = Findings(watcher)
     chosen = [result for result in base if not request.models or result.subject.name in request.models]
@@ -73,14 +68,7 @@ def against_results(
 
 
 def compare(names: tuple[str, str], sides: tuple[Changed, Changed], request: Request, watcher: Watcher) -> Report:
-    """Compare two networks, or two ways to run one, by pairs of processes.
-
-    Args:
-        names: what each is called.
-        sides: a task each, and what of the request's plan is another for it.
-        request: the rest.
-        watcher: receives the progress.
-    """
+    """Compare two networks, or two ways to run one, by pairs of processes."""
     findings = Findings(watcher)
     network = " and ".join(dict.fromkeys(task.spec.name for task, _ in sides))
 
@@ -132,11 +120,7 @@ def find_twin(result: Result, others: Sequence[Result]) -> Result | None:
 def judge(base: Result, candidate: Result, least: float, declared: Sequence[str] = ()) -> list[Verdict]:
     """Return the verdict on counts, if a side has them, and on the latency, if the base has it.
 
-    Args:
-        base: the earlier record.
-        candidate: the later one.
-        least: the minimum effect, as a share.
-        declared: what of the environment differs on purpose.
+    ``least`` is the minimum effect, as a share; ``declared`` is what of the environment differs on purpose.
     """
     network = base.subject.name
     verdicts = []
@@ -187,9 +171,7 @@ def _effect(samples: Sequence[Sequence[Sequence[float]]]) -> Effect:
     """Return the change of processes' medians: with Welch's interval over processes and what sessions differ by.
 
     Of one process a side there is no such interval; what processes of one network differ by stands in its place.
-
-    Args:
-        samples: seconds of each pass of each process of the base, and of the candidate.
+    Samples are the seconds of each pass of each process of the base, and of the candidate.
     """
     logs = [[math.log(stats.median(one)) for one in side] for side in samples]
     change = _between(logs)

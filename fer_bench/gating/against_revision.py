@@ -34,14 +34,9 @@ _SETUP_S = 3600.0  # for a user's command that prepares a checkout
 def against_revision(
     revision: str, candidate: str, request: Request, watcher: Watcher, *, timed: bool = True
 ) -> Report:
-    """Compare the working tree, or another revision, with a revision: counts, then pairs of processes.
+    """Compare a candidate with a revision: counts, then pairs of processes where it is to be timed.
 
-    Args:
-        revision: of the base.
-        candidate: a revision; "" for the working tree with its changes.
-        request: the rest.
-        watcher: receives the progress.
-        timed: measure; without, counts only.
+    The candidate is another revision, or with "" the working tree with its changes.
 
     Raises:
         RevisionError: a revision is not to be had, or there is nothing to compare.

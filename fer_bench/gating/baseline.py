@@ -151,17 +151,10 @@ def write(path: Path, baseline: Baseline) -> None:
 def judge(
     baseline: Baseline, results: Mapping[str, Result], wanted: Collection[str]
 ) -> tuple[list[Verdict], tuple[str, ...]]:
-    """Return what became of networks since the baseline.
+    """Return a verdict on each wanted network that the baseline has, and notes.
 
-    Args:
-        baseline: what they counted.
-        results: what they count now, of those of the wanted that there are.
-        wanted: the networks to judge; one that the baseline has and ``results`` lacks is gone, which is never a
-            pass.
-
-    Returns:
-        A verdict on each network that the baseline has; and notes: those that it does not have, which nothing holds
-        yet, and counts that were made with other versions.
+    A wanted one that the baseline has and ``results`` lacks is gone, which is never a pass. The notes are about
+    networks that the baseline does not have, which nothing holds yet, and about counts made with other versions.
     """
     verdicts: list[Verdict] = []
     other: dict[tuple[str, str], list[str]] = {}
@@ -198,16 +191,8 @@ def with_accepted(
 ) -> Baseline:
     """Return the baseline with what networks count now, and why that is let pass.
 
-    Networks that the verdicts say are gone are taken out; those without a result, and not gone, stay as they are. One
-    that cannot be counted cannot be accepted.
-
-    Args:
-        baseline: so far.
-        results: what networks count now; those new to the baseline are added.
-        verdicts: of ``judge``.
-        reason: why, in a sentence.
-        when: the day, ISO 8601.
-        commit: of the repository, or "".
+    Networks that the verdicts (of ``judge``) say are gone are taken out; those new to the baseline are added; those
+    without a result, and not gone, stay as they are. One that cannot be counted cannot be accepted.
 
     Raises:
         BaselineError: there is no reason.

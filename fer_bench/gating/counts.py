@@ -233,14 +233,8 @@ def judge(network: str, base: Snapshot, candidate: Snapshot, *, same_torch: bool
 
     ``worse`` is any cost that grew, or an operator without a formula, since MACs are then a lower bound; ``better`` is
     costs that only fell; ``changed`` is the same costs of another structure; ``incomparable`` is what was counted on
-    another input, for other classes or by another convention.
-
-    Args:
-        network: as it is called in the report.
-        base: before.
-        candidate: after.
-        same_torch: one PyTorch counted both. Another one dispatches other operators and keeps other activations for the
-            same network, so that these are compared only then.
+    another input, for other classes or by another convention. Another PyTorch dispatches other operators and keeps
+    other activations for the same network, so that these are compared only where one counted both (``same_torch``).
     """
     remarks = []
     if not same_torch:

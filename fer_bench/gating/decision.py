@@ -51,10 +51,7 @@ def log_ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[floa
 def effect(differences: Sequence[float], checks: Sequence[float], per_look: float = PER_LOOK) -> Effect:
     """Return the change over pairs, with its interval by Student's t, as wide as a look must have it.
 
-    Args:
-        differences: log(candidate / base), one a pair; ``FEWEST`` at least.
-        checks: the same by plain means.
-        per_look: how often a look misses.
+    Differences are log(candidate / base), one a pair, ``FEWEST`` at least; checks are the same by plain means.
     """
     centre = statistics.fmean(differences)
     error = statistics.stdev(differences) / math.sqrt(len(differences))
@@ -72,11 +69,8 @@ def effect(differences: Sequence[float], checks: Sequence[float], per_look: floa
 def decide(interval: Effect, least: float) -> Outcome | None:
     """Return the verdict that an interval allows, or None where more pairs are needed.
 
-    Between half the minimum effect and the whole, either *worse* or *same* is right; worse is asked first.
-
-    Args:
-        interval: of the change.
-        least: the minimum effect, as a share: 0.05 for 5 %.
+    Between half the minimum effect (``least``, a share) and the whole, either *worse* or *same* is right; worse is
+    asked first.
     """
     if interval.low > SURE_SHARE * least:
         return Outcome.worse
@@ -88,14 +82,9 @@ def decide(interval: Effect, least: float) -> Outcome | None:
 
 
 def decide_pairs(differences: Sequence[float], checks: Sequence[float], least: float) -> Outcome | None:
-    """Return the verdict that pairs allow, or None.
+    """Return the verdict that pairs allow, or None; the arguments are those of ``effect`` and ``decide``.
 
     The wider interval must say *same*, too, and nothing is *same* or *better* whose plain mean is worse.
-
-    Args:
-        differences: as ``effect`` has them.
-        checks: likewise.
-        least: the minimum effect, as a share.
     """
     outcome = decide(effect(differences, checks), least)
     if outcome is Outcome.same:

@@ -1,7 +1,5 @@
 """Whether a network stays under its absolute limits."""
 
-from collections.abc import Callable, Mapping
-
 from fer_bench.gating.counts import Snapshot
 from fer_bench.gating.verdicts import Outcome, Verdict
 from fer_bench.records.errors import CountingError
@@ -13,11 +11,11 @@ from fer_bench.reporting.analysis import latency
 METRIC = "budget"
 
 # What a snapshot has for each limit, and what it is.
-_COUNTED: Mapping[str, tuple[str, Callable[[Snapshot], int | None]]] = {
-    "max_params": ("parameters", lambda snapshot: snapshot.parameters),
-    "max_macs": ("MACs", lambda snapshot: snapshot.macs),
-    "max_activation": ("of activations", lambda snapshot: snapshot.cost("peak_activation_bytes")),
-    "max_size": ("of weights", lambda snapshot: snapshot.cost("state_dict_bytes")),
+_COUNTED = {
+    "max_params": ("parameters", "parameters"),
+    "max_macs": ("macs", "MACs"),
+    "max_activation": ("peak_activation_bytes", "of activations"),
+    "max_size": ("state_dict_bytes", "of weights"),
 }
 # The other limits, by the metric of the gate that measures them.
 MEASURED = {"latency": "max_latency", "memory": "max_memory"}
@@ -33,8 +31,8 @@ def judge(network: str, budget: Budget, snapshot: Snapshot) -> list[Verdict]:
     for name, limit in budget.set().items():
         if name not in _COUNTED:
             continue
-        noun, count = _COUNTED[name]
-        value = count(snapshot)
+        cost, noun = _COUNTED[name]
+        value = snapshot.cost(cost)
         uncounted = snapshot.uncounted if name == "max_macs" else {}
         left_out = f"without {', '.join(sorted(uncounted))}, which have no formula"
         against = f"cannot be held against the budget of {limit}"
@@ -64,11 +62,7 @@ def judge_counts_of(network: str, budget: Budget, result: Result) -> list[Verdic
 def judge_measured(network: str, metric: str, limit: Limit, interval: Interval | None) -> Verdict:
     """Compare what was measured with its limit: below it, above it, or inconclusive where the interval has both.
 
-    Args:
-        network: whose.
-        metric: "latency" or "memory".
-        limit: in the base unit of the metric.
-        interval: likewise; None where there is none, as of one process, which concludes nothing.
+    Both are in the base unit of the metric. One process has no interval, which concludes nothing.
     """
     if interval is None:
         reason = f"{metric}: no interval, which takes two processes at least, to hold against the budget of {limit}"

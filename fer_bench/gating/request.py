@@ -31,15 +31,12 @@ class Request:
     Attributes:
         models: networks; none for all that there are.
         metrics: of ``METRICS``, that are measured.
-        rule: what decides.
-        plan: how networks run.
         budget: limits, which stand for those of the sheets.
         accept: why whatever has changed is let pass, or "".
         unchanged: measure networks whose code is the same on both sides, too.
         setup: a shell command that prepares each checkout, or "".
         base_python: the interpreter of the base's own environment, or "".
         declared: what of the environment differs on purpose, by ``Environment``'s names.
-        registry: networks by name.
         command: the command line, as the user would type it again, or "".
     """
 
@@ -106,11 +103,7 @@ class Findings:
     def note_unheld(self, network: str, budget: Budget, remedy: str, measured: Collection[str] = ()) -> None:
         """Note the limits of a network that nothing was held against, since their metric was not measured.
 
-        Args:
-            network: whose.
-            budget: its limits.
-            remedy: what measures it, with {metric} for the metric.
-            measured: metrics that were.
+        The remedy says what measures it, with {metric} for the metric.
         """
         for metric, name in limits.MEASURED.items():
             if name in budget.set() and metric not in measured:
@@ -138,10 +131,8 @@ class Findings:
 def accept(verdict: Verdict, reason: str, trailers: Sequence[str] = ()) -> Verdict:
     """Mark what changed, or has nothing to be held against, as let pass, where there is a reason.
 
-    Args:
-        verdict: of any kind; one on a budget is never let pass: the budget is raised instead.
-        reason: the command line's, for all networks.
-        trailers: of commits, each "NETWORK: reason".
+    The reason is the command line's, for all networks, or else that of a commit's trailer, "NETWORK: reason". A verdict
+    on a budget is never let pass: the budget is raised instead.
     """
     acceptable = verdict.outcome in (Outcome.worse, Outcome.changed, Outcome.incomparable)
     if not acceptable or verdict.metric == limits.METRIC:
