@@ -170,11 +170,11 @@ def _choose(
             "no network is named, and the repository has no sheets of any: --models nets.py:make_net, or --sheets "
             "FOLDER"
         )
-    theirs = {name: now.find(_within(name, repository.top)) for name in names}
+    theirs = {name: now.find(_within(name, repository)) for name in names}
     ours = {}
     for name in theirs:
         with contextlib.suppress(UnknownModelError):
-            spec = before.find(_within(name, repository.top))
+            spec = before.find(_within(name, repository))
             if not spec.source.file or Path(base.place.folder, spec.source.file).is_file():
                 ours[name] = spec
     gone = sorted(set(_all_of(base.place, before)) - theirs.keys()) if not request.models else []
@@ -192,13 +192,12 @@ def _all_of(place: Place, registry: Registry) -> tuple[str, ...]:
     return tuple(registry.names() if place.zoo is not None else registry.users_names())
 
 
-def _within(name: str, top: Path) -> str:
+def _within(name: str, repository: Repository) -> str:
     """Return a network's name as it is in a checkout: a file's by a path from the current folder."""
     path, colon, factory = name.rpartition(":")
     if not (colon and path.endswith(".py") and Path(path).is_absolute()):
         return name
-    if not Path(path).resolve().is_relative_to(top):
-        raise RevisionError(f"{path} is outside of the repository {top}: no revision has it")
+    repository.inside(Path(path))
     return f"{os.path.relpath(Path(path).resolve(), Path.cwd().resolve())}:{factory}"
 
 

@@ -27,12 +27,7 @@ _MOST_NAMES = 5  # networks in one line
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A network in the baseline.
-
-    Attributes:
-        snapshot: what it counted.
-        by: the versions that counted it, as ``versions`` writes them.
-    """
+    """What a network in the baseline counted, by versions as ``versions`` writes them."""
 
     snapshot: Snapshot
     by: str
@@ -40,33 +35,22 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A change that was let pass.
-
-    Attributes:
-        reason: in the words of whoever accepted it.
-        when: the day, ISO 8601.
-        what: the verdict on it, in words.
-        commit: of the repository then, or "" where that is not known.
-    """
+    """A change that was let pass."""
 
     network: str
     reason: str
-    when: str
-    what: str
-    commit: str = ""
+    when: str  # the day, ISO 8601
+    what: str  # the verdict on it, in words
+    commit: str = ""  # of the repository then, if that is known
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What networks count, and the changes of it that were accepted, in order.
-
-    Attributes:
-        command: how it was first written, so that another can be.
-    """
+    """What networks count, and the changes of it that were accepted, in order."""
 
     networks: Mapping[str, Counted] = field(default_factory=dict)
     accepted: tuple[Accepted, ...] = ()
-    command: str = ""
+    command: str = ""  # by which it was first written, so that another can be
 
 
 def versions(environment: Environment | None) -> str:
@@ -202,26 +186,23 @@ def with_accepted(
     if not reason:
         raise BaselineError("--accept needs a reason, which is kept in the baseline: --accept 'wider stem, see #12'")
     networks = dict(baseline.networks)
-    accepted = list(baseline.accepted)
-
-    def add(network: str, what: str) -> None:
-        accepted.append(Accepted(network, reason, when, what, commit))
-
+    accepted = []
     for verdict in verdicts:
         name = verdict.network
         if verdict.metric != METRIC or verdict.outcome is Outcome.same:
             continue
         if name in results:
-            add(name, f"{verdict.outcome}: {verdict.reason}")
+            accepted.append((name, f"{verdict.outcome}: {verdict.reason}"))
         elif verdict.outcome is Outcome.incomparable:
             networks.pop(name, None)
-            add(name, "gone")
+            accepted.append((name, "gone"))
     for name, result in sorted(results.items()):
         snapshot = Snapshot.of(result)
         if name not in networks:
-            add(name, f"new: {snapshot.summary()}")
+            accepted.append((name, f"new: {snapshot.summary()}"))
         networks[name] = Counted(snapshot, versions(result.environment))
-    return dataclasses.replace(baseline, networks=networks, accepted=tuple(accepted))
+    changes = (Accepted(name, reason, when, what, commit) for name, what in accepted)
+    return dataclasses.replace(baseline, networks=networks, accepted=(*baseline.accepted, *changes))
 
 
 def _torch(by: str) -> str:
@@ -230,12 +211,9 @@ def _torch(by: str) -> str:
 
 
 def _gone(name: str, snapshot: Snapshot, baseline: Baseline, results: Mapping[str, Result]) -> Verdict:
-    alike = [
-        other
-        for other in sorted(results.keys() - baseline.networks.keys())
-        if not counts.uncountable(results[other])
-        and counts.judge(other, snapshot, Snapshot.of(results[other])).outcome is Outcome.same
-    ]
+    new = sorted(results.keys() - baseline.networks.keys())
+    readable = {other: Snapshot.of(results[other]) for other in new if not counts.uncountable(results[other])}
+    alike = [name for name, now in readable.items() if counts.judge(name, snapshot, now).outcome is Outcome.same]
     twin = f"; {alike[0]} counts the same: renamed?" if alike else ""
     reason = f"gone: in the baseline, and no network any more{twin}; if that is meant, --accept REASON takes it out"
     return Verdict(name, METRIC, Outcome.incomparable, reason)

@@ -41,11 +41,9 @@ def count(
     specs: Mapping[str, ModelSpec], starter: Starter, plan: Plan, place: Place | None = None
 ) -> dict[str, Result]:
     """Count networks, by name."""
-    environment: Environment | None = None
-    results = {}
+    results: dict[str, Result] = {}
     for name, spec in specs.items():
-        results[name] = measure(Task(spec, counting(plan), place=place), starter, environment=environment)
-        environment = environment or results[name].environment
+        results[name] = measure(Task(spec, counting(plan), place=place), starter, environment=environment_of(results))
     return results
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from fer_bench.gating.module_changes import differences, shift
+from fer_bench.gating.module_changes import differences, first, shift
 from fer_bench.gating.module_tree import Module, around, folded, same
 from fer_bench.gating.verdicts import Outcome, Verdict
 from fer_bench.records import units
@@ -156,15 +156,14 @@ class Snapshot:
         Raises:
             KeyError, TypeError, ValueError: it is something else.
         """
-        rest = {key: data[key] for key in ("num_classes", "batch", "convention", "counts", "uncounted")}
         if missing := [name for name in _NEEDED if name not in data["counts"]]:
             raise ValueError(f"its counts lack {', '.join(missing)}")
         return cls(
+            **{key: data[key] for key in ("num_classes", "batch", "convention", "counts", "uncounted")},
             input_shape=tuple(data["input_shape"]),
             operators=data.get("operators"),
             modules=tuple(Module(*each) for each in data["modules"]) if "modules" in data else None,
             levels=data.get("levels", True),
-            **rest,
         )
 
 
@@ -174,15 +173,12 @@ def _values(measured: Measurement, detail: str) -> Iterator[tuple[Json, int]]:
 
 
 def _modules(result: Result, counts: Mapping[str, int]) -> tuple[tuple[Module, ...] | None, bool]:
-    own = result.measurement("module_own_macs")
-    if own is not None:
-        columns = (own.details[name] for name in ("types", "parameters", "calls"))
-        rows = zip(_values(own, "paths"), *columns, strict=True)
-        return tuple(
-            Module(path, kind, parameters, macs, calls) for (path, macs), kind, parameters, calls in rows
-        ), True
-    above = result.measurement("module_macs")
-    return (_upper_levels(above, counts), False) if above is not None else (None, False)
+    own, above = result.measurement("module_own_macs"), result.measurement("module_macs")
+    if own is None:
+        return _upper_levels(above, counts) if above is not None else None, False
+    paths, kinds, parameters, calls = (own.details[name] for name in ("paths", "types", "parameters", "calls"))
+    rows = zip(paths, kinds, parameters, map(round, own.values), calls, strict=True)
+    return tuple(Module(*row) for row in rows), True
 
 
 def _upper_levels(above: Measurement, counts: Mapping[str, int]) -> tuple[Module, ...] | None:
@@ -221,10 +217,7 @@ def judge_results(network: str, base: Result, candidate: Result) -> Verdict:
     for side, result in (("base", base), ("candidate", candidate)):
         if why := uncountable(result):
             return Verdict(network, METRIC, Outcome.error, f"{side}: {why}")
-    before, after = (
-        result.environment.packages.get("torch") if result.environment is not None else None
-        for result in (base, candidate)
-    )
+    before, after = (each.environment and each.environment.packages.get("torch") for each in (base, candidate))
     return judge(network, Snapshot.of(base), Snapshot.of(candidate), same_torch=before == after)
 
 
@@ -295,8 +288,7 @@ def _costs_line(costs: Mapping[str, tuple[int, int]]) -> str:
 
 def _other_lines(base: Snapshot, candidate: Snapshot) -> list[str]:
     """Write which other counts differ, those left out that follow from one that is listed."""
-    both = base.counts.keys() & candidate.counts.keys()
-    differ = {name for name in both if base.counts[name] != candidate.counts[name]}
+    differ = {name for name, value in base.counts.items() if candidate.counts.get(name, value) != value}
     if "parameters.frozen" not in differ:
         differ.discard("parameters.trainable")  # then it did what the parameters did
     words = _OTHERS | ({} if differ - _FOLLOW.keys() or base.parameters != candidate.parameters else _FOLLOW)
@@ -321,8 +313,7 @@ def _operator_line(base: Snapshot, candidate: Snapshot) -> list[str]:
         return []
     shifts = {name: after.get(name, 0) - before.get(name, 0) for name in before.keys() | after.keys()}
     names = sorted((name for name, by in shifts.items() if by), key=lambda name: (-abs(shifts[name]), name))
-    left = [f"and {len(names) - _MOST_OPERATORS} more"] if len(names) > _MOST_OPERATORS else []
-    parts = [*(f"{shifts[name]:+,} {name}" for name in names[:_MOST_OPERATORS]), *left]
+    parts = first([f"{shifts[name]:+,} {name}" for name in names], _MOST_OPERATORS)
     return [f"operators: {', '.join(parts)}"] if parts else []
 
 

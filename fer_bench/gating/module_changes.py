@@ -43,8 +43,12 @@ def differences(base: Sequence[Module], candidate: Sequence[Module]) -> list[str
     old, new = tree(base), tree(candidate)
     match(old, new)
     lines = [*_changes(old, new), *_renames(new)]
-    left = len(lines) - MOST_LINES
-    return lines if left <= 0 else [*lines[:MOST_LINES], f"and {left} more"]
+    return first(lines, MOST_LINES)
+
+
+def first(lines: list[str], most: int) -> list[str]:
+    """Return the first of many lines, and how many are left out."""
+    return lines if len(lines) <= most else [*lines[:most], f"and {len(lines) - most} more"]
 
 
 def shift(before: int, after: int) -> str:
@@ -65,11 +69,11 @@ def _changes(old: Node, new: Node) -> list[str]:
         entries = [*everywhere, *_rolled_up(new, gone, together, most)]
         if len(entries) <= MOST_LINES:
             break
-    macs, parameters = (max(old.macs, new.macs) or 1, max(old.parameters, new.parameters) or 1)
+    most_of_each = [max(pair) or 1 for pair in zip(_costs([old]), _costs([new]), strict=True)]
 
     def weight(entry: _Entry) -> tuple[float, int]:
-        share = abs(entry.after[0] - entry.before[0]) / macs + abs(entry.after[1] - entry.before[1]) / parameters
-        return -share, entry.place
+        costs = zip(entry.before, entry.after, most_of_each, strict=True)
+        return -sum(abs(after - before) / most for before, after, most in costs), entry.place
 
     return [_line(entry) for entry in sorted(entries, key=weight)]
 
@@ -123,20 +127,18 @@ def _runs(items: Sequence[tuple[Node, ...]]) -> Iterator[list[tuple[Node, ...]]]
 def _together(path: str, nodes: Sequence[Node], entries: Sequence[_Entry]) -> _Entry:
     """Make one entry of several, with the numbers of the modules that they are inside of."""
     partners = [node.partner for node in nodes if node.partner is not None]
-    first = min(entries, key=lambda entry: entry.place)
+    before, after = _costs(partners), _costs(nodes)
+    earliest = min(entries, key=lambda entry: entry.place)
     kinds = {entry.kinds for entry in entries}
-    (shared,) = kinds if len(kinds) == 1 else (None,)
-    before, after = (
-        (sum(node.macs for node in side), sum(node.parameters for node in side)) for side in (partners, nodes)
-    )
+    shared = kinds.pop() if len(kinds) == 1 else None
     return _Entry(
         path,
-        first.place,
+        earliest.place,
         before,
         after,
         (f"{shared[1]}, was {shared[0]}" if shared else "") if partners else f"new{_with(1, after)}",
         sum(entry.modules for entry in entries),
-        first.first or first.path,
+        earliest.first or earliest.path,
         shared,
         complete=not partners,
     )
@@ -159,7 +161,7 @@ def _changed(node: Node) -> _Entry | None:
 
 def _on_one_side(node: Node, *, new: bool) -> _Entry:
     alone = [inner.module for inner in node.alone()]
-    costs = sum(module.macs for module in alone), sum(module.parameters for module in alone)
+    costs = _costs(alone)
     text = f"{node.kind}{_with(len(alone), costs)}"
     if new:
         return _Entry(node.path, node.place, (0, 0), costs, f"new {text}", complete=True)
@@ -170,6 +172,10 @@ def _with(count: int, costs: _Costs) -> str:
     macs, parameters = costs
     inside = f" of {count} modules" if count > 1 else ""
     return f"{inside}, {parameters:,} parameters, {macs:,} MACs" if macs or parameters else inside
+
+
+def _costs(modules: Sequence[Module] | Sequence[Node]) -> _Costs:
+    return sum(each.macs for each in modules), sum(each.parameters for each in modules)
 
 
 def _times(calls: int | None) -> str:
@@ -190,11 +196,9 @@ def _line(entry: _Entry) -> str:
 
 def _renames(new: Node) -> list[str]:
     renamed = [
-        (node.partner, node)
+        (old, node)
         for node in new.walk()
-        if node.partner is not None
-        and node.parent is not None
-        and not (node.partner.parent is node.parent.partner and node.partner.leaf == node.leaf)
+        if (old := node.partner) and node.parent and (old.parent, old.leaf) != (node.parent.partner, node.leaf)
     ]
     alike: dict[tuple[str, str], list[tuple[Node, ...]]] = {}
     lines = []
@@ -208,9 +212,6 @@ def _renames(new: Node) -> list[str]:
             lines.append(f"{old.path}: renamed {node.path}")
     for (before, after), pairs in alike.items():
         old, node = pairs[0]
-        lines.append(
-            f"{before}: renamed {after} in {len(pairs)} modules, the first {old.path} (now {node.path})"
-            if len(pairs) > 1
-            else f"{old.path}: renamed {node.path}"
-        )
+        several = f"{before}: renamed {after} in {len(pairs)} modules, the first {old.path} (now {node.path})"
+        lines.append(several if len(pairs) > 1 else f"{old.path}: renamed {node.path}")
     return lines

@@ -178,13 +178,8 @@ def _match_moved(old: Node, new: Node) -> None:
         inner = node
         other = max(free, key=lambda other: (other.path == node.path, other.leaf == node.leaf))  # else the first
         _align(inner, other)
-        while (
-            inner.leaf == other.leaf
-            and inner.parent is not None
-            and other.parent is not None
-            and inner.parent.partner is None
-            and other.parent.partner is None
-            and inner.parent.kind == other.parent.kind
-        ):
+        while inner.leaf == other.leaf and inner.parent and other.parent and inner.parent.kind == other.parent.kind:
             inner, other = inner.parent, other.parent
+            if inner.partner or other.partner:
+                break
             _align(inner, other)

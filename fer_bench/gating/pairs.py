@@ -46,17 +46,11 @@ class SideError(FerBenchError):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two that are compared.
-
-    Attributes:
-        task: the network, its plan and where its code is.
-        starter: of processes of its environment.
-        slower: a share by which each pass is made longer, for the gate to try itself.
-    """
+    """One of the two that are compared."""
 
     task: Task
     starter: Starter
-    slower: float = 0.0
+    slower: float = 0.0  # a share by which each pass is made longer, for the gate to try itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal
 from xml.etree import ElementTree
 
 from fer_bench.gating import counts, limits
@@ -50,11 +49,10 @@ _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 
 # How readers of JUnit XML part what is not as it should be; what has no place here passes.
 _ELEMENTS = {
-    Outcome.worse: "failure",
-    Outcome.changed: "failure",
-    Outcome.error: "error",
-    Outcome.incomparable: "error",
-    Outcome.inconclusive: "failure",
+    exit_codes.FINDING: "failure",
+    exit_codes.INCONCLUSIVE: "failure",
+    exit_codes.CANNOT_JUDGE: "error",
+    exit_codes.INCOMPARABLE: "error",
 }
 
 
@@ -123,22 +121,28 @@ def as_junit(report: Report, *, inconclusive_passes: bool = False) -> str:
     asks for no more; Jenkins wants the numbers of a suite; some reporters fail without ``time``. Verdicts on one
     network and metric, as of several budgets, are one case therefore. An inconclusive verdict that passes is skipped.
     """
-    root = ElementTree.Element("testsuites", name="fer-bench gate")
     suites: dict[str, dict[str, list[Verdict]]] = {}
     for each in report.verdicts:
         suites.setdefault(each.metric, {}).setdefault(each.network, []).append(each)
-    for metric, cases in suites.items():
-        suite = _suite(root, report, metric)
-        for network, of_network in cases.items():
+    settings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in report.settings.items()}
+    about = {"base": report.base, "candidate": report.candidate, **settings}
+    root = ElementTree.Element("testsuites", name="fer-bench gate")
+    for metric, cases in (suites or {"gate": {"gate": []}}).items():  # a file without a case reads as a pass
+        suite = ElementTree.SubElement(root, "testsuite", name=units.printable(metric))
+        properties = ElementTree.SubElement(suite, "properties")
+        for name, value in about.items():
+            ElementTree.SubElement(properties, "property", name=units.printable(name), value=units.printable(value))
+        for network, verdicts in cases.items():
             # Counting is done for all together, and has no time of its own.
             measured = [one for one in report.records if (one.verdict.network, one.verdict.metric) == (network, metric)]
-            case = _case(suite, network, sum(one.wall_s for one in measured))
-            _end(case, of_network, inconclusive_passes)
-        _count(suite)
-    if not suites:  # a file without a case reads as a pass
-        suite = _suite(root, report, "gate")
-        missing = ElementTree.SubElement(_case(suite, "gate"), "error", type=Outcome.error.value, message=NOTHING)
-        missing.text = "\n".join(map(units.printable, report.notes)) or NOTHING
+            case = ElementTree.SubElement(suite, "testcase", name=units.printable(network))
+            case.set("classname", f"fer_bench.gate.{units.printable(metric)}")
+            case.set("time", f"{sum(one.wall_s for one in measured):.3f}")
+            if verdicts:
+                _end(case, verdicts, inconclusive_passes)
+            else:
+                missing = ElementTree.SubElement(case, "error", type=Outcome.error.value, message=NOTHING)
+                missing.text = "\n".join(map(units.printable, report.notes)) or NOTHING
         _count(suite)
     _count(root)
     root.set("time", f"{report.wall_s:.3f}")
@@ -150,11 +154,9 @@ def as_json(report: Report, *, inconclusive_passes: bool = False) -> str:
     """Write the whole report as one JSON document, in ASCII: names may hold what no encoding can."""
     code = report.exit_code(inconclusive_passes=inconclusive_passes)
     head = {"fer_bench_gate": VERSION, "outcome": _outcome(report, code), "exit_code": code}
+    body = dataclasses.asdict(dataclasses.replace(report, records=()))
     keys = {"outcome": "word", "reason": "said"}  # of version 1, where they are not the attributes' names
-    verdicts = [
-        {keys.get(name, name): value for name, value in dataclasses.asdict(each).items()} for each in report.verdicts
-    ]
-    body = dataclasses.asdict(dataclasses.replace(report, verdicts=(), records=()))
+    verdicts = [{keys.get(name, name): value for name, value in each.items()} for each in body["verdicts"]]
     records = [record.to_dict() for record in report.records]
     return json.dumps(head | body | {"verdicts": verdicts, "records": records}) + "\n"
 
@@ -231,8 +233,7 @@ def _percent(share: float, effect: Effect) -> str:
     """Write a share as percent, with its sign, to a tenth or to where its interval begins to differ."""
     half = (effect.high - effect.low) / 2
     place = math.floor(math.log10(half)) + 2 if 0 < half < math.inf else -1
-    text = dataclasses.replace(units.percent, decimals=min(max(1, -place), 3), suffix="").number(share)
-    return text if text.startswith("-") and Decimal(text) else f"+{text.removeprefix('-')}"
+    return f"{100 * units.decimal(share):+z.{min(max(1, -place), 3)}f}"  # z: no negative zero
 
 
 def _beneath(verdict: Verdict) -> list[str]:
@@ -335,26 +336,11 @@ def _next_steps(report: Report, code: int) -> Iterator[str]:
         yield f"{how}:\n\n{trailer}"
 
 
-def _suite(root: ElementTree.Element, report: Report, metric: str) -> ElementTree.Element:
-    suite = ElementTree.SubElement(root, "testsuite", name=units.printable(metric))
-    properties = ElementTree.SubElement(suite, "properties")
-    settings = {name: value if isinstance(value, str) else json.dumps(value) for name, value in report.settings.items()}
-    for name, value in {"base": report.base, "candidate": report.candidate, **settings}.items():
-        ElementTree.SubElement(properties, "property", name=units.printable(name), value=units.printable(value))
-    return suite
-
-
-def _case(suite: ElementTree.Element, network: str, seconds: float = 0.0) -> ElementTree.Element:
-    classname = f"fer_bench.gate.{suite.get('name')}"
-    about = {"name": units.printable(network), "classname": classname, "time": f"{seconds:.3f}"}
-    return ElementTree.SubElement(suite, "testcase", about)
-
-
 def _end(case: ElementTree.Element, of_network: Sequence[Verdict], inconclusive_passes: bool) -> None:
     """Write into a case all verdicts on a network and metric, and end it as the one that weighs most."""
     heaviest = min(of_network, key=_weight)
-    kind = "" if heaviest.accepted else _ELEMENTS.get(heaviest.outcome, "")
-    if kind and inconclusive_passes and heaviest.outcome is Outcome.inconclusive:
+    kind = _ELEMENTS.get(heaviest.exit_code)
+    if inconclusive_passes and heaviest.exit_code == exit_codes.INCONCLUSIVE:
         kind = "skipped"
     element = ElementTree.SubElement(case, kind or "system-out")
     if kind:
@@ -366,7 +352,7 @@ def _end(case: ElementTree.Element, of_network: Sequence[Verdict], inconclusive_
 
 def _count(element: ElementTree.Element) -> None:
     """Write on a suite, or on the root, how many cases it has, how many of them ended how, and how long they took."""
-    element.set("tests", str(len(list(element.iter("testcase")))))
-    for attribute, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+    kinds = {"tests": "testcase", "failures": "failure", "errors": "error", "skipped": "skipped"}
+    for attribute, kind in kinds.items():
         element.set(attribute, str(len(list(element.iter(kind)))))
     element.set("time", f"{sum(float(case.get('time', '0')) for case in element.iter('testcase')):.3f}")

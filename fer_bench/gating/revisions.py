@@ -4,14 +4,13 @@ Each side is a git worktree in a temporary folder, the working tree with its cha
 under paths of the same length, and nothing changes under a measurement.
 """
 
-import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -40,7 +39,6 @@ class Revision:
         commit: its whole hash; of a working tree with changes, of the commit that it started from.
         tree: what was checked out, by a hash that this gate's git knows.
         changed: it is a working tree with changes.
-        notes: what to know about it.
     """
 
     told: str
@@ -81,7 +79,7 @@ class Repository:
         if not top:
             raise RevisionError(f"{folder} is in no git repository; run in one, or use --baseline FILE without")
         self.top = Path(top).resolve()
-        self._sheets = [self._inside(sheet.resolve()) for sheet in sheets]
+        self._sheets = [self.inside(sheet.resolve()) for sheet in sheets]
 
     def __enter__(self) -> Self:
         self._remove_left_behind()
@@ -90,6 +88,12 @@ class Repository:
 
     def __exit__(self, *_: object) -> None:
         self._remove(self._made)
+
+    def inside(self, path: Path) -> Path:
+        """Return a path relative to the repository; raise RevisionError for one outside."""
+        if not path.resolve().is_relative_to(self.top):
+            raise RevisionError(f"{path} is outside of the repository {self.top}: no revision has it")
+        return path.resolve().relative_to(self.top)
 
     def commit_of(self, revision: str) -> str | None:
         """Return the commit that a revision names, or None where it names none, or a range of them."""
@@ -150,8 +154,7 @@ class Repository:
             )
 
     def _known(self, revision: str) -> str:
-        commit = self.commit_of(revision)
-        if commit:
+        if commit := self.commit_of(revision):
             return commit
         if revision == "HEAD":
             raise RevisionError("this repository has no commit yet: commit first, then there is something to compare")
@@ -168,22 +171,19 @@ class Repository:
     def _checkout(
         self, name: str, commit: str, told: str, changed_since: str = "", notes: tuple[str, ...] = ()
     ) -> Revision:
-        root = self._made / name
+        root, within = self._made / name, self._folder.relative_to(self.top)
         self._git("worktree", "add", "--detach", "--force", str(root), commit)
-        folder = root / self._folder.relative_to(self.top)
-        if not folder.is_dir():
-            raise RevisionError(f"{told} has no folder {self._folder.relative_to(self.top)}; run in one that it has")
+        if not (root / within).is_dir():
+            raise RevisionError(f"{told} has no folder {within}; run in one that it has")
         for sheet in self._sheets:
             if not (root / sheet).is_dir():
                 raise RevisionError(f"{told} has no folder {sheet} of sheets")
         parts = [line.partition("\t") for line in self._git("ls-tree", "-r", commit).splitlines()]
         if modules := [path for about, _, path in parts if about.startswith("160000 ")]:
-            notes = (
-                *notes,
-                f"submodules are empty in {told}: {', '.join(modules)}; --setup 'git submodule update --init'",
-            )
+            empty = f"submodules are empty in {told}: {', '.join(modules)}"
+            notes += (f"{empty}; --setup 'git submodule update --init'",)
         sheets = tuple(str(root / sheet) for sheet in self._sheets)
-        place = Place(str(root), str(folder), sheets, str(self.top))
+        place = Place(str(root), str(root / within), sheets, str(self.top))
         return Revision(told, changed_since or commit, place, commit, bool(changed_since), notes)
 
     def _snapshot(self) -> tuple[str, tuple[str, ...]]:
@@ -196,11 +196,8 @@ class Repository:
         )
         self._objects = {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(theirs)}
         untracked = self._git("ls-files", "--others", "--exclude-standard", "-z", "--full-name", ":/").split("\0")
-        sizes = {
-            path: (self.top / path).lstat().st_size
-            for path in untracked
-            if path and ((self.top / path).is_file() or (self.top / path).is_symlink())
-        }
+        there = {path: self.top / path for path in untracked if path}
+        sizes = {path: at.lstat().st_size for path, at in there.items() if at.is_file() or at.is_symlink()}
         if staged.exists():  # what is staged and in no commit yet is in no other list
             shutil.copyfile(staged, index)
         else:
@@ -214,11 +211,6 @@ class Repository:
         large = {path: size for path, size in sizes.items() if size > _LARGEST_UNTRACKED}
         listed = ", ".join(f"{path} ({units.mebibytes.number(size)} MiB)" for path, size in large.items())
         return commit, ((f"left out, since untracked and large: {listed}",) if large else ())
-
-    def _inside(self, path: Path) -> Path:
-        if not path.is_relative_to(self.top):
-            raise RevisionError(f"{path} is outside of the repository {self.top}: no revision has it")
-        return path.relative_to(self.top)
 
     def _asked(self, *arguments: str) -> str:
         """Return what git answers, "" where it has no answer."""
@@ -249,12 +241,17 @@ class Repository:
             raise RevisionError(f"git {arguments[0]} did not end within {_SLOW_S:g} s") from error
 
     def _remove(self, made: Path) -> None:
-        with _no_interrupts():
-            self._objects = {}
+        self._objects = {}
+        interrupts = (signal.SIGINT, signal.SIGTERM)  # ignored, so that pressing Ctrl-C again leaves nothing behind
+        before = {one: signal.signal(one, signal.SIG_IGN) for one in interrupts}
+        try:
             for _ in range(2):  # again for one that was half made, which git removes once its folder is gone
                 for name in ("base", "head"):
                     self._run("worktree", "remove", "--force", "--force", str(made / name))
                 shutil.rmtree(made, ignore_errors=True)
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
 
     def _remove_left_behind(self) -> None:
         """Remove what a gate left that was killed beyond cleaning up."""
@@ -264,14 +261,3 @@ class Repository:
             owner = re.fullmatch(rf"{_PREFIX}-(\d+)-\w+", parent.name)
             if owner and not psutil.pid_exists(int(owner[1])):
                 self._remove(parent)
-
-
-@contextlib.contextmanager
-def _no_interrupts() -> Iterator[None]:
-    """Finish cleaning up even where the user presses Ctrl-C again."""
-    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,6 @@ from fer_bench.records.result import Json, Result
 REDONE, REDONE_SHARE = 2, 0.25
 
 Progress = Callable[[str], None]
-MeasurePair = Callable[[int, Side, Side], Pair]
 
 
 def _peak(result: Result) -> float:
@@ -51,7 +51,7 @@ class Metric:
     """
 
     group: str
-    pair: MeasurePair
+    pair: Callable[[int, Side, Side], Pair]
     quantity: units.Quantity
     unit: str
     plan: Mapping[str, Json] = dataclasses.field(default_factory=dict)
@@ -124,7 +124,12 @@ class Comparison:
 
 
 def judge(
-    network: str, metric: str, base: Side, candidate: Side, rule: Rule, progress: Progress = lambda message: None
+    network: str,
+    metric: str,
+    base: Side,
+    candidate: Side,
+    rule: Rule,
+    progress: Progress = lambda message: None,
 ) -> Comparison:
     """Compare two sides, whose plans ``Metric.of`` made, by pairs of processes.
 
@@ -186,7 +191,7 @@ def _logs(pairs: Sequence[Pair]) -> tuple[list[float], list[float]]:
 
 
 def _values(metric: Metric, pairs: Sequence[Pair]) -> str:
-    base, candidate = (math.exp(sum(math.log(p.values[side]) for p in pairs) / len(pairs)) for side in (0, 1))
+    base, candidate = (statistics.geometric_mean([pair.values[side] for pair in pairs]) for side in (0, 1))
     return f"{metric.quantity.number(base)} -> {metric.quantity.number(candidate)} {metric.unit}"
 
 
