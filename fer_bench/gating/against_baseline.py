@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from fer_bench.gating import baseline as baselines
@@ -49,16 +49,13 @@ def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
         baselines.write(path, anew)
         findings.notes.append(f"wrote {path}: {len(anew.networks)} networks")
         reason = " ".join(request.accept.split())
-        verdicts = [
-            dataclasses.replace(verdict, accepted=reason)
-            if verdict.outcome is not Outcome.same and verdict.network not in unreadable
-            else verdict
-            for verdict in verdicts
-        ]
+        for place, verdict in enumerate(verdicts):
+            if verdict.outcome is not Outcome.same and verdict.network not in unreadable:
+                verdicts[place] = dataclasses.replace(verdict, accepted=reason)
         verdicts += [Verdict(name, counts.METRIC, Outcome.same, "new in the baseline") for name in new]
+    newly_unreadable = sorted(unreadable.keys() - known.networks.keys())
+    verdicts += [Verdict(name, counts.METRIC, Outcome.error, unreadable[name]) for name in newly_unreadable]
     findings.add(*verdicts)
-    for name in sorted(unreadable.keys() - known.networks.keys()):
-        findings.add(Verdict(name, counts.METRIC, Outcome.error, unreadable[name]))
     return _with_budgets(f"baseline {path}", specs, results, request, findings)
 
 
@@ -105,9 +102,7 @@ def _with_budgets(
     return findings.report(base, "the working tree", request, metrics=list(plan.metrics), plan=plan.to_dict())
 
 
-def _here(
-    wanted: Sequence[str], known: Mapping[str, object] | Sequence[str], registry: Registry
-) -> dict[str, ModelSpec]:
+def _here(wanted: Iterable[str], known: Collection[str], registry: Registry) -> dict[str, ModelSpec]:
     """Find networks by name; one that is gone is left to whoever knows it was there."""
     specs = {}
     for name in wanted:

@@ -198,10 +198,8 @@ def _environments_apart(base: Result, candidate: Result, declared: Sequence[str]
     before, now = base.environment, candidate.environment
     if before is None or now is None or not (before.cpu and now.cpu):
         return "the environment of one side is not known"
-    if apart := before.comparable_with(now, apart_from=declared):
-        return apart
     slower = speeds_apart(before.speeds, now.speeds)
-    return f"the machine itself was {slower}" if slower else ""
+    return before.comparable_with(now, apart_from=declared) or (f"the machine itself was {slower}" if slower else "")
 
 
 def _limits(result: Result, request: Request, findings: Findings) -> list[Verdict]:

@@ -52,8 +52,9 @@ def against_revision(
                 "nothing to compare. Name an earlier revision, or measure it against itself with --unchanged"
             )
         findings.notes += [*base.notes, *head.notes]
-        for side in (base, head):
-            _set_up(side, request.setup, watcher)
+        for side in (base, head) if request.setup else ():
+            watcher.stage(f"setting up {side.told}")
+            _set_up(side, request.setup)
         reasons = repository.accepted(base, head)
         specs = _choose(base, head, repository, request, reasons, findings)
         plan = dataclasses.replace(request.plan, isolation="fresh") if request.base_python else request.plan
@@ -71,12 +72,7 @@ def against_revision(
 
 @dataclass(frozen=True, slots=True)
 class _Sides:
-    """Two revisions, counted, whose networks are judged one by one.
-
-    Attributes:
-        revisions, specs, results, starters: of the base and of the candidate.
-        binaries: a binary file differs, which C++ may read unseen: nothing is the same to the byte then.
-    """
+    """Two revisions, counted, whose networks are judged one by one; sequences have the base's and the candidate's."""
 
     revisions: tuple[Revision, Revision]
     specs: Sequence[Mapping[str, ModelSpec]]
@@ -85,7 +81,7 @@ class _Sides:
     request: Request
     findings: Findings
     timed: bool
-    binaries: bool
+    binaries: bool  # a binary file differs, which C++ may read unseen: nothing is the same to the byte then
 
     def judge(self, name: str) -> Iterator[Verdict]:
         """Yield the verdicts on a network of the candidate's, and note the limits that nothing was held against."""
@@ -94,13 +90,16 @@ class _Sides:
         alone = "`fer-bench gate --models NAME --max-latency TIME` measures a latency alone"
         apart = f"the sides cannot be compared; {alone}"
         measured: tuple[str, ...] = ()
-        new = f"{self.revisions[0].told} does not have it, so that nothing holds it yet; --accept REASON lets it pass"
-        elsewhere = _read_elsewhere(base, candidate) if base is not None else new
-        if base is None or elsewhere:
-            if base is not None or self.request.models:  # for a new one that nobody named there is a note
-                yield Verdict(name, counts.METRIC, Outcome.incomparable, elsewhere)
+        if base is None:
+            if self.request.models:  # for a new one that nobody named there is a note
+                new = f"{self.revisions[0].told} does not have it, so that nothing holds it yet"
+                yield Verdict(name, counts.METRIC, Outcome.incomparable, f"{new}; --accept REASON lets it pass")
             yield from limits.judge_counts_of(name, budget, candidate)
-            remedy = f"without a base there are no pairs; {alone}" if base is None else apart
+            remedy = f"without a base there are no pairs; {alone}"
+        elif elsewhere := _read_elsewhere(base, candidate):
+            yield Verdict(name, counts.METRIC, Outcome.incomparable, elsewhere)
+            yield from limits.judge_counts_of(name, budget, candidate)
+            remedy = apart
         else:
             counted = counts.judge_results(name, base, candidate)
             yield counted
@@ -121,9 +120,7 @@ class _Sides:
 
     def _environments_apart(self) -> str:
         base, candidate = map(count_sides.environment_of, self.results)
-        if base is None or candidate is None:
-            return ""
-        return base.comparable_with(candidate, apart_from=self.request.declared)
+        return base.comparable_with(candidate, apart_from=self.request.declared) if base and candidate else ""
 
     def _same_code(self, name: str, base: Result, candidate: Result) -> bool:
         if self.request.unchanged or self.request.base_python or self.request.budget.max_latency is not None:
@@ -150,21 +147,11 @@ class _Sides:
 
 
 def _choose(
-    base: Revision,
-    head: Revision,
-    repository: Repository,
-    request: Request,
-    reasons: Sequence[str],
-    found: Findings,
+    base: Revision, head: Revision, repository: Repository, request: Request, reasons: Sequence[str], found: Findings
 ) -> tuple[dict[str, ModelSpec], dict[str, ModelSpec]]:
-    """Find the networks of each side: those named, or all that come from the repository.
-
-    Raises:
-        UnknownModelError: a name is none of the candidate's.
-        FerBenchError: there is none.
-    """
+    """Find the networks of each side: those named, or all that come from the repository."""
     now, before = head.place.registry(), base.place.registry()
-    names = tuple(request.models) or _all_of(head.place, now)
+    names = request.models or _all_of(head.place, now)
     if not names:
         raise FerBenchError(
             "no network is named, and the repository has no sheets of any: --models nets.py:make_net, or --sheets "
@@ -179,7 +166,7 @@ def _choose(
                 ours[name] = spec
     gone = sorted(set(_all_of(base.place, before)) - theirs.keys()) if not request.models else []
     said = f"gone since {base.told}; if that is meant, --accept REASON lets it pass"
-    lost = [Verdict(name, counts.METRIC, Outcome.incomparable, said) for name in gone]
+    lost = (Verdict(name, counts.METRIC, Outcome.incomparable, said) for name in gone)
     found.add(*(accept(verdict, request.accept, reasons) for verdict in lost))
     new = sorted(theirs.keys() - ours.keys())
     if new and not request.models:
@@ -188,7 +175,7 @@ def _choose(
 
 
 def _all_of(place: Place, registry: Registry) -> tuple[str, ...]:
-    """Name the networks whose code is at a place: the zoo in our own repository, or those of the user's sheets."""
+    """Return the networks whose code is at a place: the zoo in our own repository, or those of the user's sheets."""
     return tuple(registry.names() if place.zoo is not None else registry.users_names())
 
 
@@ -201,10 +188,7 @@ def _within(name: str, repository: Repository) -> str:
     return f"{os.path.relpath(Path(path).resolve(), Path.cwd().resolve())}:{factory}"
 
 
-def _set_up(side: Revision, command: str, watcher: Watcher) -> None:
-    if not command:
-        return
-    watcher.stage(f"setting up {side.told}")
+def _set_up(side: Revision, command: str) -> None:
     try:
         done = subprocess.run(  # noqa: S602  # the user's own command, in the user's own shell
             command, shell=True, cwd=side.place.folder, capture_output=True, text=True, timeout=_SETUP_S, check=False
@@ -212,7 +196,7 @@ def _set_up(side: Revision, command: str, watcher: Watcher) -> None:
     except subprocess.TimeoutExpired as error:
         raise RevisionError(f"--setup did not end within {_SETUP_S:g} s in {side.told}") from error
     if done.returncode:
-        printed = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        printed = (done.stdout + done.stderr).strip().splitlines()
         last = printed[-1] if printed else "it printed nothing; try it by hand in a clone at that revision"
         raise RevisionError(f"--setup failed in {side.told} (exit code {done.returncode}): {last}")
 
@@ -222,16 +206,13 @@ def _read_elsewhere(base: Result, candidate: Result) -> str:
     if any(result.measurement(CODE) is None or counts.uncountable(result) for result in (base, candidate)):
         return ""
     code = [_code(base), _code(candidate)]
+    same = "so that both would run the same"
     if strays := sorted({stray for side in code for stray in side.get("strays", ())}):
-        return (
-            f"{strays[0]} was read where you work and not from the revision, so that both would run the same; put "
-            "the folder that holds the package on PYTHONPATH"
-        )
+        remedy = "put the folder that holds the package on PYTHONPATH"
+        return f"{strays[0]} was read where you work and not from the revision, {same}; {remedy}"
     if not any(side.get("files") for side in code):
-        return (
-            "none of its code comes from the revisions, so that both would run the same; if it is a package of "
-            "this repository, put the folder that holds it on PYTHONPATH"
-        )
+        remedy = "if it is a package of this repository, put the folder that holds it on PYTHONPATH"
+        return f"none of its code comes from the revisions, {same}; {remedy}"
     return ""
 
 

@@ -54,9 +54,7 @@ class Snapshot:
 
     Attributes:
         input_shape: (C, H, W).
-        num_classes: as asked for.
         batch: images in the pass that was counted; MACs are a sample's, activations the batch's.
-        convention: of the MACs.
         counts: by the names that records have: "macs", "layers.conv", ...
         uncounted: calls by operator without a formula: the MACs are then a lower bound.
         operators: calls by operator; None where the record has none.
@@ -102,9 +100,8 @@ class Snapshot:
         Raises:
             CountingError: the network could not be counted, or the record has no counts.
         """
-        for metric in COUNTS.metrics:
-            failed = result.measurement(metric)
-            if failed is not None and failed.failure:
+        for failed in filter(None, map(result.measurement, COUNTS.metrics)):
+            if failed.failure:
                 raise CountingError(f"{result.subject.name} cannot be counted: {failed.failure}")
         # A network that mixes the samples of a batch has fractions of MACs a sample.
         counts = {
@@ -115,10 +112,8 @@ class Snapshot:
         macs, operators = result.measurement("macs"), result.measurement("operator_calls")
         missing = [name for name in _NEEDED if name not in counts]
         if missing or macs is None or result.subject.input_shape is None:
-            raise CountingError(
-                f"the record of {result.subject.name} does not tell {', '.join(missing) or 'its input'}: measure it "
-                "with --metrics static,anatomy"
-            )
+            lacking = f"the record of {result.subject.name} does not tell {', '.join(missing) or 'its input'}"
+            raise CountingError(f"{lacking}: measure it with --metrics static,anatomy")
         modules, levels = _modules(result, counts)
         return cls(
             input_shape=result.subject.input_shape,

@@ -33,20 +33,20 @@ def judge(network: str, budget: Budget, snapshot: Snapshot) -> list[Verdict]:
             continue
         cost, noun = _COUNTED[name]
         value = snapshot.cost(cost)
-        uncounted = snapshot.uncounted if name == "max_macs" else {}
-        left_out = f"without {', '.join(sorted(uncounted))}, which have no formula"
+        uncounted = ", ".join(sorted(snapshot.uncounted)) if name == "max_macs" else ""
         against = f"cannot be held against the budget of {limit}"
         if value is None:
-            outcome, reason = Outcome.error, f"{name}: not counted, and {against}"
+            verdicts.append(Verdict(network, METRIC, Outcome.error, f"{name}: not counted, and {against}"))
+            continue
+        outcome = Outcome.worse if value > limit.value else Outcome.same
+        reason = f"{limit.written(value)} {noun if noun not in limit.unit else ''}".rstrip()  # "0.6 GMACs"
+        if not uncounted:
+            reason = f"{reason}, {_distance(limit, value)}"
+        elif outcome is Outcome.worse:
+            reason = f"at least {reason}, {_distance(limit, value)} (without {uncounted}, which have no formula)"
         else:
-            outcome = Outcome.worse if value > limit.value else Outcome.same
-            reason = f"{limit.written(value)} {noun if noun not in limit.unit else ''}".rstrip()  # "0.6 GMACs"
-            if uncounted and outcome is Outcome.same:
-                outcome, reason = Outcome.error, f"at least {reason}, {left_out}, {against}"
-            elif uncounted:
-                reason = f"at least {reason}, {_distance(limit, value)} ({left_out})"
-            else:
-                reason = f"{reason}, {_distance(limit, value)}"
+            outcome = Outcome.error
+            reason = f"at least {reason}, without {uncounted}, which have no formula, {against}"
         verdicts.append(Verdict(network, METRIC, outcome, reason))
     return verdicts
 

@@ -21,7 +21,6 @@ class _Entry:
 
     Attributes:
         text: about the modules, where there is more than their numbers.
-        modules: how many.
         first: the path of the first, where the line is about several.
         kinds: the classes before and after, where nothing else is to say.
         complete: whether the text has the numbers already.

@@ -45,7 +45,6 @@ class Metric:
 
     Attributes:
         group: of ``plan.METRICS``, as which it is measured.
-        pair: measures one pair.
         quantity: writes a value, in ``unit``.
         plan: what of the gate's own plan is changed for it; a plan that the user gives stands.
     """

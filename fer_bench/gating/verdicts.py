@@ -60,10 +60,8 @@ class Verdict:
 
     Attributes:
         metric: "counts", "budget", "latency", "memory" or "occupancy".
-        reason: why, in one line.
         details: lines beneath: modules that changed, warnings.
         accepted: the reason for which it is let pass, or "".
-        effect: where something was measured.
     """
 
     network: str
@@ -87,7 +85,6 @@ class Report:
     Attributes:
         base, candidate: what was compared, as a reader knows it: "main (1a2b3c4)", "working tree, changes included".
         settings: what decides a verdict, by name: metrics, min_effect, budget_s, plan, ...
-        notes: what else to know, a line each.
         records: all pairs by network and metric, as measured.
     """
 
