@@ -563,33 +563,6 @@ def test_a_later_database_is_told(url):
             Store.open(url, create=create)
 
 
-def test_an_earlier_database_is_brought_up_once_and_all_or_nothing(url, monkeypatch):
-    with Store.open(url) as store:
-        store.begin("print", "title")
-
-    def to_2(connection):
-        connection.execute(sa.text("ALTER TABLE runs ADD COLUMN labels TEXT DEFAULT 'none'"))
-
-    def to_3(connection):
-        connection.execute(sa.text("UPDATE runs SET title = title || '!'"))
-        if failing:
-            raise StoreError("on purpose")
-
-    monkeypatch.setattr(database, "DATABASE_VERSION", 3)
-    monkeypatch.setattr(database, "_UPGRADES", {1: to_2, 2: to_3})
-    failing = True
-    with pytest.raises(StoreError, match="on purpose"):
-        Store.open(url)
-    assert execute(url, "SELECT version FROM schema_info", "SELECT title FROM runs") == [[(1,)], [("title",)]]
-    failing = False
-    for create in (False, True):
-        Store.open(url, create=create).close()
-    assert execute(url, "SELECT version FROM schema_info", "SELECT title, labels FROM runs") == [
-        [(3,)],
-        [("title!", "none")],
-    ]
-
-
 def test_a_result_saved_by_the_first_schema_is_refused_by_its_number(store, url, make_result):
     run_id = store.begin("print", "title")
     store.save(run_id, "1", make_result("a"))

@@ -1,4 +1,4 @@
-"""The tables of a store, and its database: opened, brought up to date, written to by one process at a time.
+"""The tables of a store, and its database: opened, and written to by one process at a time.
 
 Only ``store`` imports this, and only where it opens a store: importing SQLAlchemy takes long.
 
@@ -10,7 +10,7 @@ import json
 import os.path
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeEngine
 
 from fer_bench.records.errors import StoreError, brief
 
@@ -27,7 +28,11 @@ DATABASE_VERSION = 1
 WAIT_S = 30.0  # for another process's transaction, which takes milliseconds, and for a server's answer to a connection
 # PostgreSQL's lock of whoever writes to a store: any number that other programs will hardly use.
 _WRITERS_LOCK = 0x0FE2_BE7C
-_UPGRADES: Mapping[int, Callable[[Connection], None]] = {}  # from each version to the next
+
+
+def _filled(kind: type[TypeEngine[Any]], *names: str) -> list[sa.Column[Any]]:
+    """Return columns of one kind that are never null."""
+    return [sa.Column(name, kind, nullable=False) for name in names]
 
 
 class Database:
@@ -41,33 +46,28 @@ class Database:
     """
 
     metadata = sa.MetaData()
-    schema_info = sa.Table("schema_info", metadata, sa.Column("version", sa.Integer, nullable=False))
+    schema_info = sa.Table("schema_info", metadata, *_filled(sa.Integer, "version"))
     runs = sa.Table(
         "runs",
         metadata,
         sa.Column("id", sa.Text, primary_key=True),
-        sa.Column("started_at", sa.Text, nullable=False),
+        *_filled(sa.Text, "started_at"),
         sa.Column("finished_at", sa.Text),
-        sa.Column("fingerprint", sa.Text, nullable=False),
-        sa.Column("title", sa.Text, nullable=False),
+        *_filled(sa.Text, "fingerprint", "title"),
         sa.Column("holder", sa.JSON(none_as_null=True)),
     )
     environments = sa.Table(
-        "environments", metadata, sa.Column("id", sa.Text, primary_key=True), sa.Column("data", sa.JSON, nullable=False)
+        "environments", metadata, sa.Column("id", sa.Text, primary_key=True), *_filled(sa.JSON, "data")
     )
     results = sa.Table(
         "results",
         metadata,
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("run_id", sa.ForeignKey(runs.c.id, ondelete="CASCADE"), nullable=False),
-        sa.Column("key", sa.Text, nullable=False),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("started_at", sa.Text, nullable=False),
-        sa.Column("wall_s", sa.Double, nullable=False),
-        sa.Column("passes_s", sa.Double, nullable=False),
-        sa.Column("schema_version", sa.Integer, nullable=False),  # of the record
-        sa.Column("subject", sa.JSON, nullable=False),
-        sa.Column("plan", sa.JSON, nullable=False),
+        *_filled(sa.Text, "key", "name", "started_at"),
+        *_filled(sa.Double, "wall_s", "passes_s"),
+        *_filled(sa.Integer, "schema_version"),  # of the record
+        *_filled(sa.JSON, "subject", "plan"),
         sa.Column("environment_id", sa.ForeignKey(environments.c.id), index=True),
         sa.UniqueConstraint("run_id", "key"),
     )
@@ -76,14 +76,11 @@ class Database:
         metadata,
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("result_id", sa.ForeignKey(results.c.id, ondelete="CASCADE"), nullable=False, index=True),
-        sa.Column("position", sa.Integer, nullable=False),
-        sa.Column("metric", sa.Text, nullable=False),
-        sa.Column("unit", sa.Text, nullable=False),
-        sa.Column("process", sa.Integer, nullable=False),
-        sa.Column("samples", sa.JSON, nullable=False),
-        sa.Column("details", sa.JSON, nullable=False),
-        sa.Column("warnings", sa.JSON, nullable=False),
-        sa.Column("failure", sa.Text, nullable=False),
+        *_filled(sa.Integer, "position"),
+        *_filled(sa.Text, "metric", "unit"),
+        *_filled(sa.Integer, "process"),
+        *_filled(sa.JSON, "samples", "details", "warnings"),
+        *_filled(sa.Text, "failure"),
     )
 
     def __init__(self, text: str, *, create: bool) -> None:
@@ -97,10 +94,21 @@ class Database:
         if url.drivername == "sqlite" and "uri" not in url.query:
             self._find_file(Path(str(url.database)), create)
         self._engine = self._make_engine(url)
-        if create or self._version_found() < DATABASE_VERSION:
-            with self.writing() as connection:
-                self._bring_up(connection)
-            self._let_readers_in()
+        if not create:
+            with self.reading() as connection:
+                if not self._has_tables(connection):
+                    raise self._missing()
+            return
+        with self.writing() as connection:
+            if not self._has_tables(connection):
+                self._make_tables(connection)
+            # Whether the store can be written to shows only when something is written.
+            connection.execute(self.schema_info.update().values(version=DATABASE_VERSION))
+        if url.drivername == "sqlite":
+            # With a write-ahead log, which SQLite keeps for good, writers do not keep readers out. SQLite does not wait
+            # for the switch: where another process uses the file, it stays as safe as it is until the next opening.
+            with suppress(SQLAlchemyError), self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL").close()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -135,16 +143,6 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
-    def _let_readers_in(self) -> None:
-        """Switch SQLite to its write-ahead log, for good, with which writers do not keep readers out.
-
-        SQLite does not wait for this. Where another process is at the file in this moment, it stays as it is, which is
-        as safe, until the next opening.
-        """
-        if self._engine.name == "sqlite":
-            with suppress(StoreError), self._failures_told(), self._engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode=WAL").close()
-
     def _find_file(self, file: Path, create: bool) -> None:
         if not create and not file.exists():
             raise self._missing()
@@ -157,7 +155,7 @@ class Database:
             ) from error
 
     def _make_engine(self, url: URL) -> Engine:
-        arguments: dict[str, Any] = {}
+        arguments: dict[str, object] = {}
         if url.drivername == "sqlite":
             # Without an isolation level sqlite3 begins no transactions of its own; ``writing`` and ``reading`` do.
             arguments = {"timeout": WAIT_S, "isolation_level": None}
@@ -178,21 +176,10 @@ class Database:
             f"there is no store at {self.shown}; `fer-bench run` makes one, or name another one with --store"
         )
 
-    def _version_found(self) -> int:
-        with self.reading() as connection:
-            version = self._version(connection)
-        if version is None:
-            raise self._missing()
-        return version
-
-    def _version(self, connection: Connection) -> int | None:
-        """Read the version; None where there are no tables of ours.
-
-        Raises:
-            StoreError: it is a later one.
-        """
+    def _has_tables(self, connection: Connection) -> bool:
+        """Return whether the tables are there, and raise StoreError where they are of a later version."""
         if not sa.inspect(connection).has_table("schema_info"):
-            return None
+            return False
         version: int = connection.execute(self.schema_info.select()).scalar_one()
         if version > DATABASE_VERSION:
             raise StoreError(
@@ -200,23 +187,15 @@ class Database:
                 f"{DATABASE_VERSION}): upgrade it with `pip install --upgrade fer-bench`, or name another store with "
                 "--store"
             )
-        return version
+        return True
 
-    def _bring_up(self, connection: Connection) -> None:
-        """Make the tables, or bring those of an earlier version up to this one. Writes something in any case."""
-        version = self._version(connection)
-        if version is None:
-            if others := sorted(set(sa.inspect(connection).get_table_names()) & set(self.metadata.tables)):
-                raise StoreError(
-                    f"{self.shown} holds tables of another program ({', '.join(others)}); name another store with "
-                    "--store"
-                )
-            self.metadata.create_all(connection)
-            connection.execute(self.schema_info.insert().values(version=DATABASE_VERSION))
-            return
-        for earlier in range(version, DATABASE_VERSION):
-            _UPGRADES[earlier](connection)
-        connection.execute(self.schema_info.update().values(version=DATABASE_VERSION))
+    def _make_tables(self, connection: Connection) -> None:
+        if others := sorted(set(sa.inspect(connection).get_table_names()) & set(self.metadata.tables)):
+            raise StoreError(
+                f"{self.shown} holds tables of another program ({', '.join(others)}); name another store with --store"
+            )
+        self.metadata.create_all(connection)
+        connection.execute(self.schema_info.insert().values(version=DATABASE_VERSION))
 
     @contextmanager
     def _failures_told(self) -> Iterator[None]:
