@@ -1,15 +1,14 @@
 """Runs as one JSON document: to write, to read, to import into a store."""
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fer_bench.records import pytest_benchmark
-from fer_bench.records.errors import StoreError
+from fer_bench.records.errors import StoreError, brief
 from fer_bench.records.result import Json, Result
-from fer_bench.records.store import Contents, Run, Store, compact
+from fer_bench.records.store import Contents, Run, Store, compact, head
 
 EXPORT_VERSION = 1  # of the exported document; each result in it tells its own schema
 
@@ -61,9 +60,8 @@ def read_file(path: Path) -> list[Result]:
 
 
 def _exported(run: Contents) -> str:
-    head = {field.name: getattr(run, field.name) for field in dataclasses.fields(run) if field.name != "results"}
     lines = (compact({"key": key, "result": result.to_dict()}) for key, result in run.results)
-    return f'{json.dumps(head)[:-1]}, "results":[\n' + ",\n".join(lines) + "\n]}"
+    return f'{json.dumps(head(run))[:-1]}, "results":[\n' + ",\n".join(lines) + "\n]}"
 
 
 def _read(text: str) -> list[Contents]:
@@ -76,20 +74,20 @@ def _read(text: str) -> list[Contents]:
         raise StoreError(
             "a baseline holds counts and no results: fer-bench gate --baseline FILE holds networks against it"
         )
-    return [_of_lines(text)]
+    results = _of_lines(text)
+    return [_run_of(text, "imported from lines of results", results, max(result.started_at for result in results))]
 
 
 def _of_export(text: str) -> list[Contents]:
-    again = "export it again"
     try:
         document = json.loads(text)
         if document["fer_bench_export"] > EXPORT_VERSION:
             raise StoreError("exported by a later fer_bench; upgrade this one: pip install --upgrade fer-bench")
         return [_contents_of(run) for run in document["runs"]]
     except ValueError as error:
-        raise StoreError(f"this export is cut short or damaged: {error}; {again}") from error
+        raise StoreError(f"this export is cut short or damaged: {error}; export it again") from error
     except (KeyError, TypeError) as error:
-        raise StoreError(f"this is no export of fer_bench: {type(error).__name__}: {error}; {again}") from error
+        raise StoreError(f"this is no export of fer_bench: {brief(error)}; export it again") from error
 
 
 def _contents_of(run: Mapping[str, Json]) -> Contents:
@@ -114,7 +112,7 @@ def _run_of(text: str, title: str, results: Sequence[Result], finished_at: str) 
     )
 
 
-def _of_lines(text: str) -> Contents:
+def _of_lines(text: str) -> list[Result]:
     if text.strip() and ('"schema_version"' not in text or ("\n" in text.strip() and _is_json(text))):
         raise StoreError(
             "not a result of fer_bench a line, nor an export of it; expected a file that `fer-bench export` or "
@@ -131,7 +129,7 @@ def _of_lines(text: str) -> Contents:
             raise StoreError(f"line {number}: {error}; mend or remove that line") from error
     if not results:
         raise StoreError("there is no result in it")
-    return _run_of(text, "imported from lines of results", results, max(result.started_at for result in results))
+    return results
 
 
 def _is_json(text: str) -> bool:

@@ -172,10 +172,10 @@ class Store:
                 names[run_id].append(name)
         return [
             Run(
-                **_head(row),
+                **head(row),
                 state=_state(row),
-                results=len(names[row.id]),
-                networks=tuple(dict.fromkeys(names[row.id])),
+                results=len(found := names[row.id]),
+                networks=tuple(dict.fromkeys(found)),
             )
             for row in rows
         ]
@@ -229,7 +229,10 @@ class Store:
         with self._db.writing() as connection:
             for run in runs:
                 if connection.execute(self._db.runs.select().where(self._db.runs.c.id == run.id)).first() is None:
-                    self._add(connection, run)
+                    # Nobody here knows whether an unfinished run still goes on where it comes from: no host holds it.
+                    connection.execute(self._db.runs.insert().values({**head(run), "holder": {}}))
+                    for key, result in run.results:
+                        self._insert(connection, run.id, key, result)
                     added.append(run.id)
                 elif self._contents(connection, run.id) == run:
                     skipped.append(run.id)
@@ -239,12 +242,6 @@ class Store:
                         "first, or import into another store with --store"
                     )
         return added, skipped
-
-    def _add(self, connection: "Connection", run: Contents) -> None:
-        # Nobody here knows whether an unfinished run still goes on where it comes from: its holder is of no host.
-        connection.execute(self._db.runs.insert().values({**_head(run), "holder": {}}))
-        for key, result in run.results:
-            self._insert(connection, run.id, key, result)
 
     def _run_row(self, connection: "Connection", run_id: str) -> "Row[Any]":
         row = connection.execute(self._db.runs.select().where(self._db.runs.c.id == run_id)).first()
@@ -257,12 +254,15 @@ class Store:
         connection.execute(self._db.runs.update().where(self._db.runs.c.id == run_id).values(values))
 
     def _insert(self, connection: "Connection", run_id: str, key: str, result: Result) -> None:
+        environments, results = self._db.environments, self._db.results
         data = result.to_dict()
         row = {name: data[name] for name in _OF_RESULT}
         row |= {"run_id": run_id, "key": key, "name": result.subject.name}
-        if data["environment"] is not None:
-            row["environment_id"] = self._environment(connection, data["environment"])
-        results = self._db.results
+        if (environment := data["environment"]) is not None:
+            row["environment_id"] = hashlib.sha256(compact(environment).encode()).hexdigest()
+            stored = environments.select().where(environments.c.id == row["environment_id"])
+            if connection.execute(stored).first() is None:
+                connection.execute(environments.insert().values(id=row["environment_id"], data=environment))
         result_id = connection.execute(results.insert().values(row).returning(results.c.id)).scalar_one()
         rows = [
             {**measurement, "samples": measurement.pop("values"), "result_id": result_id, "position": position}
@@ -270,13 +270,6 @@ class Store:
         ]
         if rows:
             connection.execute(self._db.measurements.insert(), rows)
-
-    def _environment(self, connection: "Connection", data: Json) -> str:
-        environments = self._db.environments
-        environment_id = hashlib.sha256(compact(data).encode()).hexdigest()
-        if connection.execute(environments.select().where(environments.c.id == environment_id)).first() is None:
-            connection.execute(environments.insert().values(id=environment_id, data=data))
-        return environment_id
 
     def _drop_unused_environments(self, connection: "Connection") -> None:
         environments, results = self._db.environments, self._db.results
@@ -287,25 +280,24 @@ class Store:
         environments, results, measurements = self._db.environments, self._db.results, self._db.measurements
         run = self._run_row(connection, run_id)
         of_run = results.select().where(results.c.run_id == run_id)
-        used = environments.c.id.in_(of_run.with_only_columns(results.c.environment_id))
-        found = {row.id: row.data for row in connection.execute(environments.select().where(used))}
-        measured = defaultdict(list)
         theirs = measurements.c.result_id.in_(of_run.with_only_columns(results.c.id))
+        measured = defaultdict(list)
         for row in connection.execute(measurements.select().where(theirs).order_by(measurements.c.position)):
             data = {name: getattr(row, name) for name in _AS_STORED}
             measured[row.result_id].append({**data, "values": row.samples})
+        with_environment = of_run.add_columns(environments.c.data.label("environment")).outerjoin(environments)
         keyed = []
-        for row in connection.execute(of_run.order_by(results.c.id)):
-            data = {name: getattr(row, name) for name in _OF_RESULT}
-            data |= {"environment": found.get(row.environment_id), "measurements": measured[row.id]}
+        for row in connection.execute(with_environment.order_by(results.c.id)):
+            data = {name: getattr(row, name) for name in (*_OF_RESULT, "environment")}
             try:
-                keyed.append((row.key, Result.of(data)))
+                keyed.append((row.key, Result.of({**data, "measurements": measured[row.id]})))
             except StoreError as error:
                 raise StoreError(f"{row.name} in run {run_id} of {self.shown}: {error}") from error
-        return Contents(**_head(run), results=tuple(keyed))
+        return Contents(**head(run), results=tuple(keyed))
 
 
-def _head(run: "Row[Any] | Contents") -> dict[str, Any]:
+def head(run: "Row[Any] | Contents") -> dict[str, Any]:
+    """Return what there is of a run besides its results, by name."""
     return {name: getattr(run, name) for name in ("id", "title", "started_at", "finished_at", "fingerprint")}
 
 
