@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fer_bench.records.errors import StoreError
-from fer_bench.records.plan import SHARED
-from fer_bench.records.result import SCHEMA_VERSION, Json, Result
+from fer_bench.records.plan import SHARED, Plan
+from fer_bench.records.result import Environment, Json, Measurement, Result, Subject
 
 PROTOCOL = "pytest-benchmark"  # of a benchmark that is not by a plan of ours
 
@@ -63,77 +63,57 @@ def _result(bench: Mapping[str, Json], document: Mapping[str, Json], written_at:
     name = str(bench["fullname"])
     ours = (bench.get("extra_info") or {}).get("fer_bench")
     try:
-        return Result.of(ours if ours is not None else _record(name, bench, document, written_at))
+        # A made one is read like a stored one, too: its values are checked.
+        return Result.of(ours if ours is not None else _made(name, bench, document, written_at).to_dict())
     except StoreError as error:
         raise StoreError(f"{name}: {error}") from error
 
 
-def _record(name: str, bench: Mapping[str, Json], document: Mapping[str, Json], written_at: str) -> dict[str, Json]:
-    """Give a record, as JSON has it, of a benchmark of somebody else's."""
+def _made(name: str, bench: Mapping[str, Json], document: Mapping[str, Json], written_at: str) -> Result:
+    """Return what is known of a benchmark of somebody else's."""
     statistics, options = bench["stats"], bench.get("options") or {}
     times = statistics.get("data") or []
     kept = {key: value for key, value in statistics.items() if key not in ("data", "iterations")}
     calls = statistics.get("iterations", 1)
-    measured = {
-        "metric": "latency_s",
-        "unit": "s",
-        "values": times,
-        "process": 0,
-        "details": {
+    measured = Measurement(
+        metric="latency_s",
+        unit="s",
+        values=tuple(times),
+        details={
             "clock": f"pytest-benchmark: {options.get('timer', 'unknown timer')}",
             "told": "a call" if calls == 1 else f"mean over {calls} calls",
             "params": bench.get("params"),
             "written_by": f"pytest-benchmark {document.get('version', '')}".strip(),
             **({} if times else {"statistics": kept}),
         },
-        "warnings": [],
-        "failure": "" if times else _NO_DATA.format(median=statistics["median"], rounds=statistics["rounds"]),
-    }
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "subject": {
-            "name": name,
-            "title": str(bench["name"]),
-            "status": "unregistered",
-            "input_shape": None,
-            "num_classes": None,
-            "settings": [],
-            "uncertain": [],
-        },
-        # A call counts as one image: what it does is not known.
-        "plan": {
-            "protocol": PROTOCOL,
-            "metrics": ["latency"],
-            "batch_size": 1,
-            "processes": 1,
-            "isolation": SHARED,
-        },
-        "environment": _environment(document),
-        "measurements": [measured],
-        "started_at": written_at,
-    }
+        failure="" if times else _NO_DATA.format(median=statistics["median"], rounds=statistics["rounds"]),
+    )
+    # A call counts as one image: what it does is not known.
+    plan = Plan.of({"protocol": PROTOCOL, "metrics": ["latency"], "batch_size": 1, "processes": 1, "isolation": SHARED})
+    subject = Subject(name, str(bench["name"]), "unregistered", input_shape=None, num_classes=None)
+    return Result(subject, plan, _environment(document), (measured,), started_at=written_at)
 
 
-def _environment(document: Mapping[str, Json]) -> dict[str, Json]:
-    """Give what is known of the machine: nothing of threads, allocator and packages, and not whether a GPU was used."""
+def _environment(document: Mapping[str, Json]) -> Environment:
+    """Return what is known of the machine: nothing of threads, allocator, packages, nor whether a GPU was used."""
     machine = document["machine_info"]
     cpu = machine.get("cpu") or {}
     commit, dirty = commit_of(document.get("commit_info") or {})
-    return {
-        "cpu": cpu.get("brand_raw") or cpu.get("brand") or machine.get("processor") or "",
-        "cores": cpu.get("count") or 0,
-        "memory_bytes": 0,
-        "os": " ".join(filter(None, (machine.get(key) for key in ("system", "release", "machine")))),
-        "python": machine.get("python_version") or "",
-        "packages": {},
-        "device": "",
-        "device_name": "",
-        "threads": 0,
-        "allocator": "",
-        "load_1min": 0.0,
-        "commit": commit,
-        "dirty": dirty,
-    }
+    return Environment(
+        cpu=cpu.get("brand_raw") or cpu.get("brand") or machine.get("processor") or "",
+        cores=cpu.get("count") or 0,
+        memory_bytes=0,
+        os=" ".join(filter(None, (machine.get(key) for key in ("system", "release", "machine")))),
+        python=machine.get("python_version") or "",
+        packages={},
+        device="",
+        device_name="",
+        threads=0,
+        allocator="",
+        load_1min=0.0,
+        commit=commit,
+        dirty=dirty,
+    )
 
 
 def _utc(text: str) -> str:
