@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Self
 
 from fer_bench.records.errors import FerBenchError
@@ -16,11 +16,8 @@ _LIMITS: dict[str, dict[str, Decimal]] = {
     "MACs": {f"{unit}{noun}": Decimal(step) for noun in ("", "MAC", "MACs") for unit, step in _COUNTED.items()},
     "bytes": {
         "": Decimal(1),
-        "B": Decimal(1),
-        **{f"{unit}B": Decimal(step) for unit, step in _COUNTED.items() if unit},
-        "KiB": Decimal(2**10),
-        "MiB": Decimal(2**20),
-        "GiB": Decimal(2**30),
+        **{f"{unit}B": Decimal(step) for unit, step in _COUNTED.items()},
+        **{f"{unit}iB": Decimal(2) ** power for unit, power in (("K", 10), ("M", 20), ("G", 30))},
     },
     # No bare number: 20 seconds is no limit to anybody who meant milliseconds.
     "seconds": {unit: PRINTED_UNITS[unit] for unit in ("ns", "us", "µs", "ms", "s", "min")},
@@ -79,19 +76,14 @@ def parse_limit(given: str | float, kind: str) -> Limit:
         FerBenchError: the digits are no number above 0, or the unit is none of the kind.
     """
     known = _LIMITS[kind]
-    digits, unit = ("", "")
-    if isinstance(given, str):
-        match = re.fullmatch(r"\s*([0-9][0-9,_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([^\s0-9.]*)\s*", given)
-        digits, unit = (match[1], match[2]) if match else ("", "")
-    elif not isinstance(given, bool):
-        digits = repr(given)
-    try:
-        number = Decimal(digits.replace("_", "").replace(",", ""))
-    except InvalidOperation:
-        number = Decimal(0)
+    # Of a number the representation is read, and True is none.
+    text = given if isinstance(given, str) else repr(given)
+    match = re.fullmatch(r"\s*([0-9][0-9,_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([^\s0-9.]*)\s*", text)
+    digits, unit = (match[1], match[2]) if match else ("0", "")
+    number = Decimal(digits.replace("_", "").replace(",", ""))
     written = ", ".join(unit for unit in known if unit not in ("", "K", "KB") and "MAC" not in unit)
     example = {"parameters": "5 M", "MACs": "0.5 G", "bytes": "64 MiB", "seconds": "20 ms"}[kind]
-    if not number.is_finite() or number <= 0:
+    if not number:
         raise FerBenchError(f"{given!r} is no limit: expected a number of {kind} above 0, such as {example!r}")
     if "FLOP" in unit.upper():
         raise FerBenchError(f"{given!r} is in FLOPs: expected MACs, of which each is two FLOPs, such as {example!r}")
@@ -103,26 +95,17 @@ def parse_limit(given: str | float, kind: str) -> Limit:
 
 _KINDS = {
     "max_params": "parameters",
-    "max_macs": "MACs",
-    "max_activation": "bytes",
-    "max_size": "bytes",
-    "max_latency": "seconds",
-    "max_memory": "bytes",
+    "max_macs": "MACs",  # a sample
+    "max_activation": "bytes",  # of activations at their peak, of one image
+    "max_size": "bytes",  # of the state dict
+    "max_latency": "seconds",  # a pass
+    "max_memory": "bytes",  # of the process at its peak
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limits of one network; None where there is none.
-
-    Attributes:
-        max_params: parameters.
-        max_macs: MACs a sample.
-        max_activation: bytes of activations at their peak, of one image.
-        max_size: bytes of the state dict.
-        max_latency: seconds a pass.
-        max_memory: bytes of the process at its peak.
-    """
+    """Limits of one network, each of the kind that ``_KINDS`` has for it; None where there is none."""
 
     max_params: Limit | None = None
     max_macs: Limit | None = None

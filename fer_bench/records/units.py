@@ -14,30 +14,16 @@ _STEPS = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k")
 
 # Units as papers print them, to base units. "B" is the billion of "4.14B". Percentages stay percentages.
 PRINTED_UNITS: dict[str, Decimal] = {
-    "": Decimal(1),
-    "K": Decimal(10) ** 3,
-    "M": Decimal(10) ** 6,
-    "B": Decimal(10) ** 9,
-    "G": Decimal(10) ** 9,
-    "KB": Decimal(10) ** 3,
-    "kilobytes": Decimal(10) ** 3,
-    "MB": Decimal(10) ** 6,
-    "GB": Decimal(10) ** 9,
-    "million": Decimal(10) ** 6,
-    "ns": Decimal(10) ** -9,
-    "nanoseconds": Decimal(10) ** -9,
-    "us": Decimal(10) ** -6,
-    "µs": Decimal(10) ** -6,
+    **dict.fromkeys(("", "s", "fps", "%", "times", "fold"), Decimal(1)),
+    **dict.fromkeys(("K", "KB", "kilobytes"), Decimal(10) ** 3),
+    **dict.fromkeys(("M", "MB", "million"), Decimal(10) ** 6),
+    **dict.fromkeys(("B", "G", "GB", "× 10^9"), Decimal(10) ** 9),
+    **dict.fromkeys(("ns", "nanoseconds"), Decimal(10) ** -9),
+    **dict.fromkeys(("us", "µs"), Decimal(10) ** -6),
     "ms": Decimal(10) ** -3,
-    "s": Decimal(1),
     "min": Decimal(60),
     "h": Decimal(3600),
     "days": Decimal(86400),
-    "× 10^9": Decimal(10) ** 9,
-    "fps": Decimal(1),
-    "%": Decimal(1),
-    "times": Decimal(1),
-    "fold": Decimal(1),
 }
 
 
@@ -50,9 +36,8 @@ def printed_value(printed: str, unit: str) -> Decimal:
         SheetError: the digits are no number, or the unit is unknown.
     """
     if unit not in PRINTED_UNITS:
-        raise SheetError(
-            f"unknown unit {unit!r} of the figure {printed!r}; known: {', '.join(filter(None, PRINTED_UNITS))}"
-        )
+        known = ", ".join(filter(None, PRINTED_UNITS))
+        raise SheetError(f"unknown unit {unit!r} of the figure {printed!r}; known: {known}")
     if "," in printed and not re.match(r"\d{1,3}(,\d{3})+(?!\d)", printed):
         raise SheetError(f"{printed!r} is not a number: a comma groups thousands; write decimals with a point")
     digits = re.sub(r" × 10\^(\d+)$", r"E\1", printed.replace(",", ""))
