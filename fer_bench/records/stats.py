@@ -277,11 +277,10 @@ def drift(values: Sequence[float]) -> float:
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """Give Spearman's rank correlation of two series, equal values sharing their mean rank; 0 where one is constant."""
-    ranks = _ranks(first), _ranks(second)
-    centre = (len(first) + 1) / 2
-    products = sum((a - centre) * (b - centre) for a, b in zip(*ranks, strict=True))
-    squares = math.prod(math.sqrt(sum((rank - centre) ** 2 for rank in series)) for series in ranks)
-    return products / squares if squares else 0.0
+    try:
+        return statistics.correlation(_ranks(first), _ranks(second))
+    except statistics.StatisticsError:
+        return 0.0
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
