@@ -42,14 +42,13 @@ class Shift:
     """A change of level.
 
     Attributes:
-        before, place: places of the last point of the old level and of the first of the new one.
+        place: of the first point of the new level.
         levels: the old and the new.
         p: the probability of such a change by chance; None where values are exact.
         cause: between which commits, or what else changed.
         by_environment: the environment changed there.
     """
 
-    before: int
     place: int
     levels: tuple[float, float]
     p: float | None
@@ -116,20 +115,19 @@ def history(
     points = measured[-last:] if last is not None else measured
     early = len(points) < len(measured)
     failed = [p for p in chosen if p.taken is None and not (early and p.when < points[0].when)]
-    firsts = [0]
-    if not metric.exact:
+    if metric.exact:
+        kinds, levels, shifts = _exact_shifts(points)
+    else:
         firsts, points = _in_kinds(points)
-    shifts, levels, compared = _exact_shifts(points) if metric.exact else _shifts(points, metric, firsts)
+        kinds, levels, shifts = _shifts(points, firsts)
+        points = _with_speed(points)
     return History(
         model=model,
         metric=metric,
         conditions=conditions,
-        points=tuple(_with_speed(points, metric)),
+        points=tuple(points),
         failed=tuple(failed),
-        kinds=tuple(
-            Kind(_letter(number), first, _told(points, firsts, number), compared.get(number, ""))
-            for number, first in enumerate(firsts)
-        ),
+        kinds=tuple(kinds),
         levels=tuple(levels),
         shifts=tuple(shifts),
         others=others,
@@ -169,15 +167,6 @@ def _base(points: Sequence[Point], firsts: Sequence[int], kind: int) -> int:
     return min(range(kind), key=distance)
 
 
-def _told(points: Sequence[Point], firsts: Sequence[int], kind: int) -> str:
-    """Tell an environment by that which it differs least from."""
-    if kind == 0:
-        return ""
-    base = _base(points, firsts, kind)
-    told = ", ".join(differences(points[firsts[base]].environment, points[firsts[kind]].environment))
-    return told if base == points[firsts[kind] - 1].kind else f"{told}, else as {_letter(base)}"
-
-
 def differences(before: Environment | None, after: Environment | None) -> list[str]:
     """Tell what makes times of two environments not comparable: "torch 2.14.0 to 2.15.0", "cores 2 to 4"."""
     if before is None or after is None:
@@ -209,25 +198,25 @@ def _said(value: object) -> str:
     return "none" if value in ("", None) else str(value)
 
 
-_Found = tuple[list[Shift], list[Level], dict[int, str]]
+_Found = tuple[list[Kind], list[Level], list[Shift]]
 
 
 def _exact_shifts(points: Sequence[Point]) -> _Found:
-    """Give each difference of counts; versions that changed with it are named beside the commits."""
+    """Return each difference of counts; versions that changed with it are named beside the commits."""
     values = [_value(point) for point in points]
+    edges = [0, *changepoints.steps(values), len(points)]
+    levels = [Level(0, start, end - 1, values[start]) for start, end in itertools.pairwise(edges)]
     shifts = []
-    for place in changepoints.steps(values):
-        before, after = points[place - 1], points[place]
+    for old, new in itertools.pairwise(levels):
+        before, after = points[old.last], points[new.first]
         other = ", ".join(differences(before.environment, after.environment))
         cause = _between(before, after) + (f"; beside the code, {other}" if other else "")
-        shifts.append(Shift(place - 1, place, (values[place - 1], values[place]), None, cause))
-    edges = [0, *(shift.place for shift in shifts), len(points)]
-    levels = [Level(0, start, end - 1, values[start]) for start, end in itertools.pairwise(edges)]
-    return shifts, levels, {}
+        shifts.append(Shift(new.first, (old.value, new.value), None, cause))
+    return [Kind("A", 0, "", "")], levels, shifts
 
 
-def _shifts(points: Sequence[Point], metric: Metric, firsts: Sequence[int]) -> _Found:
-    """Find the changes among the points of each environment, and compare each with the one before it."""
+def _shifts(points: Sequence[Point], firsts: Sequence[int]) -> _Found:
+    """Return the changes among the points of each environment, and those of each from the one most like it."""
     # Logarithms, so that ratios are compared; values as they are where one is not above 0.
     to, back = (math.log, math.exp) if min(map(_value, points)) > 0 else (float, float)
     members = [[place for place, point in enumerate(points) if point.kind == kind] for kind in range(len(firsts))]
@@ -243,28 +232,32 @@ def _shifts(points: Sequence[Point], metric: Metric, firsts: Sequence[int]) -> _
             for start, end in itertools.pairwise(edges)
         ]
         for change, (old, new) in zip(found, itertools.pairwise(own), strict=True):
-            before, after = points[old.last], points[new.first]
-            spans = [[points[place] for place in places if its.first <= place <= its.last] for its in (old, new)]
-            cause = _between(before, after) + _machine(spans[0], spans[1], metric)
-            shifts.append(Shift(old.last, new.first, (old.value, new.value), change.p, cause))
+            cause = _between(points[old.last], points[new.first]) + _machine(_span(points, old), _span(points, new))
+            shifts.append(Shift(new.first, (old.value, new.value), change.p, cause))
         levels += own
-    compared: dict[int, str] = {}
+    kinds = [Kind("A", 0, "", "")]
     for kind, first in enumerate(firsts[1:], start=1):
-        base = _base(points, firsts, kind)
-        end = max(place for place in members[base] if place < first)
-        old = next(its for its in levels if its.kind == base and its.first <= end <= its.last)
+        base, after = _base(points, firsts, kind), points[first]
+        before = next(point for point in reversed(points[:first]) if point.kind == base)
+        told = ", ".join(differences(points[firsts[base]].environment, after.environment))
+        if base != points[first - 1].kind:
+            told += f", else as {_letter(base)}"
+        old = next(its for its in reversed(levels) if its.kind == base and its.first < first)
         new = next(its for its in levels if its.kind == kind)
-        spans = [[points[place] for place in members[its.kind] if its.first <= place <= its.last] for its in (old, new)]
+        spans = _span(points, old), _span(points, new)
         p = changepoints.differ(*([to(_value(point)) for point in span] for span in spans))
+        compared = "too few points to compare" if p is None else f"no change of level seen (p = {_p(p)})"
         if p is not None and p <= ENVIRONMENT_LEVEL:
-            cause = f"by the environment: {_told(points, firsts, kind)}"
-            if points[end].commit != points[first].commit:
-                cause += f"; but the commit changed too, {_between(points[end], points[first])}"
-            cause += _machine(spans[0], spans[1], metric)
-            shifts.append(Shift(end, first, (old.value, new.value), p, cause, by_environment=True))
-        else:
-            compared[kind] = "too few points to compare" if p is None else f"no change of level seen (p = {_p(p)})"
-    return sorted(shifts, key=lambda shift: shift.place), sorted(levels, key=lambda its: its.first), compared
+            compared, cause = "", f"by the environment: {told}"
+            if before.commit != after.commit:
+                cause += f"; but the commit changed too, {_between(before, after)}"
+            shifts.append(Shift(first, (old.value, new.value), p, cause + _machine(*spans), by_environment=True))
+        kinds.append(Kind(_letter(kind), first, told, compared))
+    return kinds, sorted(levels, key=lambda its: its.first), sorted(shifts, key=lambda shift: shift.place)
+
+
+def _span(points: Sequence[Point], level: Level) -> list[Point]:
+    return [point for point in points[level.first : level.last + 1] if point.kind == level.kind]
 
 
 def _value(point: Point) -> float:
@@ -311,16 +304,14 @@ def _usual(points: Iterable[Point]) -> dict[str, float]:
     return {name: stats.median(speeds) for name, speeds in found.items()}
 
 
-def _machine(before: Sequence[Point], after: Sequence[Point], metric: Metric) -> str:
+def _machine(before: Sequence[Point], after: Sequence[Point]) -> str:
     """Say how the machine's own speed changed with a level."""
-    told = "" if metric.exact else speeds_apart(_usual(before), _usual(after))
+    told = speeds_apart(_usual(before), _usual(after))
     return f"; the machine itself was {told}" if told else ""
 
 
-def _with_speed(points: Sequence[Point], metric: Metric) -> list[Point]:
-    """Tell of points at which the machine was not as fast as usual in that environment."""
-    if metric.exact:
-        return list(points)
+def _with_speed(points: Sequence[Point]) -> list[Point]:
+    """Note at which points the machine was not as fast as usual in that environment."""
     usual = {kind: _usual(p for p in points if p.kind == kind) for kind in {point.kind for point in points}}
     told = [speeds_apart(usual[point.kind], _speeds(point)) for point in points]
     return [

@@ -51,22 +51,28 @@ class Metric:
         name: as users ask for it.
         title: as a heading.
         quantity: that its values are written by.
-        of: takes it from a result; None where that has none.
         records: the measurements that it rests on, of which one may have failed.
         exact: no statistics are needed.
+        derive: computes it from a result where it is not what the only record holds.
     """
 
     name: str
     title: str
     quantity: Quantity
-    of: Callable[[Result], Taken | None]
     records: tuple[str, ...]
     exact: bool = False
+    derive: Callable[[Result], Taken | None] | None = None
+
+    def of(self, result: Result) -> Taken | None:
+        """Return what a result says of it; None where that has none."""
+        if self.derive is not None:
+            return self.derive(result)
+        return _total(self.records[0], result) if self.exact else _samples(self.records[0], result)
 
     @property
     def heading(self) -> str:
         """The title with the unit as written."""
-        suffix = _SUFFIXES.get(self.quantity, "")
+        suffix = _SUFFIXES.get(self.quantity)
         return f"{self.title} ({suffix})" if suffix else self.title
 
     @property
@@ -200,9 +206,9 @@ def _images_per_s(result: Result) -> Taken | None:
     return Taken(batch / taken.value, around, taken.processes)
 
 
-def _memory(stage: str, result: Result) -> Taken | None:
-    device = "cuda_allocated" if result.plan.device == "cuda" else "rss"
-    return _samples(f"{stage}peak_{device}_bytes", result)
+def _memory(records: tuple[str, str], result: Result) -> Taken | None:
+    of_process, of_gpu = records
+    return _samples(of_gpu if result.plan.device == "cuda" else of_process, result)
 
 
 def _joules(result: Result) -> Taken | None:
@@ -217,37 +223,32 @@ def _occupation(stage: str, key: str, result: Result) -> Taken | None:
 
 
 _NAMED = (
-    Metric("latency", "Latency", units.milliseconds, partial(_samples, "latency_s"), ("latency_s",)),
-    Metric("images_per_s", "Images/s", units.number, _images_per_s, ("latency_s",)),
+    Metric("latency", "Latency", units.milliseconds, ("latency_s",)),
+    Metric("images_per_s", "Images/s", units.number, ("latency_s",), derive=_images_per_s),
+    Metric("macs", "MACs", units.grouped, ("macs",), exact=True),
+    Metric("flops", "FLOPs", units.grouped, ("macs",), exact=True, derive=partial(_total, "macs", factor=2)),
+    Metric("parameters", "Trainable parameters", units.grouped, ("parameters.trainable",), exact=True),
+    Metric("activations", "Peak of activations", units.mebibytes, ("peak_activation_bytes",), exact=True),
     *(
-        Metric(name, title, quantity, partial(_total, record, factor=factor), (record,), exact=True)
-        for name, title, quantity, record, factor in (
-            ("macs", "MACs", units.grouped, "macs", 1),
-            ("flops", "FLOPs", units.grouped, "macs", 2),
-            ("parameters", "Trainable parameters", units.grouped, "parameters.trainable", 1),
-            ("activations", "Peak of activations", units.mebibytes, "peak_activation_bytes", 1),
-        )
+        Metric(f"{stage}memory", title, units.mebibytes, records, derive=partial(_memory, records))
+        for stage, title in (("", "Peak memory"), ("training_", "Peak memory in training"))
+        for records in ((f"{stage}peak_rss_bytes", f"{stage}peak_cuda_allocated_bytes"),)
     ),
+    Metric("training", "Training step", units.milliseconds, ("training_step_s",)),
+    Metric("energy", "Energy an image", units.millijoules, ("energy_j",), derive=_joules),
     *(
         Metric(
-            f"{stage}memory",
-            title,
-            units.mebibytes,
-            partial(_memory, stage),
-            (f"{stage}peak_rss_bytes", f"{stage}peak_cuda_allocated_bytes"),
+            f"{short}{name}",
+            f"{title} in the {stage} stage",
+            quantity,
+            (f"{stage}.interval_s",),
+            derive=partial(_occupation, stage, key),
         )
-        for stage, title in (("", "Peak memory"), ("training_", "Peak memory in training"))
-    ),
-    Metric("training", "Training step", units.milliseconds, partial(_samples, "training_step_s"), ("training_step_s",)),
-    Metric("energy", "Energy an image", units.millijoules, _joules, ("energy_j",)),
-    *(
-        Metric(f"{short}{name}", f"{title} in the {stage} stage", quantity, partial(_occupation, stage, key), (record,))
         for short, stage in (("", "testing"), ("training_", "training"))
         for name, title, quantity, key in (
             ("occupancy", "Cores used", units.number, "cores_used"),
             ("cpu", "CPU", units.percent, "cpu_share"),
         )
-        for record in (f"{stage}.interval_s",)
     ),
 )
 _RAW_NAMES = {"latency_s": "latency", "energy_j": "energy", "training_step_s": "training"}
@@ -274,9 +275,7 @@ def find_metric(name: str, results: Sequence[Result]) -> Metric:
     quantity = _QUANTITIES.get(raw[asked], units.number)
     if exact and raw[asked] == "count":
         quantity = units.grouped
-    return Metric(
-        asked, asked, quantity, partial(_total, asked) if exact else partial(_samples, asked), (asked,), exact
-    )
+    return Metric(asked, asked, quantity, (asked,), exact)
 
 
 def _points(ours: Iterable[Stored], metric: Metric) -> list[Point]:
