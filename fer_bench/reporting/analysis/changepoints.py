@@ -55,15 +55,6 @@ class Change:
     p: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """The best split of a segment by one statistic."""
-
-    score: float
-    start: int  # of the segment that it splits
-    place: int
-
-
 def change_points(series: Sequence[Sequence[float]]) -> list[list[Change]]:
     """Find where levels changed.
 
@@ -76,21 +67,18 @@ def change_points(series: Sequence[Sequence[float]]) -> list[list[Change]]:
     """
     values = [value for one in series for value in one]
     rng = _of(values)
-    ends = [sum(map(len, series[: number + 1])) for number in range(len(series))]
+    bounds = list(itertools.accumulate(map(len, series), initial=0))
     found: dict[int, float] = {}
     while True:
-        edges = sorted({0, *ends, *found})
-        segments = [
-            (start, values[start:end]) for start, end in itertools.pairwise(edges) if end - start >= 2 * SMALLEST
-        ]
+        spans = itertools.pairwise(sorted({*bounds, *found}))
+        segments = [(start, values[start:end]) for start, end in spans if end - start >= 2 * SMALLEST]
         split = _next(segments, rng)
         if split is None:
             break
         found[split.place] = split.p
-    starts = [end - len(one) for end, one in zip(ends, series, strict=True)]
     return [
         [Change(place - start, p) for place, p in sorted(found.items()) if start < place < end]
-        for start, end in zip(starts, ends, strict=True)
+        for start, end in itertools.pairwise(bounds)
     ]
 
 
@@ -101,9 +89,10 @@ def differ(before: Sequence[float], after: Sequence[float]) -> float | None:
     """
     if min(len(before), len(after)) < SMALLEST:
         return None
-    distances, cut = _distances([*before, *after]), len(before) - 1
+    values, cut = [*before, *after], len(before) - 1
+    distances = _distances(values)
     reached, real = 0, float(_energy(distances, [_in_order(distances)])[0, cut, -1])
-    for chunk in _shuffled(distances, _of([*before, *after])):
+    for chunk in _shuffled(distances, _of(values)):
         reached += int((_energy(distances, chunk)[:, cut, -1] >= real * (1 - _EQUAL)).sum())
     return (reached + 1) / (SHUFFLES + 1)
 
@@ -130,41 +119,33 @@ def _next(segments: Sequence[tuple[int, Sequence[float]]], rng: random.Random) -
     """Give the most telling split of any segment, or None where chance gives one as large too often."""
     if not segments:
         return None
-    spaces = [(start, _distances(segment)) for start, segment in segments]
-    splits = [_best(start, space) for start, space in spaces]
-    best = [max((of_segment[which] for of_segment in splits), key=lambda its: its.score) for which in (0, 1)]
+    spaces = [_distances(segment) for _, segment in segments]
+    splits = [_best(start, space) for (start, _), space in zip(segments, spaces, strict=True)]
+    best = [max(of_one, key=lambda split: split[0]) for of_one in zip(*splits, strict=True)]
     allowed = math.floor(LEVEL / 2 * (SHUFFLES + 1)) - 1
     reached = [0, 0]
-    for scores in _largest(spaces, rng):
-        for which in (0, 1):
-            reached[which] += scores[which] >= best[which].score * (1 - _EQUAL)
+    # Segments take turns, each with random numbers of its own.
+    shuffles = [_scores(space, random.Random(rng.random())) for space in spaces]  # noqa: S311
+    for of_segments in zip(*shuffles, strict=True):
+        for which, scores in enumerate(zip(*of_segments, strict=True)):
+            reached[which] += max(scores) >= best[which][0] * (1 - _EQUAL)
         if min(reached) > allowed:  # whatever follows (Besag and Clifford 1991, Biometrika 78)
             return None
     which = min((1, 0), key=lambda number: reached[number])
-    return Change(best[which].start + best[which].place, min(1.0, 2 * (reached[which] + 1) / (SHUFFLES + 1)))
-
-
-def _largest(spaces: "Sequence[tuple[int, Numbers]]", rng: random.Random) -> Iterator[tuple[float, float]]:
-    """Give for each shuffle the largest score of any segment, by each statistic."""
-    # Segments take turns, each with numbers of its own.
-    runs = [_scores(space, random.Random(rng.random())) for _, space in spaces]  # noqa: S311
-    for together in zip(*runs, strict=True):
-        yield max(whole for whole, _ in together), max(free for _, free in together)
+    return Change(best[which][1], min(1.0, 2 * (reached[which] + 1) / (SHUFFLES + 1)))
 
 
 def _scores(distances: "Numbers", rng: random.Random) -> Iterator[tuple[float, float]]:
-    """Give the largest scores of a segment for each shuffle."""
+    """Return the largest score of a segment by each statistic, for each shuffle."""
     for chunk in _shuffled(distances, rng):
         energy = _energy(distances, chunk)
         yield from zip(energy[:, :, -1].max(axis=1).tolist(), energy.max(axis=(1, 2)).tolist(), strict=True)
 
 
-def _best(start: int, distances: "Numbers") -> tuple[_Split, _Split]:
-    """Give the best splits of a segment as it is: of the whole of it, and with a right side that ends anywhere."""
+def _best(start: int, distances: "Numbers") -> list[tuple[float, int]]:
+    """Return the score and the place of the best split of a segment as it is, by each statistic."""
     (energy,) = _energy(distances, [_in_order(distances)])
-    whole = int(energy[:, -1].argmax())
-    free = int(energy.max(axis=1).argmax())
-    return _Split(float(energy[whole, -1]), start, whole + 1), _Split(float(energy[free].max()), start, free + 1)
+    return [(float(of.max()), start + int(of.argmax()) + 1) for of in (energy[:, -1], energy.max(axis=1))]
 
 
 def _distances(values: Sequence[float]) -> "Numbers":
