@@ -3,9 +3,10 @@
 All of it follows from a result as stored; records of earlier versions say less, and nothing is concluded from silence.
 """
 
+import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
@@ -166,9 +167,9 @@ def troubles(result: Result) -> list[tuple[Trouble, str]]:
     taken = summary(result)
     if taken is None:
         return []
-    processes = tuple(m for m in result.measurements if m.metric == LATENCY and m.values)
-    seen = _Seen(result, taken, processes)
-    return [found for check in _CHECKS for found in check(seen)]
+    seen = _Seen(result, taken, tuple(m for m in result.measurements if m.metric == LATENCY and m.values))
+    checks = (_other_load, _throttling, _few_processes, _faults, _two_modes, _drift, _not_converged, _time_cap)
+    return [found for check in checks for found in check(seen)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,10 @@ class _Seen:
     def numbers(self, detail: str) -> list[float]:
         """Give a detail of each process; one that does not tell it counts as 0."""
         return [measurement.details.get(detail) or 0 for measurement in self.processes]
+
+    def gpu_states(self) -> list[tuple[Mapping[str, Json], Mapping[str, Json]]]:
+        """Give what is known of the GPU before and after the passes of each process."""
+        return [(m.details.get("gpu_before") or {}, m.details.get("gpu_after") or {}) for m in self.processes]
 
     def among(self, hits: int) -> str:
         """Say in how many of the processes: nothing where there is one only."""
@@ -207,24 +212,19 @@ def _throttling(seen: _Seen) -> _Found:
     if hits := _above(0, events):
         text = f"throttling: the CPU lowered its clock for its temperature {sum(events):.0f} times"
         yield Trouble.CPU_THROTTLED, text + seen.among(hits)
-    reasons = [_reasons(measurement) for measurement in seen.processes]
-    if hits := sum(map(bool, reasons)):
-        named = ", ".join(dict.fromkeys(reason for of_one in reasons for reason in of_one))
-        yield Trouble.GPU_THROTTLED, f"throttling: the GPU's clock was held down ({named})" + seen.among(hits)
-
-
-def _reasons(measurement: Measurement) -> list[str]:
-    return [
-        str(reason)
-        for detail in ("gpu_before", "gpu_after")
-        for reason in _state(measurement, detail).get("throttle_reasons") or ()
+    reasons = [
+        [str(reason) for state in states for reason in state.get("throttle_reasons") or ()]
+        for states in seen.gpu_states()
     ]
+    if hits := sum(map(bool, reasons)):
+        named = ", ".join(dict.fromkeys(itertools.chain(*reasons)))
+        yield Trouble.GPU_THROTTLED, f"throttling: the GPU's clock was held down ({named})" + seen.among(hits)
 
 
 def _few_processes(seen: _Seen) -> _Found:
     if seen.taken.processes == 1:
-        text = "too few processes: one process tells nothing about the next, which differs by several percent"
-        yield Trouble.FEW_PROCESSES, text
+        differs = "one process tells nothing about the next, which differs by several percent"
+        yield Trouble.FEW_PROCESSES, f"too few processes: {differs}"
 
 
 def _faults(seen: _Seen) -> _Found:
@@ -241,12 +241,10 @@ def _faults(seen: _Seen) -> _Found:
         "kernel on every pass, and how much differs between processes"
     )
     where = seen.result.environment
+    trouble = Trouble.FAULTS_THOUGH_KEPT if seen.result.plan.alloc == "keep" else Trouble.FAULTS
     if where is not None and "jemalloc" in str(where.malloc_settings.get("LD_PRELOAD", "")):
-        yield Trouble.FAULTS_OF_JEMALLOC, text
-    elif seen.result.plan.alloc == "keep":
-        yield Trouble.FAULTS_THOUGH_KEPT, text
-    else:
-        yield Trouble.FAULTS, text
+        trouble = Trouble.FAULTS_OF_JEMALLOC
+    yield trouble, text
 
 
 def _two_modes(seen: _Seen) -> _Found:
@@ -263,18 +261,15 @@ def _both(modes: tuple[float, float]) -> str:
 
 def _drift(seen: _Seen) -> _Found:
     drifts = [stats.drift(measurement.values) for measurement in seen.processes]
-    if hits := _above(stats.DRIFT, map(abs, drifts)):
-        text = f"drift: from the first third of the runs to the last the time changed by {max(drifts, key=abs):+.0%}"
-        yield Trouble.DRIFT, text.replace("%", " %") + seen.among(hits)
-    clocks = [change for measurement in seen.processes if (change := _clock_change(measurement)) is not None]
-    if hits := _above(CLOCK_CHANGE, map(abs, clocks)):
-        text = f"drift: the GPU's clock changed by {max(clocks, key=abs):+.0%} during the passes"
-        yield Trouble.CLOCK_CHANGED, text.replace("%", " %") + seen.among(hits)
-
-
-def _clock_change(measurement: Measurement) -> float | None:
-    before, after = (_state(measurement, detail).get("sm_clock_hz") for detail in ("gpu_before", "gpu_after"))
-    return after / before - 1 if before and after else None
+    clocks = [[state.get("sm_clock_hz") for state in states] for states in seen.gpu_states()]
+    clock_changes = [after / before - 1 for before, after in clocks if before and after]
+    for trouble, threshold, changes, text in (
+        (Trouble.DRIFT, stats.DRIFT, drifts, "from the first third of the runs to the last the time changed by {}"),
+        (Trouble.CLOCK_CHANGED, CLOCK_CHANGE, clock_changes, "the GPU's clock changed by {} during the passes"),
+    ):
+        if hits := _above(threshold, map(abs, changes)):
+            change = f"{max(changes, key=abs):+.0%}".replace("%", " %")
+            yield trouble, f"drift: {text.format(change)}{seen.among(hits)}"
 
 
 def _not_converged(seen: _Seen) -> _Found:
@@ -292,28 +287,11 @@ def _not_converged(seen: _Seen) -> _Found:
 def _time_cap(seen: _Seen) -> _Found:
     capped = [len(m.values) for m in seen.processes if m.details.get("stopped_by") == "time cap"]
     if capped:
-        few, cap = min(capped), seen.result.plan.max_time_s
+        cap = seen.result.plan.max_time_s
         after = f" of {cap:g} s" if cap is not None else ""
-        wanted = f"{few} of the {seen.result.plan.runs} runs wanted"
+        wanted = f"{min(capped)} of the {seen.result.plan.runs} runs wanted"
         yield Trouble.TIME_CAP, f"few runs: the time cap{after} came after {wanted}{seen.among(len(capped))}"
-
-
-_CHECKS: Sequence[Callable[[_Seen], _Found]] = (
-    _other_load,
-    _throttling,
-    _few_processes,
-    _faults,
-    _two_modes,
-    _drift,
-    _not_converged,
-    _time_cap,
-)
 
 
 def _above(threshold: float, values: Iterable[float]) -> int:
     return sum(value > threshold for value in values)
-
-
-def _state(measurement: Measurement, detail: str) -> Mapping[str, Json]:
-    """Give what is known of the GPU before or after the passes."""
-    return measurement.details.get(detail) or {}

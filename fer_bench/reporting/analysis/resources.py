@@ -6,9 +6,6 @@ Paper 004 (tables 4 and 5) gives CPU use as a share of the whole machine: its 16
 
 from fer_bench.records.result import Measurement, Result
 
-# What the kernel accounts for as work or as taken away by other virtual machines: not idle.
-_BUSY = ("machine_user_s", "machine_system_s", "machine_steal_s")
-
 
 def cores_used(cpu_s: float, interval_s: float) -> float:
     """Give how many cores were kept busy: 1.0 is one of them all the time, in 100 % as ``top`` has it."""
@@ -34,33 +31,33 @@ def occupancy(result: Result, stage: str) -> dict[str, float] | None:
         that was held when a sample was taken, and ``memory_share``, its share of the machine's memory;
         ``images_per_s``; ``sampled_s``.
     """
+
+    def total(name: str) -> float:
+        return sum(sum(values) for values in result.samples(f"{stage}.{name}"))
+
     taken = result.measurement(f"{stage}.interval_s")
     if taken is None or not taken.values:
         return None
-    totals = {name: _total(result, f"{stage}.{name}") for name in ("interval_s", "process_user_s", "process_system_s")}
-    busy = {name: _total(result, f"{stage}.{name}") for name in _BUSY}
-    seconds, cores = totals["interval_s"], int(taken.details["cores"])
-    own = totals["process_user_s"] + totals["process_system_s"]
+    seconds, user, system = (total(name) for name in ("interval_s", "process_user_s", "process_system_s"))
+    machine_user, machine_system, stolen = (total(f"machine_{name}_s") for name in ("user", "system", "steal"))
+    own, cores = user + system, int(taken.details["cores"])
     rss = max(value for values in result.samples(f"{stage}.rss_bytes") for value in values)
     images = sum(m.details["images"] for m in result.measurements if m.metric == f"{stage}.interval_s" and m.values)
     return {
         "cpu_share": machine_share(own, seconds, cores),
-        "process_user_share": machine_share(totals["process_user_s"], seconds, cores),
-        "process_system_share": machine_share(totals["process_system_s"], seconds, cores),
-        "machine_user_share": machine_share(busy["machine_user_s"], seconds, cores),
-        "machine_system_share": machine_share(busy["machine_system_s"], seconds, cores),
+        "process_user_share": machine_share(user, seconds, cores),
+        "process_system_share": machine_share(system, seconds, cores),
+        "machine_user_share": machine_share(machine_user, seconds, cores),
+        "machine_system_share": machine_share(machine_system, seconds, cores),
         "cores_used": cores_used(own, seconds),
-        # The kernel counts the machine's time in ticks of 10 ms and the process's exactly: a hair below 0 is none.
-        "others_cores": max(0.0, cores_used(sum(busy.values()) - own, seconds)),
+        # Busy is also what other virtual machines took away. The kernel counts the machine's time in ticks of 10 ms and
+        # the process's exactly: a hair below 0 is none.
+        "others_cores": max(0.0, cores_used(sum((machine_user, machine_system, stolen)) - own, seconds)),
         "rss_bytes": rss,
         "memory_share": rss / taken.details["memory_bytes"],
         "images_per_s": images / seconds,
         "sampled_s": seconds,
     }
-
-
-def _total(result: Result, metric: str) -> float:
-    return sum(sum(values) for values in result.samples(metric))
 
 
 def joules_per_image(measurement: Measurement) -> tuple[float, float] | None:
