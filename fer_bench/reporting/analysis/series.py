@@ -145,20 +145,9 @@ CONDITIONS: Mapping[str, Callable[[Result], str]] = {
 def points_of(
     stored: Iterable[Stored], model: str, name: str, wanted: Mapping[str, str]
 ) -> "tuple[Metric, list[Point], str, dict[str, str]]":
-    """Give a metric of a network: its points under one set of conditions, failed ones too, by time.
+    """Return a metric of a network, its points, what there is under other conditions, and the points' conditions.
 
-    Args:
-        stored: results of any networks, each with the name of its run.
-        model: the network.
-        name: of the metric: one of ``find_metric``'s.
-        wanted: conditions, by the names of ``CONDITIONS``.
-
-    Returns:
-        The metric, the points, what there is under other conditions in words, and the conditions of the points.
-
-    Raises:
-        FerBenchError: nothing is stored of this network or metric, or under these conditions, or all of it failed.
-        StoreError: a result's time is none.
+    The points are those under one set of conditions, failed ones too, by time; see ``history.history`` for the rest.
     """
     everything = [(run, r) for run, r in stored if r.plan.metrics != RECOUNT.metrics]
     ours = [(run, result) for run, result in everything if result.subject.name == model]
@@ -319,50 +308,32 @@ def _once(points: Iterable[Point]) -> list[Point]:
 def _choose(
     found: Sequence[Point], metric: Metric, wanted: Mapping[str, str]
 ) -> tuple[list[Point], str, dict[str, str]]:
-    """Choose the points under the conditions wanted, and of several the most frequent, of these the latest.
-
-    Returns:
-        The points, what there is under other conditions in words, and the conditions of the points.
-    """
-    told = [({name: CONDITIONS[name](point.result) for name in metric.conditions}, point) for point in found]
+    """Choose the points under the conditions wanted, and of several the most frequent, of these the latest."""
+    groups: dict[tuple[str, ...], list[Point]] = {}
+    for point in found:
+        groups.setdefault(tuple(CONDITIONS[name](point.result) for name in metric.conditions), []).append(point)
     for name, text in wanted.items():
         if name not in metric.conditions:
             unknown = f"there is no {name}{nearest(name, CONDITIONS)}"
             wrong = f"{metric.name} does not depend on it" if name in CONDITIONS else unknown
             raise FerBenchError(f"--where {name}={text}: {wrong}; choose by {', '.join(metric.conditions)}")
-        left = [(conditions, point) for conditions, point in told if conditions[name] == text]
-        if not left:
-            there = Counter(conditions[name] for conditions, _ in told)
+        column = metric.conditions.index(name)
+        there = Counter(key[column] for key, points in groups.items() for _ in points)
+        if text not in there:
             known = ", ".join(f"{each} ({count})" for each, count in sorted(there.items()))
             raise FerBenchError(f"--where {name}={text}: nothing of that is stored; there are {known}")
-        told = left
-    groups: dict[tuple[str, ...], list[Point]] = {}
-    for conditions, point in told:
-        groups.setdefault(tuple(conditions.values()), []).append(point)
+        groups = {key: points for key, points in groups.items() if key[column] == text}
     chosen = max(groups, key=lambda key: (sum(p.taken is not None for p in groups[key]), groups[key][-1].when))
-    apart = {key: points for key, points in groups.items() if key != chosen}
+    chosen_points = groups.pop(chosen)
     conditions = dict(zip(metric.conditions, chosen, strict=True))
-    points = groups[chosen]
-    for key in list(apart):  # one that failed before its input was known is of any
-        if dict(zip(metric.conditions, key, strict=True)) | {"input": conditions["input"]} == conditions and all(
-            point.result.subject.input_shape is None for point in apart[key]
-        ):
-            points = sorted([*points, *apart.pop(key)], key=lambda point: point.when)
-    return points, _others(conditions, apart), conditions
-
-
-def _others(conditions: Mapping[str, str], apart: Mapping[tuple[str, ...], Sequence[Point]]) -> str:
-    """Say what is stored under other conditions, and how it is chosen."""
-    if not apart:
-        return ""
-    ordered = sorted(apart.items(), key=lambda its: (-len(its[1]), its[0]))
-    named = []
-    for key, points in ordered[:_OTHERS]:
-        differing = [
-            f"--where {name}={value}"
-            for (name, ours), value in zip(conditions.items(), key, strict=True)
-            if value != ours
-        ]
-        named.append(f"{' '.join(differing)} ({len(points)})")
-    rest = [f"{len(ordered) - _OTHERS} more"] if len(ordered) > _OTHERS else []
-    return f"Under other conditions there are {', '.join([*named, *rest])}."
+    others = []
+    for key, points in sorted(groups.items(), key=lambda its: (-len(its[1]), its[0])):
+        differing = {name: text for name, text in zip(conditions, key, strict=True) if text != conditions[name]}
+        if list(differing) == ["input"] and all(point.result.subject.input_shape is None for point in points):
+            chosen_points += points  # what failed before its input was known is of any
+        else:
+            others.append(f"{' '.join(f'--where {name}={text}' for name, text in differing.items())} ({len(points)})")
+    if len(others) > _OTHERS:
+        others[_OTHERS:] = [f"{len(others) - _OTHERS} more"]
+    told = f"Under other conditions there are {', '.join(others)}." if others else ""
+    return sorted(chosen_points, key=lambda point: point.when), told, conditions
