@@ -92,7 +92,16 @@ class Database:
         url = _url(text)
         self.shown = without_password(text)
         if url.drivername == "sqlite" and "uri" not in url.query:
-            self._find_file(Path(str(url.database)), create)
+            file = Path(str(url.database))
+            if not create and not file.exists():
+                raise self._missing()
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot make the folder of the store {self.shown}: {error.strerror or error}; name a file in a "
+                    "folder that you may write to with --store"
+                ) from error
         self._engine = self._make_engine(url)
         if not create:
             with self.reading() as connection:
@@ -112,11 +121,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a transaction in which all queries see the same moment.
-
-        Raises:
-            StoreError: the database fails.
-        """
+        """Open a transaction in which all queries see the same moment; raise StoreError where the database fails."""
         with self._failures_told(), self._engine.begin() as connection:
             if self._engine.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
@@ -142,17 +147,6 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
-
-    def _find_file(self, file: Path, create: bool) -> None:
-        if not create and not file.exists():
-            raise self._missing()
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"cannot make the folder of the store {self.shown}: {error.strerror or error}; name a file in a folder "
-                "that you may write to with --store"
-            ) from error
 
     def _make_engine(self, url: URL) -> Engine:
         arguments: dict[str, object] = {}

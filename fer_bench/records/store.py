@@ -67,7 +67,10 @@ class Contents:
 
 
 class Store:
-    """Runs in a database. Any number of processes may use it at once; ``open`` makes one."""
+    """Runs in a database. Any number of processes may use it at once; ``open`` makes one.
+
+    All methods raise StoreError where the database fails, and where there is no run of the id that is given.
+    """
 
     def __init__(self, database: "Database") -> None:
         self._db = database
@@ -118,9 +121,6 @@ class Store:
 
         Of several processes that try at once, one gets True. A run that is "elsewhere" is taken: whoever asks for that
         by its id knows that nobody works on it.
-
-        Raises:
-            StoreError: there is no such run, or the database fails.
         """
         with self._db.writing() as connection:
             run = self._run_row(connection, run_id)
@@ -145,8 +145,7 @@ class Store:
     def save(self, run_id: str, key: str, result: Result) -> None:
         """Add a result to a run, in place of the one with this key, and return when it is on the disk.
 
-        Raises:
-            StoreError: there is no such run, or the database fails; then nothing has changed.
+        After a StoreError nothing has changed.
         """
         results = self._db.results
         with self._db.writing() as connection:
@@ -181,11 +180,7 @@ class Store:
         ]
 
     def find_run(self, text: str) -> Run:
-        """Find a run by its id, by the beginning of it, or the newest by "last".
-
-        Raises:
-            StoreError: no run or more than one goes by that; the message names those that there are.
-        """
+        """Return a run by its id, by a beginning of it that only one has, or the newest by "last"."""
         runs = self.runs()
         if not runs:
             raise StoreError(f"there are no runs in {self.shown} yet; `fer-bench run` adds one")
@@ -200,11 +195,7 @@ class Store:
         raise StoreError(f"there is no run {text!r} in {self.shown}; the latest are {named}; or say last")
 
     def delete(self, run_id: str) -> None:
-        """Delete a run with its results.
-
-        Raises:
-            StoreError: there is no such run, or the database fails.
-        """
+        """Delete a run with its results."""
         with self._db.writing() as connection:
             self._run_row(connection, run_id)
             connection.execute(self._db.runs.delete().where(self._db.runs.c.id == run_id))
@@ -214,7 +205,7 @@ class Store:
         """Give a run with all that is in it.
 
         Raises:
-            StoreError: there is no such run, or the database fails, or a result is of another schema.
+            StoreError: also where a result is of another schema.
         """
         with self._db.reading() as connection:
             return self._contents(connection, run_id)
@@ -223,7 +214,7 @@ class Store:
         """Add runs of another store, all or none; give the ids of those added, and of those that were there already.
 
         Raises:
-            StoreError: a run is there already and differs, or the database fails.
+            StoreError: also where a run is there already and differs.
         """
         added, skipped = [], []
         with self._db.writing() as connection:
