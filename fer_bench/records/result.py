@@ -53,8 +53,10 @@ _MATTERS = """device device_name cpu cores memory_bytes threads allocator malloc
 packages blas python os gpu""".split()
 _MEMORY_SHARE = 0.01  # of difference that is none
 _SPEED_SHARE = 0.10  # likewise: tries of one machine differ by less
-_LIBRARIES = ("torch", "torchvision", "timm")
-_GPU = ("name", "driver", "cuda", "memory_bytes", "tf32_convolutions", "tf32_matrix_products")
+_PARTS = {
+    "packages": ("torch", "torchvision", "timm"),
+    "gpu": ("name", "driver", "cuda", "memory_bytes", "tf32_convolutions", "tf32_matrix_products"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +103,9 @@ class Environment:
     @property
     def speeds(self) -> dict[str, float]:
         """Give what the machine itself attained then, by kind: "arithmetic" in MAC/s, "memory" in bytes/s."""
-        found = {}
-        if self.attainable.get("macs_per_s"):
-            found["arithmetic"] = float(self.attainable["macs_per_s"])
-        if self.attainable.get("copy_bytes_per_s"):
-            found["memory"] = float(max(self.attainable["copy_bytes_per_s"])[1])  # of the largest copy
-        return found
+        copies = self.attainable.get("copy_bytes_per_s") or [(0, 0.0)]
+        found = {"arithmetic": self.attainable.get("macs_per_s"), "memory": max(copies)[1]}  # of the largest copy
+        return {kind: float(speed) for kind, speed in found.items() if speed}
 
     def comparable_with(self, other: Self, *, apart_from: Sequence[str] = ()) -> str:
         """Name the first of ``differences`` with both values; "" for none."""
@@ -126,8 +125,8 @@ class Environment:
             if name in apart_from:
                 continue
             ours, theirs = getattr(self, name), getattr(other, name)
-            if name in ("packages", "gpu"):
-                kept = [key for key in (_LIBRARIES if name == "packages" else _GPU) if key not in apart_from]
+            if name in _PARTS:
+                kept = [key for key in _PARTS[name] if key not in apart_from]
                 ours, theirs = ({key: value.get(key) for key in kept} for value in (ours, theirs))
             if name == "memory_bytes" and math.isclose(ours, theirs, rel_tol=_MEMORY_SHARE):
                 continue  # a virtual machine is given a page more or less from start to start
@@ -229,11 +228,7 @@ class Result:
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        """Read one line.
-
-        Raises:
-            StoreError: it is no result, or one of another schema.
-        """
+        """Read one line; raise StoreError where it is no result, or one of another schema."""
         try:
             data = json.loads(line)
         except ValueError as error:
@@ -242,11 +237,7 @@ class Result:
 
     @classmethod
     def of(cls, data: Mapping[str, Json]) -> Self:
-        """Read a result as JSON has it.
-
-        Raises:
-            StoreError: it is no result, or one of another schema.
-        """
+        """Read a result as JSON has it; raise StoreError where it is none, or one of another schema."""
         try:
             version = data["schema_version"]
             if version > SCHEMA_VERSION:
