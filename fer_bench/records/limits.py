@@ -26,17 +26,11 @@ _LIMITS: dict[str, dict[str, Decimal]] = {
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit as a user wrote it.
+    """A limit as a user wrote it."""
 
-    Attributes:
-        value: in base units: a count, bytes or seconds.
-        unit: as written: "M", "GMACs", "MiB", "ms", or "".
-        step: base units in one of these.
-    """
-
-    value: Decimal
-    unit: str
-    step: Decimal
+    value: Decimal  # in base units: a count, bytes or seconds
+    unit: str  # as written: "M", "GMACs", "MiB", "ms", or ""
+    step: Decimal  # base units in one of these
 
     def written(self, value: float | Decimal) -> str:
         """Write a value in the limit's unit, to a digit more than the one in which it differs from the limit."""
@@ -66,11 +60,7 @@ class Limit:
 
 
 def parse_limit(given: str | float, kind: str) -> Limit:
-    """Read a limit: "5 M" or 5000000 parameters, "0.5 GMACs", "64 MiB" or "20 MB", "20 ms".
-
-    Args:
-        given: digits and a unit.
-        kind: "parameters", "MACs", "bytes" or "seconds".
+    """Read a limit of a kind: "5 M" or 5000000 "parameters", "0.5 G" "MACs", "64 MiB" "bytes", "20 ms" "seconds".
 
     Raises:
         FerBenchError: the digits are no number above 0, or the unit is none of the kind.

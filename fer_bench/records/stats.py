@@ -49,17 +49,12 @@ DRIFT = 0.10
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A confidence interval, in the unit of its values.
-
-    Attributes:
-        level: its nominal coverage, 0.95 for 95 %.
-        processes: how many it rests on.
-    """
+    """A confidence interval, in the unit of its values."""
 
     low: float
     high: float
-    level: float
-    processes: int
+    level: float  # its nominal coverage, 0.95 for 95 %
+    processes: int  # how many it rests on
 
 
 def median(values: Sequence[float]) -> float:
@@ -113,11 +108,6 @@ def interval(medians: Sequence[float], pilot: int = 0, level: float = LEVEL) -> 
     because it is slow biases the mean itself, and no interval tells.
 
     It is about this machine in this session: what all processes share, such as a neighbour who stays, it cannot know.
-
-    Args:
-        medians: one a process, in the order of measuring.
-        pilot: how many of the first decided the number of the others; 0 where that was fixed.
-        level: nominal coverage.
     """
     if len(medians) < 2:
         return None

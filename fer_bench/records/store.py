@@ -35,23 +35,16 @@ _AS_STORED = ("metric", "unit", "process", "details", "warnings", "failure")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a store tells of one run. Times are ISO 8601 in UTC.
-
-    Attributes:
-        fingerprint: runs with the same one measure the same in the same way, so that one may go on for another.
-        state: "interrupted" may go on; "elsewhere" is not finished, and only the computer that it is on knows more.
-        results: how many there are.
-        networks: their names, in the order measured.
-    """
+    """What a store holds of one run. Times are ISO 8601 in UTC."""
 
     id: str
     title: str
     started_at: str
     finished_at: str | None
-    state: State
-    results: int
-    networks: tuple[str, ...]
-    fingerprint: str
+    state: State  # "interrupted" may go on; of "elsewhere" only the computer that measures knows more
+    results: int  # how many there are
+    networks: tuple[str, ...]  # their names, in the order measured
+    fingerprint: str  # runs with the same one measure the same in the same way, so that one may go on for another
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +67,7 @@ class Store:
 
     def __init__(self, database: "Database") -> None:
         self._db = database
+        self.shown = database.shown  # the URL or path as given, without its password
 
     @classmethod
     def open(cls, url: str, *, create: bool = True) -> Self:
@@ -97,11 +91,6 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
-
-    @property
-    def shown(self) -> str:
-        """The URL or path as given, without its password."""
-        return self._db.shown
 
     def begin(self, fingerprint: str, title: str) -> str:
         """Begin a run, which this process holds, and give its id."""

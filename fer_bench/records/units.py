@@ -49,25 +49,15 @@ def printed_value(printed: str, unit: str) -> Decimal:
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """How the numbers of one kind are written. Called with a raw value, it gives its text with prefix or sign.
+    """How the numbers of one kind are written. Called with a raw value, it gives its text with prefix or sign."""
 
-    Attributes:
-        base: unit of a raw value: "s", "B", "J"; empty for counts and shares.
-        per: raw units in one written unit: a thousandth of a second where milliseconds are written.
-        digits: significant digits of a value whose accuracy nobody told; None for all.
-        decimals: decimals instead of significant digits, for tables that have them so in a paper.
-        prefixed: a decimal prefix goes with each number: 4093539446 is "4.09 G".
-        suffix: what goes with each number otherwise: "%".
-        whole: no digit before the point is rounded away of a value whose accuracy nobody told.
-    """
-
-    base: str = ""
-    per: Decimal = Decimal(1)
-    digits: int | None = 3
-    decimals: int | None = None
-    prefixed: bool = False
-    suffix: str = ""
-    whole: bool = False
+    base: str = ""  # unit of a raw value: "s", "B", "J"; empty for counts and shares
+    per: Decimal = Decimal(1)  # raw units in one written unit: a thousandth of a second where milliseconds are written
+    digits: int | None = 3  # significant digits of a value whose accuracy is unknown; None for all
+    decimals: int | None = None  # decimals instead of significant digits, for tables that have them so in a paper
+    prefixed: bool = False  # a decimal prefix goes with each number: 4093539446 is "4.09 G"
+    suffix: str = ""  # what goes with each number otherwise: "%"
+    whole: bool = False  # no digit before the point is rounded away of a value whose accuracy is unknown
 
     def __call__(self, value: float, digits: int | None = None) -> str:
         """Write a value with its prefix or sign; ``digits`` are significant and stand for the quantity's own."""

@@ -8,6 +8,7 @@ the one before. Counts are the same on every machine: each difference is a chang
 import dataclasses
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,38 +23,23 @@ ENVIRONMENT_LEVEL = changepoints.LEVEL / 2
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """An environment of a history.
+    """An environment of a history."""
 
-    Attributes:
-        letter: that stands for it.
-        first: place of its first point.
-        told: in what it differs from the earlier one that is most like it; "" for the first.
-        compared: what its level says, held against the level of that one; "" where it changed, and for the first.
-    """
-
-    letter: str
-    first: int
-    told: str
-    compared: str
+    letter: str  # stands for it
+    first: int  # place of its first point
+    told: str  # in what it differs from the earlier one that is most like it; "" for the first
+    compared: str  # how its level compares with that one's; "" where it changed, and for the first
 
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """A change of level.
+    """A change of level."""
 
-    Attributes:
-        place: of the first point of the new level.
-        levels: the old and the new.
-        p: the probability of such a change by chance; None where values are exact.
-        cause: between which commits, or what else changed.
-        by_environment: the environment changed there.
-    """
-
-    place: int
-    levels: tuple[float, float]
-    p: float | None
-    cause: str
-    by_environment: bool = False
+    place: int  # of the first point of the new level
+    levels: tuple[float, float]  # the old and the new
+    p: float | None  # the probability of such a change by chance; None where values are exact
+    cause: str  # between which commits, or what else changed
+    by_environment: bool = False  # the environment changed there
 
     @property
     def size(self) -> float | None:
@@ -73,25 +59,18 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A metric of one network over time; places are those in ``points``, which all have values.
-
-    Attributes:
-        conditions: under which all points were measured, as texts by name.
-        failed: the results without a value, by time.
-        others: what is stored under other conditions, in words, or "".
-        earlier: points that were left out as too old.
-    """
+    """A metric of one network over time; places are those in ``points``, which all have values."""
 
     model: str
     metric: Metric
-    conditions: Mapping[str, str]
+    conditions: Mapping[str, str]  # under which all points were measured, as texts by name
     points: tuple[Point, ...]
-    failed: tuple[Point, ...]
+    failed: tuple[Point, ...]  # the results without a value, by time
     kinds: tuple[Kind, ...]
     levels: tuple[Level, ...]
     shifts: tuple[Shift, ...]
-    others: str = ""
-    earlier: int = 0
+    others: str = ""  # what is stored under other conditions, in words
+    earlier: int = 0  # points that were left out as too old
 
 
 def history(
@@ -297,10 +276,10 @@ def _speeds(point: Point) -> dict[str, float]:
 
 
 def _usual(points: Iterable[Point]) -> dict[str, float]:
-    found: dict[str, list[float]] = {}
+    found = defaultdict(list)
     for point in points:
         for name, speed in _speeds(point).items():
-            found.setdefault(name, []).append(speed)
+            found[name].append(speed)
     return {name: stats.median(speeds) for name, speeds in found.items()}
 
 

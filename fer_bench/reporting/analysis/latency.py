@@ -58,40 +58,24 @@ class Trouble(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """What tables print of a time per pass; seconds.
+    """What tables print of a time per pass; seconds."""
 
-    Attributes:
-        estimate_s: of the whole batch: the mean of the processes' medians.
-        interval: around it, over processes in this session; None for one process.
-        p90_s: below which 90 % of all runs of all processes lie.
-        p99_s: likewise 99 %.
-        p90_half_s: half of the interval in which the true one lies with a probability of 95 %, were runs independent.
-        p99_half_s: likewise.
-        spread: standard deviation between processes, as a share; None for one process.
-        processes: that were measured and did not fail.
-        runs: of all processes together.
-        per_image_s: the estimate by images.
-        images_per_s: images by the estimate.
-        mean_s: mean of the first process's runs, as paper 001 has it.
-        real_time: whether an image takes less than ``REAL_TIME_S``: "unclear" where the interval, or of one process
-            the middle 80 % of the runs, holds that; None for other batches than 1, whose images wait for each other.
-        converged: the interval is as narrow as the plan wants; None where it wants nothing.
-    """
-
-    estimate_s: float
-    interval: stats.Interval | None
-    p90_s: float
-    p99_s: float
-    p90_half_s: float
-    p99_half_s: float
-    spread: float | None
-    processes: int
-    runs: int
-    per_image_s: float
-    images_per_s: float
-    mean_s: float
+    estimate_s: float  # of the whole batch: the mean of the processes' medians
+    interval: stats.Interval | None  # around it, over processes in this session; None for one process
+    p90_s: float  # below which 90 % of all runs of all processes lie
+    p99_s: float  # likewise 99 %
+    p90_half_s: float  # half of the 95 % interval of the true one, were runs independent
+    p99_half_s: float  # likewise
+    spread: float | None  # standard deviation between processes, as a share; None for one process
+    processes: int  # that were measured and did not fail
+    runs: int  # of all processes together
+    per_image_s: float  # the estimate by images
+    images_per_s: float  # images by the estimate
+    mean_s: float  # mean of the first process's runs, as paper 001 has it
+    # Whether an image takes less than ``REAL_TIME_S``: "unclear" where the interval, or of one process the middle 80 %
+    # of the runs, holds that; None for other batches than 1, whose images wait for each other.
     real_time: Literal["yes", "no", "unclear"] | None
-    converged: bool | None
+    converged: bool | None  # the interval is as narrow as the plan wants; None where it wants nothing
 
 
 def summary(result: Result, metric: str = LATENCY) -> Latency | None:

@@ -63,13 +63,8 @@ def occupancy(result: Result, stage: str) -> dict[str, float] | None:
 def joules_per_image(measurement: Measurement) -> tuple[float, float] | None:
     """Return the joules that an image took beyond the idle machine's, and the idle machine's over the same time.
 
-    The first is of a difference: where a network takes hardly more than nothing, it may come out below 0.
-
-    Args:
-        measurement: an ``energy_j``.
-
-    Returns:
-        (net, idle) in joules an image, or None where no counter gave any.
+    The first is of a difference: where a network takes hardly more than nothing, it may come out below 0. Where no
+    counter gave any, None is returned. The measurement is an ``energy_j``.
     """
     if not measurement.values:
         return None

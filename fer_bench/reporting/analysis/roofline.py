@@ -19,29 +19,19 @@ NOTHING_MODELLED = "none of these"
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """Where the time of a pass goes by the model, and which share of the attainable it reaches.
+    """Where the time of a pass goes by the model, and which share of the attainable it reaches."""
 
-    Attributes:
-        bound: "arithmetic", "memory" or "overhead": the largest of the three times; see ``bound_by``.
-        arithmetic_s: of the operators whose arithmetic takes longer than their traffic, at the attainable rate.
-        memory_s: of the other operators: their traffic at the rate of a copy of the same size.
-        overhead_s: starting the operators, each in the time of the cheapest.
-        rest_s: what the latency has beyond the three: work that reaches neither rate, as that of depthwise convolutions
-            and of small maps. It is 0 where the three are longer than the latency: then the network is faster than the
-            model knows, by Winograd's convolution or fused operators perhaps.
-        share_of_peak: multiply-accumulates a second over the attainable ones; may exceed 1 for the same reason.
-        bytes_per_s: inputs, outputs and weights of all operators over the latency.
-        share_of_copy: ``bytes_per_s`` over the rate of the largest copy; above 1 where the caches serve.
-    """
-
-    bound: str
-    arithmetic_s: float
-    memory_s: float
-    overhead_s: float
+    bound: str  # "arithmetic", "memory" or "overhead": the largest of the three times; see ``bound_by``
+    arithmetic_s: float  # of the operators whose arithmetic takes longer than their traffic, at the attainable rate
+    memory_s: float  # of the other operators: their traffic at the rate of a copy of the same size
+    overhead_s: float  # starting the operators, each in the time of the cheapest
+    # What the latency has beyond the three: work that reaches neither rate, as that of depthwise convolutions and of
+    # small maps. It is 0 where the three are longer than the latency: then the network is faster than the model knows,
+    # by Winograd's convolution or fused operators perhaps.
     rest_s: float
-    share_of_peak: float
-    bytes_per_s: float
-    share_of_copy: float
+    share_of_peak: float  # multiply-accumulates a second over the attainable ones; may exceed 1 for the same reason
+    bytes_per_s: float  # inputs, outputs and weights of all operators over the latency
+    share_of_copy: float  # ``bytes_per_s`` over the rate of the largest copy; above 1 where the caches serve
 
     @property
     def bound_by(self) -> str:
@@ -51,21 +41,13 @@ class Roofline:
 
 @dataclass(frozen=True, slots=True)
 class Attained:
-    """What a network reaches on a machine whose roofs were measured.
+    """What a network reaches on a machine whose roofs were measured."""
 
-    Attributes:
-        latency: of a batch.
-        macs: multiply-accumulates of all operators, for the whole batch.
-        moved_bytes: inputs, outputs and weights of all operators.
-        where: the machine.
-        model: where the time goes.
-    """
-
-    latency: latency.Latency
-    macs: float
-    moved_bytes: float
+    latency: latency.Latency  # of a batch
+    macs: float  # multiply-accumulates of all operators, for the whole batch
+    moved_bytes: float  # inputs, outputs and weights of all operators
     where: Environment
-    model: Roofline
+    model: Roofline  # where the time goes
 
 
 def attained(result: Result) -> Attained | None:

@@ -45,23 +45,14 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a history is of.
+    """What a history is of."""
 
-    Attributes:
-        name: as users ask for it.
-        title: as a heading.
-        quantity: that its values are written by.
-        records: the measurements that it rests on, of which one may have failed.
-        exact: no statistics are needed.
-        derive: computes it from a result where it is not what the only record holds.
-    """
-
-    name: str
-    title: str
-    quantity: Quantity
-    records: tuple[str, ...]
-    exact: bool = False
-    derive: Callable[[Result], Taken | None] | None = None
+    name: str  # as users ask for it
+    title: str  # as a heading
+    quantity: Quantity  # that its values are written by
+    records: tuple[str, ...]  # the measurements that it rests on, of which one may have failed
+    exact: bool = False  # no statistics are needed
+    derive: Callable[[Result], Taken | None] | None = None  # where it is not what the only record holds
 
     def of(self, result: Result) -> Taken | None:
         """Return what a result says of it; None where that has none."""
@@ -97,22 +88,15 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A result in a history.
-
-    Attributes:
-        taken: None where the measurement failed.
-        kind: number of its environment among those of the history, from 0.
-        failure: the reason why there is no value, or "".
-        told: what a reader must know of it.
-    """
+    """A result in a history."""
 
     when: datetime
     run: str
     result: Result
-    taken: Taken | None
-    kind: int = 0
-    failure: str = ""
-    told: tuple[str, ...] = ()
+    taken: Taken | None  # None where the measurement failed
+    kind: int = 0  # number of its environment among those of the history
+    failure: str = ""  # the reason why there is no value
+    told: tuple[str, ...] = ()  # what a reader must know of it
 
     @property
     def environment(self) -> Environment | None:
