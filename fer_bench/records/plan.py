@@ -39,8 +39,10 @@ _EXPECTED = {
     tuple: "a list",
     types.NoneType: "none",
 }
-_FROM_ONE = ("batch_size", "runs", "processes", "num_classes", "input_size", "channels", "threads")
-_FROM_ZERO = ("warmup_runs", "pilot_processes", "min_time_s", "max_time_s", "budget_s")
+_LEAST = {
+    **dict.fromkeys(("batch_size", "runs", "processes", "num_classes", "input_size", "channels", "threads"), 1),
+    **dict.fromkeys(("warmup_runs", "pilot_processes", "min_time_s", "max_time_s", "budget_s"), 0),
+}
 _ABOVE_ZERO = ("time_limit_s", "sample_s", "sample_every_s", "interval_share")
 
 
@@ -112,14 +114,11 @@ class Plan:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_type(field, getattr(self, field.name))
-        for names, least in ((_FROM_ONE, 1), (_FROM_ZERO, 0)):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and value < least:
-                    raise FerBenchError(f"{name} is {value}: it starts at {least}")
+        for name, least in _LEAST.items():
+            if (value := getattr(self, name)) is not None and value < least:
+                raise FerBenchError(f"{name} is {value}: it starts at {least}")
         for name in _ABOVE_ZERO:
-            value = getattr(self, name)
-            if value is not None and value <= 0:
+            if (value := getattr(self, name)) is not None and value <= 0:
                 raise FerBenchError(f"{name} is {value}: it must be above 0")
         self._check_choices(_RECORDED)
         if self.pilot_processes > self.processes:

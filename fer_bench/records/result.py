@@ -115,11 +115,8 @@ class Environment:
         """Yield what makes times of the two not comparable: attributes with both values.
 
         Load, clocks, temperatures and the commit of what is measured are no such difference: stability warnings tell
-        of the first three, and the last is what one compares.
-
-        Args:
-            other: the other.
-            apart_from: what differs on purpose: of these attributes, and of packages by name.
+        of the first three, and the last is what one compares. ``apart_from`` names what differs on purpose: of these
+        attributes, and of packages.
         """
         for name in _MATTERS:
             if name in apart_from:
@@ -137,9 +134,7 @@ class Environment:
 def speeds_apart(before: Mapping[str, float], after: Mapping[str, float]) -> str:
     """Say by what factor a machine was itself faster or slower than before: "1.6x slower in arithmetic"; "" for alike.
 
-    Args:
-        before: as ``Environment.speeds`` has them.
-        after: likewise; what only one of the two knows is not compared.
+    Both are ``Environment.speeds``; what only one of them knows is not compared.
     """
     told = []
     for kind in before:
