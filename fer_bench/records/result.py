@@ -23,25 +23,15 @@ Json = Any  # what json.dumps takes: str, int, float, bool, None, and lists and 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One quantity of one network: raw values in a base unit, or the reason why there is none.
+    """One quantity of one network: raw values in a base unit, or the reason why there is none."""
 
-    Attributes:
-        metric: what was measured: "macs", "latency_s", "minor_faults", "peak_rss_bytes", ...
-        unit: "count", "bytes", "s", "J".
-        values: as measured, in order; a count is one value.
-        process: which of the processes that measured this metric of this network, from 0.
-        details: what is needed to understand the values, by name.
-        warnings: what may mislead about the values.
-        failure: why there are no values, or "".
-    """
-
-    metric: str
-    unit: str
-    values: tuple[float, ...] = ()
-    process: int = 0
-    details: Mapping[str, Json] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    failure: str = ""
+    metric: str  # "macs", "latency_s", "minor_faults", "peak_rss_bytes", ...
+    unit: str  # "count", "bytes", "s", "J"
+    values: tuple[float, ...] = ()  # as measured, in order; a count is one value
+    process: int = 0  # which of the processes that measured this metric of this network
+    details: Mapping[str, Json] = field(default_factory=dict)  # what is needed to understand the values, by name
+    warnings: tuple[str, ...] = ()  # what may mislead about the values
+    failure: str = ""  # why there are no values
 
     @classmethod
     def of(cls, data: Mapping[str, Json]) -> Self:
@@ -61,18 +51,7 @@ _PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where it was measured, told by the process that measured. Sizes in bytes, frequencies in Hz.
-
-    Attributes:
-        cpu_clock_hz: the clock when the network was about to be measured; 0 where the system tells none.
-        blas: what multiplies matrices and convolves on the CPU, with versions, and the instruction set in use.
-        affinity: the cores that the process may run on.
-        frequency_policy: the CPU's governor, or "" where the system tells none.
-        malloc_settings: environment variables that change the allocator.
-        huge_pages: the system's mode of transparent huge pages.
-        attainable: what this machine reaches with this device, precision and number of threads (see
-            ``profilers.roofline``); empty where it was not measured.
-    """
+    """Where it was measured, as the process that measured saw it. Sizes in bytes, frequencies in Hz."""
 
     cpu: str
     cores: int
@@ -88,12 +67,14 @@ class Environment:
     commit: str
     dirty: bool
     gpu: Mapping[str, Json] = field(default_factory=dict)
-    cpu_clock_hz: float = 0.0
-    blas: str = ""
-    affinity: tuple[int, ...] = ()
-    frequency_policy: str = ""
-    malloc_settings: Mapping[str, str] = field(default_factory=dict)
-    huge_pages: str = ""
+    cpu_clock_hz: float = 0.0  # when the network was about to be measured; 0 where the system reports none
+    blas: str = ""  # what multiplies matrices and convolves on the CPU, with versions, and the instruction set in use
+    affinity: tuple[int, ...] = ()  # the cores that the process may run on
+    frequency_policy: str = ""  # the CPU's governor, or "" where the system reports none
+    malloc_settings: Mapping[str, str] = field(default_factory=dict)  # environment variables that change the allocator
+    huge_pages: str = ""  # the system's mode of transparent huge pages
+    # What this machine reaches with this device, precision and number of threads (see ``profilers.roofline``); empty
+    # where it was not measured.
     attainable: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod

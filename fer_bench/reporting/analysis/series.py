@@ -179,9 +179,9 @@ def _images_per_s(result: Result) -> Taken | None:
     return Taken(batch / taken.value, around, taken.processes)
 
 
-def _memory(records: tuple[str, str], result: Result) -> Taken | None:
-    of_process, of_gpu = records
-    return _samples(of_gpu if result.plan.device == "cuda" else of_process, result)
+def _memory(stage: str, result: Result) -> Taken | None:
+    device = "cuda_allocated" if result.plan.device == "cuda" else "rss"
+    return _samples(f"{stage}peak_{device}_bytes", result)
 
 
 def _joules(result: Result) -> Taken | None:
@@ -203,9 +203,14 @@ _NAMED = (
     Metric("parameters", "Trainable parameters", units.grouped, ("parameters.trainable",), exact=True),
     Metric("activations", "Peak of activations", units.mebibytes, ("peak_activation_bytes",), exact=True),
     *(
-        Metric(f"{stage}memory", title, units.mebibytes, records, derive=partial(_memory, records))
+        Metric(
+            f"{stage}memory",
+            title,
+            units.mebibytes,
+            (f"{stage}peak_rss_bytes", f"{stage}peak_cuda_allocated_bytes"),
+            derive=partial(_memory, stage),
+        )
         for stage, title in (("", "Peak memory"), ("training_", "Peak memory in training"))
-        for records in ((f"{stage}peak_rss_bytes", f"{stage}peak_cuda_allocated_bytes"),)
     ),
     Metric("training", "Training step", units.milliseconds, ("training_step_s",)),
     Metric("energy", "Energy an image", units.millijoules, ("energy_j",), derive=_joules),
