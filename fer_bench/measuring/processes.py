@@ -15,10 +15,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, Self
 
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
@@ -28,50 +27,6 @@ from fer_bench.records.errors import FerBenchError
 _MODULE = ("-P", "-m", "fer_bench.measuring.worker")
 _START_LIMIT_S = 300.0  # a cold disk may take a minute to import PyTorch from
 END_LIMIT_S = 30.0  # for a process that was killed to be gone
-
-
-class Worker(Protocol):
-    """A worker's answers, the commands it gets after its job, and its end."""
-
-    answers: IO[str]
-
-    def send(self, command: str) -> None: ...
-    def kill(self) -> None: ...
-    def wait(self, limit_s: float) -> int: ...
-
-
-class _Fresh:
-    """A process that starts from nothing."""
-
-    def __init__(self, job: str, errors: IO[str], python: str, *, stepped: bool) -> None:
-        self._process = subprocess.Popen(  # noqa: S603  # our own module
-            (python, *_MODULE, str(os.getpid())),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            encoding="utf-8",
-            errors="replace",
-            env=_environment(python),
-        )
-        assert self._process.stdin is not None  # noqa: S101  # both are pipes
-        assert self._process.stdout is not None  # noqa: S101
-        self.answers: IO[str] = self._process.stdout
-        self.send(job)
-        if not stepped:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
-
-    def send(self, command: str) -> None:
-        assert self._process.stdin is not None  # noqa: S101  # a pipe
-        with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code says why
-            self._process.stdin.write(f"{command}\n")
-            self._process.stdin.flush()
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def wait(self, limit_s: float) -> int:
-        return self._process.wait(limit_s)
 
 
 class _Server:
@@ -98,7 +53,7 @@ class _Server:
         Raises:
             FerBenchError: it ended before.
         """
-        if not self._ready and self._receive(_START_LIMIT_S) != "ready":
+        if not self._ready and self._receive(_START_LIMIT_S) != ["ready"]:
             self.close()
             how = ending(self._process.returncode, self._errors)
             raise FerBenchError(f"the process that forks workers did not start: {how}")
@@ -114,11 +69,9 @@ class _Server:
             socket.send_fds(self._connection, [job.encode()], files)
         except ConnectionError:
             return None
-        while message := self._receive(END_LIMIT_S):
-            kind, pid, *code = message.split()
-            if kind == "forked":
-                return int(pid)
-            self._ended[int(pid)] = int(code[0])
+        while words := self._receive(END_LIMIT_S):
+            if words[0] == "forked":
+                return int(words[1])
         return None
 
     def wait(self, pid: int, limit_s: float) -> int:
@@ -128,28 +81,27 @@ class _Server:
             TimeoutError: it has not ended within the limit.
         """
         while pid not in self._ended:
-            message = self._receive(limit_s)
-            if not message:
+            if not self._receive(limit_s):
                 return -signal.SIGKILL
-            _, ended, code = message.split()
-            self._ended[int(ended)] = int(code)
         return self._ended.pop(pid)
 
-    def _receive(self, limit_s: float) -> str:
-        """Give its next message; "" when it has ended.
+    def _receive(self, limit_s: float) -> list[str]:
+        """Return the words of its next message, none when it has ended; keep the exit code of a child that has.
 
         Raises:
             TimeoutError: it said nothing for so long.
         """
         self._connection.settimeout(limit_s)
         try:
-            message = self._connection.recv(64).decode()
+            words = self._connection.recv(64).decode().split()
         except ConnectionError:
-            message = ""
-        if not message:  # its end of the connection is closed: it is ending, and has not ended yet perhaps
+            words = []
+        if not words:  # its end of the connection is closed: it is ending, and has not ended yet perhaps
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_LIMIT_S)
-        return message
+        elif words[0] == "ended":
+            self._ended[int(words[1])] = int(words[2])
+        return words
 
     def kill(self) -> None:
         self._process.kill()
@@ -161,45 +113,59 @@ class _Server:
 
 
 class _Forked:
-    """A process forked from a server."""
+    """A process forked from a server, with the methods of ``Popen`` that a worker needs."""
 
-    def __init__(self, server: _Server, job: str, errors: IO[str], *, stepped: bool) -> None:
+    def __init__(self, server: _Server, job: str, files: Sequence[int]) -> None:
         self._server = server
-        self._returncode: int | None = None
-        answers, theirs = os.pipe()
-        self.answers: IO[str] = os.fdopen(answers, encoding="utf-8", errors="replace")
-        given, commands = os.pipe() if stepped else (os.open(os.devnull, os.O_RDONLY), None)
-        self._commands = os.fdopen(commands, "w", encoding="utf-8") if commands is not None else None
-        try:
-            self._pid = server.fork(job, [theirs, errors.fileno(), given])
-        finally:
-            os.close(theirs)
-            os.close(given)
-        if self._pid is None:
-            self._returncode = -signal.SIGKILL  # the server is gone, and its children with it
-
-    def send(self, command: str) -> None:
-        assert self._commands is not None  # noqa: S101  # started as stepped
-        with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code says why
-            self._commands.write(f"{command}\n")
-            self._commands.flush()
+        self._pid = server.fork(job, files)
+        self._returncode = None if self._pid else -signal.SIGKILL  # the server is gone, and its children with it
 
     def kill(self) -> None:
         if self._returncode is None and self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
 
-    def wait(self, limit_s: float) -> int:
+    def wait(self, timeout: float) -> int:
         if self._returncode is None:
             assert self._pid is not None  # noqa: S101  # else it has a code
             try:
-                self._returncode = self._server.wait(self._pid, limit_s)
+                self._returncode = self._server.wait(self._pid, timeout)
             except TimeoutError as error:
-                raise subprocess.TimeoutExpired(_MODULE, limit_s) from error
-        if self._commands is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._commands.close()
+                raise subprocess.TimeoutExpired(_MODULE, timeout) from error
         return self._returncode
+
+
+class Worker:
+    """A worker's answers, the commands it gets after its job, and its end.
+
+    Args:
+        start: starts the process, with the descriptors that it reads commands from and writes answers to.
+    """
+
+    def __init__(self, start: Callable[[int, int], "subprocess.Popen[bytes] | _Forked"]) -> None:
+        answers, theirs = os.pipe()
+        given, commands = os.pipe()
+        self.answers: IO[str] = os.fdopen(answers, encoding="utf-8", errors="replace")
+        self._commands = os.fdopen(commands, "w", encoding="utf-8")
+        try:
+            self._process = start(given, theirs)
+        finally:
+            os.close(given)
+            os.close(theirs)
+        self.kill = self._process.kill
+
+    def send(self, command: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code says why
+            print(command, file=self._commands, flush=True)
+
+    def send_no_more(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._commands.close()
+
+    def wait(self, limit_s: float) -> int:
+        returncode = self._process.wait(limit_s)
+        self.send_no_more()
+        return returncode
 
 
 class Starter:
@@ -221,9 +187,7 @@ class Starter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -243,8 +207,8 @@ class Starter:
 
         Called in the main thread, where threads are to start workers: the server ends with the thread that started it.
         """
-        if not self.fresh and self._server is None:
-            self._server = _Server(self._libraries, self.python)
+        if not self.fresh:
+            self._running()
 
     def start(self, job: str, errors: IO[str], *, stepped: bool = False) -> Worker:
         """Start a worker on a job; what it prints goes to a file of the caller's.
@@ -256,20 +220,32 @@ class Starter:
         """
         if self._ended:
             raise FerBenchError("interrupted")
+        worker = Worker(lambda given, theirs: self._process(job, given, theirs, errors))
         if self.fresh:
-            return _Fresh(job, errors, self.python, stepped=stepped)
-        return _Forked(self._served(), job, errors, stepped=stepped)
+            worker.send(job)
+        if not stepped:
+            worker.send_no_more()
+        return worker
 
-    def _served(self) -> _Server:
-        if self._server is None or not self._server.alive:
-            self._server = _Server(self._libraries, self.python)
+    def _process(self, job: str, given: int, theirs: int, errors: IO[str]) -> "subprocess.Popen[bytes] | _Forked":
+        if self.fresh:
+            command = (self.python, *_MODULE, str(os.getpid()))
+            environment = _environment(self.python)
+            return subprocess.Popen(command, stdin=given, stdout=theirs, stderr=errors, env=environment)  # noqa: S603
+        server = self._running()
         try:
-            self._server.be_ready()
+            server.be_ready()
         except FerBenchError:  # killed for memory in its first moments, perhaps
             if self._ended:
                 raise
+            server = self._running()
+            server.be_ready()
+        return _Forked(server, job, [theirs, errors.fileno(), given])
+
+    def _running(self) -> _Server:
+        """Return the server, another one where it has ended."""
+        if self._server is None or not self._server.alive:
             self._server = _Server(self._libraries, self.python)
-            self._server.be_ready()
         return self._server
 
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tempfile
-from types import TracebackType
 from typing import Self
 
 from fer_bench.measuring import messages
@@ -48,9 +47,7 @@ class Session:
         self._answers = lines(self._worker.answers, self._limit_s)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._worker.kill()
         try:
             self._worker.wait(END_LIMIT_S)
