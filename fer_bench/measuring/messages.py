@@ -16,15 +16,17 @@ from fer_bench.records.plan import Plan
 from fer_bench.records.result import Environment, Json, Measurement
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
+@dataclass(frozen=True)
+class Message:
+    """A message; each kind of them is a class below."""
+
     @classmethod
     def of(cls, data: Mapping[str, Json]) -> Self:
         return cls(**_tuples(data))
 
 
-@dataclass(frozen=True, slots=True)
-class Job(_Message):
+@dataclass(frozen=True)
+class Job(Message):
     """What one worker does.
 
     Attributes:
@@ -55,38 +57,37 @@ class Job(_Message):
 
     @classmethod
     def of(cls, data: Mapping[str, Json]) -> Self:
-        typed = {
-            "plan": Plan.of(data["plan"]),
-            "spec": _spec(data["spec"]) if data["spec"] else None,
-            "place": Place.of(data["place"]) if data["place"] else None,
-        }
+        place = Place.of(data["place"]) if data["place"] else None
+        typed: dict[str, Any] = {"plan": Plan.of(data["plan"]), "place": place}
+        if spec := data["spec"]:
+            typed["spec"] = ModelSpec(**{**_tuples(spec), "source": Source(**spec["source"]), "gate": NO_LIMITS})
         return cls(**{**_tuples(data), **typed})
 
 
-@dataclass(frozen=True, slots=True)
-class WarmUp(_Message):
+@dataclass(frozen=True)
+class WarmUp(Message):
     """Move to these cores, if there are any, and warm up; the answer is ``Warm``."""
 
     cores: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MakePasses(_Message):
+@dataclass(frozen=True)
+class MakePasses(Message):
     """Make passes, each longer by a share of itself; the answer is ``Passes``."""
 
     runs: int
     slower: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Attainable(_Message):
+@dataclass(frozen=True)
+class Attainable(Message):
     """What the machine attains (see ``profilers.roofline``)."""
 
     values: Mapping[str, Json]
 
 
-@dataclass(frozen=True, slots=True)
-class Ready(_Message):
+@dataclass(frozen=True)
+class Ready(Message):
     """The network is known: its input shape (C, H, W), and why that is not the protocol's, or ""."""
 
     environment: Environment | None
@@ -99,20 +100,20 @@ class Ready(_Message):
         return cls(**{**_tuples(data), "environment": environment})
 
 
-@dataclass(frozen=True, slots=True)
-class Started(_Message):
+@dataclass(frozen=True)
+class Started(Message):
     """A metric group has begun."""
 
     group: str
 
 
-@dataclass(frozen=True, slots=True)
-class Alive(_Message):
+@dataclass(frozen=True)
+class Alive(Message):
     """Sent now and then by what takes long, so that it does not pass for hung."""
 
 
-@dataclass(frozen=True, slots=True)
-class Measured(_Message):
+@dataclass(frozen=True)
+class Measured(Message):
     """A measurement of the group that has begun."""
 
     measurement: Measurement
@@ -122,15 +123,15 @@ class Measured(_Message):
         return cls(Measurement.of(data["measurement"]))
 
 
-@dataclass(frozen=True, slots=True)
-class AtWork(_Message):
+@dataclass(frozen=True)
+class AtWork(Message):
     """Seconds that the network has been at work so far."""
 
     passes_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Warm(_Message):
+@dataclass(frozen=True)
+class Warm(Message):
     """The warm-up is over.
 
     Attributes:
@@ -142,8 +143,8 @@ class Warm(_Message):
     pass_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Passes(_Message):
+@dataclass(frozen=True)
+class Passes(Message):
     """Passes that were commanded: seconds of each; processor time, page faults and switches of all."""
 
     seconds: tuple[float, ...]
@@ -152,35 +153,20 @@ class Passes(_Message):
     involuntary_switches: int
 
 
-@dataclass(frozen=True, slots=True)
-class Refused(_Message):
+@dataclass(frozen=True)
+class Refused(Message):
     """The job cannot be done: ``no_device`` where the plan's device is not there, which ends a run."""
 
     reason: str
     no_device: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finished(_Message):
+@dataclass(frozen=True)
+class Finished(Message):
     """The job is done."""
 
 
-Message = (
-    Job
-    | WarmUp
-    | MakePasses
-    | Attainable
-    | Ready
-    | Started
-    | Alive
-    | Measured
-    | AtWork
-    | Warm
-    | Passes
-    | Refused
-    | Finished
-)
-_KINDS: Mapping[str, type[_Message]] = {kind.__name__: kind for kind in Message.__args__}
+_KINDS = {kind.__name__: kind for kind in Message.__subclasses__()}
 
 
 def dump(message: Message) -> str:
@@ -200,15 +186,9 @@ def load(line: str) -> Message:
     """
     try:
         data = json.loads(line)
-        message: Any = _KINDS[data.pop("kind")].of(data)
+        return _KINDS[data.pop("kind")].of(data)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no message: {line[:80]!r}") from error
-    checked: Message = message
-    return checked
-
-
-def _spec(data: dict[str, Json]) -> ModelSpec:
-    return ModelSpec(**{**_tuples(data), "source": Source(**data["source"]), "gate": NO_LIMITS})
 
 
 def _tuples(data: Mapping[str, Json]) -> dict[str, Any]:
