@@ -236,7 +236,7 @@ def test_on_cuda_events_mark_the_parts_and_the_host_waits_once_a_step(monkeypatc
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     network = nn.Linear(4, 3)
-    step = training._timed_step(Trainer(network, torch.ones(2, 4), PLAN), training._DeviceWatch())
+    step = training._timed_step(Trainer(network, torch.ones(2, 4), PLAN), None)
     assert step == pytest.approx({"forward": 0.004, "backward": 0.008, "optimizer": 0.016, "step": 0.030})
     assert done == ["record"] * 5 + ["wait"]
 

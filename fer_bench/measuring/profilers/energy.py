@@ -6,7 +6,7 @@ CPU package, so that what others do there counts too.
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,24 +32,6 @@ class Counter:
     joules: Callable[[], float]
 
 
-@dataclass(slots=True)
-class _Rapl:
-    """The counters of all CPU packages: directories of Linux's power capping framework, with the range of each."""
-
-    ranges: Mapping[Path, int]
-    _last: dict[Path, int] = field(default_factory=dict)
-    _total: int = 0
-
-    def joules(self) -> float:
-        for zone, wraps_at in self.ranges.items():
-            now = _number(zone / "energy_uj")
-            last = self._last.get(zone, now)
-            # At its range the counter begins at 0 again, after a quarter of an hour on a busy server.
-            self._total += now - last if now >= last else now - last + wraps_at
-            self._last[zone] = now
-        return self._total * 1e-6  # the kernel counts microjoules
-
-
 def find_counter(device: str, powercap: Path = POWERCAP) -> Counter | str:
     """Find the hardware counter of a device's energy, or say why there is none.
 
@@ -71,15 +53,8 @@ def measure_energy(
 ) -> list[Measurement]:
     """Count the joules of two seconds of inference passes, and before them the watts of the device when idle.
 
-    Idle is with the network in place: on a GPU the context is there, whose power is not a pass's.
-
-    Args:
-        make: builds the network and its batch, (N, C, H, W), on the plan's device; not called without a counter.
-        plan: the device and the warm-up.
-        counter: by default what ``find_counter`` finds; a string is the reason why there is none.
-        clock: nanoseconds; tests pass their own.
-        sleep: waits for so many seconds, likewise.
-        alive: called now and then, between passes.
+    Idle is with the network in place: on a GPU the context is there, whose power is not a pass's. A ``counter`` is by
+    default what ``find_counter`` finds, and a string the reason why there is none; then no network is made.
 
     Returns:
         ``energy_j``: the joules of the whole window, with what ``energy.joules_per_image`` needs in the details; or
@@ -154,7 +129,25 @@ def _find_rapl(powercap: Path) -> Counter | str:
                 f"{error.filename} cannot be read ({error.strerror}): since 2020 Linux lets only root do so; "
                 f"`sudo chmod a+r {powercap}/intel-rapl:*/energy_uj` opens it until the next start"
             )
-    return Counter(f"RAPL {', '.join(packages.values())}", _Rapl(ranges).joules)
+    return Counter(f"RAPL {', '.join(packages.values())}", _rapl(ranges))
+
+
+def _rapl(ranges: Mapping[Path, int]) -> Callable[[], float]:
+    """Return the reader of some packages' counters, each a directory with the range of its counter."""
+    last: dict[Path, int] = {}
+    total = 0
+
+    def joules() -> float:
+        nonlocal total
+        for zone, wraps_at in ranges.items():
+            now = _number(zone / "energy_uj")
+            since = now - last.get(zone, now)
+            # At its range the counter begins at 0 again, after a quarter of an hour on a busy server.
+            total += since if since >= 0 else since + wraps_at
+            last[zone] = now
+        return total * 1e-6  # the kernel counts microjoules
+
+    return joules
 
 
 def _line(path: Path) -> str:

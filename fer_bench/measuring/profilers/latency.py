@@ -6,7 +6,7 @@ each on an L2 cache that the pass before left warm, and on one that was overwrit
 
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -40,14 +40,6 @@ def measure_latency(
     (``stats.warmup_cut``). Then come ``plan.runs`` passes and ``plan.min_time_s`` seconds, or ``plan.max_time_s`` if
     that is over first.
 
-    Args:
-        model: the network, in eval mode, on the plan's device.
-        images: the batch, (N, C, H, W), on the same device.
-        plan: how often and how long.
-        clock: nanoseconds; tests pass their own.
-        usage: ``resource.getrusage``, likewise.
-        alive: called every few seconds, between passes.
-
     Returns:
         ``latency_s`` with ``minor_faults`` and ``involuntary_switches`` of the same passes; on CUDA also
         ``latency_cold_s``, ``graph_latency_s`` and ``graph_latency_cold_s``.
@@ -56,7 +48,7 @@ def measure_latency(
     with torch.inference_mode():
         if images.is_cuda:
             return list(_on_cuda(model, images, series))
-        return series.measured("latency_s", timed_pass(model, images, clock), {"clock": "perf_counter_ns"})
+        return series.measured("latency_s", timed_pass(model, images, clock), "perf_counter_ns")
 
 
 def _on_cuda(model: nn.Module, images: Tensor, series: "_Series") -> Iterator[Measurement]:
@@ -64,9 +56,9 @@ def _on_cuda(model: nn.Module, images: Tensor, series: "_Series") -> Iterator[Me
         model(images)
 
     flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=images.device)
-    about: dict[str, Json] = {"clock": "CUDA events"}
-    yield from series.measured("latency_s", lambda: cuda_pass(eager), about)
-    yield from series.measured("latency_cold_s", lambda: cuda_pass(eager, flush), about)[:1]
+    clock = "CUDA events"
+    yield from series.measured("latency_s", lambda: cuda_pass(eager), clock)
+    yield from series.measured("latency_cold_s", lambda: cuda_pass(eager, flush), clock)[:1]
     try:
         graph = _capture(eager)
     except RuntimeError as error:  # it synchronises, branches on values or allocates as no graph may
@@ -74,8 +66,8 @@ def _on_cuda(model: nn.Module, images: Tensor, series: "_Series") -> Iterator[Me
         for metric in ("graph_latency_s", "graph_latency_cold_s"):
             yield Measurement(metric, "s", details={"not_captured": brief(error)})
         return
-    yield from series.measured("graph_latency_s", lambda: cuda_pass(graph.replay), about)[:1]
-    yield from series.measured("graph_latency_cold_s", lambda: cuda_pass(graph.replay, flush), about)[:1]
+    yield from series.measured("graph_latency_s", lambda: cuda_pass(graph.replay), clock)[:1]
+    yield from series.measured("graph_latency_cold_s", lambda: cuda_pass(graph.replay, flush), clock)[:1]
 
 
 def _capture(launch: Callable[[], None]) -> torch.cuda.CUDAGraph:
@@ -99,7 +91,7 @@ class _Series:
     usage: Usage
     alive: Alive
 
-    def measured(self, metric: str, one: Pass, about: Mapping[str, Json]) -> list[Measurement]:
+    def measured(self, metric: str, one: Pass, clock: str) -> list[Measurement]:
         """Measure a series: the times, then the page faults and context switches of the same passes."""
         passes, cut = Passes(self.usage), self.plan.warmup_runs
         for _ in range(cut):
@@ -111,8 +103,8 @@ class _Series:
         if longer > cut:  # than planned: so many passes more
             cut = longer
             stopped_by = until_enough(self.plan, lambda: passes.make(one), self.alive, passes.seconds[cut:])
-        details = {
-            **about,
+        details: dict[str, Json] = {
+            "clock": clock,
             "warmup_s": passes.seconds[:cut],
             "stopped_by": stopped_by,
             "kernel_s_per_run": fmean(passes.system_s[cut:]),

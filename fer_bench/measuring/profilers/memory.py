@@ -4,6 +4,8 @@ import ctypes
 import gc
 import os
 import platform
+import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +21,6 @@ _PASSES = 3  # the second reuses what the first left; the third shows that it st
 
 def measure_memory(make: Make, plan: Plan) -> list[Measurement]:
     """Measure the peak above the idle process: weights, activations and what the libraries load to run them.
-
-    Args:
-        make: builds the network and its batch, (N, C, H, W), on the plan's device.
-        plan: the device.
 
     Returns:
         The peak resident set above the baseline and, on a GPU, the peaks allocated and reserved there and what the
@@ -126,9 +124,6 @@ def _reset_peak() -> bool:
 def _peak() -> int:
     if peak := _status("VmHWM"):
         return peak
-    import resource
-    import sys
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
 

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import psutil
 import torch
@@ -45,19 +44,9 @@ class Sample:
 Others = Mapping[tuple[int, float], tuple[str, float]]  # by process id and start, since ids are used again
 
 
-class Sampler(Protocol):
-    """Tells what this process and the machine have done so far."""
-
-    def sample(self) -> Sample: ...
-
-    def others(self) -> Others:
-        """Give the name and the processor seconds of every other process."""
-        ...
-
-
 @dataclass(slots=True)
 class System:
-    """The sampler of the system that we run on."""
+    """Reads what this process and the machine that we run on have done so far."""
 
     process: psutil.Process = field(default_factory=psutil.Process)
 
@@ -71,6 +60,7 @@ class System:
         return Sample(seconds, memory.rss)
 
     def others(self) -> Others:
+        """Return the name and the processor seconds of every other process."""
         found = {}
         for process in psutil.process_iter(["pid", "create_time", "name", "cpu_times"]):
             about, used = process.info, process.info["cpu_times"]
@@ -84,20 +74,13 @@ def measure_occupancy(
     plan: Plan,
     stage: str,
     clock: Clock = time.perf_counter_ns,
-    sampler: Sampler | None = None,
+    sampler: System | None = None,
     sleep: Sleep = time.sleep,
     alive: Alive = lambda: None,
 ) -> list[Measurement]:
     """Sample a stage for ``plan.sample_s`` seconds, about every ``plan.sample_every_s``, after its warm-up.
 
-    Args:
-        make: builds the network and its batch, (N, C, H, W), on the plan's device.
-        plan: the device, how long and how often, the warm-up and the optimiser.
-        stage: "testing": inference passes; "training": training steps.
-        clock: nanoseconds; tests pass their own.
-        sampler: tells what was used; likewise.
-        sleep: waits for so many seconds; likewise.
-        alive: called at each sample.
+    The stage is "testing", inference passes, or "training", training steps. ``alive`` is called at each sample.
 
     Returns:
         One value an interval: ``<stage>.interval_s``, with what else is known in its details; the process's
@@ -105,7 +88,7 @@ def measure_occupancy(
         ``machine_system_s`` (interrupts included), ``machine_idle_s`` (waiting for disks included) and
         ``machine_steal_s``; ``rss_bytes`` at the interval's end.
     """
-    sampler = sampler if sampler is not None else System()
+    sampler = sampler or System()
     beside = _beside(clock, sampler, sleep)
     model, images = make()
     one, batch = _pass_of(stage, model, images, plan)
@@ -167,7 +150,7 @@ def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict
     return {name: after[name] - before[name] for name in after}
 
 
-def _beside(clock: Clock, sampler: Sampler, sleep: Sleep) -> dict[str, float]:
+def _beside(clock: Clock, sampler: System, sleep: Sleep) -> dict[str, float]:
     """Give which share of the machine others keep busy while this process sleeps."""
     before, start = sampler.sample(), clock()
     sleep(_BESIDE_S)

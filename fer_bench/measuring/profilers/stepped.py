@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench.measuring import machine, messages
+from fer_bench.measuring.counting.recorder import flat_tensors
 from fer_bench.measuring.messages import Message, WarmUp
 from fer_bench.measuring.profilers.kinds import Clock
 from fer_bench.measuring.profilers.passes import Pass, Passes, timed_pass
@@ -81,9 +82,7 @@ def _passes(one: Pass, runs: int) -> messages.Passes:
 
 def _outputs(given: Any) -> dict[str, Json]:
     """Return the shapes of what a pass returned, and a digest of its values."""
-    from torch.utils._pytree import tree_leaves
-
-    tensors = [one for one in tree_leaves(given) if isinstance(one, Tensor)]
+    tensors = list(flat_tensors(given))
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())

@@ -7,13 +7,14 @@ after each step.
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fer_bench.measuring.counting.recorder import flat_tensors
 from fer_bench.measuring.profilers.kinds import Alive, Clock, Make
 from fer_bench.measuring.profilers.memory import measure_peaks
 from fer_bench.measuring.profilers.passes import until_enough
@@ -87,7 +88,7 @@ class Trainer:
         if isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.dim() == 2 and outputs.shape[1] > 1:
             self.loss_kind = "cross entropy"
             return F.cross_entropy(outputs.float(), self._labels_for(outputs))
-        squares = [output.float().square().mean() for output in _floating(outputs)]
+        squares = [output.float().square().mean() for output in flat_tensors(outputs) if output.is_floating_point()]
         if not squares:
             raise FerBenchError("the network gives no output of floating-point numbers: there is nothing to train by")
         self.loss_kind = "mean square of the outputs"
@@ -107,23 +108,16 @@ def measure_training(
 
     Then come ``plan.runs`` steps and ``plan.min_time_s`` seconds, or ``plan.max_time_s`` if that is over first.
 
-    Args:
-        make: builds the network and its batch, (N, C, H, W), on the plan's device.
-        plan: how often and how long, the optimiser, the precision.
-        clock: nanoseconds; tests pass their own.
-        alive: called every few seconds, between steps.
-
     Returns:
         ``training_step_s`` and, of the same steps, ``training_forward_s``, ``training_backward_s`` and
         ``training_optimizer_s``. The step's time has zero_grad in it, which is in none of the parts.
     """
     model, images = make()
     trainer = Trainer(model, images, plan)
-    watch = _DeviceWatch() if images.is_cuda else _HostWatch(clock)
     steps: list[dict[str, float]] = []
 
     def step() -> float:
-        steps.append(_timed_step(trainer, watch))
+        steps.append(_timed_step(trainer, None if images.is_cuda else clock))
         return steps[-1]["step"]
 
     for _ in range(plan.warmup_runs):
@@ -131,7 +125,8 @@ def measure_training(
         alive()
     warmup, steps = steps, []
     stopped_by = until_enough(plan, step, alive)
-    told = trainer.told() | {"clock": watch.name, "stopped_by": stopped_by}
+    timer = "CUDA events" if images.is_cuda else "perf_counter_ns"
+    told = trainer.told() | {"clock": timer, "stopped_by": stopped_by}
     warnings = _doubts(trainer.loss, plan.warmup_runs + len(steps))
     return [
         Measurement(
@@ -149,10 +144,6 @@ def measure_training_memory(make: Make, plan: Plan) -> list[Measurement]:
     """Measure the peak above the idle process of building a network and training it for three steps.
 
     Weights, gradients, the optimiser's state, what forward keeps for backward, and what the libraries load to run them.
-
-    Args:
-        make: builds the network and its batch, (N, C, H, W), on the plan's device.
-        plan: the device, the optimiser, the precision.
 
     Returns:
         What ``measure_memory`` gives, with ``training_`` before the names.
@@ -172,63 +163,23 @@ def measure_training_memory(make: Make, plan: Plan) -> list[Measurement]:
     return measure_peaks(steps, plan, "training_", told)
 
 
-class _Watch(Protocol):
-    """Is asked to mark moments, then for the seconds from each to the next."""
-
-    name: str
-
-    def mark(self) -> None: ...
-    def seconds(self) -> list[float]: ...
-
-
-class _HostWatch:
-    def __init__(self, clock: Clock) -> None:
-        self.name = "perf_counter_ns"
-        self._clock, self._marks = clock, list[int]()
-
-    def mark(self) -> None:
-        self._marks.append(self._clock())
-
-    def seconds(self) -> list[float]:
-        marks, self._marks = self._marks, []
-        return [(after - before) * 1e-9 for before, after in itertools.pairwise(marks)]
-
-
-class _DeviceWatch:
-    def __init__(self) -> None:
-        self.name = "CUDA events"
-        self._marks: list[torch.cuda.Event] = []
-
-    def mark(self) -> None:
-        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        self._marks.append(event)
-
-    def seconds(self) -> list[float]:
-        marks, self._marks = self._marks, []
+def _timed_step(trainer: Trainer, clock: Clock | None) -> dict[str, float]:
+    """Make a step and return the seconds of it and of its parts, by a clock or, without one, by CUDA events."""
+    marks: list[Any] = []
+    trainer.step(lambda: marks.append(clock() if clock else _event()))
+    if clock is None:
         marks[-1].synchronize()
-        pairs = itertools.pairwise(marks)
-        return [float(before.elapsed_time(after)) * 1e-3 for before, after in pairs]  # PyTorch gives milliseconds
-
-
-def _timed_step(trainer: Trainer, watch: _Watch) -> dict[str, float]:
-    """Make a step and give the seconds of it and of its parts."""
-    trainer.step(watch.mark)
-    zero_grad, *parts = watch.seconds()
+    zero_grad, *parts = (
+        (after - before) * 1e-9 if clock else before.elapsed_time(after) * 1e-3  # PyTorch gives milliseconds
+        for before, after in itertools.pairwise(marks)
+    )
     return {"step": zero_grad + sum(parts), **dict(zip(_PARTS, parts, strict=True))}
 
 
-def _floating(outputs: object) -> Iterator[Tensor]:
-    """Give the floating-point tensors among what a network returns, however nested."""
-    if isinstance(outputs, Tensor):
-        if outputs.is_floating_point():
-            yield outputs
-    elif isinstance(outputs, Mapping):
-        for output in outputs.values():
-            yield from _floating(output)
-    elif isinstance(outputs, tuple | list):
-        for output in outputs:
-            yield from _floating(output)
+def _event() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    event.record()
+    return event
 
 
 def _doubts(loss: Tensor, steps: int) -> tuple[str, ...]:
