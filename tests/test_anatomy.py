@@ -86,11 +86,11 @@ def test_every_module_has_what_it_dispatches_and_holds_itself_and_all_add_up():
 
 def test_what_other_conventions_count_beside():
     found = other_operations(*traced())
-    assert found.norm_elements == 2 * 3 * 4 * 64  # two images, three blocks, 4 channels of 8x8
-    assert found.bias_elements == 2 * (4 * 64 + 3 * 4 * 64 + 7)  # stem, three projections, the classifier
-    assert found.norm_parameters == 3 * 2 * 4
-    assert found.bias_parameters == 4 + 3 * 4 + 7
-    assert found.weight_macs == 2 * (64 * 3 * 4 + 3 * (64 * 16 * 9 + 64 * 16) + 4 * 7)  # without x @ x.T
+    assert found["norm_elements"] == 2 * 3 * 4 * 64  # two images, three blocks, 4 channels of 8x8
+    assert found["bias_elements"] == 2 * (4 * 64 + 3 * 4 * 64 + 7)  # stem, three projections, the classifier
+    assert found["norm_parameters"] == 3 * 2 * 4
+    assert found["bias_parameters"] == 4 + 3 * 4 + 7
+    assert found["weight_macs"] == 2 * (64 * 3 * 4 + 3 * (64 * 16 * 9 + 64 * 16) + 4 * 7)  # without x @ x.T
 
 
 def test_modules_of_one_name_have_a_role_in_common_in_the_whole_and_in_each_kind_of_part():

@@ -178,14 +178,10 @@ def count(
             model = building.create(spec, build, "cpu")
             inference = _trace(model, shape, batch)
         training = _training(model, shape, batch) if train else None
-        others = []
-        for tool in counters:
-            fresh = building.create(spec, build, "cpu")
-            images = building.example_inputs(shape, batch, "cpu", building.number_type(fresh))
-            others.append(count_with(tool, fresh, images, inference))
+        others = tuple(count_with(tool, spec, build, inference) for tool in counters)
     asked = spec.num_classes if build.num_classes is None else build.num_classes
     counted = _counted(model, spec, build, shape, asked, inference)
-    return dataclasses.replace(counted, training=training, others=tuple(others))
+    return dataclasses.replace(counted, training=training, others=others)
 
 
 def count_module(model: nn.Module, spec: ModelSpec, shape: tuple[int, int, int], batch: int = 1) -> Count:

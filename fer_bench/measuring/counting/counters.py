@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench.measuring.counting.recorder import Trace
+from fer_bench.networks import build as building
+from fer_bench.networks.build import Build
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import CountingError, brief
 
 
@@ -117,15 +120,17 @@ COUNTERS: dict[str, Callable[[nn.Module, Tensor, Trace], OtherCount]] = {
 }
 
 
-def count_with(tool: str, model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
+def count_with(tool: str, spec: ModelSpec, build: Build, ours: Trace) -> OtherCount:
     """Count a network with another tool, on the CPU.
 
     Args:
         tool: a key of ``COUNTERS``.
-        model: the network, on the CPU, in eval mode; thop leaves buffers in it, so give it one to spoil.
-        inputs: images, (N, C, H, W).
-        ours: our own trace of the same network and batch, to say what the tool missed.
+        spec: the network.
+        build: how to build it, which is done anew, since thop leaves buffers in it.
+        ours: our own trace of it, to say what the tool missed, with the batch.
     """
+    model = building.create(spec, build, "cpu")
+    images = building.example_inputs(building.input_shape(spec, build), ours.batch, "cpu", building.number_type(model))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tools run on deprecated parts of PyTorch, which is theirs to mend
-        return COUNTERS[tool](model, inputs, ours)
+        return COUNTERS[tool](model, images, ours)

@@ -1,7 +1,6 @@
 """A network's parts: what each module costs and gives, and what the modules of one role have in common."""
 
 import math
-from dataclasses import dataclass
 
 from torch import nn
 
@@ -88,38 +87,27 @@ def measure_anatomy(model: nn.Module, trace: Trace) -> tuple[Measurement, Measur
     )
 
 
-@dataclass(frozen=True, slots=True)
-class OtherOperations:
-    """What other conventions count beside MACs, of one pass, and parameters by what they do.
+def other_operations(model: nn.Module, trace: Trace) -> dict[str, int]:
+    """Count what other conventions count beside MACs, in one pass, and parameters by what they do.
 
-    Attributes:
+    Returns:
         norm_elements: values that normalisations give.
         bias_elements: values to which a convolution or linear layer adds a bias.
         norm_parameters, bias_parameters: scales and shifts of normalisations; biases of convolutions and linear layers.
         weight_macs: MACs of layers with weights of their own: what is left out are products of two activations.
     """
-
-    norm_elements: int
-    bias_elements: int
-    norm_parameters: int
-    bias_parameters: int
-    weight_macs: int
-
-
-def other_operations(model: nn.Module, trace: Trace) -> OtherOperations:
-    """Count what stands beside the MACs."""
-    norm_elements = bias_elements = norm_parameters = bias_parameters = weight_macs = 0
+    counts = dict.fromkeys(("norm_elements", "bias_elements", "norm_parameters", "bias_parameters", "weight_macs"), 0)
     for path, module in model.named_modules():
         given = sum(math.prod(shape) for shape in trace.shapes.get(path, ()))
         if isinstance(module, _NORMALISATIONS):
-            norm_elements += given
-            norm_parameters += elements(module)
+            counts["norm_elements"] += given
+            counts["norm_parameters"] += elements(module)
         elif isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-            weight_macs += trace.modules.get(path, 0)
+            counts["weight_macs"] += trace.modules.get(path, 0)
             if module.bias is not None:
-                bias_elements += given
-                bias_parameters += module.bias.numel()
-    return OtherOperations(norm_elements, bias_elements, norm_parameters, bias_parameters, weight_macs)
+                counts["bias_elements"] += given
+                counts["bias_parameters"] += module.bias.numel()
+    return counts
 
 
 def module_roles(model: nn.Module) -> dict[str, list[str]]:

@@ -243,12 +243,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.follow(tensor)
         if self.backward or not outputs:
             return
-        sources = [
-            (key, self._origins.get(key))
-            for key in (tensor.untyped_storage()._cdata for tensor in flat_tensors(args))
-            if key not in self._weights
-        ]
-        origins = [origin or _Origin() for _, origin in sources]
+        sources = (tensor.untyped_storage()._cdata for tensor in flat_tensors(args))
+        origins = [self._origins.get(key) or _Origin() for key in sources if key not in self._weights]
         made = _Origin()
         for origin in origins:
             made.convolutions |= origin.convolutions

@@ -73,7 +73,7 @@ def _recount(spec: ModelSpec, build: Build, change: str) -> Measurement:
         "num_classes": build.num_classes,
         "input_shape": list(shape),
         "parameters": dataclasses.asdict(count_parameters(model)),
-        "extras": dataclasses.asdict(other_operations(model, seen)),
+        "extras": other_operations(model, seen),
         "operators": len(seen.operator_macs),
         "thop": dict(zip(("macs", "parameters"), by_module[""], strict=True)),
     }
@@ -91,10 +91,8 @@ def _recount(spec: ModelSpec, build: Build, change: str) -> Measurement:
 
 def _fvcore(spec: ModelSpec, build: Build, seen: Trace) -> int | None:
     """Ask fvcore, which traces and therefore runs the network on the CPU; None where it cannot."""
-    model = building.create(spec, build, "cpu")
-    images = building.example_inputs(building.input_shape(spec, build), 1, "cpu", building.number_type(model))
     try:
-        return count_with("fvcore", model, images, seen).value
+        return count_with("fvcore", spec, build, seen).value
     except Exception:  # its tracer refuses some networks, each in a way of its own; the other conventions remain
         return None
 
