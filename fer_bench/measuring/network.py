@@ -1,6 +1,7 @@
 """The network of a job, built as the plan demands."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 
@@ -35,7 +36,6 @@ class Network:
         self.input_shape = building.input_shape(spec, self.build)
         self.made_at = 0.0
         self._made: tuple[nn.Module, Tensor] | None = None
-        self._counted: Count | None = None
 
     def _fall_back(self) -> None:
         """Take the network's own size where it cannot run at the protocol's."""
@@ -49,11 +49,10 @@ class Network:
                 return  # then the size is not to blame
             self.build, self.exempt = own, " ".join(str(refusal).split())
 
+    @functools.cached_property
     def counted(self) -> Count:
-        """Give the network's counts, of the plan's batch."""
-        if self._counted is None:
-            self._counted = count(self.spec, self.build, batch=self.job.plan.batch_size)
-        return self._counted
+        """The network's counts, of the plan's batch."""
+        return count(self.spec, self.build, batch=self.job.plan.batch_size)
 
     def make(self) -> tuple[nn.Module, Tensor]:
         """Give the network in eval mode and a batch of images, both on the plan's device."""
@@ -73,14 +72,12 @@ def as_planned(model: nn.Module, input_shape: tuple[int, int, int], plan: Plan) 
     torch.manual_seed(plan.seed)  # so that the images are the same whatever the network drew
     dtype = building.number_type(model)
     images = building.example_inputs(input_shape, plan.batch_size, plan.device, dtype)
-    if plan.layout == "nhwc":
-        model, images = building.channels_last(model, images)
-    else:  # a user's network may come in channels_last
-        model = model.to(memory_format=torch.contiguous_format)
+    layout = torch.channels_last if plan.layout == "nhwc" else torch.contiguous_format
+    model, images = model.to(memory_format=layout), images.contiguous(memory_format=layout)
     if plan.precision in building.AUTOCAST:
         model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()
     if plan.mode == "compile":
-        model = building.compiled(model)
+        model = torch.compile(model)  # type: ignore[assignment]  # a module gives a module
     return model, images
 
 

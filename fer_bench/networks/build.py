@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import importlib.util
 import inspect
 import math
 import os
@@ -21,6 +20,7 @@ from torch.utils._device import _device_constructors
 
 from fer_bench.networks import registry
 from fer_bench.networks.checkpoints import load_checkpoint
+from fer_bench.networks.place import import_file
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import BuildError, brief, nearest
@@ -245,17 +245,7 @@ def _user_file(path: Path) -> ModuleType:
     name = f"fer_bench_user_{path.stem}_{zlib.crc32(bytes(path)):08x}"
     if name in sys.modules:
         return sys.modules[name]
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
-        raise BuildError(f"{path} cannot be imported as Python")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # pickling and dataclasses look a class up by its module
-    try:
-        found.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
+    return import_file(name, path)
 
 
 def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name: str) -> dict[str, Any]:
@@ -294,17 +284,6 @@ def number_type(model: nn.Module) -> torch.dtype:
 def example_inputs(shape: Sequence[int], batch: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:
     """Make a batch of images (batch, C, H, W): standard normal values, or none on the meta device."""
     return torch.randn(batch, *shape, device=device, dtype=dtype)
-
-
-def channels_last(model: nn.Module, images: Tensor) -> tuple[nn.Module, Tensor]:
-    """Lay out weights and images in NHWC order, which changes how convolutions run and not what they give."""
-    return model.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)
-
-
-def compiled(model: nn.Module) -> nn.Module:
-    """Put a network through ``torch.compile``; it is compiled in its first pass."""
-    result: nn.Module = torch.compile(model)  # type: ignore[assignment]  # a module gives a module
-    return result
 
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

@@ -4,15 +4,18 @@ The bench that measures stays the installed one. Of our own repository the zoo c
 """
 
 import hashlib
+import importlib.util
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Self
 
 from fer_bench.networks.registry import Registry
 
+_ZOO = "fer_bench.models"
 CODE = "code_files"  # the measurement that tells what ``CodeRead`` found
 
 
@@ -52,7 +55,11 @@ class Place:
             sys.path.insert(0, str(Path(self.root, "src")))
         sys.path.insert(0, self.folder)
         if self.zoo is not None:
-            _import_package("fer_bench.models", self.zoo)
+            import fer_bench
+
+            for name in [name for name in sys.modules if name == _ZOO or name.startswith(f"{_ZOO}.")]:
+                del sys.modules[name]
+            fer_bench.models = import_file(_ZOO, self.zoo / "__init__.py")  # which would be found elsewhere
 
     def registry(self) -> Registry:
         """Return the networks of the sheets that are here."""
@@ -119,19 +126,16 @@ class CodeRead:
         return sheet or "__pycache__" in path
 
 
-def _import_package(name: str, folder: Path) -> None:
-    """Import a package from a folder, under a name that would otherwise be found elsewhere."""
-    import importlib.util
-
-    for known in [known for known in sys.modules if known == name or known.startswith(f"{name}.")]:
-        del sys.modules[known]
-    spec = importlib.util.spec_from_file_location(
-        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
-    )
+def import_file(name: str, file: Path) -> ModuleType:
+    """Import a file, or the package of an ``__init__.py``, under a name."""
+    spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None  # noqa: S101  # a file's name ends in .py
     assert spec.loader is not None  # noqa: S101
-    package = importlib.util.module_from_spec(spec)
-    sys.modules[name] = package
-    spec.loader.exec_module(package)
-    parent, _, child = name.rpartition(".")
-    setattr(sys.modules[parent], child, package)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # pickling and dataclasses look a class up by its module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -34,23 +34,11 @@ def static_of(counted: "Count", plan: Plan) -> list[Measurement]:
     return [m for m in counted.measurements() if plan.precision not in AUTOCAST or m.metric not in _OF_FLOAT32]
 
 
-def _anatomy(network: "Network", plan: Plan) -> Iterable[Measurement]:
-    return network.counted().anatomy
-
-
-def _recount(network: "Network", plan: Plan) -> Iterable[Measurement]:
-    return measure_recounts(network.spec, network.build)
-
-
-def _latency(network: "Network", plan: Plan) -> list[Measurement]:
-    return measure_latency(*network.make(), plan, alive=network.alive)
-
-
 PROFILERS: Mapping[str, Profiler] = {
-    "static": lambda network, plan: static_of(network.counted(), plan),
-    "recount": _recount,
-    "anatomy": _anatomy,
-    "latency": _latency,
+    "static": lambda network, plan: static_of(network.counted, plan),
+    "recount": lambda network, plan: measure_recounts(network.spec, network.build),
+    "anatomy": lambda network, plan: network.counted.anatomy,
+    "latency": lambda network, plan: measure_latency(*network.make(), plan, alive=network.alive),
     "memory": lambda network, plan: measure_memory(network.make, plan),
     "training": lambda network, plan: measure_training(network.make, plan, alive=network.alive),
     "training_memory": lambda network, plan: measure_training_memory(network.make, plan),

@@ -37,12 +37,12 @@ class Ready:
 def built(spec: ModelSpec, plan: Plan, input_shape: Shape | None) -> Ready:
     """Build a network as a worker does."""
     from fer_bench.measuring.network import Network
-    from fer_bench.measuring.profilers import PROFILERS
+    from fer_bench.measuring.profilers import static_of
     from fer_bench.measuring.task import Task
 
     task = Task(spec, plan, input_shape)
     network = Network(spec, task.job(groups=("latency",)))
-    static = list(PROFILERS["static"](network, plan))
+    static = static_of(network.counted, plan)
     subject = task.subject(network.input_shape, network.exempt)
     return Ready(subject, *network.make(), static, users=spec.source.users)
 
@@ -53,7 +53,9 @@ def lent(model: "nn.Module", plan: Plan, input_shape: Shape | None, name: str) -
 
     Another device or layout makes new tensors, which do not share memory as the old ones may: those are kept meanwhile.
     """
+    from fer_bench.measuring.counting.count import count_module
     from fer_bench.measuring.network import as_planned
+    from fer_bench.measuring.profilers import static_of
 
     kind, shape, home = _checked(model, plan, input_shape)
     modes = [(module, module.training) for module in model.modules()]
@@ -65,8 +67,9 @@ def lent(model: "nn.Module", plan: Plan, input_shape: Shape | None, name: str) -
     ]
     try:
         model.eval().to(plan.device)
-        subject, static = _counted(model, shape, plan, name, kind)
-        yield Ready(subject, *as_planned(model, shape, plan), static, users=True)
+        counted = count_module(model, ModelSpec(name, Source("module"), kind), shape, plan.batch_size)
+        subject = Subject(name, kind, "unregistered", shape, counted.num_classes)
+        yield Ready(subject, *as_planned(model, shape, plan), static_of(counted, plan), users=True)
     finally:
         if home is not None:
             model.to(home)  # what its own `to` moves beside parameters and buffers
@@ -106,12 +109,3 @@ def _checked(model: object, plan: Plan, input_shape: Shape | None) -> "tuple[str
         raise DeviceError(f"{kind} is on {home}, and the plan measures on {plan.device}: {cure}")
     channels, height, width = input_shape
     return kind, (channels, height, width), home
-
-
-def _counted(model: "nn.Module", shape: Shape, plan: Plan, name: str, kind: str) -> tuple[Subject, list[Measurement]]:
-    from fer_bench.measuring.counting.count import count_module
-    from fer_bench.measuring.profilers import static_of
-
-    counted = count_module(model, ModelSpec(name, Source("module"), kind), shape, plan.batch_size)
-    subject = Subject(name, kind, "unregistered", shape, counted.num_classes)
-    return subject, static_of(counted, plan)
