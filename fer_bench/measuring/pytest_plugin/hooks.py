@@ -3,10 +3,11 @@
 The fixture ``fer_benchmark`` measures a network under the rules of a plan with pytest-benchmark's own timer, table,
 storage and comparison; ``fer_network`` is each network of the registry in turn. The options ``--fer-models``,
 ``--fer-protocol`` and ``--fer-device`` choose. Whoever has fer_bench installed has this module in every pytest session,
-so it loads nothing before a test or an option asks for it.
+so it loads nothing of weight before a test or an option asks for it.
 """
 
 import dataclasses
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,17 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fer_bench.records.errors import FerBenchError, StoreError
+
 if TYPE_CHECKING:
     from torch import nn
 
     from fer_bench.networks.registry import Registry
-    from fer_bench.records.errors import FerBenchError
     from fer_bench.records.plan import Plan
     from fer_bench.records.result import Json, Result
 
-_PLAN = pytest.StashKey["Plan"]()
-_NETWORKS = pytest.StashKey[list[str]]()
-_REGISTRY = pytest.StashKey["Registry"]()
 _MEASURED = pytest.StashKey[dict[str, "Result"]]()  # in this session, by the benchmark's full name
 _SAVED = pytest.StashKey[list[tuple[str, dict[str, "Json"]]]]()  # compared with: which run, and the same of it as JSON
 
@@ -120,7 +119,6 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         nonlocal used
         __tracebackhide__ = True
         from fer_bench.measuring.pytest_plugin.rounds import measure_here
-        from fer_bench.records.errors import FerBenchError
 
         try:
             if used:
@@ -197,7 +195,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def _differences(saved: "Mapping[str, Json]", measured: "Mapping[str, Result]") -> Iterator[str]:
     from fer_bench.measuring.pytest_plugin.rounds import difference
-    from fer_bench.records.errors import StoreError
     from fer_bench.records.result import Result
 
     for fullname, result in measured.items():
@@ -210,29 +207,26 @@ def _differences(saved: "Mapping[str, Json]", measured: "Mapping[str, Result]") 
                 yield why
 
 
-def _of_our_options(error: "FerBenchError") -> "FerBenchError":
+def _of_our_options(error: FerBenchError) -> FerBenchError:
     """Give an error whose message names the options as they are called here."""
     text = str(error).replace("--protocol", "--fer-protocol").replace("--device", "--fer-device")
     return type(error)(text)
 
 
+@functools.cache
 def _plan(config: pytest.Config) -> "Plan":
-    """Give the plan that the options ask for."""
-    if _PLAN not in config.stash:
-        from fer_bench.records.errors import FerBenchError
-        from fer_bench.records.plan import QUICK
+    """Return the plan that the options ask for."""
+    from fer_bench.records.plan import QUICK
 
-        name, device = config.getoption("fer_protocol"), config.getoption("fer_device")
-        try:
-            plan = _of_latency(_protocol(name) if name else QUICK)
-        except FerBenchError as error:
-            raise pytest.UsageError(str(error)) from error
-        config.stash[_PLAN] = dataclasses.replace(plan, device=device or plan.device)
-    return config.stash[_PLAN]
+    name, device = config.getoption("fer_protocol"), config.getoption("fer_device")
+    try:
+        plan = _of_latency(_protocol(name) if name else QUICK)
+    except FerBenchError as error:
+        raise pytest.UsageError(str(error)) from error
+    return dataclasses.replace(plan, device=device or plan.device)
 
 
 def _protocol(name: str) -> "Plan":
-    from fer_bench.records.errors import FerBenchError
     from fer_bench.records.plan import protocol
 
     try:
@@ -242,7 +236,6 @@ def _protocol(name: str) -> "Plan":
 
 
 def _of_latency(plan: "Plan") -> "Plan":
-    from fer_bench.records.errors import FerBenchError
     from fer_bench.records.plan import PRESETS
 
     if "latency" not in plan.metrics:
@@ -254,27 +247,23 @@ def _of_latency(plan: "Plan") -> "Plan":
     return plan
 
 
+@functools.cache
 def _registry(config: pytest.Config) -> "Registry":
-    if _REGISTRY not in config.stash:
-        from fer_bench.networks.registry import Registry
+    from fer_bench.networks.registry import Registry
 
-        config.stash[_REGISTRY] = Registry(config.getoption("fer_sheets"))
-    return config.stash[_REGISTRY]
+    return Registry(config.getoption("fer_sheets"))
 
 
+@functools.cache
 def _networks(config: pytest.Config) -> list[str]:
-    """Give the names that ``fer_network`` stands for."""
-    if _NETWORKS not in config.stash:
-        from fer_bench.records.errors import FerBenchError
-
-        given = [part.strip() for part in config.getoption("fer_models").split(",") if part.strip()]
-        try:
-            registry = _registry(config)
-            names = [registry.find(name).name for name in given] or registry.names()
-        except FerBenchError as error:
-            raise pytest.UsageError(f"--fer-models: {error}" if given else str(error)) from error
-        config.stash[_NETWORKS] = list(dict.fromkeys(names))
-    return config.stash[_NETWORKS]
+    """Return the names that ``fer_network`` stands for."""
+    given = [part.strip() for part in config.getoption("fer_models").split(",") if part.strip()]
+    try:
+        registry = _registry(config)
+        names = [registry.find(name).name for name in given] or registry.names()
+    except FerBenchError as error:
+        raise pytest.UsageError(f"--fer-models: {error}" if given else str(error)) from error
+    return list(dict.fromkeys(names))
 
 
 def _commit(config: pytest.Config) -> tuple[str, bool]:

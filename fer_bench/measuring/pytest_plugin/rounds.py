@@ -14,7 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.measuring import environment, machine
@@ -35,20 +35,8 @@ Commit = Callable[[], tuple[str, bool]]
 _WALL_CLOCKS = ("perf_counter", "monotonic", "time")  # of the module time, in seconds
 
 
-@dataclass(slots=True)
-class _Here:
-    """What this process has been through.
-
-    Attributes:
-        memory_kept: glibc was told to keep freed memory, for good.
-        networks: measured so far.
-    """
-
-    memory_kept: bool = False
-    networks: int = 0
-
-
-_here = _Here()
+# What this process has been through: glibc was told to keep freed memory, for good; so many networks were measured.
+_here = SimpleNamespace(memory_kept=False, networks=0)
 
 
 class _TimeIsUp(BaseException):
