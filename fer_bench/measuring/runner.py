@@ -227,19 +227,20 @@ def _report(job: Job, starter: Starter, *, debug: bool) -> _Report:
     return report
 
 
+@dataclass(slots=True)
 class _Run:
     """The processes of one task, one after the other, and what they reported."""
 
-    def __init__(
-        self, task: Task, starter: Starter, progress: Progress, environment: Environment | None = None, *, debug: bool
-    ) -> None:
-        self.task, self._starter, self._progress, self._debug = task, starter, progress, debug
-        self.environment = environment
-        self.shape = task.input_shape
-        self.exempt = ""
-        self.refused = ""
-        self.passes_s = 0.0
-        self.measurements: list[Measurement] = []
+    task: Task
+    starter: Starter
+    progress: Progress
+    environment: Environment | None = None
+    debug: bool = field(kw_only=True)
+    shape: tuple[int, int, int] | None = None
+    exempt: str = ""
+    refused: str = ""
+    passes_s: float = 0.0
+    measurements: list[Measurement] = field(default_factory=list)
 
     def latency(self) -> None:
         """Measure the latency in as many processes as the plan has, or as its pilot processes show to be needed."""
@@ -264,10 +265,10 @@ class _Run:
 
     def process(self, *groups: str, number: int = 0, stage: str = "") -> _Report:
         """Measure groups in a process; without any it only describes where it is."""
-        self._progress(stage or " and ".join(groups))
+        self.progress(stage or " and ".join(groups))
         known = {"input_shape": self.shape, "fall_back": False} if self.shape else {}
         job = self.task.job(groups=groups, process=number, describe=self.environment is None, **known)
-        report = _report(job, self._starter, debug=self._debug)
+        report = _report(job, self.starter, debug=self.debug)
         self.environment = self.environment or report.environment
         if report.shape is not None:
             self.shape, self.exempt = report.shape, self.exempt or report.exempt

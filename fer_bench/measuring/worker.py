@@ -34,13 +34,11 @@ from fer_bench.networks.place import CODE, CodeRead
 from fer_bench.records.errors import DeviceError, FerBenchError, brief
 from fer_bench.records.result import Measurement
 
-Send = Callable[[Message], None]
-
 _JOB_BYTES = 2**17  # more than a job ever takes, and less than what a socket carries as one message
 _HEAP_SHIFT_BYTES = 2**20  # forked processes begin with their parent's heap: a random shift of up to this parts them
 
 
-def work(job: Job, send: Send, commands: Iterable[str] = ()) -> None:
+def work(job: Job, send: Callable[[Message], None], commands: Iterable[str] = ()) -> None:
     """Do a job: send what is known of the network, then each measurement; a stepped one follows its commands."""
     plan = job.plan
     allocator = take_up(plan, pin=not job.stepped)
