@@ -5,9 +5,9 @@ A worker gets a ``Job``, and of a stepped one ``WarmUp`` and ``MakePasses`` as i
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from fer_bench.networks.place import Place
 from fer_bench.networks.spec import ModelSpec, Source
@@ -19,10 +19,6 @@ from fer_bench.records.result import Environment, Json, Measurement
 @dataclass(frozen=True)
 class Message:
     """A message; each kind of them is a class below."""
-
-    @classmethod
-    def of(cls, data: Mapping[str, Json]) -> Self:
-        return cls(**_tuples(data))
 
 
 @dataclass(frozen=True)
@@ -55,14 +51,6 @@ class Job(Message):
     place: Place | None = None
     stepped: bool = False
 
-    @classmethod
-    def of(cls, data: Mapping[str, Json]) -> Self:
-        place = Place.of(data["place"]) if data["place"] else None
-        typed: dict[str, Any] = {"plan": Plan.of(data["plan"]), "place": place}
-        if spec := data["spec"]:
-            typed["spec"] = ModelSpec(**{**_tuples(spec), "source": Source(**spec["source"]), "gate": NO_LIMITS})
-        return cls(**{**_tuples(data), **typed})
-
 
 @dataclass(frozen=True)
 class WarmUp(Message):
@@ -94,11 +82,6 @@ class Ready(Message):
     input_shape: tuple[int, int, int] | None
     exempt: str
 
-    @classmethod
-    def of(cls, data: Mapping[str, Json]) -> Self:
-        environment = Environment.of(data["environment"]) if data["environment"] else None
-        return cls(**{**_tuples(data), "environment": environment})
-
 
 @dataclass(frozen=True)
 class Started(Message):
@@ -117,10 +100,6 @@ class Measured(Message):
     """A measurement of the group that has begun."""
 
     measurement: Measurement
-
-    @classmethod
-    def of(cls, data: Mapping[str, Json]) -> Self:
-        return cls(Measurement.of(data["measurement"]))
 
 
 @dataclass(frozen=True)
@@ -166,9 +145,6 @@ class Finished(Message):
     """The job is done."""
 
 
-_KINDS = {kind.__name__: kind for kind in Message.__subclasses__()}
-
-
 def dump(message: Message) -> str:
     """Return a message as one line of JSON, without the line's end."""
     if isinstance(message, Job) and message.spec is not None:  # a build depends neither on figures nor on limits
@@ -186,11 +162,23 @@ def load(line: str) -> Message:
     """
     try:
         data = json.loads(line)
-        return _KINDS[data.pop("kind")].of(data)
+        return _KINDS[data.pop("kind")](**_fields(data))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no message: {line[:80]!r}") from error
 
 
-def _tuples(data: Mapping[str, Json]) -> dict[str, Any]:
-    """Return fields as dataclasses have them: JSON knows lists only."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+def _fields(data: Mapping[str, Json]) -> dict[str, Any]:
+    """Return fields as dataclasses have them: JSON knows lists and objects only."""
+    lists = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return lists | {key: read(data[key]) for key, read in _OBJECTS.items() if data.get(key)}
+
+
+_KINDS = {kind.__name__: kind for kind in Message.__subclasses__()}
+_OBJECTS: Mapping[str, Callable[[Any], object]] = {
+    "plan": Plan.of,
+    "spec": lambda data: ModelSpec(**{**_fields(data), "gate": NO_LIMITS}),
+    "source": lambda data: Source(**data),
+    "place": Place.of,
+    "environment": Environment.of,
+    "measurement": Measurement.of,
+}
