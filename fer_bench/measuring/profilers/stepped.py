@@ -29,13 +29,7 @@ def step(
 ) -> None:
     """Warm up and make passes as commanded, until there is no command any more.
 
-    Args:
-        model: the network, in eval mode, on the plan's device.
-        images: the batch, (N, C, H, W), on the same device.
-        plan: the passes of warm-up.
-        send: called with a command's answer: ``Warm`` or ``Passes``.
-        commands: lines of ``WarmUp`` and ``MakePasses``.
-        clock: nanoseconds; tests pass their own.
+    Commands are lines of ``WarmUp`` and ``MakePasses``; the answer of each, ``Warm`` or ``Passes``, is sent.
     """
     one = timed_pass(model, images, clock)
     with torch.inference_mode():

@@ -127,14 +127,17 @@ def measure_training(
     stopped_by = until_enough(plan, step, alive)
     timer = "CUDA events" if images.is_cuda else "perf_counter_ns"
     told = trainer.told() | {"clock": timer, "stopped_by": stopped_by}
-    warnings = _doubts(trainer.loss, plan.warmup_runs + len(steps))
+    doubt = (
+        f"the loss was not finite after {plan.warmup_runs + len(steps)} steps: arithmetic on NaN and infinity may take "
+        "another time; try another seed or precision"
+    )
     return [
         Measurement(
             f"training_{part}_s",
             "s",
             tuple(step[part] for step in steps),
             details={**told, "warmup_s": [step[part] for step in warmup]},
-            warnings=warnings if part == "step" else (),
+            warnings=(doubt,) if part == "step" and not trainer.loss.isfinite() else (),
         )
         for part in ("step", *_PARTS)
     ]
@@ -180,12 +183,3 @@ def _event() -> torch.cuda.Event:
     event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     event.record()
     return event
-
-
-def _doubts(loss: Tensor, steps: int) -> tuple[str, ...]:
-    if bool(loss.isfinite()):
-        return ()
-    return (
-        f"the loss was not finite after {steps} steps: arithmetic on NaN and infinity may take another time; "
-        "try another seed or precision",
-    )
