@@ -16,17 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_bench.networks.spec import (
-    DEFAULT_CLASSES,
-    DEFAULT_INPUT,
-    PUBLISHED,
-    QUANTITIES,
-    STATUSES,
-    Figure,
-    ModelSpec,
-    Paper,
-    Source,
-)
+from fer_bench.networks import spec
+from fer_bench.networks.spec import Figure, ModelSpec, Paper, Source
 from fer_bench.records.errors import FerBenchError, SheetError
 from fer_bench.records.limits import Budget
 
@@ -39,7 +30,7 @@ _PAPER_QUANTITIES = frozenset(
 )
 
 
-def _figures(place: str, entries: list[dict[str, Any]], known: frozenset[str] = QUANTITIES) -> Iterator[Figure]:
+def _figures(place: str, entries: list[dict[str, Any]], known: frozenset[str] = spec.QUANTITIES) -> Iterator[Figure]:
     for entry in entries:
         unknown = entry.keys() - _FIGURE_KEYS
         missing = {"quantity", "printed", "unit", "paper", "where"} - entry.keys()
@@ -77,12 +68,12 @@ def _spec(
     missing, unknown = needed - table.keys(), table.keys() - _KEYS
     if missing or unknown:
         raise SheetError(f"{place} {_complaint(missing, unknown)}")
-    shape = table.get("input_shape", list(DEFAULT_INPUT))
+    shape = table.get("input_shape", list(spec.DEFAULT_INPUT))
     if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
         raise SheetError(f"{place}: input_shape is {shape!r}, expected [channels, height, width]")
-    if table.get("status", "unregistered") not in STATUSES:
-        raise SheetError(f"{place}: status {table['status']!r} is none of {', '.join(STATUSES)}")
-    classes = table.get("num_classes", DEFAULT_CLASSES)
+    if table.get("status", "unregistered") not in spec.STATUSES:
+        raise SheetError(f"{place}: status {table['status']!r} is none of {', '.join(spec.STATUSES)}")
+    classes = table.get("num_classes", spec.DEFAULT_CLASSES)
     if not isinstance(classes, int) or classes < 1:
         raise SheetError(f"{place}: num_classes is {classes!r}, expected a number from 1")
     published = tuple(_figures(place, table.get("published", [])))
@@ -102,7 +93,7 @@ def _users_source(path: Path, name: str, network: str, zoo: Mapping[str, ModelSp
             raise SheetError(f"{path.name} [{name}]: network {network!r} is unknown; `fer-bench list` shows ours")
         return source
     code = path.with_suffix(".py")
-    return Source("file", name, file=str(code)) if code.is_file() else PUBLISHED
+    return Source("file", name, file=str(code)) if code.is_file() else spec.PUBLISHED
 
 
 def _limits(place: str, table: Any) -> Budget:
@@ -149,4 +140,6 @@ def read_paper(path: Path) -> Paper:
     missing = {"id", "title"} - about.keys()
     if missing or unknown:
         raise SheetError(f"{path.name} [paper] {_complaint(missing, unknown)}")
-    return Paper(**about, figures=tuple(_figures(path.name, data.get("figures", []), QUANTITIES | _PAPER_QUANTITIES)))
+    return Paper(
+        **about, figures=tuple(_figures(path.name, data.get("figures", []), spec.QUANTITIES | _PAPER_QUANTITIES))
+    )
