@@ -82,8 +82,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def fer_network(request: pytest.FixtureRequest) -> str:
     """The name of each network of the registry in turn, or of those that --fer-models names."""
-    name: str = request.param
-    return name
+    return str(request.param)
 
 
 @pytest.fixture
@@ -119,6 +118,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         nonlocal used
         __tracebackhide__ = True
         from fer_bench.measuring.pytest_plugin.rounds import measure_here
+        from fer_bench.records.pytest_benchmark import commit_of
 
         try:
             if used:
@@ -136,7 +136,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
                 chosen,
                 input_shape=input_shape,
                 name=name,
-                commit=lambda: _commit(config),
+                commit=lambda: commit_of(config.hook.pytest_benchmark_generate_commit_info(config=config)),
             )
         except FerBenchError as error:  # the line of the test and the message are all that a reader needs
             raise _of_our_options(error) from error.__cause__
@@ -264,10 +264,3 @@ def _networks(config: pytest.Config) -> list[str]:
     except FerBenchError as error:
         raise pytest.UsageError(f"--fer-models: {error}" if given else str(error)) from error
     return list(dict.fromkeys(names))
-
-
-def _commit(config: pytest.Config) -> tuple[str, bool]:
-    """Give the commit of the tests' repository, as pytest-benchmark tells it."""
-    from fer_bench.records.pytest_benchmark import commit_of
-
-    return commit_of(config.hook.pytest_benchmark_generate_commit_info(config=config))
