@@ -41,15 +41,12 @@ def needed(claims: Iterable[Claim]) -> list[ModelSpec]:
 
 
 def audit(claims: Sequence[Claim], evidence: Sequence[Evidence], specs: Mapping[str, ModelSpec]) -> list[Verdict]:
-    """Judge claims.
+    """Return a verdict for each claim.
 
     Args:
         claims: what papers print.
         evidence: recounts of the networks that ``needed`` names, as far as they are to be had.
         specs: all networks by name, to tell which are of one family.
-
-    Returns:
-        A verdict for each claim, in their order.
 
     Raises:
         SheetError: a sheet's arithmetic or unit is none.

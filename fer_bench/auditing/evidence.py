@@ -50,14 +50,8 @@ class Recount:
             StoreError: it is none, or of another version.
         """
         try:
-            return cls(
-                **{
-                    **details,
-                    "macs": int(macs),
-                    "input_shape": tuple(details["input_shape"]),
-                    "shapes": tuple(map(tuple, details.get("shapes", ()))),
-                }
-            )
+            input_shape, shapes = tuple(details["input_shape"]), tuple(map(tuple, details.get("shapes", ())))
+            return cls(**{**details, "macs": int(macs), "input_shape": input_shape, "shapes": shapes})
         except (TypeError, KeyError, ValueError) as error:
             raise StoreError("a recount is damaged, or of another fer_bench: count anew, without --records") from error
 
@@ -80,7 +74,7 @@ def gather(results: Iterable[Result]) -> list[Evidence]:
     """Read the recounts of results, an ``Evidence`` for each that has any."""
     found = []
     for result in results:
-        kept = [m for m in result.measurements if m.metric in RECOUNT.metrics and m.values]
+        kept = (m for m in result.measurements if m.metric in RECOUNT.metrics and m.values)
         recounts = [Recount.of(measurement.values[0], measurement.details) for measurement in kept]
         others = tuple(recount for recount in recounts if recount.change)
         found += [Evidence(result.subject.name, own, others) for own in recounts if not own.change][:1]
@@ -91,8 +85,5 @@ def find(spec: ModelSpec | None, evidence: Iterable[Evidence]) -> Evidence | Non
     """Find the recounts of a network in the build that its sheet says."""
     if spec is None:
         return None
-    for one in evidence:
-        own = one.own
-        if (one.name, own.num_classes) == (spec.name, spec.num_classes) and spec.input_shape in (None, own.input_shape):
-            return one
-    return None
+    of_network = (one for one in evidence if (one.name, one.own.num_classes) == (spec.name, spec.num_classes))
+    return next((one for one in of_network if spec.input_shape in (None, one.own.input_shape)), None)

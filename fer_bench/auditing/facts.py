@@ -10,8 +10,6 @@ from typing import Any
 
 from fer_bench.networks.spec import Figure
 
-_FILE = Path(__file__).parent / "facts.toml"
-
 # More than any one device does, in any precision, at the time of writing: what exceeds it is no measurement.
 FASTEST_FLOPS = 1e16
 
@@ -28,8 +26,7 @@ class Card:
 
 @functools.cache
 def _facts() -> Mapping[str, Any]:
-    with _FILE.open("rb") as file:
-        return tomllib.load(file)
+    return tomllib.loads((Path(__file__).parent / "facts.toml").read_text("utf-8"))
 
 
 def dataset(name: str) -> Mapping[str, Any]:
@@ -50,11 +47,6 @@ def card(*texts: str) -> Card | None:
             rate = 2.0 * about["cores"] * about["clock_hz"]
             return Card(name, rate, max(rate, about["tensor_flops"]), about["memory_gb"])
     return None
-
-
-def test_sizes(name: str) -> dict[str, int]:
-    """Return the test sets of a data set and their sizes; none for one that is not known or has no fixed test set."""
-    return dict(dataset(name).get("tests", {}))
 
 
 def images(name: str, part: str) -> int | None:
@@ -112,8 +104,5 @@ def named(figure: Figure) -> str | None:
         return ""
     words = _words(f"{figure.subject} {figure.row} {figure.stage}") - _words(figure.dataset)
     other = {"validation": "test", "test": "validation"}  # what is tested on is called either
-    for wanted in (words, frozenset(other.get(word, word) for word in words)):
-        for name in known(figure):
-            if _words(name) == wanted:
-                return name
-    return None
+    names = {_words(name): name for name in list(known(figure))[::-1]}  # of two with the same words the first
+    return names.get(words) or names.get(frozenset(other.get(word, word) for word in words))

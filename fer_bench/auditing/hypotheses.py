@@ -19,6 +19,8 @@ STATED, USUAL, UNUSUAL, FURTHER, FAR = range(5)
 _LIKELY = ("1000 classes", "224x224 input", "1000 classes, 3x224x224 input")
 
 _KIB = Decimal(1024) / 1000  # what a size comes to if its kB are KiB
+_SLIPS = {"a digit too many": "10", "a digit too few": "0.1", "a thousand times too large": "1000"}
+_SLIPS |= {"a thousandth": "0.001", "twice": "2", "four times": "4", "half": "0.5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,6 @@ class Hypothesis:
     """One number that a figure may stand for.
 
     Attributes:
-        text: in words.
         value: in base units.
         tier: how much it assumes.
         kind: the verdict if it is true.
@@ -43,13 +44,9 @@ class Hypothesis:
 
 
 def of(quantity: str, evidence: Evidence, siblings: Iterable[Evidence] = (), batch: int = 1) -> list[Hypothesis]:
-    """Give the hypotheses for a quantity, simplest first, each number once.
+    """Return the hypotheses for a quantity, simplest first, each number once.
 
-    Args:
-        quantity: of the figure.
-        evidence: of the network that the figure is about.
-        siblings: other networks that may have been meant.
-        batch: images that the paper says were in a pass.
+    The siblings are other networks that may have been meant, the batch is the one that the paper says a pass had.
     """
     kept: dict[Decimal, Hypothesis] = {}
     for hypothesis in sorted(_MADE[quantity](evidence, siblings, batch), key=lambda one: one.tier):
@@ -69,16 +66,7 @@ def _tier(other: Recount) -> int:
 
 
 def _slips(own: int, what: str) -> Iterator[Hypothesis]:
-    """Give what a slip of the pen or a factor makes of a number."""
-    for text, factor in (
-        ("a digit too many", 10),
-        ("a digit too few", Decimal("0.1")),
-        ("a thousand times too large", 1000),
-        ("a thousandth", Decimal("0.001")),
-        ("twice", 2),
-        ("four times", 4),
-        ("half", Decimal("0.5")),
-    ):
+    for text, factor in _SLIPS.items():
         yield _count(f"{text}: {what}", own * Decimal(factor), FAR, Kind.slip, f"{own:,} x {factor}")
 
 
@@ -191,18 +179,11 @@ def _sizes(evidence: Evidence) -> Iterator[Hypothesis]:
 def _convolutions(layers: Mapping[str, int]) -> Iterator[Hypothesis]:
     total, shortcuts, once = layers["conv"], layers["conv_shortcut"], layers["conv_separable_once"]
     yield _count("convolutions", total, STATED, Kind.confirmed, convention="conv")
-    for text, value, tier, how, convention in (
-        ("without those of shortcuts", total - shortcuts, USUAL, f"{total} - {shortcuts}", "main path"),
-        ("separable ones counted once", once, USUAL, "", "separable once"),
-        (
-            "separable ones once, without those of shortcuts",
-            once - shortcuts,
-            UNUSUAL,
-            f"{once} - {shortcuts}",
-            "separable once, main path",
-        ),
-    ):
-        yield _count(text, value, tier, Kind.convention, how, convention)
+    how, convention = f"{total} - {shortcuts}", Kind.convention
+    yield _count("without those of shortcuts", total - shortcuts, USUAL, convention, how, "main path")
+    yield _count("separable ones counted once", once, USUAL, convention, convention="separable once")
+    how, text = f"{once} - {shortcuts}", "separable ones once, without those of shortcuts"
+    yield _count(text, once - shortcuts, UNUSUAL, convention, how, "separable once, main path")
 
 
 _MADE: Mapping[str, Callable[[Evidence, Iterable[Evidence], int], Iterable[Hypothesis]]] = {

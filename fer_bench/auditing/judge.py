@@ -1,4 +1,4 @@
-"""Which check judges which claim: ``_CHECKS`` is the list."""
+"""Which check judges which claim: ``_CHECKS`` is the table."""
 
 import dataclasses
 import itertools
@@ -43,10 +43,8 @@ class Judge:
         try:
             found = self._judge(claim)
         except SheetError as error:
-            figure = claim.figure
-            raise SheetError(
-                f"{claim.subject}, {figure.quantity} {figure.printed!r} of {figure.where}: {error}"
-            ) from None
+            place = f"{claim.figure.quantity} {claim.figure.printed!r} of {claim.figure.where}"
+            raise SheetError(f"{claim.subject}, {place}: {error}") from None
         circular = claim.spec is not None and claim.spec.status == "reconstruction"
         if circular and found.kind in (Kind.confirmed, Kind.convention) and "recount" in found.evidence:
             found = dataclasses.replace(found, kind=Kind.possible)
@@ -61,17 +59,17 @@ class Judge:
             return _statement(claim)
         if figure.arithmetic:
             found = arithmetic.by_arithmetic(claim, read(figure.printed, ""), self._papers[figure.paper])
-            return found.remarked(*(beside.line for beside in [self._machine(claim)] if beside is not None))
+            beside = self._machine(claim)
+            return found.remarked(beside.line) if beside is not None else found
         if figure.quantity == "output_size":
-            return facts_and_bounds.by_shape(claim, self._of(claim.spec), self._siblings(claim.spec)) or _not_judged(
-                claim
-            )
+            shape = facts_and_bounds.by_shape(claim, self._of(claim.spec), self._siblings(claim.spec))
+            return shape or _not_judged(claim)
         if figure.quantity in _CONDITIONS:
             return self._machine(claim) or _not_judged(claim)
         printed = read(figure.printed, figure.unit)
         if printed is None:
             return _statement(claim)
-        check, why_not = _CHECK_OF.get(figure.quantity, (None, ""))
+        check, why_not = _CHECKS.get(figure.quantity, (None, ""))
         return (check and check(self, claim, printed)) or _not_judged(claim, why_not)
 
     def _machine(self, claim: Claim) -> Verdict | None:
@@ -84,7 +82,9 @@ class Judge:
         evidence = self._of(claim.spec)
         if evidence is not None:
             return counts.judge(claim, printed, evidence, self._tried(claim, evidence), self._convention(claim))
-        return _out_of_scope(claim, "the network could not be recounted") if claim.spec is not None else None
+        if claim.spec is None:
+            return None
+        return Verdict(claim, Kind.out_of_scope, "the network could not be recounted")
 
     def _time(self, claim: Claim, printed: Printed) -> Verdict | None:
         evidence = self._of(claim.spec)
@@ -141,7 +141,7 @@ class Judge:
             images = figure.quantity == "image_count" and figure.dataset == claim.figure.dataset and tested
             if images and isinstance(figure.printed, str) and (number := read(figure.printed, "")):
                 found.setdefault(f"{figure.subject} as the paper prints it", int(number.value))
-        known = facts.test_sizes(claim.figure.dataset)
+        known = facts.dataset(claim.figure.dataset).get("tests", {})
         return found | {name: size for name, size in known.items() if size not in found.values()}
 
     def _matrix(self, claim: Claim) -> Claim | None:
@@ -198,30 +198,23 @@ class Judge:
         ]
 
 
-# The quantities of numbers that are no conditions; how they are judged; and why not, where that gives no verdict.
-_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Judge, Claim, Printed], Verdict | None] | None, str], ...] = (
-    (hypotheses.RECOUNTED, Judge._count, ""),
-    (("parameters",), Judge._count, "a count of networks that are not in the sheets"),
-    (("flops",), Judge._count, "a count of a network that is not in the sheets"),
-    (("latency",), Judge._time, "the network cannot be recounted, so the rate that it needs is unknown"),
-    (("cpu_percent", "user_percent", "system_percent", "memory_percent"), Judge._occupancy, ""),
-    (arithmetic.RATIOS, Judge._ratio, ""),
-    (
-        ("accuracy", "train_accuracy", "true_positive_rate", "share_of_models"),
-        Judge._share,
-        "a share of a number of images or models that is not printed, and needs the trained network",
-    ),
-    (
-        ("validation_loss",),
-        Judge._loss,
-        "a loss needs the trained network and the authors' split, and no accuracy stands beside it",
-    ),
-    (("share",), Judge._fact, "a share of what the sheets do not describe"),
-    (("image_count",), Judge._fact, "a number of images that the data set's publication does not know"),
-    (("count", "class_count"), Judge._fact, ""),
-    (("train_time",), None, "a training time is the authors' machine's; nothing printed beside it bounds it"),
-)
-_CHECK_OF = {quantity: (check, why_not) for quantities, check, why_not in _CHECKS for quantity in quantities}
+_NO_SHARE = "a share of a number of images or models that is not printed, and needs the trained network"
+_NO_LOSS = "a loss needs the trained network and the authors' split, and no accuracy stands beside it"
+# How numbers that are no conditions are judged, by their quantities; and why not, where that gives no verdict.
+_CHECKS: dict[str, tuple[Callable[[Judge, Claim, Printed], Verdict | None] | None, str]] = {
+    **dict.fromkeys(hypotheses.RECOUNTED, (Judge._count, "")),
+    "parameters": (Judge._count, "a count of networks that are not in the sheets"),
+    "flops": (Judge._count, "a count of a network that is not in the sheets"),
+    "latency": (Judge._time, "the network cannot be recounted, so the rate that it needs is unknown"),
+    **dict.fromkeys(("cpu_percent", "user_percent", "system_percent", "memory_percent"), (Judge._occupancy, "")),
+    **dict.fromkeys(arithmetic.RATIOS, (Judge._ratio, "")),
+    **dict.fromkeys(("accuracy", "train_accuracy", "true_positive_rate", "share_of_models"), (Judge._share, _NO_SHARE)),
+    "validation_loss": (Judge._loss, _NO_LOSS),
+    "share": (Judge._fact, "a share of what the sheets do not describe"),
+    "image_count": (Judge._fact, "a number of images that the data set's publication does not know"),
+    **dict.fromkeys(("count", "class_count"), (Judge._fact, "")),
+    "train_time": (None, "a training time is the authors' machine's; nothing printed beside it bounds it"),
+}
 
 
 def _lines(figure: Figure) -> list[tuple[str, ...]]:
@@ -233,15 +226,11 @@ def _lines(figure: Figure) -> list[tuple[str, ...]]:
 
 
 def _not_judged(claim: Claim, why_not: str = "") -> Verdict:
-    if not is_condition(claim):
-        return _out_of_scope(claim, why_not or "nothing printed or counted bears on it")
-    if not is_number(claim.figure.printed):  # a version, a name, a list
-        return _statement(claim)
-    return _out_of_scope(claim, "a condition or description that the authors chose, and no result")
-
-
-def _out_of_scope(claim: Claim, why: str) -> Verdict:
-    return Verdict(claim, Kind.out_of_scope, why)
+    if is_condition(claim):
+        if not is_number(claim.figure.printed):  # a version, a name, a list
+            return _statement(claim)
+        why_not = "a condition or description that the authors chose, and no result"
+    return Verdict(claim, Kind.out_of_scope, why_not or "nothing printed or counted bears on it")
 
 
 def _statement(claim: Claim) -> Verdict:

@@ -7,10 +7,7 @@ from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 
-_WORDS = {
-    word: number
-    for number, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
-}
+_NUMERALS = "zero one two three four five six seven eight nine ten eleven twelve".split()
 _LONGEST = 40  # characters: no paper prints more digits
 _COARSE_ZEROS = 3  # of a whole number without a unit: so many at its end may have been rounded to; with a unit, one
 
@@ -71,8 +68,8 @@ def read(printed: str, unit: str) -> Printed | None:
     text = printed.strip()
     if len(text) > _LONGEST:
         return None
-    if text.lower() in _WORDS:
-        text = str(_WORDS[text.lower()])
+    if text.lower() in _NUMERALS:
+        text = str(_NUMERALS.index(text.lower()))
     text = re.sub(r"^(\d+)(st|nd|rd|th)$", r"\1", text)
     try:
         value = units.printed_value(text, "")

@@ -1,6 +1,6 @@
 """What the audit says of a printed figure."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fer_bench.networks.spec import Figure, ModelSpec
@@ -73,11 +73,9 @@ class Fit:
     """An explanation that fits.
 
     Attributes:
-        text: what it says.
         arithmetic: its number, and how it comes about.
         how: "exact", "rounded" or "cut".
         chance: that a random figure fits it or a simpler one.
-        kind: the verdict that it would be.
         tier: how much it assumes.
     """
 
@@ -98,13 +96,10 @@ class Verdict:
     """What was found out about a claim.
 
     Attributes:
-        kind: the class.
         line: the arithmetic, in one line.
-        ours: what we have in its place, written, or "".
-        evidence: where that comes from.
+        ours: what we have in its place, written, or ""; ``evidence`` says where that comes from.
         chance: of a match by chance, where an explanation was searched for.
         fits: every explanation that fits, simplest first.
-        remarks: more that was computed.
     """
 
     claim: Claim
@@ -113,7 +108,7 @@ class Verdict:
     ours: str = ""
     evidence: str = ""
     chance: float | None = None
-    fits: tuple[Fit, ...] = field(default=())
+    fits: tuple[Fit, ...] = ()
     remarks: tuple[str, ...] = ()
 
     def remarked(self, *remarks: str) -> "Verdict":

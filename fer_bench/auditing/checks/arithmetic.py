@@ -20,12 +20,9 @@ _SHARES_OFF = Decimal("0.2")  # by so much sums of shares may be off; counts add
 
 
 def by_arithmetic(claim: Claim, printed: Printed | None, paper: Sequence[Claim]) -> Verdict:
-    """Work out the sheet's arithmetic and compare.
+    """Compare the sheet's arithmetic with a number in the unit as printed; None where that is words.
 
-    Args:
-        claim: with ``arithmetic``.
-        printed: its number in the unit as printed; None where it is words.
-        paper: all claims of the paper, in which another derivation is looked for where the arithmetic fails.
+    Where the arithmetic fails, another derivation is looked for in all claims of the paper.
 
     Raises:
         SheetError: the arithmetic is none.
@@ -52,13 +49,10 @@ def by_arithmetic(claim: Claim, printed: Printed | None, paper: Sequence[Claim])
     low, high = printed.value - printed.step / 2, printed.value + printed.step
     if value.low < high and value.high >= low and value.low != value.high:
         return verdict(Kind.possible, ", within the rounding of its parts")
-    others = fits(printed, list(_pairs(claim, paper))) if claim.figure.quantity in RATIOS else []
+    found = fits(printed, list(_pairs(claim, paper))) if claim.figure.quantity in RATIOS else []
+    others = [fit for fit in found if fit.chance <= ALPHA]
     return verdict(Kind.contradiction, f", printed {claim.figure.printed}").remarked(
-        *(
-            f"{fit.arithmetic} would give it ({fit.text}; {fit.chance:.1%} by chance)"
-            for fit in others
-            if fit.chance <= ALPHA
-        )
+        *(f"{fit.arithmetic} would give it ({fit.text}; {fit.chance:.1%} by chance)" for fit in others)
     )
 
 
@@ -72,9 +66,8 @@ def by_pairs(claim: Claim, printed: Printed, paper: Sequence[Claim]) -> Verdict 
         return None
     found = fits(printed, hypotheses)
     if not found:
-        line = (
-            f"no two of the paper's printed figures give it, {len(hypotheses)} pairs tried; of what it is is not said"
-        )
+        tried = f"{len(hypotheses)} pairs tried"
+        line = f"no two of the paper's printed figures give it, {tried}; of what it is is not said"
         return Verdict(claim, Kind.irreproducible, line, "", "printed figures")
     best = found[0]
     kind, line = Kind.confirmed, f"{best.arithmetic} ({best.text})"
@@ -107,12 +100,8 @@ def _pairs(claim: Claim, paper: Sequence[Claim]) -> Iterable[Hypothesis]:
 def by_share(claim: Claim, printed: Printed, wholes: dict[str, int]) -> Verdict:
     """Ask whether a percentage is a share of a whole number of things at all.
 
-    Args:
-        claim: a share or an accuracy.
-        printed: in per cent.
-        wholes: what it may be a share of, by name: the one that the paper prints first.
-
-    The test is that of Brown and Heathers ("The GRIM Test", 2017), for shares.
+    The wholes are the numbers that it may be a share of, by name, the one that the paper prints first. The test is that
+    of Brown and Heathers ("The GRIM Test", 2017), for shares.
     """
     stated, number = next(iter(wholes.items()))
     near, chance = _share(printed, number)
@@ -129,18 +118,14 @@ def by_share(claim: Claim, printed: Printed, wholes: dict[str, int]) -> Verdict:
     verdict = Verdict(claim, Kind.undecidable if others else Kind.contradiction, line, "", source, chance)
     most = min(number * 2, 200)
     smallest = [n for n in range(2, most + 1) if _near(printed, n)][:4] if number < 200 else []
-    if not smallest:
-        return verdict
-    return verdict.remarked(f"of up to {most} things only a share of {', '.join(map(str, smallest))}")
+    remark = f"of up to {most} things only a share of {', '.join(map(str, smallest))}"
+    return verdict.remarked(remark) if smallest else verdict
 
 
 def by_any_share(claim: Claim, printed: Printed, most: int | None) -> Verdict | None:
-    """Ask of which sizes of a test set a percentage can be a share at all, where the size is not printed.
+    """Ask of which sizes of a test set, which is not printed, a percentage can be a share.
 
-    Args:
-        claim: an accuracy.
-        printed: in per cent.
-        most: images of the whole data set, if known.
+    The most that it can have are the images of the whole data set, None where they are not known.
     """
     enough = int(100 / printed.step)
     if most is None or most > enough:
@@ -162,8 +147,8 @@ def _share(printed: Printed, number: int) -> tuple[list[int], float]:
     cells = 100 / printed.step
     if number > _MOST_ENUMERATED:
         return [int(printed.value * number / 100)], 1.0
-    attained = {math.floor(Decimal(100 * k) / number / printed.step) for k in range(number + 1)}
-    attained |= {math.floor(Decimal(100 * k) / number / printed.step + Decimal("0.5")) for k in range(number + 1)}
+    steps = [Decimal(100 * k) / number / printed.step for k in range(number + 1)]
+    attained = {math.floor(share) for share in steps} | {math.floor(share + Decimal("0.5")) for share in steps}
     return _near(printed, number), min(1.0, len(attained) / float(cells + 1))
 
 

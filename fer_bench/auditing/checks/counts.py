@@ -17,20 +17,11 @@ _MOST_FITS = 6  # told; that there are more is told too
 
 
 def judge(
-    claim: Claim,
-    printed: Printed,
-    evidence: Evidence,
-    hypotheses: Sequence[Hypothesis],
-    favoured: str = "",
+    claim: Claim, printed: Printed, evidence: Evidence, hypotheses: Sequence[Hypothesis], favoured: str = ""
 ) -> Verdict:
-    """Judge a count.
+    """Judge a count by what it may be, simplest first.
 
-    Args:
-        claim: the figure.
-        printed: its number.
-        evidence: the network's recounts.
-        hypotheses: what the figure may be, simplest first.
-        favoured: the convention that the other figures of its column follow, "" for none known.
+    The convention that the other figures of its column follow is favoured; "" for none known.
     """
     stated = hypotheses[0]
     readings = [reading for reading in (printed, printed.coarse) if reading is not None]

@@ -153,7 +153,7 @@ def by_loss(claim: Claim, printed: Printed, accuracy: Claim | None) -> Verdict |
 def by_card(claim: Claim, printed: Printed, environment: Sequence[str]) -> Verdict | None:
     """Compare a printed memory with that of the card that the paper names; None where it names none that is known."""
     card = facts.card(*environment)
-    if card is None or claim.figure.unit != "GB" or claim.figure.subject != "GPU memory":
+    if card is None or (claim.figure.unit, claim.figure.subject) != ("GB", "GPU memory"):
         return None
     fits = float(printed.value) / _BYTES_A_GB <= card.memory_gb
     kind, source = (Kind.possible, "card") if fits else (Kind.refuted, "the card's data sheet")

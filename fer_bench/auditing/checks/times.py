@@ -6,7 +6,6 @@ rate, and that rate is possible on the stated device or it is not.
 
 import re
 from collections.abc import Sequence
-from decimal import Decimal
 
 from fer_bench.auditing import facts
 from fer_bench.auditing.evidence import Evidence
@@ -15,7 +14,7 @@ from fer_bench.auditing.verdicts import Claim, Kind, Verdict
 from fer_bench.records.stats import rank_correlation
 from fer_bench.records.units import printed_value, scaled
 
-_UNITS = (("ns", Decimal(10) ** -9), ("us", Decimal(10) ** -6), ("ms", Decimal(10) ** -3), ("s", Decimal(1)))
+_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 # A device rarely does less than this share of its peak on a whole network: below, another unit is more likely.
 _IDLE_SHARE = 1e-5
 _FEWEST = 5  # rows of a column, before one asks what its times follow
@@ -29,14 +28,7 @@ def stated_batch(claim: Claim) -> int:
 
 
 def by_rate(claim: Claim, printed: Printed, evidence: Evidence, environment: Sequence[str]) -> Verdict:
-    """Compare the rate that a time needs with what the stated device can do.
-
-    Args:
-        claim: a latency.
-        printed: its seconds.
-        evidence: the network's recounts.
-        environment: what the paper says of its machine.
-    """
+    """Compare the rate that a latency needs with what the device of the paper's environment can do."""
     if printed.value <= 0:
         return Verdict(claim, Kind.contradiction, "no pass takes no time", "", "arithmetic")
     card = facts.card(claim.figure.convention, *environment)
@@ -53,11 +45,11 @@ def by_rate(claim: Claim, printed: Printed, evidence: Evidence, environment: Seq
 
     needed = rate(1, seconds)
     if needed > peak:
-        factor = float(printed.value) / float(printed_value("1", claim.figure.unit))
+        factor = seconds / float(printed_value("1", claim.figure.unit))
         readings = [
-            f"{unit}, {scaled(rate(1, factor * float(size)))}FLOP/s"
-            for unit, size in _UNITS
-            if _IDLE_SHARE * float32 < rate(1, factor * float(size)) <= float32
+            f"{unit}, {scaled(rate(1, factor * size))}FLOP/s"
+            for unit, size in _UNITS.items()
+            if _IDLE_SHARE * float32 < rate(1, factor * size) <= float32
         ]
         found = verdict(
             Kind.unit,
