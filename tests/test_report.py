@@ -9,6 +9,7 @@ from fer_bench.networks.spec import STATUSES, Figure, ModelSpec, Source
 from fer_bench.records.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING, Plan
 from fer_bench.records.result import Measurement
 from fer_bench.reporting import tables
+from fer_bench.reporting.tables import costs, resources, speed
 
 MIB = 2**20
 ALONE = "too few processes: one process tells nothing about the next, which differs by several percent"
@@ -16,11 +17,11 @@ CURE = "cure: --processes 5 or --protocol edge"
 
 
 def efficiency(results):
-    return tables.efficiency(results, built_in())
+    return costs.efficiency(results, built_in())
 
 
 def published(specs, results):
-    return tables.published(specs, results, built_in().networks)
+    return costs.published(specs, results, built_in().networks)
 
 
 def report(results):
@@ -97,7 +98,7 @@ def test_an_image_s_share_of_a_batch_of_one_is_not_repeated(make_result):
 
 def test_code_of_libraries_in_the_peak_is_told_apart(make_result):
     peak = Measurement("peak_rss_bytes", "bytes", (33 * MIB,), details={"file_bytes": 29 * MIB})
-    (row,) = cells(tables.memory([make_result("x", peak, without=("peak_rss_bytes",))]))
+    (row,) = cells(resources.memory([make_result("x", peak, without=("peak_rss_bytes",))]))
     assert (row["Process (MiB)"], row["of it libraries (MiB)"]) == ("33.0", "29.0")
 
 
@@ -121,7 +122,7 @@ def test_a_failure_is_a_row_with_its_reason_once(make_result):
     assert table.footnotes[0] == "[1] Failed (latency, memory): boom"
     # The row is in every table that was asked for it.
     assert cells(tables.latency([result]))[0] == {"Network": "x [1]", "Input": "1x48x48"}
-    assert cells(tables.memory([result]))[0]["Network"] == "x [1]"
+    assert cells(resources.memory([result]))[0]["Network"] == "x [1]"
 
 
 def test_a_doubtful_build_and_a_warning_are_footnotes_and_equal_ones_are_shared(make_result):
@@ -241,7 +242,7 @@ def test_the_roofline_tells_shares_and_the_bound(make_result):
     )
     attainable = {"macs_per_s": 1e9, "copy_bytes_per_s": [[1e3, 2e9], [1e9, 2e9]], "operator_s": 2e-6, "threads": 2}
     where = dataclasses.replace(result.environment, attainable=attainable)
-    (row,) = cells(tables.bounds([dataclasses.replace(result, environment=where)]))
+    (row,) = cells(speed.bounds([dataclasses.replace(result, environment=where)]))
     assert row == {
         "Network": "x",
         "Input": "1x48x48",
@@ -256,7 +257,7 @@ def test_the_roofline_tells_shares_and_the_bound(make_result):
         "Overhead": "0.040 %",  # two operators of 2 us
         "Rest": "10 %",  # 100 - 90.04, of which 3 % are 2.7
     }
-    assert tables.bounds([result]).rows == ()
+    assert speed.bounds([result]).rows == ()
 
 
 ATTAINABLE = {"macs_per_s": 1e9, "copy_bytes_per_s": [[1e3, 2e9], [1e9, 2e9]], "operator_s": 2e-6, "threads": 2}
@@ -273,7 +274,7 @@ def roofed(make_result, name="x", macs=8_000_000, attainable=ATTAINABLE, **where
 def test_where_the_rest_is_largest_nothing_modelled_is_said_to_bind(make_result):
     # 4 ms, 4.9 ms and 6 ms of arithmetic leave a rest of 6, 5.1 and 4 ms less 2 us.
     results = [roofed(make_result, macs=macs) for macs in (4_000_000, 4_900_000, 6_000_000)]
-    assert [row["Bound by"] for row in cells(tables.bounds(results))] == [
+    assert [row["Bound by"] for row in cells(speed.bounds(results))] == [
         "none of these",
         "none of these",
         "arithmetic",
@@ -282,12 +283,12 @@ def test_where_the_rest_is_largest_nothing_modelled_is_said_to_bind(make_result)
 
 def test_a_roofline_says_its_conditions_and_which_row_has_which_roof(make_result):
     first, same = roofed(make_result), roofed(make_result, "y")
-    table = tables.bounds([first, same])
+    table = speed.bounds([first, same])
     assert "batch 2, float32, cpu (Some CPU), 2 threads" in table.caption
     assert "Attainable on this machine, as measured: 1.00 G MAC/s, 2.00 G B/s copied from memory, 2.00" in table.caption
     assert table.footnotes == []
     faster = roofed(make_result, "z", attainable=ATTAINABLE | {"macs_per_s": 3e9}, device_name="Another CPU")
-    table = tables.bounds([first, faster])
+    table = speed.bounds([first, faster])
     assert "1.00 G MAC/s" not in table.caption
     assert "Times of different rows are not comparable" in table.caption
     assert [row["Network"] for row in cells(table)] == ["x [1]", "z [2]"]
@@ -302,7 +303,7 @@ def test_a_training_step_is_told_in_its_parts(make_result):
     steps = [Measurement(f"training_{part}_s", "s", (s, s, 1.1 * s), details=told) for part, s in parts.items()]
     peak = Measurement("training_peak_rss_bytes", "bytes", (7 * MIB,))
     result = with_plan(make_result("x", *steps, peak), TRAINING)
-    (row,) = cells(tables.training([result]))
+    (row,) = cells(resources.training([result]))
     assert row == {
         "Network": "x",
         "Input": "1x48x48",
@@ -317,8 +318,8 @@ def test_a_training_step_is_told_in_its_parts(make_result):
         "Optimiser": "adam",
         "Steps": "3",
     }
-    assert cells(tables.memory([result]))[0]["Training: process (MiB)"] == "7.00"
-    assert "medians of parts do not add up" in tables.training([result]).caption
+    assert cells(resources.memory([result]))[0]["Training: process (MiB)"] == "7.00"
+    assert "medians of parts do not add up" in resources.training([result]).caption
 
 
 def test_occupancy_is_in_the_form_of_paper_004(make_result):
@@ -334,7 +335,7 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
     told = {"cores": 6, "memory_bytes": 1000 * MIB, "images": 64, "busiest_others": [["browser", 0.25]]}
     more = [Measurement(f"testing.{name}", "s", (value,), details=told) for name, value in seconds.items()]
     result = with_plan(make_result("x", *more, Measurement("testing.rss_bytes", "bytes", (31 * MIB,))), OCCUPANCY)
-    table = tables.occupation([result], "testing")
+    table = resources.occupation([result], "testing")
     assert cells(table) == [
         {
             "Model": "x [1]",
@@ -355,7 +356,7 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
     ]
     assert table.footnotes == ["[1] Beside it ran browser (0.25 cores)."]
     assert "Cores: 6. CPU: the process's" in table.caption
-    assert cells(tables.occupation([result], "training"))[0] == {
+    assert cells(resources.occupation([result], "training"))[0] == {
         "Model": "x",
         "Input": "1x48x48",
         "Parameters": "1,000",
@@ -364,7 +365,7 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
 
 def test_energy_is_told_where_a_counter_told_it_and_is_blank_elsewhere(make_result):
     told = {"images": 100, "idle_joules": 20.0, "idle_w": 10.0, "window_s": 2.0, "source": "RAPL package-0"}
-    table = tables.joules(
+    table = resources.joules(
         [
             make_result("x", Measurement("energy_j", "J", (70.0,), details=told)),
             make_result("y", Measurement("energy_j", "J", details={"source": "none", "reason": "no counter"})),

@@ -4,6 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from fer_bench.records.errors import FerBenchError, nearest
 from fer_bench.records.result import Json
@@ -40,7 +41,9 @@ def choose_columns(tables: Mapping[str, Table], text: str) -> dict[str, Table]:
             kept[name] = replace(table, columns=tuple(columns), label=label.key)
     if not kept:
         asked = dict.fromkeys(column.key for _, column in _named_columns(everywhere, text) if column is not None)
-        raise FerBenchError(f"--columns {text}: no table has all of them; {_owners(tables, asked)}")
+        owners = {key: [name for name, of in tables.items() if key in [c.key for c in of.columns]] for key in asked}
+        told = "; ".join(f"{key} is of {', '.join(names)}" for key, names in owners.items())
+        raise FerBenchError(f"--columns {text}: no table has all of them; {told}")
     return kept
 
 
@@ -111,7 +114,7 @@ def mark_best(table: Table) -> Table:
     said = {
         "best of those measured, where a network of a paper has no value": incomplete,
         "networks with another number of classes than most are not compared": len(compared) < len(table.rows),
-        "inputs differ": len({_key(row[_INPUT]) for row in compared.values() if row.get(_INPUT) is not None}) > 1,
+        "inputs differ": len({tuple(row[_INPUT]) for row in compared.values() if row.get(_INPUT) is not None}) > 1,
     }
     return replace(table, marks=tuple(marks), marking=tuple(text for text, holds in said.items() if holds))
 
@@ -128,20 +131,13 @@ def _of_one_task(rows: Sequence[Mapping[str, Json]]) -> dict[int, Mapping[str, J
     return {place: row for place, row in enumerate(rows) if row.get(_CLASSES) in (None, most)}
 
 
-def _key(value: Json) -> Json:
-    """Make a shape, which JSON has as a list, a key."""
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _marks_of(rows: Mapping[int, Mapping[str, Json]], column: Column) -> Iterable[tuple[int, Mark]]:
     spans = {place: _span(row, column) for place, row in rows.items()}
     if None in spans.values():
         return
     left = {place: span for place, span in spans.items() if span is not None}
     marks: tuple[Mark, ...] = ("best", "second")
-    for mark in marks:
-        if not left:
-            return
+    for mark in marks if left else ():
         first = min(left.values(), key=lambda span: span[1])
         group = [place for place, span in left.items() if span == first]
         behind = {place: span for place, span in left.items() if span != first}
@@ -183,13 +179,12 @@ def _sort_key(value: Json) -> tuple[int, Json]:
 
 
 def _with_rows(table: Table, places: Sequence[int]) -> Table:
-    return replace(
-        table,
-        rows=tuple(table.rows[place] for place in places),
-        notes=tuple(table.notes[place] for place in places) if table.notes else (),
-        marks=tuple(table.marks[place] for place in places) if table.marks else (),
-        sources=tuple(table.sources[place] for place in places) if table.sources else (),
-    )
+    def at_places(of_rows: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(of_rows[place] for place in places) if of_rows else ()
+
+    parts = (table.rows, table.notes, table.marks, table.sources)
+    rows, notes, marks, sources = map(at_places, parts)
+    return replace(table, rows=rows, notes=notes, marks=marks, sources=sources)
 
 
 def _named_columns(columns: Sequence[Column], text: str) -> list[tuple[str, Column | None]]:
@@ -207,8 +202,7 @@ def _named_columns(columns: Sequence[Column], text: str) -> list[tuple[str, Colu
 
 def _column(columns: Iterable[Column], name: str) -> Column | None:
     wanted = name.casefold()
-    named = [column for column in columns if wanted in (column.key.casefold(), column.heading.casefold())]
-    return named[0] if named else None
+    return next((c for c in columns if wanted in (c.key.casefold(), c.heading.casefold())), None)
 
 
 def _there(tables: Mapping[str, Table], unknown: str) -> str:
@@ -221,8 +215,3 @@ def _there(tables: Mapping[str, Table], unknown: str) -> str:
     rest = len(known) - _SHOWN
     more = f" and {rest} more: --table NAME names those of one table" if rest > 0 else ""
     return f"{meant}; there are {', '.join(known[:_SHOWN])}{more}"
-
-
-def _owners(tables: Mapping[str, Table], keys: Iterable[str]) -> str:
-    owners = {key: [name for name, table in tables.items() if key in [c.key for c in table.columns]] for key in keys}
-    return "; ".join(f"{key} is of {', '.join(names)}" for key, names in owners.items())

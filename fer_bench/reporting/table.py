@@ -96,9 +96,7 @@ class Column:
         if is_missing(value):
             return MISSING
         quantity = self.quantity
-        if quantity is None:
-            return units.printable(self.write(value))
-        return units.printable(quantity(value, self.digits(row)))
+        return units.printable(self.write(value) if quantity is None else quantity(value, self.digits(row)))
 
     def digits(self, row: Mapping[str, Json]) -> int | None:
         """Tell the significant digits that a row's value has; None for its quantity's own."""
@@ -161,11 +159,8 @@ class Table:
     def note_numbers(self) -> list[list[int]]:
         """Give for each row the numbers of its notes."""
         numbers = {text: number for number, text in enumerate(self.note_texts, start=1)}
-        all_notes = self.notes or ((),) * len(self.rows)
-        return [
-            sorted({numbers[units.printable(text)] for text in notes})
-            for _, notes in zip(self.rows, all_notes, strict=True)
-        ]
+        of_rows = self.notes or ((),) * len(self.rows)
+        return [sorted({numbers[units.printable(text)] for text in notes}) for notes in of_rows]
 
     def written(self) -> list[list[str]]:
         """Give the cells row by row, without the numbers of notes."""

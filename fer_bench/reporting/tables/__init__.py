@@ -11,32 +11,13 @@ from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables import counts
+from fer_bench.reporting.tables import costs, counts, resources, structure
 from fer_bench.reporting.tables.common import build_of, failures
-from fer_bench.reporting.tables.costs import efficiency, published
 from fer_bench.reporting.tables.papers import papers
-from fer_bench.reporting.tables.resources import joules, memory, occupation, training
 from fer_bench.reporting.tables.runs import run_details, runs
 from fer_bench.reporting.tables.speed import bounds, latency
-from fer_bench.reporting.tables.structure import architecture
 
-__all__ = [
-    "architecture",
-    "bounds",
-    "details",
-    "efficiency",
-    "failures",
-    "joules",
-    "latency",
-    "memory",
-    "occupation",
-    "papers",
-    "published",
-    "report",
-    "run_details",
-    "runs",
-    "training",
-]
+__all__ = ["details", "failures", "latency", "papers", "report", "run_details", "runs"]
 
 
 def report(results: Sequence[Result], registry: Registry, baselines: Sequence[ModelSpec] = ()) -> dict[str, Table]:
@@ -51,15 +32,15 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
     results = _without_bare_counts(results)
     specs = [networks[name] for name in dict.fromkeys(r.subject.name for r in results) if name in networks]
     drawn = {
-        "efficiency": efficiency(results, registry, baselines),
+        "efficiency": costs.efficiency(results, registry, baselines),
         "latency": latency(results),
         "roofline": bounds(results),
-        "memory": memory(results),
-        "training": training(results),
-        "occupancy_training": occupation(results, "training"),
-        "occupancy_testing": occupation(results, "testing"),
-        "energy": joules(results),
-        "published": published([*specs, *baselines], results, networks),
+        "memory": resources.memory(results),
+        "training": resources.training(results),
+        "occupancy_training": resources.occupation(results, "training"),
+        "occupancy_testing": resources.occupation(results, "testing"),
+        "energy": resources.joules(results),
+        "published": costs.published([*specs, *baselines], results, networks),
     }
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}
 
@@ -74,6 +55,6 @@ def details(results: Sequence[Result], registry: Registry) -> dict[str, Table]:
     """Draw the tables that are too long to print unasked, by the stem of their files, as ``report`` does."""
     drawn = {
         "counts": counts.of_results(results, registry.networks),
-        "architecture": architecture(results, registry.networks),
+        "architecture": structure.architecture(results, registry.networks),
     }
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}

@@ -37,7 +37,6 @@ def published_rows(specs: Iterable[ModelSpec], papers: Mapping[str, Paper]) -> I
 
 
 def _cells_of(spec: ModelSpec, paper: str) -> dict[str, Figure]:
-    """Give the figures that fill a row of the efficiency table, by the columns' keys."""
     cells: dict[str, Figure] = {}
     for quantity, key in _CELLS.items():
         for figure in spec.figures(quantity, paper):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.plan import Plan
-from fer_bench.records.result import Environment, Json, Result, Subject
+from fer_bench.records.result import Environment, Json, Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import Column, RowSource, Table
 from fer_bench.reporting.tables import standard
@@ -87,7 +87,7 @@ def head(result: Result) -> Row:
 
 
 def head_columns(results: Sequence[Result]) -> list[Column]:
-    """Give the columns of what every row begins with: which network, and the settings in which the rows differ."""
+    """Return the columns that every table of measurements begins with."""
     return [standard.NETWORK, standard.INPUT, *varying(results)]
 
 
@@ -147,6 +147,12 @@ def latency_means(entries: Iterable[Entry]) -> str:
     )
 
 
+def detail(result: Result, metric: str, key: str) -> Json:
+    """Return a detail of the first measurement of a metric, or None."""
+    measured = result.measurement(metric)
+    return measured.details.get(key) if measured is not None else None
+
+
 def mean(result: Result, metric: str) -> float | None:
     """Give the mean of a metric over all passes of all processes."""
     values = [value for sample in result.samples(metric) for value in sample]
@@ -172,15 +178,13 @@ def about(result: Result, networks: Networks) -> list[str]:
     texts = doubts(subject.status, subject.note, subject.uncertain)
     if subject.settings:
         texts.append(built_with(subject.settings))
-    return [*texts, *exempt(result), *_of_another_input(subject, networks.get(subject.name))]
-
-
-def _of_another_input(subject: Subject, spec: ModelSpec | None) -> list[str]:
-    if spec is None or subject.input_shape is None or spec.input_shape is None:
-        return []
-    ours, own = (f"{units.size(of.input_shape or ())} and {of.num_classes} classes" for of in (subject, spec))
-    text = f"Counted and measured with {ours}; its sheet, and what is said of its counts, has {own}."
-    return [text] if ours != own else []
+    texts += exempt(result)
+    spec = networks.get(subject.name)
+    if spec is not None and subject.input_shape is not None and spec.input_shape is not None:
+        ours, own = (f"{units.size(of.input_shape or ())} and {of.num_classes} classes" for of in (subject, spec))
+        if ours != own:
+            texts.append(f"Counted and measured with {ours}; its sheet, and what is said of its counts, has {own}.")
+    return texts
 
 
 def exempt(result: Result) -> list[str]:
@@ -191,8 +195,8 @@ def exempt(result: Result) -> list[str]:
 
 def warnings_of(result: Result, prefix: str = "") -> list[str]:
     """Give what the profilers warned of, of metrics whose name begins so."""
-    found = (m for m in result.measurements if m.metric.startswith(prefix))
-    return list(dict.fromkeys(f"{m.metric}: {text}." for m in found for text in m.warnings))
+    said = (f"{m.metric}: {text}." for m in result.measurements if m.metric.startswith(prefix) for text in m.warnings)
+    return list(dict.fromkeys(said))
 
 
 def asked(results: Sequence[Result], *metrics: str) -> list[Result]:

@@ -119,11 +119,8 @@ def _efficiency_of(result: Result, results: Sequence[Result], networks: common.N
 def published(specs: Iterable[ModelSpec], results: Sequence[Result], networks: common.Networks) -> Table:
     """Put the costs that papers print beside ours, a row for each network, paper and way in which it was measured.
 
-    Args:
-        specs: the networks, whose sheets hold the figures.
-        results: ours; of several that no setting tells apart the first counts. Without one, or where it failed, our
-            cells stay empty.
-        networks: all sheets, by name.
+    Of several results that no setting tells apart the first counts. Without one, or where it failed, our cells stay
+    empty.
     """
     printed = [
         (spec, paper, figures)
@@ -172,11 +169,12 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result], networks: c
 
 
 def _printed(spec: ModelSpec, paper: str) -> dict[str, list[Figure]]:
-    figures = {
-        key: next(filter(None, (spec.figures(quantity, paper) for quantity in pair.quantities)), [])
-        for key, pair in _PAIRS.items()
-    }
-    return {key: found for key, found in figures.items() if found}
+    found = {}
+    for key, pair in _PAIRS.items():
+        figures = (spec.figures(quantity, paper) for quantity in pair.quantities)
+        if of_first := next(filter(None, figures), None):
+            found[key] = of_first
+    return found
 
 
 def _ours(result: Result, networks: common.Networks, *, with_latency: bool) -> Entry:
@@ -194,14 +192,12 @@ def _other_allocator(result: Result, results: Sequence[Result]) -> list[str]:
     """Say how long it takes with memory given back to the kernel, where that was measured and makes a difference."""
     if result.plan.alloc != "keep":
         return []
-    for other in results:
-        if other.subject == result.subject and other.plan == replace(result.plan, alloc="system"):
-            kept, system = latency.summary(result), latency.summary(other)
-            if kept is None or system is None or abs(system.estimate_s / kept.estimate_s - 1) < _ALLOC_DIFFERS:
-                return []
-            faults = common.mean(other, "minor_faults") or 0
-            return [
-                f"Memory kept; under the system's allocator, as deployed, {units.milliseconds(system.estimate_s)} ms "
-                f"({100 * (system.estimate_s / kept.estimate_s - 1):+.0f} %, {faults:.0f} page faults a run)."
-            ]
-    return []
+    wanted = (result.subject, replace(result.plan, alloc="system"))
+    other = next((other for other in results if (other.subject, other.plan) == wanted), None)
+    kept, system = latency.summary(result), latency.summary(other) if other is not None else None
+    if other is None or kept is None or system is None:
+        return []
+    more, faults = system.estimate_s / kept.estimate_s - 1, common.mean(other, "minor_faults") or 0
+    text = f"under the system's allocator, as deployed, {units.milliseconds(system.estimate_s)} ms"
+    told = f"Memory kept; {text} ({100 * more:+.0f} %, {faults:.0f} page faults a run)."
+    return [told] if abs(more) >= _ALLOC_DIFFERS else []

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fer_bench.records import units
-from fer_bench.records.result import Environment, Json, Result
+from fer_bench.records.result import Environment, Result
 from fer_bench.reporting.table import Column, RowSource, Table
 from fer_bench.reporting.tables.catalogue import as_printed
 from fer_bench.reporting.tables.common import Entry, make_table, packages
@@ -19,13 +19,8 @@ class Fact:
     tell: Callable[[Environment], str]
 
 
-def _gpu(key: str) -> Callable[[Environment], str]:
-    return lambda where: str(where.gpu.get(key) or "")
-
-
-def _gpu_memory(where: Environment) -> str:
-    memory: Json = where.gpu.get("memory_bytes")
-    return f"{units.mebibytes(memory)} MiB" if memory else ""
+def _mebibytes(size: int | None) -> str:
+    return f"{units.mebibytes(size)} MiB" if size is not None else ""
 
 
 # By the subject of a figure of a sheet.
@@ -33,10 +28,10 @@ FACTS: Mapping[str, Fact] = {
     "system": Fact("System", lambda where: where.os),
     "operating system": Fact("System", lambda where: where.os),
     "cpu": Fact("CPU", lambda where: f"{where.cpu}, {where.cores} cores"),
-    "memory": Fact("Memory", lambda where: f"{units.mebibytes(where.memory_bytes)} MiB"),
-    "gpu": Fact("GPU", _gpu("name")),
-    "gpu memory": Fact("GPU memory", _gpu_memory),
-    "cuda": Fact("CUDA", _gpu("cuda")),
+    "memory": Fact("Memory", lambda where: _mebibytes(where.memory_bytes)),
+    "gpu": Fact("GPU", lambda where: where.gpu.get("name") or ""),
+    "gpu memory": Fact("GPU memory", lambda where: _mebibytes(where.gpu.get("memory_bytes"))),
+    "cuda": Fact("CUDA", lambda where: where.gpu.get("cuda") or ""),
     "python": Fact("Python", lambda where: where.python),
     "packages": Fact("Packages", packages),
     "threads": Fact("Threads", lambda where: str(where.threads)),
@@ -61,12 +56,7 @@ def as_built(results: Sequence[Result]) -> str:
 
 
 def listing(printed: PrintedTable, results: Sequence[Result]) -> Table:
-    """List names and values as printed, and of a machine ours beside it.
-
-    Args:
-        printed: a table whose rows have one figure each.
-        results: ours; their environments are put beside.
-    """
+    """List the names and values of a table whose rows have one figure each, and of a machine ours beside it."""
     entries = []
     for row in printed.rows:
         (figure,) = row.figures.values()
@@ -86,7 +76,6 @@ def listing(printed: PrintedTable, results: Sequence[Result]) -> Table:
                 "Told by the processes that measured: the records' environments.", evidence="machine"
             )
         )
-        caption += (
-            " fer_bench: where the results were measured; what only we tell, the paper does not, or its text lost it."
-        )
+        caption += " fer_bench: where the results were measured; "
+        caption += "what only we tell, the paper does not, or its text lost it."
     return make_table(printed.heading, columns, entries, caption)

@@ -8,7 +8,7 @@ have them, so that a user's sheets need nothing else.
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from fer_bench.networks.registry import Registry
@@ -52,24 +52,18 @@ class PrintedTable:
     """A table as a paper prints it.
 
     Attributes:
-        paper: its id.
-        where: "Table II".
-        title: as printed, or "".
+        about: the figure of the table itself: its paper, its place, "Table II", its title, and what to know of it.
         corner: heading of the column of the rows' labels.
         headings: of the other columns.
         rows: in the paper's order.
-        note: what a reader must know of the table.
         matrix: the figure, where one figure is the whole table.
         sheet: of the paper, where it has one.
     """
 
-    paper: str
-    where: str
-    title: str
+    about: Figure
     corner: str
     headings: tuple[str, ...]
     rows: tuple[PrintedRow, ...]
-    note: str = ""
     matrix: Figure | None = None
     sheet: Paper | None = None
 
@@ -99,19 +93,15 @@ class PrintedTable:
     @property
     def heading(self) -> str:
         """The title of a drawing of it."""
-        return ": ".join(filter(None, (f"Paper {self.paper}, {self.where}", self.title)))
+        return ": ".join(filter(None, (f"Paper {self.about.paper}, {self.about.where}", self.about.printed)))
 
     @property
     def credit(self) -> str:
         """Whose digits these are, for a caption."""
         published = f"As published in {self.sheet.cited}" if self.sheet is not None else "As published"
         protocol = self.sheet.protocol if self.sheet is not None and not self.is_listing else ""
-        return sentences(
-            published,
-            "Digits and units as the paper has them, right or wrong",
-            protocol and f"Its protocol: {protocol}",
-            self.note,
-        )
+        digits = "Digits and units as the paper has them, right or wrong"
+        return sentences(published, digits, protocol and f"Its protocol: {protocol}", self.about.note)
 
     @property
     def label(self) -> Column:
@@ -120,7 +110,7 @@ class PrintedTable:
 
     def column(self, key: str, heading: str, align: Literal["left", "right"] = "right") -> Column:
         """Return a column of printed cells."""
-        missing = f"paper {self.paper} prints nothing in this cell of its {self.where}"
+        missing = f"paper {self.about.paper} prints nothing in this cell of its {self.about.where}"
         return Column(key, heading, align=align).with_origin(missing, evidence="paper")
 
     def cells(self, row: PrintedRow) -> dict[str, Json]:
@@ -150,9 +140,10 @@ def printed_tables(registry: Registry) -> dict[str, PrintedTable]:
             found.setdefault((figure.paper, figure.where), []).append((spec, figure))
     tables: dict[str, PrintedTable] = {}
     for paper, where in sorted(found, key=_order):
-        table = replace(_put_together(paper, where, found[paper, where]), sheet=registry.papers.get(paper))
+        table = _put_together(paper, where, found[paper, where], registry.papers.get(paper))
         if table.rows or table.matrix is not None:
-            tables[_unused(_stem(paper, where), tables)] = table
+            # Papers' ids come from users' sheets, too, so that what a file is named after may need a slug.
+            tables[_unused(f"paper{slug(paper)}_table{slug(_number(where))}", tables)] = table
     return tables
 
 
@@ -164,11 +155,6 @@ def _number(where: str) -> str:
 def _order(place: tuple[str, str]) -> tuple[str, int, str]:
     number = _number(place[1])
     return place[0], int(number) if number.isdecimal() else 0, number
-
-
-def _stem(paper: str, where: str) -> str:
-    """Name a file: papers' ids come from users' sheets, too."""
-    return f"paper{slug(paper)}_table{slug(_number(where))}"
 
 
 def sentences(*texts: str) -> str:
@@ -186,7 +172,9 @@ def _unused(stem: str, taken: Iterable[str]) -> str:
     return next(name for name in names if name not in taken)
 
 
-def _put_together(paper: str, where: str, entries: Sequence[tuple[ModelSpec | None, Figure]]) -> PrintedTable:
+def _put_together(
+    paper: str, where: str, entries: Sequence[tuple[ModelSpec | None, Figure]], sheet: Paper | None
+) -> PrintedTable:
     names = (figure for _, figure in entries if figure.quantity == "name" and figure.subject == where)
     about = next(names, Figure("name", "", "", paper, where))
     matrix = next((figure for _, figure in entries if isinstance(figure.printed, tuple)), None)
@@ -205,14 +193,6 @@ def _put_together(paper: str, where: str, entries: Sequence[tuple[ModelSpec | No
                 specs.setdefault(label, spec)
     found = list(dict.fromkeys(figure.column or figure.quantity for _, figure in cells))
     corner, *headings = about.columns or ("Row", *found)
-    labels = dict.fromkeys((*about.rows, *rows))
-    return PrintedTable(
-        paper=paper,
-        where=where,
-        title=about.printed,
-        corner=corner,
-        headings=tuple(dict.fromkeys((*headings, *found))),
-        rows=tuple(PrintedRow(label, specs.get(label), rows[label]) for label in labels if label in rows),
-        note=about.note,
-        matrix=matrix,
-    )
+    labels = [label for label in dict.fromkeys((*about.rows, *rows)) if label in rows]
+    drawn = tuple(PrintedRow(label, specs.get(label), rows[label]) for label in labels)
+    return PrintedTable(about, corner, tuple(dict.fromkeys((*headings, *found))), drawn, matrix, sheet)

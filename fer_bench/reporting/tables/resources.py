@@ -15,8 +15,6 @@ _ENERGY = "energy_j"
 
 
 def _peaks(stage: str, prefix: str) -> list[Column]:
-    """Make the columns of a process's peaks and of the part that is libraries, which is a detail of the first."""
-
     def peak(what: str, heading: str, how: str) -> Column:
         key = f"{stage}peak_{what}_bytes"
         return Column(key, f"{heading} (MiB)", units.mebibytes).with_origin(how, key)
@@ -34,18 +32,12 @@ def memory(results: Sequence[Result]) -> Table:
     """Draw peaks of memory, in inference and in training."""
     columns = [*_peaks("", ""), standard.ACTIVATIONS, *_peaks("training_", "Training: ")]
     measured = common.asked(results, "memory", "training_memory")
-    entries = [
-        Entry.of(
-            result,
-            common.head(result)
-            | standard.recorded(result, columns)
-            | {
-                f"{stage}library_bytes": _library_bytes(result, f"{stage}peak_rss_bytes") for stage in ("", "training_")
-            },
-            *common.failures(result),
-        )
-        for result in measured
-    ]
+    entries = []
+    for result in measured:
+        row = common.head(result) | standard.recorded(result, columns)
+        for stage in ("", "training_"):
+            row[f"{stage}library_bytes"] = common.detail(result, f"{stage}peak_rss_bytes", "file_bytes")
+        entries.append(Entry.of(result, row, *common.failures(result)))
     caption = (
         f"{common.conditions(measured)} Process: peak resident set above the idle process, large blocks mapped "
         "one by one whatever the allocator's setting. Of it libraries: code that the "
@@ -53,17 +45,7 @@ def memory(results: Sequence[Result]) -> Table:
         "same libraries, so that the rest is what compares between machines. Activations: worked out and not measured, "
         "peak bytes beside the weights in inference."
     )
-    return make_table(
-        "Memory",
-        (*common.head_columns(measured), standard.PARAMETERS, *columns),
-        entries,
-        caption,
-    )
-
-
-def _library_bytes(result: Result, metric: str) -> float | None:
-    measured = result.measurement(metric)
-    return measured.details.get("file_bytes") if measured is not None else None
+    return make_table("Memory", (*common.head_columns(measured), standard.PARAMETERS, *columns), entries, caption)
 
 
 def _part(part: str, heading: str) -> Column:
@@ -72,12 +54,8 @@ def _part(part: str, heading: str) -> Column:
 
 
 _STEP = _part("step", "Step (ms)")
-_PARTS = (
-    _STEP,
-    _part("forward", "Forward (ms)"),
-    _part("backward", "Backward (ms)"),
-    _part("optimizer", "Optimiser (ms)"),
-)
+_FORWARD, _BACKWARD = _part("forward", "Forward (ms)"), _part("backward", "Backward (ms)")
+_PARTS = (_STEP, _FORWARD, _BACKWARD, _part("optimizer", "Optimiser (ms)"))
 
 
 def training(results: Sequence[Result]) -> Table:
@@ -89,14 +67,10 @@ def training(results: Sequence[Result]) -> Table:
         if step is not None:
             row |= {part.key: latency.median_of(result, part.key) for part in _PARTS}
             row |= {part.tolerance: latency.share_of(result, part.key) for part in _PARTS}
-            row |= {
-                "training_batch": step.details["batch_size"],
-                "images_per_s": step.details["batch_size"] / row[_STEP.key],
-                "optimizer": step.details["optimizer"],
-                "steps": len(step.values),
-                "peak_memory_bytes": result.value("training_peak_cuda_allocated_bytes")
-                or result.value("training_peak_rss_bytes"),
-            }
+            row |= {"training_batch": step.details["batch_size"], "optimizer": step.details["optimizer"]}
+            row |= {"images_per_s": row["training_batch"] / row[_STEP.key], "steps": len(step.values)}
+            of_gpu, of_process = (result.value(f"training_peak_{of}_bytes") for of in ("cuda_allocated", "rss"))
+            row["peak_memory_bytes"] = of_gpu or of_process
         entries.append(Entry.of(result, row, *common.failures(result), *common.warnings_of(result, "training")))
     columns = (
         standard.NETWORK,
@@ -205,7 +179,6 @@ def _cores(results: Sequence[Result], stage: str) -> str:
 
 
 def _others(result: Result, stage: str) -> list[str]:
-    sampled = result.measurement(f"{stage}.interval_s")
-    busy = sampled.details.get("busiest_others", []) if sampled is not None else []
+    busy = common.detail(result, f"{stage}.interval_s", "busiest_others") or []
     others = ", ".join(f"{name} ({units.significant(cores, 2)} cores)" for name, cores in busy)
     return [f"Beside it ran {others}."] if others else []

@@ -33,17 +33,14 @@ _OF_PASSES = (
     _known("minor_faults", "Faults a run", units.number, "Mean over all passes of all processes."),
     _known("involuntary_switches", "Switches a run", units.number, "Mean over all passes of all processes."),
 )
+_BELOW = "of the passes of all processes together lie below."
 _LATENCY_COLUMNS = (
     standard.LATENCY,
     standard.INTERVAL,
     standard.MEAN,
     *_OTHER_LATENCIES,
-    _known(
-        "p90_s", "p90 (ms)", units.milliseconds, "90 % of the passes of all processes together lie below.", "latency_s"
-    ),
-    _known(
-        "p99_s", "p99 (ms)", units.milliseconds, "99 % of the passes of all processes together lie below.", "latency_s"
-    ),
+    _known("p90_s", "p90 (ms)", units.milliseconds, f"90 % {_BELOW}", "latency_s"),
+    _known("p99_s", "p99 (ms)", units.milliseconds, f"99 % {_BELOW}", "latency_s"),
     _known(
         "spread",
         "Between processes",
@@ -90,13 +87,12 @@ def _latencies(result: Result) -> standard.Row:
         row |= {
             "p90_s_share": max(row[standard.TOLERANCE], taken.p90_half_s / taken.p90_s),
             "p99_s_share": max(row[standard.TOLERANCE], taken.p99_half_s / taken.p99_s),
-            "spread_share": _deviation_share(taken.processes),
+            # Of so many normal values, the standard error of a standard deviation, as a share of it.
+            "spread_share": 1 / math.sqrt(2 * (taken.processes - 1)) if taken.processes > 1 else None,
         }
         for column in _OF_PASSES:
-            row |= {
-                column.key: common.mean(result, column.key),
-                column.tolerance: common.mean_share(result, column.key),
-            }
+            row[column.key] = common.mean(result, column.key)
+            row[column.tolerance] = common.mean_share(result, column.key)
     for column in _OTHER_LATENCIES:
         other = stability.summary(result, column.key)
         if other is not None:
@@ -181,14 +177,8 @@ def _roof(where: Environment) -> str:
     )
 
 
-def _deviation_share(processes: int) -> float | None:
-    """Give how far a standard deviation of so many is known, as a share of it: its standard error, for normal noise."""
-    return 1 / math.sqrt(2 * (processes - 1)) if processes > 1 else None
-
-
 def _not_captured(result: Result) -> list[str]:
-    captured = result.measurement("graph_latency_s")
-    reason = captured.details.get("not_captured") if captured is not None else None
+    reason = common.detail(result, "graph_latency_s", "not_captured")
     return [f"Cannot be captured as a CUDA graph: {reason}."] if reason else []
 
 

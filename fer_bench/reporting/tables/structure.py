@@ -35,6 +35,10 @@ _SAID = (
     "From the network as built: a module with all inside it, its distinct parameters, what it gave when it first ran "
     f"(of one image), {standard.MACS_ARE}."
 )
+_FOUND = (
+    "fer_bench: networks of the paper whose modules give more than half of the printed output sizes, the modules found "
+    "by these and by their order."
+)
 
 
 def modules(result: Result) -> list[Row]:
@@ -58,11 +62,11 @@ def modules(result: Result) -> list[Row]:
 
 def architecture(results: Sequence[Result], networks: Networks) -> Table:
     """Draw the modules of each network, two levels deep; a network that was measured in several ways has them once."""
-    entries = [
-        Entry.of(result, {"name": result.subject.name, "input_shape": result.subject.input_shape} | module, *notes)
-        for result, notes in ((result, about(result, networks)) for result in once(results, "module_macs"))
-        for module in modules(result)
-    ]
+    entries = []
+    for result in once(results, "module_macs"):
+        network = {"name": result.subject.name, "input_shape": result.subject.input_shape}
+        notes = about(result, networks)
+        entries += [Entry.of(result, network | module, *notes) for module in modules(result)]
     caption = f"{_SAID} Modules as they are registered."
     return make_table("Architecture", (standard.NETWORK, standard.INPUT, *_OURS), entries, caption)
 
@@ -86,10 +90,7 @@ def parts(printed: PrintedTable, results: Sequence[Result], networks: Networks) 
     ]
     caption = printed.credit
     if entries:
-        caption += (
-            f" fer_bench: networks of the paper whose modules give more than half of the printed output sizes, the "
-            f"modules found by these and by their order. {_SAID}"
-        )
+        caption += f" {_FOUND} {_SAID}"
     else:
         entries = [Entry(printed.cells(row), row.notes, printed.source(row)) for row in printed.rows]
     theirs = [printed.column(key, heading, "left") for key, heading in printed.keys.items()]
@@ -99,8 +100,8 @@ def parts(printed: PrintedTable, results: Sequence[Result], networks: Networks) 
 def _candidates(printed: PrintedTable, results: Sequence[Result], networks: Networks) -> list[tuple[Result, list[Row]]]:
     wanted = [_printed_size(row) for row in printed.rows]
     found = []
-    of_paper = [r for r in results if r.subject.name in networks and printed.paper in networks[r.subject.name].papers]
-    for result in once(of_paper, "module_macs"):
+    of_paper = [name for name, spec in networks.items() if printed.about.paper in spec.papers]
+    for result in once((r for r in results if r.subject.name in of_paper), "module_macs"):
         rows = modules(result)
         shapes = [tuple(row["output_shape"] or ()) for row in rows]
         pairs = match(wanted, shapes)
@@ -116,13 +117,10 @@ def _printed_size(row: PrintedRow) -> tuple[int, ...]:
 
 
 def match(printed: Sequence[tuple[int, ...]], ours: Sequence[tuple[int, ...]]) -> dict[int, int]:
-    """Find which module each printed row is, by output size and order.
+    """Return which module each printed row is, by output size and order, as places; a row that is none is left out.
 
     Where as many rows as modules lie between two that match, they are each other's though their sizes differ: that is
     how a misprint is seen.
-
-    Returns:
-        the module's place by the row's place; a row that no module is, is left out.
     """
     pairs: dict[int, int] = {}
     for kind, low, high, our_low, our_high in SequenceMatcher(None, printed, ours, autojunk=False).get_opcodes():
