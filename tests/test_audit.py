@@ -34,22 +34,22 @@ def number(printed, unit=""):
 
 
 @pytest.mark.parametrize(
-    ("printed", "unit", "value", "step", "digits"),
+    ("printed", "unit", "value", "step"),
     [
-        ("3.45", "M", 3_450_000, 10_000, 3),
-        ("58,423", "", 58423, 1, 5),
-        ("3.8 × 10^9", "", 3_800_000_000, 100_000_000, 2),
-        ("3.8", "× 10^9", 3_800_000_000, 100_000_000, 2),
-        ("seven", "", 7, 1, 1),
-        ("27th", "", 27, 1, 2),
-        ("0.425", "B", 425_000_000, 1_000_000, 3),
-        ("7.74", "ns", Decimal("7.74E-9"), Decimal("1E-11"), 3),
-        ("872.9", "kilobytes", 872_900, 100, 4),
+        ("3.45", "M", 3_450_000, 10_000),
+        ("58,423", "", 58423, 1),
+        ("3.8 × 10^9", "", 3_800_000_000, 100_000_000),
+        ("3.8", "× 10^9", 3_800_000_000, 100_000_000),
+        ("seven", "", 7, 1),
+        ("27th", "", 27, 1),
+        ("0.425", "B", 425_000_000, 1_000_000),
+        ("7.74", "ns", Decimal("7.74E-9"), Decimal("1E-11")),
+        ("872.9", "kilobytes", 872_900, 100),
     ],
 )
-def test_a_printed_number_is_read_with_the_place_of_its_last_digit(printed, unit, value, step, digits):
+def test_a_printed_number_is_read_with_the_place_of_its_last_digit(printed, unit, value, step):
     found = number(printed, unit)
-    assert (found.value, found.step, found.digits) == (value, step, digits)
+    assert (found.value, found.step) == (value, step)
 
 
 @pytest.mark.parametrize("printed", ["tens of millions", "63% 5", "65±5", "32, 64, 128, 256", "nearly twice", ""])

@@ -70,11 +70,8 @@ def read_table(
         if cells.get("network"):
             place = f"{path.name}, line {number}"
             spec = _network(_BESIDE_NAME.sub("", cells["network"]), registry)
-            if spec is not None and classes is None and not cells.get("classes"):
-                raise FerBenchError(
-                    f"{place}: of how many classes is {cells['network']}? A count depends on it: {_SAY}"
-                )
-            claims += list(_figures(path.stem, headings, row, cells, _built(spec, cells, classes, shape, place), place))
+            built = _built(spec, cells, classes, shape, place) if spec is not None else None
+            claims += list(_figures(path.stem, headings, row, cells, built, place))
     if not any(is_number(claim.figure.printed) for claim in claims):
         raise FerBenchError(f"{path} holds no figure: cells are numbers, such as 5.48, 5.48M or 5,483,032")
     return claims
@@ -184,19 +181,15 @@ def _plain(name: str) -> str:
 
 
 def _built(
-    spec: ModelSpec | None,
-    cells: Mapping[str, str],
-    classes: int | None,
-    shape: tuple[int, int, int] | None,
-    place: str,
-) -> ModelSpec | None:
+    spec: ModelSpec, cells: Mapping[str, str], classes: int | None, shape: tuple[int, int, int] | None, place: str
+) -> ModelSpec:
     """Put the row's input and classes into the network."""
-    if spec is None:
-        return None
     if cells.get("classes"):
         if not cells["classes"].isdecimal() or int(cells["classes"]) < 1:
             raise FerBenchError(f"{place}: {cells['classes']!r} classes: a number from 1 is expected")
         classes = int(cells["classes"])
+    elif classes is None:
+        raise FerBenchError(f"{place}: of how many classes is {cells['network']}? A count depends on it: {_SAY}")
     if cells.get("input"):
         sizes = [int(size) for size in re.findall(r"\d+", cells["input"])]
         if len(sizes) not in (1, 2, 3) or not all(sizes):
@@ -206,5 +199,4 @@ def _built(
         else:
             first, second, third = sizes
             shape = (third, first, second) if third in (1, 3) and first > 3 else (first, second, third)
-    spec = dataclasses.replace(spec, num_classes=classes or spec.num_classes)
-    return dataclasses.replace(spec, input_shape=shape) if shape is not None else spec
+    return dataclasses.replace(spec, num_classes=classes, input_shape=shape or spec.input_shape)

@@ -29,11 +29,6 @@ class Printed:
     zeros: int = 0
 
     @property
-    def digits(self) -> int:
-        """Count the significant digits."""
-        return max(1, (self.value / self.step).adjusted() + 1) if self.value else 1
-
-    @property
     def coarse(self) -> "Printed | None":
         """Read zeros at the end as rounded: 25500000 with three digits, "4090 M" too. None without such zeros."""
         if self.zeros < (_COARSE_ZEROS if self.whole else 1) or not self.value:

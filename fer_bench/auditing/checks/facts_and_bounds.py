@@ -102,12 +102,8 @@ def _pyramid(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> str:
 def by_occupancy(claim: Claim, printed: Printed, row: Mapping[str, Claim], weights: int | None, memory: str) -> Verdict:
     """Ask whether a share of processors or memory is possible beside the others of its row.
 
-    Args:
-        claim: of ``cpu_percent``, ``user_percent``, ``system_percent`` or ``memory_percent``.
-        printed: in per cent.
-        row: the claims of the same row, by quantity.
-        weights: bytes of the network's weights, which the process must hold; None if not known.
-        memory: what the paper says of its machine's memory, such as "16G".
+    The process must hold the network's weights, bytes or None if not known, and the paper says of its machine's memory
+    such things as "16G".
     """
     if claim.figure.quantity == "memory_percent":
         found = re.search(r"(\d+)\s*G", memory)
