@@ -1,7 +1,6 @@
 """Which check judges which claim: ``_CHECKS`` is the table."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fer_bench.auditing import facts, hypotheses
@@ -73,7 +72,6 @@ class Judge:
         return (check and check(self, claim, printed)) or _not_judged(claim, why_not)
 
     def _machine(self, claim: Claim) -> Verdict | None:
-        """Compare a figure of the authors' machine with what is known of such a machine."""
         figure = claim.figure
         printed = read(figure.printed, figure.unit) if figure.quantity == "environment" and figure.unit else None
         return None if printed is None else facts_and_bounds.by_card(claim, printed, self._environment(claim, "GPU"))
@@ -91,11 +89,10 @@ class Judge:
         if evidence is None:
             return None
         verdict = times.by_rate(claim, printed, evidence, self._environment(claim, "GPU"))
-        remarks = (
-            times.what_times_follow([(float(number.value), network) for _, number, network in line])
-            for line in self._counted_lines(claim)
-        )
-        return verdict.remarked(*itertools.islice(filter(None, remarks), 1))
+        for line in self._counted_lines(claim):
+            if remark := times.what_times_follow([(float(number.value), network) for _, number, network in line]):
+                return verdict.remarked(remark)
+        return verdict
 
     def _occupancy(self, claim: Claim, printed: Printed) -> Verdict:
         evidence = self._of(claim.spec)
@@ -145,7 +142,6 @@ class Judge:
         return found | {name: size for name, size in known.items() if size not in found.values()}
 
     def _matrix(self, claim: Claim) -> Claim | None:
-        """Return the paper's confusion matrix of the same network and data set, if it prints one."""
         wanted = ("confusion_matrix", claim.figure.dataset, claim.network)
         papers = self._papers[claim.figure.paper] if claim.network else []
         return next((c for c in papers if (c.figure.quantity, c.figure.dataset, c.network) == wanted), None)
@@ -182,13 +178,12 @@ class Judge:
         return self._hypotheses[key]
 
     def _convention(self, claim: Claim) -> str:
-        """Find the convention that the other figures of the claim's column follow."""
-        lines = ([cell for cell in line if cell[0] is not claim] for line in self._counted_lines(claim))
-        conventions = (
-            counts.column_convention([(number, self._tried(other, evidence)) for other, number, evidence in line])
-            for line in lines
-        )
-        return next(filter(None, conventions), "")
+        """Find the convention that the other figures of the claim's column follow, or of its row."""
+        for line in self._counted_lines(claim):
+            others = [(number, self._tried(other, network)) for other, number, network in line if other is not claim]
+            if found := counts.column_convention(others):
+                return found
+        return ""
 
     def _environment(self, claim: Claim, what: str) -> list[str]:
         return [

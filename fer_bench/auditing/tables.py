@@ -9,7 +9,7 @@ from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, Claim, Kind, Verdict
 from fer_bench.networks.spec import Paper
 from fer_bench.records import units
 from fer_bench.records.result import Json
-from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.table import Column, Table, text_columns
 from fer_bench.reporting.tables.catalogue import as_printed
 
 _SAID = (
@@ -23,17 +23,13 @@ def _share(value: float) -> str:
     return "below 0.1 %" if value < 0.001 else units.percent(value, 2)
 
 
-def _left(**titles: str) -> list[Column]:
-    return [Column(name, title, align="left") for name, title in titles.items()]
-
-
 def verdicts(found: Sequence[Verdict]) -> Table:
     """Draw the verdicts, a row for each figure; one that a paper repeats has all its places."""
     columns = (
-        *_left(paper="Paper", where="Where", subject="Subject", quantity="Quantity", printed="Printed"),
-        *_left(verdict="Verdict", line="Arithmetic", ours="Recomputed"),
+        *text_columns(paper="Paper", where="Where", subject="Subject", quantity="Quantity", printed="Printed"),
+        *text_columns(verdict="Verdict", line="Arithmetic", ours="Recomputed"),
         Column("chance", "By chance", _share),
-        *_left(evidence="Evidence"),
+        *text_columns(evidence="Evidence"),
         Column("places", "Places"),
     )
     rows, notes = _rows(found)
@@ -43,9 +39,9 @@ def verdicts(found: Sequence[Verdict]) -> Table:
 def by_paper(found: Sequence[Verdict], papers: Mapping[str, Paper]) -> dict[str, Table]:
     """Draw the verdicts on numbers in a form that fits a page: a table for each paper, by the stem of its files."""
     columns = (
-        *_left(what="Figure"),
+        *text_columns(what="Figure"),
         Column("printed", "Printed"),
-        *_left(verdict="Verdict", line="Arithmetic"),
+        *text_columns(verdict="Verdict", line="Arithmetic"),
     )
     drawn = {}
     for paper in sorted({verdict.claim.figure.paper for verdict in found}):
@@ -102,12 +98,8 @@ def summary(found: Sequence[Verdict]) -> Table:
         of_kind = {f"paper {paper}": counted[kind, paper] for paper in known}
         if any(of_kind.values()):
             rows.append({"verdict": kind.value, **of_kind, "all": sum(of_kind.values()), "meaning": MEANINGS[kind]})
-    columns = (
-        *_left(verdict="Verdict"),
-        *(Column(f"paper {paper}", paper) for paper in known),
-        Column("all", "All"),
-        *_left(meaning="Meaning"),
-    )
+    counts = (*(Column(f"paper {paper}", paper) for paper in known), Column("all", "All"))
+    columns = (*text_columns(verdict="Verdict"), *counts, *text_columns(meaning="Meaning"))
     return Table("Verdicts by paper", columns, tuple(rows), _coverage(found), name="audit_summary")
 
 
@@ -119,7 +111,6 @@ def coverage(found: Sequence[Verdict]) -> tuple[int, int, int]:
 
 
 def _is_condition(verdict: Verdict) -> bool:
-    """Tell whether a verdict is on a condition, and nothing could be said of it."""
     return verdict.kind is Kind.out_of_scope and is_condition(verdict.claim)
 
 

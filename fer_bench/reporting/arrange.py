@@ -19,11 +19,8 @@ _SHOWN = 8  # columns that an error names, of all tables' together
 def choose_columns(tables: Mapping[str, Table], text: str) -> dict[str, Table]:
     """Keep the columns named by key or heading, in that order, in the tables that have all of them.
 
-    The column that names a table's rows stays before them, unless it is named itself.
-
-    Args:
-        tables: by name.
-        text: names with commas between; headings may have commas themselves, and their case does not matter.
+    The column that names a table's rows stays before them, unless it is named itself. Commas stand between the names;
+    headings may have commas themselves, and their case does not matter.
 
     Raises:
         FerBenchError: no table has all of them.

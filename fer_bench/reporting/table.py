@@ -113,11 +113,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that knows no format. A missing or None value is written as an en dash.
+    """A table; a missing or None value is written as an en dash.
 
     Attributes:
-        title: what it is a table of.
-        columns: in the order in which they stand.
         rows: raw values by the columns' keys; other keys are for the columns' intervals and tolerances.
         caption: what a reader must know of all rows.
         notes: what a reader must know of a row before trusting it: for each row its texts, or nothing at all.
@@ -192,6 +190,11 @@ class Table:
 def is_missing(value: Json) -> bool:
     """Tell whether there is nothing to write: no value, or a number that is none."""
     return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def text_columns(**headings: str) -> list[Column]:
+    """Return columns of texts, at the left, by their keys."""
+    return [Column(key, heading, align="left") for key, heading in headings.items()]
 
 
 def with_units_in_headings(table: Table) -> Table:

@@ -16,12 +16,9 @@ _LATENCIES = ("latency_s", "latency_cold_s")
 
 
 def record(result: Result, metrics: Sequence[str], *, attainable: bool = False) -> Lines:
-    """Say what a record holds of some metrics, and how it was measured: headings and texts.
+    """Say what a record holds of the metrics that are there, and how it was measured: headings and texts.
 
-    Args:
-        result: the record.
-        metrics: those to tell; of several, the ones that are there.
-        attainable: tell what the machine attains, too.
+    Where it is asked for, what the machine attains is said, too.
     """
     there = [metric for metric in metrics if result.measurement(metric) is not None]
     for metric in there or metrics:
@@ -63,11 +60,8 @@ def _interval(result: Result, metric: str) -> Lines:
     if found is None:
         yield "interval", "none: one process tells nothing about the next"
     else:
-        level = units.percent(found.level, 2)
-        yield (
-            "interval",
-            f"{_number(found.low)} to {_number(found.high)} s at {level}, over {found.processes} processes",
-        )
+        ends = f"{_number(found.low)} to {_number(found.high)} s at {units.percent(found.level, 2)}"
+        yield "interval", f"{ends}, over {found.processes} processes"
 
 
 def _series(measurement: Measurement) -> str:

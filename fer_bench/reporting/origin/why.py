@@ -107,11 +107,7 @@ def _row(table: Table, name: str) -> int:
 
 def _printed(figure: Figure, paper: Paper | None) -> Lines:
     printed = as_printed(figure) if isinstance(figure.printed, str) else "a table of its own"
-    place = (
-        figure.where,
-        figure.row and f"row {figure.row}",
-        figure.column and f"column {figure.column}",
-    )
+    place = (figure.where, figure.row and f"row {figure.row}", figure.column and f"column {figure.column}")
     lines = [
         ("source", f"as published, paper {figure.paper}{f': {paper.cited}' if paper is not None else ''}"),
         ("where", ", ".join(filter(None, place))),

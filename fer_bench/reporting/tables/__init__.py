@@ -23,10 +23,7 @@ __all__ = ["details", "failures", "latency", "papers", "report", "run_details", 
 def report(results: Sequence[Result], registry: Registry, baselines: Sequence[ModelSpec] = ()) -> dict[str, Table]:
     """Draw the tables of results, by the stem of their files; one that nothing was measured for is left out.
 
-    Args:
-        results: ours.
-        registry: the sheets of networks and papers.
-        baselines: networks of which there is only what others published: a user's sheets without code.
+    The baselines are networks of which there is only what others published: a user's sheets without code.
     """
     networks = registry.networks
     results = _without_bare_counts(results)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import STATUSES, Figure, ModelSpec
 from fer_bench.records import units
-from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.table import Column, Table, text_columns
 from fer_bench.reporting.tables import standard
 
 # Builds that are not the original that their name promises; of these and of inferred ones a footnote says so.
@@ -47,13 +47,11 @@ def catalogue(specs: Iterable[ModelSpec]) -> Table:
         for spec in specs
     ]
     columns = (
-        Column("name", "name", align="left"),
-        Column("title", "network", align="left"),
+        *text_columns(name="name", title="network"),
         Column("input", "input", standard.write_shape),
         Column("classes", "classes"),
         Column("parameters", "parameters", units.grouped),
-        Column("status", "status", align="left"),
-        Column("papers", "papers", align="left"),
+        *text_columns(status="status", papers="papers"),
     )
     return Table("Networks", columns, tuple(rows))
 
@@ -94,21 +92,9 @@ def figures(spec: ModelSpec) -> Table:
         places.setdefault(key, []).append(", ".join(filter(None, (figure.where, figure.row, figure.column))))
     rows, notes = [], []
     for (quantity, printed, dataset, paper, convention, note), where in places.items():
-        rows.append(
-            {
-                "quantity": quantity,
-                "printed": printed,
-                "dataset": dataset or None,
-                "paper": paper,
-                "where": "; ".join(dict.fromkeys(where)),
-            }
-        )
+        row = {"quantity": quantity, "printed": printed, "dataset": dataset or None, "paper": paper}
+        rows.append(row | {"where": "; ".join(dict.fromkeys(where))})
         notes.append(tuple(filter(None, (convention and f"In the paper's sense: {convention}.", note))))
-    columns = (
-        Column("quantity", "Quantity", align="left"),
-        Column("printed", "Printed"),
-        Column("dataset", "Data", align="left"),
-        Column("paper", "Paper", align="left"),
-        Column("where", "Where", align="left"),
-    )
+    of_place = text_columns(dataset="Data", paper="Paper", where="Where")
+    columns = (*text_columns(quantity="Quantity"), Column("printed", "Printed"), *of_place)
     return Table("Published figures", columns, tuple(rows), notes=tuple(notes))

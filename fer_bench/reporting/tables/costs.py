@@ -55,10 +55,7 @@ _PAIRS = {
 def efficiency(results: Sequence[Result], registry: Registry, baselines: Iterable[ModelSpec] = ()) -> Table:
     """Draw what a paper's efficiency table shows: ours as measured, accuracies as published.
 
-    Args:
-        results: ours.
-        registry: the sheets of networks and papers.
-        baselines: what others published of networks that are not measured; each has a row for each of its papers.
+    Of the baselines, which are not measured, each has a row for each paper that published figures of it.
     """
     measured = [_efficiency_of(result, results, registry.networks) for result in results]
     entries = [*measured, *published_rows(baselines, registry.papers)]

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result
-from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.table import Column, Table, text_columns
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.catalogue import built_with, doubts
 from fer_bench.reporting.tables.common import Entry, Networks, about, distinct, head, make_table
@@ -58,8 +58,7 @@ def of_rows(rows: Sequence[Mapping[str, Json]]) -> Table:
         *(Column(tool, f"{tool} ({unit})", units.grouped) for tool, unit in tools.items()),
     )
     batches = dict.fromkeys(str(row["batch"]) for row in done)
-    of_training = (row.get("training", {}).get("batch") for row in done)
-    steps = dict.fromkeys(str(batch) for batch in of_training if batch)
+    steps = dict.fromkeys(str(row["training"]["batch"]) for row in done if row.get("training", {}).get("batch"))
     caption = (
         f"Parameters: trainable. {standard.MACS_ARE}; {standard.FLOPS_ARE} "
         f"Activations: peak bytes beside the weights, one inference pass of batch {', '.join(batches)}"
@@ -90,7 +89,7 @@ def _of_row(row: Mapping[str, Json]) -> Entry:
 def modules(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
     """Draw MACs by module."""
     columns = (
-        Column("module", "Module", align="left"),
+        *text_columns(module="Module"),
         Column("own_macs", "Own MACs", units.grouped),
         Column("macs", "MACs", units.grouped),
         Column("share", "Share", lambda share: f"{100 * share:.1f} %"),
@@ -101,8 +100,7 @@ def modules(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
 def operators(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
     """Draw calls and MACs by operator."""
     columns = (
-        Column("operator", "Operator", align="left"),
-        Column("kind", "Kind", align="left"),
+        *text_columns(operator="Operator", kind="Kind"),
         Column("calls", "Calls"),
         Column("macs", "MACs", units.grouped),
     )

@@ -17,10 +17,8 @@ from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedRow, PrintedT
 def papers(results: Sequence[Result], registry: Registry) -> dict[str, Table]:
     """Draw every table of the papers, by stems such as "paper001_table2": as published, and ours beside.
 
-    Args:
-        results: ours. Of a network's results, each table takes the first that has what it prints; where there is none,
-            the table has the printed columns only.
-        registry: the sheets of networks and papers.
+    Of a network's results, each table takes the first that has what it prints; where there is none, the table has the
+    printed columns only.
     """
     printed = printed_tables(registry)
     return {stem: replace(_draw(table, results, registry.networks), name=stem) for stem, table in printed.items()}
@@ -77,7 +75,6 @@ def _values(row: PrintedRow, result: Result) -> standard.Row:
 
 
 def _entry(printed: PrintedTable, row: PrintedRow, result: Result | None, networks: common.Networks) -> Entry:
-    """Make a row of what is printed and of ours; notes say what is odd about either."""
     cells = printed.cells(row) | {"name": row.spec.name if row.spec is not None else None}
     if result is None:
         return Entry(cells, row.notes, printed.source(row))
@@ -98,17 +95,12 @@ def _cells(printed: PrintedTable) -> list[Column]:
 
 
 def _given(printed: PrintedTable, chosen: Sequence[Result | None]) -> list[str]:
-    given = (
-        figure.quantity
-        for row, result in zip(printed.rows, chosen, strict=True)
-        for figure in row.figures.values()
-        if result is not None and values_beside(figure, result)
-    )
-    return list(dict.fromkeys(given))
+    measured = [(row, result) for row, result in zip(printed.rows, chosen, strict=True) if result is not None]
+    figures = ((figure, result) for row, result in measured for figure in row.figures.values())
+    return list(dict.fromkeys(figure.quantity for figure, result in figures if values_beside(figure, result)))
 
 
 def _conventions(printed: PrintedTable) -> list[str]:
-    """Say what the printed columns mean, as the paper has it."""
     said = [
         sentences(f"{heading}: {row.figures[heading].convention}")
         for heading in printed.headings

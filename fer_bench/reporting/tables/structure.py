@@ -72,12 +72,9 @@ def architecture(results: Sequence[Result], networks: Networks) -> Table:
 
 
 def parts(printed: PrintedTable, results: Sequence[Result], networks: Networks) -> Table:
-    """Draw a network's parts as printed, and beside each the module that it is, for each network that it may be.
+    """Draw the parts of a network as a table with output sizes prints them, and beside each the module that it is.
 
-    Args:
-        printed: a table with output sizes.
-        results: ours; networks of the paper whose modules give more than half of the printed output sizes are drawn.
-        networks: all sheets, by name.
+    That is drawn for each network of the paper whose modules give more than half of the printed output sizes.
     """
     entries = [
         Entry(
