@@ -20,10 +20,12 @@ __all__ = ["audit", "claims_of", "is_condition", "needed"]
 
 def claims_of(registry: Registry) -> list[Claim]:
     """Return every printed figure of networks and papers."""
-    claims = [Claim(figure, spec) for spec in registry.networks.values() for figure in spec.published]
-    for figure in (figure for paper in registry.papers.values() for figure in paper.figures):
+    claims = []
+    of_networks = [(figure, spec) for spec in registry.networks.values() for figure in spec.published]
+    of_papers = [(figure, None) for paper in registry.papers.values() for figure in paper.figures]
+    for figure, spec in (*of_networks, *of_papers):
         named = tuple(map(registry.find, figure.networks))
-        claims.append(Claim(figure, named[0] if named else None, named))
+        claims.append(Claim(figure, spec or next(iter(named), None), named))
     return claims
 
 
