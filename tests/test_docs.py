@@ -27,6 +27,15 @@ def blocks(language):
     return re.findall(rf"^```(?:{language})\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
 
+def test_contributing_names_files_and_lists_that_exist():
+    files = re.findall(r"`((?:fer_bench|models|tests|benchmarks|reports)/[\w/.-]+)`", CONTRIBUTING)
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    paths = [path for folder in ("fer_bench", "models", "tests") for path in (ROOT / folder).rglob("*.[pj][ys]")]
+    code = "".join(path.read_text(encoding="utf-8") for path in paths)
+    lists = set(re.findall(r"`(_?[A-Z][A-Z_]{3,})`", CONTRIBUTING))
+    assert [name for name in sorted(lists) if not re.search(rf"^(const )?{name}\b.*=", code, flags=re.MULTILINE)] == []
+
+
 def test_ci_runs_the_test_command_of_the_readme():
     (command,) = [block.strip() for block in blocks("sh") if block.strip().endswith("tox")]
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()

@@ -36,7 +36,7 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write md, tex, csv, json (html with --format html), and print nothing."),
+        typer.Option(metavar="FOLDER", help=f"Write {', '.join(FILED)} (html with --format html), and print nothing."),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write one page: tables, interactive figures, the audit.")] = None,
     figures: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Draw figures here, with figures.md.")] = None,
@@ -107,7 +107,9 @@ def _check(template: Path | None, out: Path | None, fmt: str, *, html: Path | No
     if fmt != "table" and drawn and out is None:
         raise FerBenchError("--format is of tables: give --out for them, beside --html or --figures")
     if out is not None and fmt not in ("table", "html"):
-        raise FerBenchError(f"--out writes {', '.join(FILED)}; --format {fmt} is for printing, or html to add it")
+        raise FerBenchError(
+            f"--out writes {', '.join(FILED)} in any case: leave --format {fmt}, or give html to add it"
+        )
 
 
 def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], list[Result]]":
