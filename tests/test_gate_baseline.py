@@ -11,7 +11,8 @@ import pytest
 from fer_bench.gating import baseline as files
 from fer_bench.gating.baseline import Accepted, Baseline, judge, read, with_accepted, write
 from fer_bench.gating.counts import Snapshot
-from fer_bench.gating.verdicts import Outcome, Report
+from fer_bench.gating.request import Report
+from fer_bench.gating.verdicts import Outcome
 from fer_bench.records.errors import BaselineError, CountingError, StoreError
 from fer_bench.records.exchange import read_file
 from fer_bench.records.exit_codes import CANNOT_JUDGE, INCOMPARABLE

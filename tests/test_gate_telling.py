@@ -11,8 +11,9 @@ from markdown_it import MarkdownIt
 
 from fer_bench.gating.pairs import Pair
 from fer_bench.gating.report import as_json, as_junit, as_markdown, as_text
+from fer_bench.gating.request import Report
 from fer_bench.gating.timing import Comparison
-from fer_bench.gating.verdicts import INCONCLUSIVE, Effect, Outcome, Report, Verdict
+from fer_bench.gating.verdicts import INCONCLUSIVE, Effect, Outcome, Verdict
 from support.samples import ENVIRONMENT
 
 SLOWER = Effect(estimate=0.0512, low=0.0301, high=0.0722, level=0.9985, pairs=12, check=0.048)
@@ -463,7 +464,7 @@ def test_json_tells_the_exit_code_that_was_asked_for():
 
 def test_telling_loads_no_library_of_numbers():
     code = (
-        "import sys; from fer_bench.gating.report import as_markdown; from fer_bench.gating.verdicts import Report\n"
+        "import sys; from fer_bench.gating.report import as_markdown; from fer_bench.gating.request import Report\n"
         "as_markdown(Report('a', 'b', ()))\n"
         "print([n for n in ('torch', 'pandas', 'numpy', 'matplotlib', 'rich', 'tabulate') if n in sys.modules])"
     )

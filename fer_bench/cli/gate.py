@@ -21,7 +21,7 @@ from fer_bench.cli.common import (
     write_text,
 )
 from fer_bench.cli.options import Names, choice, several
-from fer_bench.gating.verdicts import Report, Verdict
+from fer_bench.gating.verdicts import Verdict
 from fer_bench.records import plan as plans
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
@@ -30,7 +30,7 @@ from fer_bench.records.plan import parse_settings
 from fer_bench.records.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
-    from fer_bench.gating.request import Request
+    from fer_bench.gating.request import Report, Request
     from fer_bench.measuring.task import Task
 
 # What of a plan two sides of a comparison may differ in: all that a pass depends on, and nothing of how it is measured.
@@ -204,7 +204,7 @@ class _Told:
         sys.stderr.flush()
 
 
-def _gated(baseline: str, against: str, candidate: str, request: "Request", store: str, *, self_test: bool) -> Report:
+def _gated(baseline: str, against: str, candidate: str, request: "Request", store: str, *, self_test: bool) -> "Report":
     from fer_bench.gating import against_baseline, against_results, against_revision
 
     told = _Told()
@@ -264,7 +264,7 @@ def _stored(source: str, store: str) -> bool:
 
 
 def _conclude(
-    report: Report, summary: Path | None, junit: Path | None, json_file: Path | None, *, inconclusive_passes: bool
+    report: "Report", summary: Path | None, junit: Path | None, json_file: Path | None, *, inconclusive_passes: bool
 ) -> None:
     """Print the report, write the files asked for, and end with the exit code."""
     from fer_bench.gating import report as telling

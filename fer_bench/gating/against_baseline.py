@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fer_bench.gating import baseline as baselines
 from fer_bench.gating import count_sides, counts, limits, timing
-from fer_bench.gating.request import Findings, Request, Watcher
-from fer_bench.gating.verdicts import Outcome, Report, Verdict
+from fer_bench.gating.request import Findings, Report, Request, Watcher
+from fer_bench.gating.verdicts import Outcome, Verdict
 from fer_bench.measuring.runner import measure
 from fer_bench.measuring.task import Task
 from fer_bench.networks.registry import Registry

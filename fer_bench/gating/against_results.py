@@ -15,9 +15,9 @@ from typing import Any
 
 from fer_bench.gating import count_sides, counts, decision, limits
 from fer_bench.gating.pairs import Side
-from fer_bench.gating.request import Findings, Request, Watcher, accept
+from fer_bench.gating.request import Findings, Report, Request, Watcher, accept
 from fer_bench.gating.timing import METRICS
-from fer_bench.gating.verdicts import Effect, Outcome, Report, Verdict
+from fer_bench.gating.verdicts import Effect, Outcome, Verdict
 from fer_bench.measuring.runner import Machine, measure
 from fer_bench.measuring.task import Task
 from fer_bench.records import stats, units

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from fer_bench.gating import count_sides, counts, limits
 from fer_bench.gating.pairs import Side
-from fer_bench.gating.request import Findings, Request, Watcher, accept
+from fer_bench.gating.request import Findings, Report, Request, Watcher, accept
 from fer_bench.gating.revisions import Repository, Revision
 from fer_bench.gating.timing import METRICS
-from fer_bench.gating.verdicts import Outcome, Report, Verdict
+from fer_bench.gating.verdicts import Outcome, Verdict
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
 from fer_bench.networks.place import CODE, Place

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from xml.etree import ElementTree
 
 from fer_bench.gating import counts, limits
+from fer_bench.gating.request import Report
 from fer_bench.gating.revisions import TRAILER
-from fer_bench.gating.verdicts import EXIT_CODES, Effect, Outcome, Report, Verdict
+from fer_bench.gating.verdicts import EXIT_CODES, Effect, Outcome, Verdict
 from fer_bench.records import exit_codes, units
 from fer_bench.records.result import Environment
 from fer_bench.reporting.render.markdown import escape

@@ -9,9 +9,10 @@ from typing import Protocol
 from fer_bench.gating import limits, timing
 from fer_bench.gating.pairs import Side
 from fer_bench.gating.timing import DEFAULT_RULE, Comparison, Rule
-from fer_bench.gating.verdicts import Outcome, Report, Verdict
+from fer_bench.gating.verdicts import EXIT_CODES, Outcome, Verdict
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
+from fer_bench.records.exit_codes import CANNOT_JUDGE, OK
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Environment, Json
@@ -67,6 +68,35 @@ class Request:
     def budget_of(self, spec: ModelSpec) -> Budget:
         """Return the limits of a network: the command line's, and else its sheet's."""
         return self.budget.or_else(spec.gate)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that one gate concluded.
+
+    Attributes:
+        base, candidate: what was compared, as a reader knows it: "main (1a2b3c4)", "working tree, changes included".
+        settings: what decides a verdict, by name: metrics, min_effect, budget_s, plan, ...
+        records: all pairs by network and metric, as measured.
+    """
+
+    base: str
+    candidate: str
+    verdicts: tuple[Verdict, ...]
+    settings: dict[str, Json] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    environment: Environment | None = None
+    wall_s: float = 0.0
+    records: tuple[Comparison, ...] = ()
+
+    def exit_code(self, *, inconclusive_passes: bool = False) -> int:
+        """Return the exit code of the verdict that weighs most; none at all is an error, never a pass."""
+        if not self.verdicts:
+            return CANNOT_JUDGE
+        left = {verdict.outcome for verdict in self.verdicts if not verdict.accepted}
+        if inconclusive_passes:
+            left.discard(Outcome.inconclusive)
+        return next((code for outcome, code in EXIT_CODES.items() if outcome in left), OK)
 
 
 @dataclass(slots=True)

@@ -1,14 +1,13 @@
 """What a gate concludes: a verdict on each network and metric, and the exit code that they come to."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fer_bench.records.exit_codes import CANNOT_JUDGE, FINDING, INCOMPARABLE, INCONCLUSIVE, OK
-from fer_bench.records.result import Environment, Json
 
 if TYPE_CHECKING:
-    from fer_bench.gating.timing import Comparison
+    pass
 
 
 class Outcome(StrEnum):
@@ -76,32 +75,3 @@ class Verdict:
     def exit_code(self) -> int:
         """Return what it alone comes to."""
         return OK if self.accepted else EXIT_CODES[self.outcome]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All that one gate concluded.
-
-    Attributes:
-        base, candidate: what was compared, as a reader knows it: "main (1a2b3c4)", "working tree, changes included".
-        settings: what decides a verdict, by name: metrics, min_effect, budget_s, plan, ...
-        records: all pairs by network and metric, as measured.
-    """
-
-    base: str
-    candidate: str
-    verdicts: tuple[Verdict, ...]
-    settings: dict[str, Json] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    environment: Environment | None = None
-    wall_s: float = 0.0
-    records: "tuple[Comparison, ...]" = ()
-
-    def exit_code(self, *, inconclusive_passes: bool = False) -> int:
-        """Return the exit code of the verdict that weighs most; none at all is an error, never a pass."""
-        if not self.verdicts:
-            return CANNOT_JUDGE
-        left = {verdict.outcome for verdict in self.verdicts if not verdict.accepted}
-        if inconclusive_passes:
-            left.discard(Outcome.inconclusive)
-        return next((code for outcome, code in EXIT_CODES.items() if outcome in left), OK)
