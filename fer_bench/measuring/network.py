@@ -93,7 +93,7 @@ def check_device(device: str) -> None:
         )
 
 
-def take_up(plan: Plan, *, pin: bool = True) -> str:
+def apply_plan_settings(plan: Plan, *, pin: bool = True) -> str:
     """Bring this process into the state that a plan demands, and name the allocator's setting.
 
     Args:

@@ -26,7 +26,7 @@ from typing import TextIO
 
 from fer_bench.measuring import environment, messages
 from fer_bench.measuring.messages import Job, Message
-from fer_bench.measuring.network import Network, take_up
+from fer_bench.measuring.network import Network, apply_plan_settings
 from fer_bench.measuring.profilers import PROFILERS
 from fer_bench.measuring.profilers.roofline import measure_attainable
 from fer_bench.measuring.profilers.stepped import step
@@ -41,7 +41,7 @@ _HEAP_SHIFT_BYTES = 2**20  # forked processes begin with their parent's heap: a 
 def work(job: Job, send: Callable[[Message], None], commands: Iterable[str] = ()) -> None:
     """Do a job: send what is known of the network, then each measurement; a stepped one follows its commands."""
     plan = job.plan
-    allocator = take_up(plan, pin=not job.stepped)
+    allocator = apply_plan_settings(plan, pin=not job.stepped)
     read = CodeRead(job.place) if job.place and not job.stepped else None
     if job.place:
         job.place.enter()

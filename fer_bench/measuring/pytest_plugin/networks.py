@@ -22,7 +22,7 @@ class Ready:
     """A network that is about to be measured.
 
     Attributes:
-        model, images: as ``worker.Network.make`` gives them.
+        model, images: as ``Network.make`` returns them.
         static: what was counted of it.
         users: its code is neither ours nor a library's.
     """

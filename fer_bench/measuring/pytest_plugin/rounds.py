@@ -128,7 +128,7 @@ def _settings(plan: Plan) -> Iterator[str]:
     """Bring this process into the state that a plan demands, as a worker is, and back; name the allocator's setting."""
     import torch
 
-    from fer_bench.measuring.network import take_up
+    from fer_bench.measuring.network import apply_plan_settings
 
     if plan.alloc == "system" and _here.memory_kept:
         raise FerBenchError(
@@ -138,7 +138,7 @@ def _settings(plan: Plan) -> Iterator[str]:
     threads, cores = torch.get_num_threads(), os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
-        allocator = take_up(plan)
+        allocator = apply_plan_settings(plan)
         _here.memory_kept |= allocator == machine.KEPT_ALLOCATOR
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if plan.device == "cuda" else []):
             yield allocator

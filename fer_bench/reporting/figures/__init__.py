@@ -1,6 +1,6 @@
 """The figures of a run as plot data, drawn from results and sheets alone. ``figures`` is the one list.
 
-A figure here is a plot: what is drawn, in base units, and its words. ``render.figure`` draws it.
+A figure here is a plot: what is drawn, in base units, and its words. ``render.plots`` draws it.
 """
 
 from collections.abc import Mapping, Sequence
