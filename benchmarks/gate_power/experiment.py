@@ -26,6 +26,7 @@ from pathlib import Path
 
 import fer_bench
 from fer_bench.gating import timing
+from fer_bench.gating.count_sides import LIBRARIES
 from fer_bench.gating.pairs import Side
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import measure
@@ -37,7 +38,6 @@ from fer_bench.records.plan import GATE
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
 NETWORK = "network.py:net"
-LIBRARIES = ("timm:resnet18", "torchvision:resnet18")
 # Channels of the needless convolutions that make it about so many percent slower; see ``calibrate``.
 EXTRA: dict[int, tuple[int, ...]] = {0: (), 3: (40,), 5: (32, 32)}
 BURN = "while True: pass"
