@@ -116,7 +116,15 @@ def parse_shape(text: str) -> Shape:
 
 def parse_inputs(given: Names) -> list[int | Shape]:
     """Read image sizes, of which a number is the side of a square."""
-    return [int(text) if text.isdecimal() and int(text) else parse_shape(text) for text in parse_list(given)]
+    sizes: list[int | Shape] = []
+    for text in parse_list(given):
+        if "x" in text.lower():
+            sizes.append(parse_shape(text))
+        elif text.isdecimal() and int(text):
+            sizes.append(int(text))
+        else:
+            raise FerBenchError(f"--input {text!r} is no size: a side from 1, such as 96, or CxHxW, such as 3x224x224")
+    return sizes
 
 
 def shapes_for(spec: "ModelSpec", given: Names) -> list[Shape | None]:

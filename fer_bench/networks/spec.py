@@ -63,8 +63,10 @@ class Source:
 
     @property
     def library(self) -> str:
-        """The module that holds the code and is not the user's, or ""."""
-        return f"fer_bench.models.{self.module}" if self.kind == "zoo" else "" if self.users else self.kind
+        """The module that holds the code, or "" where that is the user's own or nowhere."""
+        if self.kind == "zoo":
+            return f"fer_bench.models.{self.module}"
+        return self.kind if self.kind in ("timm", "torchvision") else ""
 
     def related_to(self, other: Self) -> bool:
         """True of one network under two names, and of networks of one family of the zoo."""
