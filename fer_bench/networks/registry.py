@@ -38,7 +38,7 @@ class Registry:
         Raises:
             SheetError: a sheet is wrong, or two register one name.
         """
-        return dict(sorted(_read(_files(self.folders), _read_zoo(self._zoo)).items()))
+        return dict(sorted(_read(_files(self.folders), _read_zoo(self._zoo), self.papers).items()))
 
     @functools.cached_property
     def papers(self) -> Mapping[str, Paper]:
@@ -47,13 +47,7 @@ class Registry:
         Raises:
             SheetError: a sheet is wrong, or two are of one paper.
         """
-        found: dict[str, Paper] = {}
-        for path in _files(folder / "papers" for folder in (self._zoo, *self.folders)):
-            paper = read_paper(path)
-            if paper.id in found:
-                raise SheetError(f"{path}: there is a sheet of paper {paper.id} already")
-            found[paper.id] = paper
-        return found
+        return _read_papers((self._zoo, *self.folders))
 
     def names(self) -> list[str]:
         """Return the names of the networks that can be built, alphabetically."""
@@ -101,11 +95,23 @@ def _files(folders: Iterable[Path]) -> Iterator[Path]:
     return (path for folder in folders for path in sorted(folder.glob("*.toml")))
 
 
-def _read(paths: Iterable[Path], zoo: Mapping[str, ModelSpec] | None) -> dict[str, ModelSpec]:
+def _read_papers(folders: Iterable[Path]) -> dict[str, Paper]:
+    found: dict[str, Paper] = {}
+    for path in _files(folder / "papers" for folder in folders):
+        paper = read_paper(path)
+        if paper.id in found:
+            raise SheetError(f"{path}: there is a sheet of paper {paper.id} already")
+        found[paper.id] = paper
+    return found
+
+
+def _read(
+    paths: Iterable[Path], zoo: Mapping[str, ModelSpec] | None, papers: Mapping[str, Paper]
+) -> dict[str, ModelSpec]:
     found = dict(zoo or {})
     places = {name: f"{spec.source.module}.toml" for name, spec in found.items()}
     for path in paths:
-        for name, spec in read_sheet(path, zoo).items():
+        for name, spec in read_sheet(path, zoo, papers).items():
             if name in found:
                 raise SheetError(f"{name} is registered twice: in {places[name]} and in {path.name}")
             found[name], places[name] = spec, path.name
@@ -114,7 +120,7 @@ def _read(paths: Iterable[Path], zoo: Mapping[str, ModelSpec] | None) -> dict[st
 
 @functools.cache
 def _read_zoo(folder: Path) -> Mapping[str, ModelSpec]:
-    return _read(_files((folder,)), None)
+    return _read(_files((folder,)), None, _read_papers((folder,)))
 
 
 @functools.cache

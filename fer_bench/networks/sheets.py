@@ -7,6 +7,9 @@ about none of the networks stands in ``models/papers/<id>.toml``.
 A table of a user's sheet may have code beside it, as ours; or name a known network under ``network``; or have neither,
 and then it only holds what others published.
 
+A published result says how it was obtained by the keys of ``spec.Conditions``; "unknown" says that the source does not.
+What all results of a paper on one data set share stands in the paper's sheet, in ``[results.DATASET]``.
+
 A table ``[name.gate]`` holds limits that ``fer-bench gate`` keeps the network under; ``[gate]`` holds those of all
 networks of the sheet, where they say none of their own.
 """
@@ -17,20 +20,26 @@ from pathlib import Path
 from typing import Any
 
 from fer_bench.networks import spec
-from fer_bench.networks.spec import Figure, ModelSpec, Paper, Source
+from fer_bench.networks.spec import Conditions, Figure, ModelSpec, Paper, Source
 from fer_bench.records.errors import FerBenchError, SheetError
 from fer_bench.records.limits import Budget
 
 _KEYS = frozenset(ModelSpec.__dataclass_fields__) - {"name", "source"} | {"network"}
 _LISTS = ("printed", "networks", "rows", "columns")  # of a figure; ``printed`` for a confusion matrix alone
-_FIGURE_KEYS = frozenset(Figure.__dataclass_fields__)
+_CONDITION_KEYS = frozenset(Conditions.__dataclass_fields__)
+_FIGURE_KEYS = frozenset(Figure.__dataclass_fields__) - {"conditions"} | _CONDITION_KEYS
+_RUNS = ("single", "best", "mean")
+_RESULTS = frozenset(("accuracy", "train_accuracy", "validation_loss", "true_positive_rate", "confusion_matrix"))
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # conditions by paper and data set, as sheets have them
 # Of a paper's own figures: what no network has.
 _PAPER_QUANTITIES = frozenset(
     "citation claim class_labels count definition layer_detail name protocol share variant_index".split()
 )
 
 
-def _figures(place: str, entries: list[dict[str, Any]], known: frozenset[str] = spec.QUANTITIES) -> Iterator[Figure]:
+def _figures(
+    place: str, entries: list[dict[str, Any]], results: Results, known: frozenset[str] = spec.QUANTITIES
+) -> Iterator[Figure]:
     for entry in entries:
         unknown = entry.keys() - _FIGURE_KEYS
         missing = {"quantity", "printed", "unit", "paper", "where"} - entry.keys()
@@ -39,13 +48,42 @@ def _figures(place: str, entries: list[dict[str, Any]], known: frozenset[str] = 
         wrong = [
             (key, value)
             for key, value in entry.items()
-            if not isinstance(value, str) and not (key in _LISTS and isinstance(value, list))
+            if key not in _CONDITION_KEYS
+            and not isinstance(value, str)
+            and not (key in _LISTS and isinstance(value, list))
         ]
         if wrong:
             raise SheetError(f"{place}: {wrong[0][0]} is {wrong[0][1]!r}, expected text in quotes, as it is printed")
         if entry["quantity"] not in known:
             raise SheetError(f"{place}: unknown quantity {entry['quantity']!r}; known: {', '.join(sorted(known))}")
-        yield Figure(**{key: _frozen(value) for key, value in entry.items()})
+        printed = {key: _frozen(value) for key, value in entry.items() if key not in _CONDITION_KEYS}
+        stated = {key: value for key, value in entry.items() if key in _CONDITION_KEYS}
+        if entry["quantity"] in _RESULTS:
+            stated = {**results.get(entry["paper"], {}).get(entry.get("dataset", ""), {}), **stated}
+        yield Figure(**printed, conditions=_conditions(place, stated))
+
+
+def _conditions(place: str, stated: Mapping[str, Any]) -> Conditions:
+    known = {key: value for key, value in stated.items() if value != "unknown"}
+    if unknown := known.keys() - _CONDITION_KEYS:
+        raise SheetError(
+            f"{place}: a result {_complaint(set(), set(unknown))}; it has {', '.join(sorted(_CONDITION_KEYS))}"
+        )
+    for key, value in known.items():
+        if key == "input_shape":
+            fine, expected = _is_shape(value), "[channels, height, width]"
+        elif key in ("num_classes", "passes"):
+            fine, expected = isinstance(value, int) and value > 0, "a number from 1"
+        else:
+            fine = isinstance(value, str) and (key != "runs" or value in _RUNS)
+            expected = " or ".join(_RUNS) if key == "runs" else "text in quotes"
+        if not fine:
+            raise SheetError(f'{place}: {key} is {value!r}, expected {expected}, or "unknown"')
+    return Conditions(**{key: _frozen(value) for key, value in known.items()})
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(n, int) and n > 0 for n in value)
 
 
 def _frozen(value: Any) -> Any:
@@ -59,7 +97,12 @@ def _complaint(missing: set[str], unknown: set[str]) -> str:
 
 
 def _spec(
-    path: Path, name: str, table: dict[str, Any], limits: Budget, zoo: Mapping[str, ModelSpec] | None
+    path: Path,
+    name: str,
+    table: dict[str, Any],
+    limits: Budget,
+    zoo: Mapping[str, ModelSpec] | None,
+    results: Results,
 ) -> ModelSpec:
     place = f"{path.name} [{name}]"
     if not isinstance(table, dict):
@@ -69,14 +112,14 @@ def _spec(
     if missing or unknown:
         raise SheetError(f"{place} {_complaint(missing, unknown)}")
     shape = table.get("input_shape", list(spec.DEFAULT_INPUT))
-    if not (isinstance(shape, list) and len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in shape)):
+    if not _is_shape(shape):
         raise SheetError(f"{place}: input_shape is {shape!r}, expected [channels, height, width]")
     if table.get("status", "unregistered") not in spec.STATUSES:
         raise SheetError(f"{place}: status {table['status']!r} is none of {', '.join(spec.STATUSES)}")
     classes = table.get("num_classes", spec.DEFAULT_CLASSES)
     if not isinstance(classes, int) or classes < 1:
         raise SheetError(f"{place}: num_classes is {classes!r}, expected a number from 1")
-    published = tuple(_figures(place, table.get("published", [])))
+    published = tuple(_figures(place, table.get("published", []), results))
     gate = _limits(f"{path.name} [{name}.gate]", table.get("gate", {})).or_else(limits)
     apart = ("published", "network", "gate")
     rest: dict[str, Any] = {key: _frozen(value) for key, value in table.items() if key not in apart}
@@ -105,19 +148,23 @@ def _limits(place: str, table: Any) -> Budget:
         raise SheetError(f"{place}: {error}") from error
 
 
-def read_sheet(path: Path, zoo: Mapping[str, ModelSpec] | None = None) -> dict[str, ModelSpec]:
+def read_sheet(
+    path: Path, zoo: Mapping[str, ModelSpec] | None = None, papers: Mapping[str, Paper] | None = None
+) -> dict[str, ModelSpec]:
     """Read one sheet.
 
     Args:
         path: of the sheet.
         zoo: networks that a user's sheet may name; None for a sheet of ours.
+        papers: say what holds of all their results on a data set.
 
     Raises:
         SheetError: the file is no TOML, or a table lacks a key or has one that no sheet has.
     """
     tables = _toml(path)
     limits = _limits(f"{path.name} [gate], the limits of all networks of the sheet", tables.pop("gate", {}))
-    return {name: _spec(path, name, table, limits, zoo) for name, table in tables.items()}
+    results = {paper.id: paper.results for paper in (papers or {}).values()}
+    return {name: _spec(path, name, table, limits, zoo, results) for name, table in tables.items()}
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -136,10 +183,17 @@ def read_paper(path: Path) -> Paper:
     """
     data = _toml(path)
     about = data.get("paper", {})
-    unknown = about.keys() - Paper.__dataclass_fields__.keys() | data.keys() - {"paper", "figures"}
+    unknown = about.keys() - (Paper.__dataclass_fields__.keys() - {"figures", "results"}) | data.keys() - {
+        "paper",
+        "figures",
+        "results",
+    }
     missing = {"id", "title"} - about.keys()
     if missing or unknown:
         raise SheetError(f"{path.name} [paper] {_complaint(missing, unknown)}")
-    return Paper(
-        **about, figures=tuple(_figures(path.name, data.get("figures", []), spec.QUANTITIES | _PAPER_QUANTITIES))
-    )
+    results = data.get("results", {})
+    for dataset, stated in results.items():
+        _conditions(f"{path.name} [results.{dataset}]", stated)
+    known = spec.QUANTITIES | _PAPER_QUANTITIES
+    figures = tuple(_figures(path.name, data.get("figures", []), {about["id"]: results}, known))
+    return Paper(**about, figures=figures, results=results)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from fer_bench.records.limits import NO_LIMITS, Budget
 
@@ -24,7 +24,8 @@ QUANTITIES = frozenset(
     share_of_models train_time epochs true_positive_rate frame_rate latency_budget recipe environment
     confusion_matrix""".split()
 )
-DEFAULT_INPUT = (3, 224, 224)
+Shape = tuple[int, int, int]  # (C, H, W)
+DEFAULT_INPUT: Shape = (3, 224, 224)
 DEFAULT_CLASSES = 7  # the basic expressions of FER2013
 
 
@@ -77,6 +78,54 @@ PUBLISHED = Source("published")
 
 
 @dataclass(frozen=True, slots=True)
+class Conditions:
+    """How a published result was obtained: None and "" where that is not known.
+
+    Attributes:
+        input_shape: (C, H, W) of the images.
+        num_classes: outputs of the network.
+        split: what was evaluated, such as "test".
+        metric: such as "accuracy", over all images, or "mean class accuracy".
+        passes: forward passes an image: more than one with test-time augmentation or in an ensemble.
+        selected_on: the split by which the epoch or the variant was chosen.
+        runs: what the figure is of several trainings: "best" or "mean"; "single" of one.
+    """
+
+    input_shape: Shape | None = None
+    num_classes: int | None = None
+    split: str = ""
+    metric: str = ""
+    passes: int | None = None
+    selected_on: str = ""
+    runs: str = ""
+
+    @property
+    def build(self) -> tuple[Shape, int] | None:
+        """The input and the classes of the network that had the result; None where one is unknown."""
+        if self.input_shape is None or self.num_classes is None:
+            return None
+        return self.input_shape, self.num_classes
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.input_shape)) if self.input_shape else "unknown"
+        runs = f"{self.runs} run" if self.runs in ("single", "best") else self.runs and f"{self.runs} of the runs"
+        return "; ".join(
+            (
+                f"input {size}",
+                f"{self.num_classes or 'unknown'} classes",
+                f"split {self.split or 'unknown'}",
+                self.metric or "metric unknown",
+                f"{self.passes or 'unknown'} pass{'' if self.passes == 1 else 'es'} an image",
+                f"selected on {self.selected_on or 'unknown'}",
+                runs or "runs unknown",
+            )
+        )
+
+
+UNKNOWN = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """A published figure: the digits as printed, the unit as printed, and where.
 
@@ -107,11 +156,15 @@ class Figure:
     note: str = ""
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    conditions: Conditions = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Paper:
-    """A paper: what it is, and the figures that are about none of the networks of the sheets."""
+    """A paper: what it is, and the figures that are about none of the networks of the sheets.
+
+    ``results`` has, by data set, what holds of its results where a figure does not say otherwise.
+    """
 
     id: str
     title: str
@@ -122,6 +175,7 @@ class Paper:
     protocol: str = ""
     file_note: str = ""
     figures: tuple[Figure, ...] = ()
+    results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def cited(self) -> str:
@@ -151,7 +205,7 @@ class ModelSpec:
     name: str
     source: Source
     title: str
-    input_shape: tuple[int, int, int] | None = DEFAULT_INPUT
+    input_shape: Shape | None = DEFAULT_INPUT
     num_classes: int = DEFAULT_CLASSES
     status: Status = "unregistered"
     min_size: int = 1
@@ -169,6 +223,11 @@ class ModelSpec:
     def can_be_built(self) -> bool:
         """False where a sheet only holds what others published."""
         return self.source.kind != "published"
+
+    @property
+    def published_builds(self) -> tuple[tuple[Shape, int], ...]:
+        """Input and classes of the builds that had the published results, as far as these are known."""
+        return tuple(dict.fromkeys(figure.conditions.build for figure in self.published if figure.conditions.build))
 
     def builds_like(self, other: Self) -> bool:
         """Compare all that a build depends on: not the published figures, the limits, or the folder of a file."""
