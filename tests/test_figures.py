@@ -15,12 +15,13 @@ import pytest
 from matplotlib.text import Annotation
 
 from fer_bench.networks.registry import built_in
-from fer_bench.networks.spec import Figure, ModelSpec, Paper, Source
+from fer_bench.networks.spec import Conditions, Figure, ModelSpec, Paper, Source
 from fer_bench.records.errors import StoreError
 from fer_bench.records.exchange import read_file
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
 from fer_bench.reporting import figures
+from fer_bench.reporting.analysis.builds import counted_builds
 from fer_bench.reporting.figures.accuracy import accuracy, pareto
 from fer_bench.reporting.figures.common import labels, numbered, of_one_setting
 from fer_bench.reporting.figures.modules import divisions
@@ -43,9 +44,15 @@ def with_plan(result, **changes):
     return dataclasses.replace(result, plan=dataclasses.replace(QUICK, **changes))
 
 
-def spec(name, *printed, unit="%"):
+AS_MEASURED = Conditions((1, 48, 48), 7, "test", "accuracy", 1, "validation", "single")  # as make_result has it
+
+
+def spec(name, *printed, unit="%", conditions=AS_MEASURED):
     """A network of a sheet, with accuracies as (printed, paper, data set)."""
-    published = tuple(Figure("accuracy", digits, unit, paper, "Table 1", dataset=on) for digits, paper, on in printed)
+    published = tuple(
+        Figure("accuracy", digits, unit, paper, "Table 1", dataset=on, conditions=conditions)
+        for digits, paper, on in printed
+    )
     return ModelSpec(name, Source("zoo", name, name), name, published=published)
 
 
@@ -120,6 +127,95 @@ def test_accuracies_stand_against_our_costs_with_a_front_for_each_paper(costing)
     assert (front.group, front.points, front.steps) == ("1 (Lee et al., 2020)", ((100, 60), (400, 70)), True)
     assert "Accuracies on FER are the papers'; we measured none." in plot.caption
     assert plot.notes == ("1 network without a published accuracy on FER: not drawn.", "c: Stand-in: A guess.")
+
+
+def built_otherwise(result, macs, shape, classes):
+    """The result, which also counted another build."""
+    build = {"input_shape": list(shape), "num_classes": classes, "counts": {"macs": macs}, "warnings": []}
+    more = Measurement("published_builds", "count", (macs,), details={"builds": [build]})
+    return dataclasses.replace(result, measurements=(*result.measurements, more))
+
+
+def test_an_accuracy_stands_at_the_cost_of_its_own_build(costing):
+    large = dataclasses.replace(AS_MEASURED, input_shape=(3, 224, 224), num_classes=8)
+    known = zoo(spec("a", ("60", "1", "F"), conditions=large), spec("b", ("50", "1", "F")))
+    plot = accuracy([built_otherwise(costing("a", 100), 900, (3, 224, 224), 8), costing("b", 200)], "macs", known, {})
+    assert [(p.label, p.x, p.y) for p in plot.points] == [("a", 900, 60), ("b", 200, 50)]
+    assert plot.lines[0].points == ((200, 50), (900, 60))
+    assert "of the build with the accuracy in every case." in plot.caption
+    measured = costing("a", 800, input_shape=(3, 224, 224), num_classes=8)  # a result of that build goes as well
+    plot = accuracy([costing("a", 100), measured, costing("b", 200)], "macs", known, {})
+    assert [(p.label, p.x) for p in plot.points] == [("a", 800), ("b", 200)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"input_shape": (3, 224, 224)}, "3x224x224 and 7 classes"),
+        ({"num_classes": 8}, "1x48x48 and 8 classes"),
+        ({"input_shape": None}, "an unknown input and 7 classes"),
+        ({"num_classes": None}, "1x48x48 and unknown classes"),
+    ],
+)
+@pytest.mark.parametrize("cost", ["macs", "parameters", "latency"])
+def test_an_accuracy_of_another_build_is_marked_and_on_no_front(make_result, cost, changes, said):
+    other = dataclasses.replace(AS_MEASURED, **changes)
+    known = zoo(spec("a", ("99", "1", "F"), conditions=other), *(spec(name, (name, "1", "F")) for name in ("50", "60")))
+    plot = accuracy([make_result(name) for name in ("a", "50", "60")], cost, known, {})
+    assert [p.label for p in plot.points if "\N{DAGGER}" in p.label and p.named] == ["a \N{DAGGER}"]
+    assert not any((point.x, 99) in line.points for line in plot.lines for point in plot.points)
+    notes = [note for note in plot.notes if note.startswith("a \N{DAGGER}: the accuracy is of")]
+    assert notes == [f"a \N{DAGGER}: the accuracy is of {said}, the cost of 1x48x48 and 7 classes; on no front."]
+    assert "except where \N{DAGGER} marks another." in plot.caption
+
+
+def test_a_network_with_arguments_of_the_users_is_another_build(costing):
+    known = zoo(spec("a", ("60", "1", "F")), spec("b", ("50", "1", "F")))
+    plot = accuracy([costing("a", 100, settings=("width=2",)), costing("b", 200)], "macs", known, {})
+    assert [p.label for p in plot.points] == ["b", "a, width=2 \N{DAGGER}"]
+    assert any("built with width=2" in note for note in plot.notes)
+
+
+def test_an_accuracy_of_several_passes_costs_as_many(make_result):
+    ten = dataclasses.replace(AS_MEASURED, passes=10)
+    unknown = dataclasses.replace(AS_MEASURED, passes=None)
+    known = zoo(
+        spec("a", ("60", "1", "F"), conditions=ten),
+        spec("b", ("50", "1", "F")),
+        spec("c", ("40", "1", "F"), conditions=unknown),
+    )
+    results = [make_result(name) for name in "abc"]
+    (macs,) = {result.value("macs") for result in results}
+    plot = accuracy(results, "macs", known, {})
+    assert [(p.label, p.x) for p in plot.points] == [("a", 10 * macs), ("b", macs), ("c", macs)]
+    assert "a: cost of 10 passes an image." in plot.notes
+    assert "c: passes an image are not known, one is assumed." in plot.notes
+    timed = accuracy(results, "latency", known, {})  # ten passes may run as one batch, whose time nobody measured
+    assert [p.label for p in timed.points] == ["b", "c", "a \N{DAGGER}"]
+
+
+def test_accuracies_of_different_splits_are_said_to_be(costing):
+    validation = dataclasses.replace(AS_MEASURED, split="validation")
+    known = zoo(spec("a", ("60", "1", "F"), conditions=validation), spec("b", ("50", "1", "F")))
+    plot = accuracy([costing("a", 100), costing("b", 200)], "macs", known, {})
+    assert "Paper 1 evaluated on validation split (accuracy): a; test split (accuracy): b." in plot.notes
+
+
+@pytest.mark.parametrize("cost", ["macs", "parameters", "latency"])
+@pytest.mark.parametrize("dataset", ["FER2013", "KDEF", "FER+"])
+def test_no_published_accuracy_of_ours_is_drawn_at_another_build_unmarked(cost, dataset):
+    zoo, folder = built_in().networks, QUICK_CPU.parent
+    results = [*read_file(QUICK_CPU / "results.json"), *read_file(folder / "counts" / "results.json")]
+    known = results if cost == "latency" else [*results, *counted_builds(results)]
+    there = {(it.subject.name, it.subject.input_shape, it.subject.num_classes) for it in known}
+    plot = accuracy(results, cost, zoo, built_in().papers, dataset)
+    for point in plot.points if plot is not None else ():
+        name, paper = point.label.removesuffix(" \N{DAGGER}"), point.group[:3]
+        (figure,) = (f for f in zoo[name].figures("accuracy", paper) if f.dataset == dataset)
+        of = figure.conditions
+        exact = (name, of.input_shape, of.num_classes) in there and (cost != "latency" or of.passes in (None, 1))
+        assert exact == (not point.label.endswith("\N{DAGGER}")), point.label
+        assert exact or not any((point.x, point.y) in line.points for line in plot.lines), point.label
 
 
 def test_the_data_set_is_the_one_asked_for(costing):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_bench.networks.place import Place
-from fer_bench.networks.spec import ModelSpec, Source
+from fer_bench.networks.spec import ModelSpec, Shape, Source
 from fer_bench.records.limits import NO_LIMITS
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Environment, Json, Measurement
@@ -37,6 +37,7 @@ class Job(Message):
         describe: report the environment, which takes a moment, so that one process of a network does.
         place: where the network's code is, if not in the current folder; the files read there are then reported.
         stepped: make passes only on command.
+        builds: (C, H, W) and classes of further builds to count, those that published results are of.
     """
 
     plan: Plan
@@ -50,6 +51,7 @@ class Job(Message):
     describe: bool = False
     place: Place | None = None
     stepped: bool = False
+    builds: tuple[tuple[Shape, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,4 +183,5 @@ _OBJECTS: Mapping[str, Callable[[Any], object]] = {
     "place": Place.of,
     "environment": Environment.of,
     "measurement": Measurement.of,
+    "builds": lambda data: tuple((tuple(shape), classes) for shape, classes in data),
 }

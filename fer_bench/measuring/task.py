@@ -53,6 +53,7 @@ class Task:
         return Job(
             self.plan,
             self.spec,
+            builds=self.spec.published_builds,
             settings=self.settings,
             checkpoint=self.checkpoint,
             place=self.place,

@@ -1,7 +1,7 @@
 """The static metrics of one network: what can be told without running any arithmetic."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from fer_bench.measuring.counting.trace import trace
 from fer_bench.measuring.machine import collector_at_rest
 from fer_bench.networks import build as building
 from fer_bench.networks.build import DEFAULT_BUILD, Build
-from fer_bench.networks.spec import ModelSpec
+from fer_bench.networks.spec import ModelSpec, Shape
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
 
@@ -182,6 +182,37 @@ def count(
     asked = spec.num_classes if build.num_classes is None else build.num_classes
     counted = _counted(model, spec, build, shape, asked, inference)
     return dataclasses.replace(counted, training=training, others=others)
+
+
+def measure_published_builds(
+    spec: ModelSpec, builds: Sequence[tuple[Shape, int]], counted: Count
+) -> Iterator[Measurement]:
+    """Count the builds that published results are of, but for the one that has been counted: MACs, the rest in details.
+
+    A build that the network refuses has the reason in place of its counts, and no value.
+
+    Args:
+        spec: the network.
+        builds: (C, H, W) and classes of each.
+        counted: the build that is measured.
+    """
+    own = (counted.input_shape, counted.num_classes) if not counted.build.arguments else None
+    found: list[dict[str, Json]] = []
+    for shape, classes in builds:
+        if (shape, classes) == own:
+            continue
+        about: dict[str, Json] = {"input_shape": list(shape), "num_classes": classes}
+        try:
+            measured = count(spec, Build(classes, shape)).measurements()
+        except (BuildError, CountingError) as error:
+            found.append(about | {"failure": str(error)})
+            continue
+        single = [m for m in measured if len(m.values) == 1 and m.metric != "peak_activation_bytes"]
+        warnings = [text for m in single for text in m.warnings]
+        found.append(about | {"counts": {m.metric: m.values[0] for m in single}, "warnings": warnings})
+    if found:
+        macs = tuple(build["counts"]["macs"] for build in found if "counts" in build)
+        yield Measurement("published_builds", "count", macs, details={"builds": found})
 
 
 def count_module(model: nn.Module, spec: ModelSpec, shape: tuple[int, int, int], batch: int = 1) -> Count:

@@ -8,6 +8,7 @@ Each group runs in a process of its own.
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from fer_bench.measuring.counting.count import measure_published_builds
 from fer_bench.measuring.counting.recount import measure_recounts
 from fer_bench.measuring.profilers.energy import measure_energy
 from fer_bench.measuring.profilers.latency import measure_latency
@@ -35,7 +36,10 @@ def static_of(counted: "Count", plan: Plan) -> list[Measurement]:
 
 
 PROFILERS: Mapping[str, Profiler] = {
-    "static": lambda network, plan: static_of(network.counted, plan),
+    "static": lambda network, plan: [
+        *static_of(network.counted, plan),
+        *measure_published_builds(network.spec, network.job.builds, network.counted),
+    ],
     "recount": lambda network, plan: measure_recounts(network.spec, network.build),
     "anatomy": lambda network, plan: network.counted.anatomy,
     "latency": lambda network, plan: measure_latency(*network.make(), plan, alive=network.alive),

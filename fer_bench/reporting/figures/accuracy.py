@@ -1,19 +1,20 @@
 """Accuracy, as papers print it, against cost, as we measure it: paper 004's Fig. 18 and the argument of paper 001."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fer_bench.networks.spec import Figure, ModelSpec, Paper
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Result
-from fer_bench.reporting.analysis import latency
+from fer_bench.reporting.analysis import builds, latency
 from fer_bench.reporting.figures import common
 from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Written
-from fer_bench.reporting.tables.common import conditions, interval_ends, joined
+from fer_bench.reporting.tables.common import conditions, distinct, interval_ends, joined
 
 _ENOUGH = 2  # points; one has no front
+_APART = "\N{DAGGER}"
 _NO_INTERVAL = (
     "Latencies without a bar have no interval: networks that are close to each other in time may change places on a "
     "front in another process."
@@ -29,6 +30,7 @@ class _Cost:
     told: str
     metric: str = ""  # "" for the latency
     quantity: Written = "count"
+    per_pass: bool = False  # an accuracy of several passes an image costs as many times as much
 
     def of(self, result: Result) -> tuple[float, tuple[float, float] | None] | None:
         """Return a network's cost and its interval, if it has one; None where the cost was not measured."""
@@ -41,12 +43,23 @@ class _Cost:
 
 _TIMED = "Latency of a batch: mean of the processes' medians."
 COSTS: Mapping[str, _Cost] = {
-    "macs": _Cost("MACs", "MACs", "MACs an image, by conv+matmul-v1.", "macs"),
+    "macs": _Cost("MACs", "MACs", "MACs an image, by conv+matmul-v1.", "macs", per_pass=True),
     "parameters": _Cost("parameters", "Trainable parameters", "Trainable parameters.", "parameters.trainable"),
     "latency": _Cost("latency", "Latency (ms)", _TIMED, quantity="seconds"),
 }
 
-_Claim = tuple[Figure, Point]  # an accuracy that a paper prints, and where it stands against our cost
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """An accuracy that a paper prints, where it stands against a cost, and whose cost that is.
+
+    ``apart`` says how the accuracy is of another build than the cost; it is then marked and on no front.
+    """
+
+    figure: Figure
+    point: Point
+    result: Result
+    apart: str
 
 
 def accuracy(
@@ -54,7 +67,9 @@ def accuracy(
 ) -> Scatter | None:
     """Draw published accuracies on a data set against a cost, with a Pareto front for each paper.
 
-    Papers divide and clean a data set differently, so that their accuracies bound each other only within a paper.
+    Each accuracy stands at the cost of the build that it is of; a count may have been made for the purpose. Where that
+    build was not measured, the point is marked and on no front. Papers divide and clean a data set differently, so that
+    their accuracies bound each other only within a paper.
 
     Args:
         results: ours.
@@ -67,34 +82,49 @@ def accuracy(
         The plot, or None where fewer than two networks have both.
     """
     measure = COSTS[cost]
-    kept, notes = common.of_one_setting([result for result in results if measure.of(result) is not None])
-    dataset = dataset or _most_printed(kept, zoo)
-    claims, bad = _claims(kept, measure, zoo, papers, dataset)
+    known = [result for result in results if measure.of(result) is not None]
+    if measure.metric:
+        known = distinct([*known, *builds.counted_builds(results)])
+        notes: list[str] = []
+    else:
+        known, notes = common.of_one_setting(known)
+    dataset = dataset or _most_printed(known, zoo)
+    claims, bad = _claims(known, measure, zoo, papers, dataset)
     if len(claims) < _ENOUGH:
         return None
     points: list[Point] = []
     lines = []
-    for paper in sorted({figure.paper for figure, _ in claims}):
+    for paper in sorted({claim.figure.paper for claim in claims}):
         group = _cited(paper, papers)
-        members = [point for figure, point in claims if figure.paper == paper]
+        members = [claim.point for claim in claims if claim.figure.paper == paper and not claim.apart]
         best = pareto([(point.x, point.y) for point in members])
         front = sorted((point.x, point.y) for point, named in zip(members, best, strict=True) if named)
         points += [replace(point, named=named) for point, named in zip(members, best, strict=True)]
+        points += [claim.point for claim in claims if claim.figure.paper == paper and claim.apart]
         if len(front) > 1:
             lines.append(Line(f"Pareto front of {group}", tuple(front), group, steps=True))
-    shown = {point.label for point in points}
-    drawn = [result for result, label in zip(kept, common.labels(kept), strict=True) if label in shown]
+    drawn = distinct([claim.result for claim in claims])
     warnings = [] if measure.metric else common.warned(drawn)
-    notes += common.left_out(len(kept) - len(drawn), "network", f"without a published accuracy on {dataset}")
+    without = {result.subject.name for result in known} - {result.subject.name for result in drawn}
+    notes += common.left_out(len(without), "network", f"without a published accuracy on {dataset}")
     return Scatter(
         title=units.printable(f"Accuracy on {dataset} against {measure.name}"),
-        caption=units.printable(_caption(drawn, measure, dataset, points)),
+        caption=units.printable(_caption(drawn, measure, dataset, claims)),
         x=common.axis(measure.title, measure.quantity, [point.x for point in points]),
         y=Axis(units.printable(f"Accuracy on {dataset}, as published (%)"), "percent"),
         groups=tuple(dict.fromkeys(point.group for point in points)),
         points=tuple(points),
         lines=tuple(lines),
-        notes=(*notes, *bad, *_remarks(claims), *common.doubted(drawn), *warnings),
+        notes=(
+            *notes,
+            *bad,
+            *_apart(claims),
+            *_splits(claims),
+            *_passes(claims, measure),
+            *_remarks(claims),
+            *common.doubted(drawn),
+            *warnings,
+        ),
     )
 
 
@@ -134,23 +164,38 @@ def percent(figure: Figure) -> float:
 def _claims(
     results: Sequence[Result], cost: _Cost, zoo: Mapping[str, ModelSpec], papers: Mapping[str, Paper], dataset: str
 ) -> tuple[list[_Claim], dict[str, None]]:
-    """Give the accuracies on a data set, and complain of those that are no numbers."""
+    """Give the accuracies on a data set, each once, and complain of those that are no numbers."""
     claims: list[_Claim] = []
     bad: dict[str, None] = {}
-    for result, label in zip(results, common.labels(results), strict=True):
-        taken = cost.of(result)
-        for figure in printed_of(zoo.get(result.subject.name)):
-            if taken is None or not dataset or figure.dataset != dataset:
+    of_network: dict[str, list[Result]] = {}
+    for result in results:
+        of_network.setdefault(result.subject.name, []).append(result)
+    for name, measured in of_network.items():
+        for figure in printed_of(zoo.get(name)):
+            if not dataset or figure.dataset != dataset:
                 continue
+            build = figure.conditions.build
+            result = next((one for one in measured if builds.is_build(one.subject, build)), measured[0])
+            apart = builds.apart(figure.conditions, result.subject) or _too_many_passes(figure, cost)
+            label = common.labels([result])[0] + (f" {_APART}" if apart else "")
+            if (amount := cost.of(result)) is None:
+                continue
+            passes = figure.conditions.passes or 1 if cost.per_pass else 1
             try:
-                place = (taken[0], percent(figure), taken[1])
+                place = (amount[0] * passes, percent(figure), amount[1])
             except SheetError as error:
                 bad[units.printable(f"{label} is not drawn for paper {figure.paper}: {error}.")] = None
-            else:
-                claims.append(
-                    (figure, Point(label, _cited(figure.paper, papers), *place, hollow=common.hollow(result)))
-                )
+                continue
+            hollow = common.hollow(result)
+            point = Point(label, _cited(figure.paper, papers), *place, hollow=hollow, named=bool(apart))
+            claims.append(_Claim(figure, point, result, apart))
     return claims, bad
+
+
+def _too_many_passes(figure: Figure, cost: _Cost) -> str:
+    """Say why a latency is not that of an accuracy: several passes may run as one batch, whose time nobody measured."""
+    passes = figure.conditions.passes or 1
+    return f"the accuracy is of {passes} passes an image, the latency of one" if passes > 1 and not cost.metric else ""
 
 
 def _cited(paper: str, papers: Mapping[str, Paper]) -> str:
@@ -163,26 +208,61 @@ def _cited(paper: str, papers: Mapping[str, Paper]) -> str:
     return units.printable(f"{paper} ({first.split()[-1]}{' et al.' if others else ''}{when})")
 
 
-def _remarks(claims: Sequence[_Claim]) -> list[str]:
-    """Give what sheets remark on the accuracies, a remark once with all that it is about."""
+def _of_each(claims: Iterable[_Claim], say: Callable[[_Claim], str]) -> Iterator[tuple[str, str]]:
+    """Give what is to be said of claims, each text once with the labels of all that it is about."""
     about: dict[str, list[str]] = {}
-    for figure, point in claims:
-        if figure.note:
-            about.setdefault(f"in paper {figure.paper}: {figure.note}", []).append(point.label)
-    return [units.printable(f"{', '.join(dict.fromkeys(who))} {remark}") for remark, who in about.items()]
+    for claim in claims:
+        if text := say(claim):
+            about.setdefault(text, []).append(claim.point.label)
+    return ((units.printable(", ".join(dict.fromkeys(who))), units.printable(text)) for text, who in about.items())
 
 
-def _caption(results: Sequence[Result], cost: _Cost, dataset: str, points: Sequence[Point]) -> str:
-    plan = results[0].plan
-    other = plan.input_size or plan.channels
-    known = [point.x_interval is not None for point in points]
+def _apart(claims: Sequence[_Claim]) -> list[str]:
+    """Explain each mark."""
+    return [f"{who}: {text}; on no front." for who, text in _of_each(claims, lambda claim: claim.apart)]
+
+
+def _splits(claims: Sequence[_Claim]) -> list[str]:
+    """Name what each accuracy of a paper was measured on, where they differ."""
+    said = []
+    for paper in sorted({claim.figure.paper for claim in claims}):
+        own = [claim for claim in claims if claim.figure.paper == paper]
+        groups = list(_of_each(own, _evaluated))
+        if len(groups) > 1:
+            said.append(f"Paper {paper} evaluated on {'; '.join(f'{text}: {who}' for who, text in groups)}.")
+    return said
+
+
+def _evaluated(claim: _Claim) -> str:
+    of = claim.figure.conditions
+    return f"{of.split or 'an unknown'} split ({of.metric or 'unknown metric'})"
+
+
+def _passes(claims: Sequence[_Claim], cost: _Cost) -> list[str]:
+    """Say of how many passes a cost is, where that is not one, or is not known."""
+    if cost.metric and not cost.per_pass:
+        return []
+    said: dict[int | None, str] = {None: "passes an image are not known, one is assumed"}
+    counts = {claim.figure.conditions.passes for claim in claims} - {None, 1}
+    said |= {number: f"cost of {number} passes an image" for number in counts if cost.per_pass}
+    return [f"{who}: {text}." for who, text in _of_each(claims, lambda c: said.get(c.figure.conditions.passes, ""))]
+
+
+def _remarks(claims: Sequence[_Claim]) -> list[str]:
+    """Give what sheets remark on the accuracies."""
+    noted = [claim for claim in claims if claim.figure.note]
+    return [f"{who} {text}" for who, text in _of_each(noted, lambda c: f"in paper {c.figure.paper}: {c.figure.note}")]
+
+
+def _caption(results: Sequence[Result], cost: _Cost, dataset: str, claims: Sequence[_Claim]) -> str:
+    known = [claim.point.x_interval is not None for claim in claims]
     return joined(
-        f"Accuracies on {dataset} are the papers'; we measured none. Costs are ours.",
+        f"Accuracies on {dataset} are the papers'; we measured none. Costs are ours, of the build with the accuracy",
+        f"except where {_APART} marks another." if any(claim.apart for claim in claims) else "in every case.",
         cost.told,
         common.INTERVALS if any(known) else "",
         _NO_INTERVAL if not cost.metric and not all(known) else "",
         "Lines: the Pareto front of each paper; accuracies of different papers are not comparable, since they divide "
         "and train on the data differently.",
-        "The costs are at another input size than the accuracies." if other else "",
         conditions(results),
     )

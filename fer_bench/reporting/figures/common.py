@@ -8,7 +8,7 @@ from fer_bench.records.result import Json, Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.figures.plots import Axis, Written
 from fer_bench.reporting.tables.catalogue import doubts, is_doubted
-from fer_bench.reporting.tables.common import head, varying
+from fer_bench.reporting.tables.common import build_of, head, varying
 
 _NAMED = 6  # networks that a note names; of more it gives the number
 _LOG_RANGE = 10.0  # of the largest value to the smallest: beyond it an axis is divided logarithmically
@@ -53,13 +53,13 @@ def numbered(names: Sequence[str]) -> list[str]:
 
 
 def of_one_setting(results: Sequence[Result]) -> tuple[list[Result], list[str]]:
-    """Give the results under the setting that most networks share, one a network, and say how many are left out."""
+    """Give the results under the setting that most builds share, one a build, and say how many are left out."""
     keys = [column.key for column in varying(results)]
-    settings: dict[tuple[Json, ...], dict[str, Result]] = {}
+    settings: dict[tuple[Json, ...], dict[tuple[Json, ...], Result]] = {}
     for result in results:
         row = head(result)
         networks = settings.setdefault(tuple(row[key] for key in keys), {})
-        networks.setdefault(labels([result])[0], result)
+        networks.setdefault(build_of(result), result)
     kept = list(max(settings.values(), key=len, default={}).values())  # the first of several as large
     return kept, left_out(len(results) - len(kept), "more result", "under other settings or repeated")
 

@@ -1,0 +1,65 @@
+"""Which build of a network a published result is of, and what that build costs.
+
+A cost belongs beside a result only if both are of one build: the same input and classes, no arguments of the user's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fer_bench.networks.spec import Conditions, Shape
+from fer_bench.records import units
+from fer_bench.records.result import Measurement, Result, Subject
+
+Build = tuple[Shape, int]
+PUBLISHED_BUILDS = "published_builds"  # the metric that has the counts of builds beside the one that was measured
+
+
+def is_build(subject: Subject, build: Build | None) -> bool:
+    """Report whether a network was built so."""
+    return build is not None and not subject.settings and (subject.input_shape, subject.num_classes) == build
+
+
+def counted_builds(results: Iterable[Result]) -> list[Result]:
+    """Return the counts of published builds as results of their own, with the conditions of the run that made them."""
+    return [view for result in results for view in _views(result)]
+
+
+def of_build(name: str, build: Build | None, results: Iterable[Result], metric: str = "macs") -> Result | None:
+    """Return the first result of a network's build that has a metric, or None."""
+    return next(
+        (r for r in results if r.subject.name == name and is_build(r.subject, build) and r.value(metric) is not None),
+        None,
+    )
+
+
+def _views(result: Result) -> Iterable[Result]:
+    measured = result.measurement(PUBLISHED_BUILDS)
+    for build in measured.details["builds"] if measured is not None else ():
+        if "counts" not in build:
+            continue
+        shape, classes = tuple(build["input_shape"]), build["num_classes"]
+        counts = (
+            Measurement(metric, "bytes" if metric.endswith("_bytes") else "count", (value,))
+            for metric, value in build["counts"].items()
+        )
+        warned = tuple(build["warnings"])
+        yield replace(
+            result,
+            subject=replace(result.subject, input_shape=shape, num_classes=classes, settings=(), exempt=""),
+            measurements=tuple(replace(m, warnings=warned) if m.metric == "macs" else m for m in counts),
+        )
+
+
+def written(shape: Shape | None, classes: int | None) -> str:
+    """Write a build: "1x48x48 and 7 classes"."""
+    return f"{units.size(shape) if shape else 'an unknown input'} and {classes or 'unknown'} classes"
+
+
+def apart(conditions: Conditions, subject: Subject) -> str:
+    """Say in which way a published result is of another build than the one that was measured; "" where it is not."""
+    if is_build(subject, conditions.build):
+        return ""
+    ours = written(subject.input_shape, subject.num_classes)
+    if subject.settings:
+        ours = f"{ours}, built with {', '.join(subject.settings)}"
+    return f"the accuracy is of {written(conditions.input_shape, conditions.num_classes)}, the cost of {ours}"
