@@ -55,6 +55,18 @@ def written(shape: Shape | None, classes: int | None) -> str:
     return f"{units.size(shape) if shape else 'an unknown input'} and {classes or 'unknown'} classes"
 
 
+def other_than(conditions: Conditions, subject: Subject) -> str:
+    """Name briefly what of a result's build is not as measured: "3x224x224, 8 classes"; "" where it is that build."""
+    if is_build(subject, conditions.build):
+        return ""
+    shape, classes = conditions.input_shape, conditions.num_classes
+    if shape is classes is None:
+        return "unknown build"
+    parts = [] if shape == subject.input_shape else [units.size(shape) if shape else "unknown input"]
+    parts += [] if classes == subject.num_classes else [f"{classes or 'unknown'} classes"]
+    return ", ".join(parts or ["default arguments"])
+
+
 def apart(conditions: Conditions, subject: Subject) -> str:
     """Say in which way a published result is of another build than the one that was measured; "" where it is not."""
     if is_build(subject, conditions.build):

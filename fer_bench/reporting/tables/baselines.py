@@ -7,6 +7,8 @@ from decimal import Decimal
 from fer_bench.networks.spec import Figure, ModelSpec, Paper
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
+from fer_bench.records.result import Subject
+from fer_bench.reporting.analysis import builds
 from fer_bench.reporting.table import RowSource
 from fer_bench.reporting.tables.catalogue import as_printed
 from fer_bench.reporting.tables.common import Entry
@@ -21,7 +23,7 @@ _CONVENTION = re.compile(r"(flops|macs)\s*(?:$|[,;:=(.])", re.IGNORECASE)
 def published_rows(specs: Iterable[ModelSpec], papers: Mapping[str, Paper]) -> Iterator[Entry]:
     """Give a row of the efficiency table, in base units, for each network and paper.
 
-    Input, classes and settings stay empty: what the figures were taken at is the paper's to say.
+    Input and classes are those of its accuracies, where the sheets know one build of all; settings stay empty.
     """
     for spec in specs:
         for paper in dict.fromkeys(figure.paper for figure in spec.published):
@@ -29,6 +31,9 @@ def published_rows(specs: Iterable[ModelSpec], papers: Mapping[str, Paper]) -> I
             if not cells and not accuracies:
                 continue
             row: Row = {"name": spec.name, "paper": paper, "accuracy": write_accuracies(accuracies)}
+            of_results = {figure.conditions.build for figure in accuracies}
+            if len(of_results) == 1 and (build := of_results.pop()) is not None:
+                row |= {"input_shape": build[0], "num_classes": build[1]}
             for key, figure in cells.items():
                 row |= _value(key, figure)
             unread = [f"No number: {as_printed(figure)}." for key, figure in cells.items() if key not in row]
@@ -47,13 +52,19 @@ def _cells_of(spec: ModelSpec, paper: str) -> dict[str, Figure]:
     return cells
 
 
-def write_accuracies(figures: Iterable[Figure]) -> str | None:
-    """Name accuracies that papers print, each with its data set and place."""
-    texts = [
-        f"{' '.join(filter(None, (as_printed(figure), figure.dataset)))} ({figure.paper}, {figure.where})"
-        for figure in figures
-    ]
+def write_accuracies(figures: Iterable[Figure], subject: Subject | None = None) -> str | None:
+    """Name accuracies that papers print, each with its data set and place, and its build where that is another."""
+    texts = []
+    for figure in figures:
+        build = builds.other_than(figure.conditions, subject) if subject is not None else ""
+        place = ", ".join(filter(None, (figure.paper, figure.where)))
+        texts.append(f"{accuracy_of(figure)} ({'; '.join(filter(None, (place, build)))})")
     return "; ".join(texts) or None
+
+
+def accuracy_of(figure: Figure) -> str:
+    """Write an accuracy with its data set."""
+    return " ".join(filter(None, (as_printed(figure), figure.dataset)))
 
 
 def digits_of(key: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from fer_bench.networks.registry import Registry
-from fer_bench.networks.spec import STATUSES, Figure, ModelSpec
+from fer_bench.networks.spec import STATUSES, UNKNOWN, Figure, ModelSpec
 from fer_bench.records import units
 from fer_bench.reporting.table import Column, Table, text_columns
 from fer_bench.reporting.tables import standard
@@ -88,13 +88,14 @@ def figures(spec: ModelSpec) -> Table:
     places: dict[tuple[str, ...], list[str]] = {}
     for figure in spec.published:
         quantity = " ".join(filter(None, (figure.quantity, figure.stage and f"({figure.stage})")))
-        key = (quantity, as_printed(figure), figure.dataset, figure.paper, figure.convention, figure.note)
+        obtained = f"Obtained with: {figure.conditions}." if figure.conditions != UNKNOWN else ""
+        key = (quantity, as_printed(figure), figure.dataset, figure.paper, figure.convention, figure.note, obtained)
         places.setdefault(key, []).append(", ".join(filter(None, (figure.where, figure.row, figure.column))))
     rows, notes = [], []
-    for (quantity, printed, dataset, paper, convention, note), where in places.items():
+    for (quantity, printed, dataset, paper, convention, note, obtained), where in places.items():
         row = {"quantity": quantity, "printed": printed, "dataset": dataset or None, "paper": paper}
         rows.append(row | {"where": "; ".join(dict.fromkeys(where))})
-        notes.append(tuple(filter(None, (convention and f"In the paper's sense: {convention}.", note))))
+        notes.append(tuple(filter(None, (convention and f"In the paper's sense: {convention}.", note, obtained))))
     of_place = text_columns(dataset="Data", paper="Paper", where="Where")
     columns = (*text_columns(quantity="Quantity"), Column("printed", "Printed"), *of_place)
     return Table("Published figures", columns, tuple(rows), notes=tuple(notes))

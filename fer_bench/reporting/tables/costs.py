@@ -8,10 +8,10 @@ from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records import units
 from fer_bench.records.result import Result
-from fer_bench.reporting.analysis import latency
+from fer_bench.reporting.analysis import builds, latency
 from fer_bench.reporting.table import Column, RowSource, Table
 from fer_bench.reporting.tables import common, environments, standard
-from fer_bench.reporting.tables.baselines import digits_of, published_rows, write_accuracies
+from fer_bench.reporting.tables.baselines import accuracy_of, digits_of, published_rows, write_accuracies
 from fer_bench.reporting.tables.catalogue import as_printed, doubts
 from fer_bench.reporting.tables.common import Entry, make_table
 
@@ -105,12 +105,29 @@ def _efficiency_of(result: Result, results: Sequence[Result], networks: common.N
     accuracies = spec.figures("accuracy") if spec is not None else []
     row = common.head(result) | standard.counted(result)
     row["peak_memory_bytes"] = result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes")
-    row["accuracy"] = write_accuracies(accuracies)
+    row["accuracy"] = write_accuracies(accuracies, result.subject)
     if taken is not None:
         row |= common.timed(result, taken) | {"real_time": taken.real_time}
     notes = common.about(result, networks) + common.warnings_of(result) + common.failures(result)
     notes += latency.warnings(result) + _other_allocator(result, results)
+    notes += _of_other_builds(accuracies, result, results)
     return Entry(row, notes, RowSource((result,), {"accuracy": accuracies}))
+
+
+def _of_other_builds(accuracies: Iterable[Figure], result: Result, results: Sequence[Result]) -> list[str]:
+    """Say which accuracies are of another build than the row, and what that build costs where it was counted."""
+    notes = []
+    for figure in accuracies:
+        of, said = figure.conditions, f"{accuracy_of(figure)} (paper {figure.paper}) is of"
+        if of.passes is not None and of.passes > 1:
+            notes.append(f"{said} {of.passes} passes an image; the row's costs are of one.")
+        if of.build is None or builds.is_build(result.subject, of.build):
+            continue
+        counted = builds.of_build(result.subject.name, of.build, [*results, *builds.counted_builds(results)])
+        row = standard.counted(counted) if counted is not None else {}
+        cost = [f"{column.text(row)} {column.heading}" for column in (standard.MACS, standard.PARAMETERS) if row]
+        notes.append(f"{said} another build: {': '.join(filter(None, (builds.written(*of.build), ', '.join(cost))))}.")
+    return notes
 
 
 def published(specs: Iterable[ModelSpec], results: Sequence[Result], networks: common.Networks) -> Table:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import Figure
 from fer_bench.records.result import Result
-from fer_bench.reporting.analysis import latency
+from fer_bench.reporting.analysis import builds, latency
 from fer_bench.reporting.table import Column, RowSource, Table
 from fer_bench.reporting.tables import common, environments, standard, structure
 from fer_bench.reporting.tables.common import Entry, make_table
@@ -36,7 +36,8 @@ def _draw(printed: PrintedTable, results: Sequence[Result], networks: common.Net
 
 def _comparison(printed: PrintedTable, results: Sequence[Result], networks: common.Networks) -> Table:
     chosen = [_choose(row, results) for row in printed.rows]
-    entries = [_entry(printed, row, result, networks) for row, result in zip(printed.rows, chosen, strict=True)]
+    differ = len(_obtained(printed.rows)) > 1
+    entries = [_entry(printed, row, result, networks, differ) for row, result in zip(printed.rows, chosen, strict=True)]
     used = [result for result in chosen if result is not None]
     given = _given(printed, chosen)
     timed = used if any(OURS[quantity].timed for quantity in given) else []
@@ -49,18 +50,22 @@ def _comparison(printed: PrintedTable, results: Sequence[Result], networks: comm
     return make_table(printed.heading, columns, entries, common.joined(*caption), comparable=common.comparable(used))
 
 
-def _choose(row: PrintedRow, results: Iterable[Result]) -> Result | None:
+def _choose(row: PrintedRow, results: Sequence[Result]) -> Result | None:
     """Take the first result of the row's network that has something to put beside a printed figure.
 
-    Counts are taken from one at the network's own input and classes first: a protocol may have had its own.
+    One of the build that had the row's results comes first, then for counts, where a protocol may have had its own
+    size, one of the sheet's build.
     """
     spec = row.spec
     if spec is None:
         return None
-    found = [result for result in results if result.subject.name == spec.name and _values(row, result)]
-    if not any(OURS[figure.quantity].timed for figure in row.figures.values() if figure.quantity in OURS):
+    timed = any(OURS[figure.quantity].timed for figure in row.figures.values() if figure.quantity in OURS)
+    given = results if timed else [*results, *builds.counted_builds(results)]
+    found = [result for result in given if result.subject.name == spec.name and _values(row, result)]
+    if not timed:
         own = (spec.input_shape, spec.num_classes)
         found.sort(key=lambda result: (result.subject.input_shape, result.subject.num_classes) != own)
+    found.sort(key=lambda result: not builds.is_build(result.subject, row.build))
     return found[0] if found else None
 
 
@@ -74,13 +79,18 @@ def _values(row: PrintedRow, result: Result) -> standard.Row:
     return found
 
 
-def _entry(printed: PrintedTable, row: PrintedRow, result: Result | None, networks: common.Networks) -> Entry:
+def _entry(
+    printed: PrintedTable, row: PrintedRow, result: Result | None, networks: common.Networks, differ: bool
+) -> Entry:
     cells = printed.cells(row) | {"name": row.spec.name if row.spec is not None else None}
+    own = [*row.notes, *(f"Obtained with: {text}." for text in _obtained([row]) if differ)]
     if result is None:
-        return Entry(cells, row.notes, printed.source(row))
-    notes = [*row.notes, *common.about(result, networks), *common.failures(result)]
+        return Entry(cells, own, printed.source(row))
+    notes = [*own, *common.about(result, networks), *common.failures(result)]
     if any(figure.quantity == "latency" for figure in row.figures.values()):
         notes += latency.warnings(result)
+    said = dict.fromkeys(builds.apart(figure.conditions, result.subject) for figure in row.results)
+    notes += [sentences(f"Not of one build: {text}") for text in said if text]
     return Entry(common.head(result) | _values(row, result) | cells, notes, printed.source(row, result))
 
 
@@ -111,7 +121,14 @@ def _conventions(printed: PrintedTable) -> list[str]:
         said.append(f"Data: {', '.join(data)}.")
     if any(figure.quantity == "accuracy" for figure in printed.figures):
         said.append("We measured no accuracy.")
+    if len(shared := _obtained(printed.rows)) == 1:
+        said.append(f"Results were obtained with: {shared[0]}.")
     return list(dict.fromkeys(said))
+
+
+def _obtained(rows: Iterable[PrintedRow]) -> list[str]:
+    """Say how the results of rows were obtained, each way once."""
+    return list(dict.fromkeys(str(figure.conditions) for row in rows for figure in row.results))
 
 
 def _matrix(printed: PrintedTable, matrix: Figure) -> Table:

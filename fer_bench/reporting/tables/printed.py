@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fer_bench.networks.registry import Registry
-from fer_bench.networks.spec import Figure, ModelSpec, Paper
+from fer_bench.networks.spec import UNKNOWN, Figure, ModelSpec, Paper, Shape
 from fer_bench.records.result import Json, Result
 from fer_bench.reporting.table import Column, RowSource
 from fer_bench.reporting.tables.catalogue import as_printed
@@ -40,6 +40,16 @@ class PrintedRow:
     label: str
     spec: ModelSpec | None
     figures: Mapping[str, Figure]
+
+    @property
+    def results(self) -> list[Figure]:
+        """Its figures that are results of a network of which the sheets know something."""
+        return [figure for figure in self.figures.values() if figure.conditions != UNKNOWN]
+
+    @property
+    def build(self) -> tuple[Shape, int] | None:
+        """Input and classes of the network that had its results, where they are known."""
+        return next((figure.conditions.build for figure in self.results if figure.conditions.build), None)
 
     @property
     def notes(self) -> list[str]:
