@@ -10,11 +10,13 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fer_bench.auditing.verdicts import TONES
 from fer_bench.networks.registry import built_in
+from fer_bench.networks.spec import Conditions, Figure, ModelSpec, Source
 from fer_bench.records import units
 from fer_bench.records.exchange import read_file
 from fer_bench.records.result import Measurement
@@ -30,6 +32,7 @@ DRAW = """import sys
 from pathlib import Path
 from fer_bench.records.exchange import read_file
 from fer_bench.networks.registry import built_in
+from fer_bench.networks.spec import Conditions, Figure, ModelSpec, Source
 from fer_bench.reporting.page import page
 from fer_bench.reporting.tables import report
 results = read_file(Path(sys.argv[1])); text = page('Edge', results, report(results, built_in()), built_in())"""
@@ -259,6 +262,48 @@ def test_an_axis_has_the_accuracies_of_one_paper_on_one_data_set(make_result):
     values = [point["values"]["accuracy.001.FER2013"] for point in chart["points"]]
     assert [value["raw"] for value in values] == [74.14, 73.39]  # paper 001, Table II
     assert values[0]["text"] == "74.14 % (Table II)"
+
+
+OWN_BUILD = Conditions((1, 48, 48), 7, passes=1)  # as make_result has it
+LARGE = Conditions((3, 224, 224), 8, passes=1)
+
+
+def printing(**conditions):
+    """Networks of a sheet by name, each with an accuracy of its name's value under these conditions."""
+    figures = {
+        name: Figure("accuracy", name[1:], "%", "1", "T", dataset="F", conditions=c) for name, c in conditions.items()
+    }
+    return {name: ModelSpec(name, Source("zoo", name, name), name, published=(f,)) for name, f in figures.items()}
+
+
+def of_another_build(result, shape, classes, **counts):
+    build = {"input_shape": list(shape), "num_classes": classes, "counts": counts, "warnings": []}
+    more = Measurement("published_builds", "count", (counts["macs"],), details={"builds": [build]})
+    return dataclasses.replace(result, measurements=(*result.measurements, more))
+
+
+def test_an_accuracy_of_a_counted_build_has_a_point_with_the_costs_of_that_build(make_result):
+    results = [of_another_build(make_result("n60"), (3, 224, 224), 8, macs=9_000_000), make_result("n50")]
+    chart = explorer(results, report(results, built_in()), printing(n60=LARGE, n50=OWN_BUILD))
+    by_label = {point["label"]: point["values"] for point in chart["points"]}
+    assert "accuracy.1.F" not in by_label["n60"]
+    assert by_label["n60"]["efficiency.macs"]["raw"] == 2_000_000
+    other = by_label["n60, 3x224x224, 8 classes"]
+    assert (other["accuracy.1.F"]["raw"], other["efficiency.macs"]["raw"]) == (60, 9_000_000)
+    assert "efficiency.latency_s" not in other  # nobody measured that
+    assert all("apart" not in values["accuracy.1.F"] for values in (other, by_label["n50"]))
+
+
+def test_an_accuracy_of_another_build_says_so(make_result):
+    results = [make_result("n60"), make_result("n50"), make_result("n40")]
+    known = printing(n60=LARGE, n50=OWN_BUILD, n40=dataclasses.replace(OWN_BUILD, passes=10))
+    chart = explorer(results, report(results, built_in()), known)
+    apart = {point["label"]: point["values"]["accuracy.1.F"].get("apart") for point in chart["points"]}
+    assert apart == {
+        "n60": "the accuracy is of 3x224x224 and 8 classes, the cost of 1x48x48 and 7 classes",
+        "n50": None,
+        "n40": "the accuracy is of 10 passes an image, costs of one",
+    }
 
 
 def test_what_a_paper_published_is_a_point_of_its_own():
@@ -576,6 +621,23 @@ def test_other_axes_draw_other_points_and_another_front(visit, results):
     select(up, "Classes")
     assert "No front" in shown()[0]
     assert shown()[1] == []
+
+
+def test_an_accuracy_of_another_build_is_marked_and_on_no_front(visit, make_result):
+    results = [make_result("n60"), make_result("n50")]
+    known = printing(n60=LARGE, n50=OWN_BUILD)
+    registry = SimpleNamespace(networks=known, papers={})
+    driver = visit(page("Page", results, report(results, built_in()), registry))
+    figure = one(driver, "figure[data-chart=explorer]")
+    marks(driver, "explorer")
+    _, up = figure.find_elements("css selector", "select")
+    select(up, "Accuracy on F, paper 1 (%)")
+    found = {mark.get_attribute("aria-label"): mark.get_attribute("class") for mark in marks(driver, "explorer")}
+    (marked,) = (label for label in found if label.startswith("n60 \N{DAGGER};"))
+    assert "the accuracy is of 3x224x224 and 8 classes, the cost of 1x48x48 and 7 classes" in marked
+    assert [label.partition(";")[0] for label, look in found.items() if "front" in look] == ["n50"]
+    said = figure.find_element("css selector", ".status").text
+    assert "1 marked \N{DAGGER}: the accuracy is of another build than the cost; on no front." in said
 
 
 def test_an_axis_is_logarithmic_or_linear_as_the_reader_wants(visit, results):

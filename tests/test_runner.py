@@ -8,6 +8,7 @@ from fer_bench.measuring import runner, task
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
+from fer_bench.networks.spec import Conditions, Figure
 from fer_bench.records.errors import StoreError
 from fer_bench.records.plan import EDGE, QUICK
 from fer_bench.records.result import Measurement
@@ -35,6 +36,20 @@ def measure(users_file, starter):
 
 def failures(result):
     return {m.metric: m.failure for m in result.measurements if m.failure}
+
+
+def test_the_builds_of_published_results_are_counted_too(starter):
+    spec = registry.find("mtcnn_pnet")
+    other = Figure("accuracy", "9", "%", "1", "T", conditions=Conditions((3, 24, 24), spec.num_classes))
+    plan = dataclasses.replace(PLAN, metrics=("static",))
+    result = runner.measure(Task(dataclasses.replace(spec, published=(other,)), plan), starter)
+    (build,) = result.measurement("published_builds").details["builds"]
+    assert build["input_shape"] == [3, 24, 24]
+    assert build["counts"]["parameters.trainable"] == 6632  # a fully convolutional network's do not depend on the input
+    assert (
+        runner.measure(Task(dataclasses.replace(spec, published=()), plan), starter).measurement("published_builds")
+        is None
+    )
 
 
 @pytest.mark.slow

@@ -4,8 +4,11 @@ import json
 
 import pytest
 import torch
+import torchvision
+from torch.utils.flop_counter import FlopCounterMode
 
 from fer_bench import Build, count, find, list_models
+from fer_bench.measuring.counting.count import measure_published_builds
 from fer_bench.measuring.counting.recorder import Operator, Trace
 from fer_bench.measuring.counting.totals import measure_macs
 from fer_bench.records.errors import BuildError, CountingError
@@ -129,6 +132,27 @@ def test_a_batch_starts_at_one(batch):
 def test_a_factory_that_fails_is_named(network):
     with pytest.raises(BuildError, match="boom"):
         count(network("return x", init="raise ValueError('boom')"), SMALL)
+
+
+def test_the_builds_of_published_results_are_counted_and_a_refused_one_says_why():
+    counted = count(find("resnet50"))
+    builds = (((3, 224, 224), 7), ((1, 48, 48), 7), ((3, 64, 96), 8))
+    (measured,) = measure_published_builds(find("resnet50"), builds, counted)
+    for build, (shape, classes) in zip(measured.details["builds"], builds[1:], strict=True):
+        reference = torchvision.models.resnet50(num_classes=classes)
+        if shape[0] != 3:
+            reference.conv1 = torch.nn.Conv2d(shape[0], 64, 7, stride=2, padding=3, bias=False)
+        with FlopCounterMode(display=False) as flops:
+            reference.eval()(torch.zeros(1, *shape))
+        assert (build["input_shape"], build["num_classes"]) == (list(shape), classes)
+        assert build["counts"]["macs"] == flops.get_total_flops() // 2
+        assert build["counts"]["parameters.trainable"] == sum(p.numel() for p in reference.parameters())
+    assert measured.values == tuple(build["counts"]["macs"] for build in measured.details["builds"])
+
+    (measured,) = measure_published_builds(find("inception_v4"), (((3, 48, 48), 7),), count(find("inception_v4")))
+    assert measured.values == ()
+    assert "75x75" in measured.details["builds"][0]["failure"]
+    assert list(measure_published_builds(find("resnet50"), builds[:1], counted)) == []
 
 
 def test_measurements_hold_every_count_once():

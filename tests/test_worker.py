@@ -65,7 +65,7 @@ def test_a_network_that_prints_does_not_disturb_the_answers(users_file):
         job_on(
             "torchvision:resnet18", settings=("width=2",), input_shape=(3, 8, 8), place=Place("/a", "/a/b", ("/a/c",))
         ),
-        Job(QUICK),
+        Job(QUICK, builds=(((1, 48, 48), 7), ((3, 224, 224), 8))),
         messages.WarmUp((0, 1)),
         messages.MakePasses(3, 0.05),
         messages.Ready(None, (1, 2, 3), "too small"),

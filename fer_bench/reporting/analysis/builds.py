@@ -14,9 +14,16 @@ Build = tuple[Shape, int]
 PUBLISHED_BUILDS = "published_builds"  # the metric that has the counts of builds beside the one that was measured
 
 
+def built(subject: Subject) -> Build | None:
+    """Return the build of a network without arguments of the user's; None with some, or where it is not known."""
+    if subject.settings or subject.input_shape is None or subject.num_classes is None:
+        return None
+    return subject.input_shape, subject.num_classes
+
+
 def is_build(subject: Subject, build: Build | None) -> bool:
     """Report whether a network was built so."""
-    return build is not None and not subject.settings and (subject.input_shape, subject.num_classes) == build
+    return build is not None and built(subject) == build
 
 
 def counted_builds(results: Iterable[Result]) -> list[Result]:
@@ -60,7 +67,7 @@ def other_than(conditions: Conditions, subject: Subject) -> str:
     if is_build(subject, conditions.build):
         return ""
     shape, classes = conditions.input_shape, conditions.num_classes
-    if shape is classes is None:
+    if shape is None and classes is None:
         return "unknown build"
     parts = [] if shape == subject.input_shape else [units.size(shape) if shape else "unknown input"]
     parts += [] if classes == subject.num_classes else [f"{classes or 'unknown'} classes"]

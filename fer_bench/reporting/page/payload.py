@@ -12,21 +12,24 @@ from typing import Any
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import SheetError
-from fer_bench.records.result import Json, Result
+from fer_bench.records.result import Json, Result, Subject
+from fer_bench.reporting.analysis import builds
 from fer_bench.reporting.figures.accuracy import percent, printed_of
 from fer_bench.reporting.figures.common import hollow, labels, numbered
 from fer_bench.reporting.figures.modules import divisions
 from fer_bench.reporting.figures.plots import Divisions, Part, Roof, Scatter, Spreads, Step, Sweep
 from fer_bench.reporting.figures.speed import roofs, spreads, sweep
 from fer_bench.reporting.table import Column, Table
+from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.catalogue import as_printed
-from fer_bench.reporting.tables.common import head
+from fer_bench.reporting.tables.common import distinct, head
 
 _ENOUGH = 2  # points of an axis; one is no figure
 _HIGHER = ("images_per_s",)  # columns of which more is better, though no table marks them
 _COSTS = ("s", "B", "J")  # units of which less is better
 _FIRST = ("latency_s", "macs", "parameters")  # costs that are shown first, where they are there
 _WORTH_SHOWING = 4  # points with an accuracy, from which that is shown first
+_COUNTS = {column.key: column for column in (standard.MACS, standard.FLOPS, standard.PARAMETERS, standard.STATE_DICT)}
 _SETTINGS = "name input_shape protocol device batch_size threads precision layout mode alloc".split()
 _NAMED = 8  # modules drawn as one that are named; of more, the number
 _LEAST = 1e-5  # share that is written by its number
@@ -150,12 +153,16 @@ _Axis = dict[str, Json]  # a quantity to choose: how its numbers are written, an
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """A mark: a result, or what a paper published of a network that was not measured."""
+    """A mark: a result, or what a paper published of a network that was not measured.
+
+    ``subject`` is the network as built, None of what was published.
+    """
 
     name: str
     label: str
     kind: str
     paper: str = ""
+    subject: Subject | None = None
     values: dict[str, Json] = field(default_factory=dict)
 
 
@@ -166,18 +173,20 @@ def explorer(results: Sequence[Result], tables: Mapping[str, Table], networks: M
     as its table writes it, and its interval, if it has one.
     """
     points = _points(results, tables)
-    axes = [*_columns(points, tables), *_accuracies(points.values(), networks)]
+    axes = list(_columns(points, tables))
+    others = list(_other_builds(results, networks, points.values(), axes))
+    axes += _accuracies([*points.values(), *others], networks)
     if len(axes) < 2:
         return None
     x, y = _shown_first(axes, points.values())
-    drawn = [{"label": p.label, "kind": p.kind, "values": p.values} for p in points.values() if p.values]
+    drawn = [{"label": p.label, "kind": p.kind, "values": p.values} for p in (*points.values(), *others) if p.values]
     return {"axes": axes, "points": drawn, "x": x["id"], "y": y["id"]}
 
 
 def _points(results: Sequence[Result], tables: Mapping[str, Table]) -> dict[_Key, _Point]:
     """Make the points without values, by what a table's row can be known by."""
     points = {
-        key: _Point(result.subject.name, **_mark(label, hollow(result)))
+        key: _Point(result.subject.name, **_mark(label, hollow(result)), subject=result.subject)
         for key, label, result in zip(_keys(map(head, results)), numbered(labels(results)), results, strict=True)
     }
     rows = tables["efficiency"].rows if "efficiency" in tables else ()
@@ -240,18 +249,48 @@ def _cell(column: Column, row: Mapping[str, Json]) -> Json:
     return _value(row[column.key], column.text(row), ends, between)
 
 
+def _other_builds(
+    results: Sequence[Result], networks: Mapping[str, ModelSpec], points: Iterable[_Point], axes: Iterable[_Axis]
+) -> Iterator[_Point]:
+    """Make a point for each build that published accuracies are of and that was only counted: what it counts."""
+    measured = [point.subject for point in points if point.subject is not None]
+    counts = {axis["key"]: axis["id"] for axis in axes if axis["key"] in _COUNTS}
+    for view in distinct(builds.counted_builds(results)):
+        its = view.subject
+        build = builds.built(its)
+        wanted = any(figure.conditions.build == build for figure in printed_of(networks.get(its.name)))
+        if not wanted or any(other.name == its.name and builds.is_build(other, build) for other in measured):
+            continue
+        label = units.printable(f"{its.name}, {units.size(its.input_shape or ())}, {its.num_classes} classes")
+        cells = standard.counted(view)
+        values = {counts[key]: _cell(column, cells) for key, column in _COUNTS.items() if key in counts}
+        yield _Point(its.name, **_mark(label, hollow(view)), subject=its, values=values)
+
+
 def _accuracies(points: Collection[_Point], networks: Mapping[str, ModelSpec]) -> Iterator[_Axis]:
     """Put published accuracies into their points, and give an axis for each data set and paper.
 
-    Papers divide and clean a data set differently, so that accuracies of two papers do not share an axis.
+    Papers divide and clean a data set differently, so that accuracies of two papers do not share an axis. An accuracy
+    goes to the points of its own build; without one, to the others, each saying how its build is another.
     """
     found: dict[tuple[str, str], list[tuple[_Point, Json]]] = {}
     for point in points:
         for figure in printed_of(networks.get(point.name), point.paper):
+            of = figure.conditions
+            same = [p for p in points if p.name == point.name and p.subject is not None]
+            own = [p for p in same if p.subject is not None and builds.is_build(p.subject, of.build)]
+            if point.subject is not None and own and point not in own:
+                continue
+            apart = builds.apart(of, point.subject) if point.subject is not None else ""
+            if of.passes is not None and of.passes > 1:
+                apart = "; ".join(
+                    filter(None, (apart, f"the accuracy is of {of.passes} passes an image, costs of one"))
+                )
             try:
                 value = _value(percent(figure), units.printable(f"{as_printed(figure)} ({figure.where})"))
             except SheetError:  # no number; the table has it as printed
                 continue
+            value |= {"apart": units.printable(apart)} if apart else {}
             found.setdefault((figure.dataset, figure.paper), []).append((point, value))
     for (dataset, paper), values in sorted(found.items(), key=lambda item: item[0]):
         if len(values) < _ENOUGH:

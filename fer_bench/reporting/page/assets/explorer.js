@@ -11,6 +11,12 @@ function paretoFront(points, xBetter, yBetter) {
   return best.sort((a, b) => a.xValue.raw - b.xValue.raw || a.yValue.raw - b.yValue.raw);
 }
 
+/** Mark a point whose published value is of another build than its cost. */
+function markApart(point) {
+  point.apart = point.xValue.apart ?? point.yValue.apart;
+  if (point.apart) point.label = `${point.label} \u2020`;
+}
+
 class Explorer {
   constructor(figure, data) {
     this.data = data;
@@ -89,16 +95,20 @@ class Explorer {
       .map((point) => ({ ...point, xValue: point.values[x], yValue: point.values[y] }));
     const without = this.data.points.length - points.length;
     const [xAxis, yAxis] = [this.axes.get(x), this.axes.get(y)];
-    const front = paretoFront(points, xAxis.better, yAxis.better);
-    this.say(points.length, without, front.length);
+    // Two published quantities are of one build; one of them and a cost of ours need not be.
+    if (xAxis.key !== yAxis.key) points.forEach((point) => markApart(point));
+    const marked = points.filter((point) => point.apart);
+    const front = paretoFront(points.filter((point) => !point.apart), xAxis.better, yAxis.better);
+    this.say(points.length, without, front.length, marked.length);
     this.place.replaceChildren();
     if (points.length) this.drawPoints(points, front, xAxis, yAxis);
   }
 
-  say(drawn, without, onFront) {
+  say(drawn, without, onFront, marked) {
     const texts = [`${drawn} of ${drawn + without} have both quantities.`];
     if (onFront) texts.push(`${onFront} on the Pareto front.`);
     else if (drawn) texts.push("No front: of one of the quantities neither more nor less is better.");
+    if (marked) texts.push(`${marked} marked \u2020: the accuracy is of another build than the cost; on no front.`);
     this.status.textContent = texts.join(" ");
   }
 
@@ -149,6 +159,7 @@ class Explorer {
     node.append(drawMark(point.kind, x, y));
     const lines = [valueLine(xAxis, point.xValue), valueLine(yAxis, point.yValue), ...doubts(point.kind)];
     if (onFront) lines.push(["", "On the Pareto front"]);
+    if (point.apart) lines.push(["\u2020", point.apart]);
     return { node, x, y, left: x, right: x, front: onFront, label: point.label, lines };
   }
 }
