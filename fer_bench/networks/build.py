@@ -7,14 +7,16 @@ import math
 import os
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
@@ -39,6 +41,22 @@ _FILLS = frozenset(
 _CONSTRUCTORS = frozenset(_device_constructors())  # what takes a device and makes a tensor
 
 
+def call_without_gpu(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], device: str) -> Any:
+    """Make a call with this device in place of a GPU: shapes need none, whatever the code says."""
+    if func is Tensor.cuda:
+        return args[0].to(device)
+    if func is Tensor.to or kwargs.get("device") is not None:
+        args = [device if _is_gpu(value) else value for value in args]
+        kwargs = {key: device if _is_gpu(value) else value for key, value in kwargs.items()}
+    return func(*args, **kwargs)
+
+
+def _is_gpu(value: Any) -> bool:
+    if isinstance(value, torch.device):
+        return value.type == "cuda"
+    return isinstance(value, str) and value.partition(":")[0] == "cuda"
+
+
 class _OnMeta(TorchFunctionMode):
     """Make new tensors on the meta device and leave them unfilled: there is nothing to fill, and it takes the longest.
 
@@ -55,7 +73,7 @@ class _OnMeta(TorchFunctionMode):
                 return tensor
         elif func in _CONSTRUCTORS and kwargs.get("device") is None:
             kwargs = {**kwargs, "device": "meta"}
-        return func(*args, **kwargs)
+        return call_without_gpu(func, args, kwargs, "meta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +137,8 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
     except (Exception, SystemExit) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise BuildError(f"{spec.name}: the factory failed at ({given}): {brief(error)}") from error
+    if type(model).__name__ == "ExportedProgram":  # of torch.export, whose import takes a second
+        model = cast(Any, model).module()
     if not isinstance(model, nn.Module):
         raise BuildError(f"{spec.name}: the factory returned {type(model).__name__}, expected a torch.nn.Module")
     if spec.source.kind == "torchvision" and channels != 3:
@@ -128,7 +148,30 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
             replace_first_conv(model, channels)
         except ValueError as error:
             raise BuildError(f"{spec.name}: {error}") from error
-    return model.eval().to(device) if device != "meta" else model.eval()
+    _set_eval(model)
+    if device != "meta":
+        model.to(device)
+    if any(map(is_lazy, model.parameters())):
+        _materialise(model, spec, example_inputs(input_shape(spec, build), 2, device))
+    return model
+
+
+def _set_eval(model: nn.Module) -> None:
+    """Put a network into eval mode; a program of torch.export has the mode in which it was exported."""
+    with contextlib.suppress(NotImplementedError):
+        model.eval()  # whatever it returns: a network's own train() may return nothing
+
+
+def _materialise(model: nn.Module, spec: ModelSpec, images: Tensor) -> None:
+    """Let a network with lazy modules take its shapes from a pass."""
+    try:
+        with quiet(), torch.no_grad():
+            model(images)
+    except Exception as error:
+        shape = units.size(tuple(images.shape[1:]))
+        raise BuildError(
+            f"{spec.name} has lazy modules, whose shapes a first pass decides; that failed on {shape}: {brief(error)}"
+        ) from error
 
 
 def create_model(
@@ -277,8 +320,15 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
 
 
 def number_type(model: nn.Module) -> torch.dtype:
-    """Tell the number type that a network's images must have: that of its first floating-point parameter."""
-    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    """Return the number type of a network's images: that of most of its parameters' real values, else its buffers'."""
+    for tensors in (model.parameters(), model.buffers()):
+        values: Counter[torch.dtype] = Counter()
+        for tensor in tensors:
+            if tensor.is_floating_point() and not is_lazy(tensor):
+                values[tensor.dtype] += tensor.numel()
+        if values:
+            return values.most_common(1)[0][0]
+    return torch.float32
 
 
 def example_inputs(shape: Sequence[int], batch: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -1,12 +1,15 @@
 """Parameters and bytes of a network, each stored element once."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from fer_bench.measuring.counting.recorder import flat_tensors
+from fer_bench.measuring.counting.recorder import flat_tensors, storages
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +17,8 @@ class ParameterCounts:
     """Elements, except for the two sizes, which are bytes.
 
     Attributes:
-        trainable, frozen: parameters that do and do not require a gradient.
+        trainable, frozen: parameters that do and do not require a gradient; packed weights of quantised modules are
+            frozen.
         buffers: elements of the state that is not trained, batch-norm statistics among them.
         tied: elements that a second name shares; a count by names would add them again.
         keras_total: parameters and the running mean and variance of batch norms, which Keras counts as parameters.
@@ -38,46 +42,68 @@ class ParameterCounts:
 
 
 def _stored(tensors: Iterable[Tensor]) -> tuple[int, int]:
-    """Count the distinct elements in the storages of tensors, and their bytes."""
-    storages: dict[int, dict[int, Tensor]] = defaultdict(dict)
+    """Count the distinct elements of tensors, and their bytes: of plain ones, those of their storages that they show.
+
+    A sparse tensor has the values that it stores; of one that wraps others or is nested, it is those that it shows, in
+    the bytes of its parts.
+    """
+    sharing: dict[int, dict[int, Tensor]] = defaultdict(dict)
+    others: dict[int, Tensor] = {}
     for tensor in tensors:
-        storages[tensor.untyped_storage()._cdata][id(tensor)] = tensor
-    elements = total_bytes = 0
-    for sharing in storages.values():
-        views = list(sharing.values())
-        if len(views) == 1 and views[0].is_contiguous():
-            covered = views[0].numel()
+        if is_traceable_wrapper_subclass(tensor) or tensor.layout != torch.strided or tensor.is_nested:
+            others[id(tensor)] = tensor
         else:
-            covered = end = 0
-            for start, stop in sorted(span for view in views for span in _spans(view)):
-                covered += max(0, stop - max(start, end))
-                end = max(end, stop)
-        elements += covered
-        total_bytes += covered * views[0].element_size()
-    return elements, total_bytes
+            sharing[tensor.untyped_storage()._cdata][id(tensor)] = tensor
+    covered = [(_covered(list(views.values())), next(iter(views.values()))) for views in sharing.values()]
+    elements = sum(count for count, _ in covered) + sum(map(_shown, others.values()))
+    parts = {storage._cdata: storage.nbytes() for tensor in others.values() for storage in storages(tensor)}
+    return elements, sum(count * view.element_size() for count, view in covered) + sum(parts.values())
 
 
-def _spans(tensor: Tensor) -> list[tuple[int, int]]:
-    """Give the places in its storage that a tensor shows, as ranges: one, or one an element where it leaves gaps."""
-    start = int(tensor.storage_offset())
-    if tensor.numel() == 0:
-        return []
-    steps = [(size, step) for size, step in zip(tensor.shape, tensor.stride(), strict=True) if size > 1]
-    reach = sum((size - 1) * step for size, step in steps) + 1
-    if reach == tensor.numel() and all(step for _, step in steps):
-        return [(start, start + reach)]
-    places = {start}
-    for size, step in steps:
-        places = {place + i * step for place in places for i in range(size)}
-    return [(place, place + 1) for place in places]
+def _shown(tensor: Tensor) -> int:
+    plain = tensor.layout == torch.strided or is_traceable_wrapper_subclass(tensor)
+    return int(tensor.numel()) if plain else int((tensor._values() if tensor.is_sparse else tensor.values()).numel())
+
+
+def _covered(views: Sequence[Tensor]) -> int:
+    """Count the elements of a storage that at least one view of it shows."""
+    if len(views) == 1 and views[0].is_contiguous():
+        return views[0].numel()
+    seen = torch.zeros(max(map(_end, views)), dtype=torch.bool, device="cpu")
+    for view in views:
+        seen.as_strided(view.shape, view.stride(), int(view.storage_offset())).fill_(True)
+    return int(seen.count_nonzero())
+
+
+def _end(view: Tensor) -> int:
+    """Return the place in its storage, in elements, behind the last that a view shows."""
+    if view.numel() == 0:
+        return 0
+    reach = sum((size - 1) * step for size, step in zip(view.shape, view.stride(), strict=True))
+    return int(view.storage_offset() + reach + 1)
+
+
+def _unpacked(value: torch.ScriptObject) -> Iterator[Tensor]:
+    """Return the weights that a quantised module keeps packed, in the number types in which it keeps them."""
+    if "LinearPackedParams" in str(value):
+        state: Any = torch.ops.quantized.linear_unpack(value)
+    else:
+        state = value.unpack() if hasattr(value, "unpack") else value.__getstate__()
+    return flat_tensors(state)
+
+
+def _held(value: Any) -> Iterator[Tensor]:
+    return _unpacked(value) if isinstance(value, torch.ScriptObject) else flat_tensors(value)
 
 
 def count_parameters(model: nn.Module) -> ParameterCounts:
     """Count a network's parameters, buffers and sizes; nothing is run."""
     modules = list(model.modules())
     named = [tensor for _, tensor in model.named_parameters(remove_duplicate=False)]
+    kept = (value for module in modules for value in vars(module).values() if isinstance(value, torch.ScriptObject))
+    packed = [tensor for value in kept for tensor in _unpacked(value)]
     trainable, trainable_bytes = _stored(tensor for tensor in named if tensor.requires_grad)
-    total, parameter_bytes = _stored(named)
+    total, parameter_bytes = _stored([*named, *packed])
     buffers, _ = _stored(tensor for module in modules for tensor in module._buffers.values() if tensor is not None)
     statistics, _ = _stored(
         tensor
@@ -86,12 +112,12 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
         for tensor in (module.running_mean, module.running_var)
         if tensor is not None
     )
-    _, state_bytes = _stored(flat_tensors(model.state_dict(keep_vars=True)))
+    _, state_bytes = _stored(tensor for value in model.state_dict(keep_vars=True).values() for tensor in _held(value))
     return ParameterCounts(
         trainable=trainable,
         frozen=total - trainable,
         buffers=buffers,
-        tied=sum(tensor.numel() for tensor in named) - total,
+        tied=sum(tensor.numel() for tensor in (*named, *packed)) - total,
         keras_total=total + statistics,
         parameter_bytes=parameter_bytes,
         state_dict_bytes=state_bytes,

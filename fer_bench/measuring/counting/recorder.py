@@ -4,16 +4,28 @@ How a network is made to run for this stands in ``trace``; what operators cost, 
 and activation bytes, in ``totals``.
 """
 
+import contextlib
+import functools
+import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._ops import HigherOrderOperator, OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 
-from fer_bench.measuring.counting.operators import FORMULAS, aten, declared_zero, operator_name
+from fer_bench.measuring.counting.operators import (
+    Formula,
+    aten,
+    attention_macs,
+    declared_zero,
+    find_formula,
+    is_registered,
+    operator_name,
+)
 from fer_bench.measuring.counting.shapes import short_cut
 
 Device = Literal["meta", "fake", "cpu"]
@@ -24,11 +36,15 @@ _BACKWARD = "(backward)"
 
 @dataclass(slots=True)
 class Operator:
-    """What one operator did in the pass. ``kind`` is "counted", "zero" or "uncounted"; MACs are of the whole batch."""
+    """What one operator did in the pass.
+
+    ``kind`` is "counted", "zero" or "uncounted"; MACs are of the whole batch; ``registered`` if by the user's formula.
+    """
 
     kind: Kind
     calls: int = 0
     macs: int = 0
+    registered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +75,9 @@ class Trace:
         poolings: calls of a pooling over space.
         outputs: the shapes of what the network returned.
         shapes: what each module gave in the forward half, call by call, by its path: the shape of its first tensor.
+        decided_by: operators that read values which the images, or random numbers, decide: the work depends on them.
+        unseen_outputs: outputs that no operator of PyTorch made, as far as the pass saw.
+        used: the parameters and buffers that an operator of the pass got, by name.
         operator_macs, operator_bytes: MACs, and bytes read and written, of each call in order; views, which move
             nothing, left out.
     """
@@ -77,6 +96,9 @@ class Trace:
     poolings: int = 0
     outputs: list[tuple[int, ...]] = field(default_factory=list)
     shapes: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
+    decided_by: set[str] = field(default_factory=set)
+    unseen_outputs: int = 0
+    used: set[str] = field(default_factory=set)
     operator_macs: list[int] = field(default_factory=list)
     operator_bytes: list[int] = field(default_factory=list)
 
@@ -99,15 +121,16 @@ class _Origin:
     """Where a storage's content comes from.
 
     ``convolutions`` is a set of indices as the bits of one integer; ``depthwise`` the depth-wise convolution that
-    made this content with at most normalisation and activation since.
+    made this content with at most normalisation and activation since. ``varies``: it depends on the images or on random
+    numbers.
     """
 
     convolutions: int = 0
     depthwise: int | None = None
+    varies: bool = False
 
 
 _CONVOLUTION = aten("convolution _convolution convolution_overrideable")
-_LINEAR = aten("mm addmm bmm linear _addmm_activation mv addmv")
 _POOLING = aten(
     """max_pool2d_with_indices max_pool3d_with_indices max_pool2d mkldnn_max_pool2d avg_pool2d avg_pool3d
     _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d"""
@@ -131,6 +154,30 @@ def flat_tensors(values: Any) -> Iterator[Tensor]:
             yield from flat_tensors(value)
 
 
+def storages(tensor: Tensor) -> Iterator[torch.UntypedStorage]:
+    """Return where a tensor's values are: one place, or those of its parts where it is sparse, nested or wrapped."""
+    if is_traceable_wrapper_subclass(tensor):
+        for name in tensor.__tensor_flatten__()[0]:
+            yield from storages(getattr(tensor, name))
+    elif tensor.layout == torch.sparse_coo:
+        yield from (part.untyped_storage() for part in (tensor._indices(), tensor._values()))
+    elif tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        yield from (part.untyped_storage() for part in (tensor.crow_indices(), tensor.col_indices(), tensor.values()))
+    elif tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        yield from (part.untyped_storage() for part in (tensor.ccol_indices(), tensor.row_indices(), tensor.values()))
+    elif tensor.layout == torch.strided and not tensor.is_nested:
+        yield tensor.untyped_storage()
+
+
+def storage_keys(values: Any) -> list[int]:
+    """Return what tells the storages of tensors in nested lists, tuples and mappings apart."""
+    return [storage._cdata for tensor in flat_tensors(values) for storage in storages(tensor)]
+
+
+# What makes values, shapes or the way through the code depend on the values of a tensor.
+_READS_VALUES = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+
+
 def _pools_space(name: str, args: Sequence[Any]) -> bool:
     """Tell whether an operator pools over H and W: a pooling, or a mean, maximum or sum over both."""
     if name in _POOLING:
@@ -142,7 +189,12 @@ def _pools_space(name: str, args: Sequence[Any]) -> bool:
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operator of the pass, counts it, and follows storages."""
+    """Sees every operator of the pass, counts it, and follows storages.
+
+    A network may compute in several threads: each has its own way through the modules, and one is recorded at a time.
+    """
+
+    supports_higher_order_operators = True
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -152,15 +204,47 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, trace: Trace, names: Mapping[int, str], weights: Mapping[int, str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = trace
-        self.path: list[str] = [""]
-        self.layers: list[nn.Module | None] = [None]
         self.backward = False
         self._names = names
         self._weights = weights  # storage key -> the parameter's name
         self._origins: dict[int, _Origin] = {}
         self._alive: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._bytes = 0
-        self._known: dict[OpOverload, tuple[str, Operator]] = {}
+        self._known: dict[OpOverload, tuple[str, Operator, Formula | None]] = {}
+        self._lock = threading.RLock()
+        self._way = threading.local()
+        self._way.entered = True  # the thread that makes the pass
+        self._complex: list[int] = []  # real convolutions that remain of a complex one
+
+    @property
+    def path(self) -> list[str]:
+        """The modules around what runs in this thread, by path; "" is the network."""
+        if not hasattr(self._way, "path"):
+            self._way.path, self._way.layers = [""], [None]
+        return self._way.path  # type: ignore[no-any-return]
+
+    @property
+    def layers(self) -> list[nn.Module | None]:
+        """The same modules themselves."""
+        self.path  # noqa: B018  # makes both
+        return self._way.layers  # type: ignore[no-any-return]
+
+    def in_thread(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that is recorded in whatever thread it runs, as inside the modules that are running now."""
+        path, layers = list(self.path), list(self.layers)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if getattr(self._way, "entered", False):
+                return function(*args, **kwargs)
+            self._way.path, self._way.layers, self._way.entered = list(path), list(layers), True
+            try:
+                with self:
+                    return function(*args, **kwargs)
+            finally:
+                self._way.entered = False
+
+        return call
 
     def enter(self, module: nn.Module, _inputs: Any) -> None:
         self.path.append(self._names.get(id(module), self.path[-1]))
@@ -173,61 +257,133 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.path.pop()
         self.layers.pop()
 
-    def follow(self, tensor: Tensor) -> None:
-        """Count a storage as alive from now until PyTorch frees it; parameters and buffers are not activations."""
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self._alive or key in self._weights:
-            return
-        size = storage.nbytes()
+    def follow(self, tensor: Tensor, *, varies: bool = False) -> None:
+        """Count a storage as alive from now until PyTorch frees it; parameters and buffers are not activations.
 
-        def freed(_ref: Any) -> None:  # the address may be another storage's next
-            if self._alive.pop(key, None) is not None:
-                self._bytes -= size
-            self._origins.pop(key, None)
+        ``varies``: its values are the images'.
+        """
+        for storage in storages(tensor):
+            key = storage._cdata
+            if varies:
+                self._origins[key] = _Origin(varies=True)
+            if key in self._alive or key in self._weights:
+                continue
+            size = storage.nbytes()
 
-        self._alive[key] = (weakref.ref(storage, freed), size)
-        self._bytes += size
-        self.trace.peak_bytes = max(self.trace.peak_bytes, self._bytes)
+            def freed(_ref: Any, key: int = key, size: int = size) -> None:  # the address may be another's next
+                if self._alive.pop(key, None) is not None:
+                    self._bytes -= size
+                self._origins.pop(key, None)
+
+            self._alive[key] = (weakref.ref(storage, freed), size)
+            self._bytes += size
+            self.trace.peak_bytes = max(self.trace.peak_bytes, self._bytes)
+
+    def made(self, tensor: Tensor) -> bool:
+        """Report whether the pass saw where a tensor comes from: an operator, the images, or a weight."""
+        keys = storage_keys(tensor)
+        return not keys or any(key in self._alive or key in self._weights for key in keys)
 
     def __torch_dispatch__(
-        self, func: OpOverload, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
+        if isinstance(func, HigherOrderOperator):
+            return self._higher_order(func, args, kwargs or {})
+        with self._lock:
+            return self._record(func, args, kwargs or {})
+
+    def _record(self, func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         known = self._known.get(func)
         if known is None:
             name = operator_name(func)
-            if name not in FORMULAS and not declared_zero(func):
+            formula, zero = find_formula(name), declared_zero(func)
+            if formula is None and not zero:
                 # Composite operators reach us whole in inference mode: count what they are made of.
                 with self:
                     parts = func.decompose(*args, **kwargs)
                 if parts is not NotImplemented:
                     return parts
-            kind: Kind = "counted" if name in FORMULAS else "zero" if declared_zero(func) else "uncounted"
-            known = self._known[func] = name, self.trace.operators.setdefault(name, Operator(kind))
-        name, operator = known
+            kind: Kind = "counted" if formula is not None else "zero" if zero else "uncounted"
+            operator = self.trace.operators.setdefault(name, Operator(kind, registered=is_registered(name)))
+            known = self._known[func] = name, operator, formula
+        name, operator, formula = known
+        self._check_values(func, name, args)
         out = short_cut(func, args, kwargs)
         if out is None:
             out = func(*args, **kwargs)
         operator.calls += 1
         before = self.trace.macs
-        if operator.kind == "counted":
-            self._count(func, name, operator, args, kwargs, out)
+        if formula is not None:
+            self._count(func, name, operator, formula, args, kwargs, out)
         if not func.is_view:
             self.trace.operator_macs.append(self.trace.macs - before)
-            self.trace.operator_bytes.append(sum(tensor.nbytes for tensor in flat_tensors((args, out))))
-            self._note(name, operator, args, out)
+            self.trace.operator_bytes.append(sum(_bytes(tensor) for tensor in flat_tensors((args, out))))
+            self._note(func, name, operator, args, kwargs, out)
+        return out
+
+    def _check_values(self, func: OpOverload, name: str, args: Sequence[Any]) -> None:
+        """Note a read of values that vary, unless it only serves a check."""
+        if any(tag in func.tags for tag in _READS_VALUES):
+            origins = (self._origins.get(key) for key in storage_keys(args))
+            if any(origin is not None and origin.varies for origin in origins):
+                self.trace.decided_by.add(name)
+
+    def _higher_order(self, func: HigherOrderOperator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Count an operator that takes functions: a branch or a loop by what runs in it, attention by its formula."""
+        name = str(func)
+        if name in ("cond", "while_loop"):
+            self.trace.decided_by.add(name)
+            with self:
+                return _branch(*args) if name == "cond" else _loop(*args)
+        kind: Kind = "counted" if name == "flex_attention" else "uncounted"
+        operator = self.trace.operators.setdefault(name, Operator(kind))
+        operator.calls += 1
+        out = func(*args, **kwargs)
+        if kind == "counted":
+            query, key, value = args[:3]
+            *lead, queries, width = query.shape
+            heads = torch.Size(lead).numel()
+            self._add(operator, attention_macs(heads, queries, key.shape[-2], width, value.shape[-1]))
+        for tensor in flat_tensors(out):
+            self.follow(tensor, varies=True)
         return out
 
     def _count(
-        self, func: OpOverload, name: str, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any
+        self,
+        func: OpOverload,
+        name: str,
+        operator: Operator,
+        formula: Formula,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        out: Any,
     ) -> None:
-        if kwargs:  # formulas go by position
+        if kwargs and not operator.registered:  # formulas of ours go by position
             args = [*args, *(kwargs.get(a.name, a.default_value) for a in func._schema.arguments[len(args) :])]
-        macs = FORMULAS[name](args, kwargs, out)
+        macs = formula(args, kwargs, out)
         if macs is None:
             self.trace.operators.setdefault(f"{name} (packed)", Operator("uncounted")).calls += 1
             return
+        self._add(operator, macs * self._factor(name, args))
+
+    def _factor(self, name: str, args: Sequence[Any]) -> int:
+        """Return how many real MACs one of an operator's is: four of two complex numbers, two if one is real."""
+        if self._complex and name in _CONVOLUTION:  # PyTorch makes three real ones of a complex one
+            self._complex[-1] -= 1
+            return 4 if self._complex[-1] == _REAL_PARTS - 1 else 0
+        complex_operands = sum(tensor.is_complex() for tensor in flat_tensors(args[:3]))
+        return 1 if complex_operands == 0 else 2 if complex_operands == 1 else 4
+
+    @contextlib.contextmanager
+    def complex_convolution(self) -> Iterator[None]:
+        """Count the real convolutions that PyTorch makes in here of a complex one as that one."""
+        self._complex.append(_REAL_PARTS)
+        try:
+            yield
+        finally:
+            self._complex.pop()
+
+    def _add(self, operator: Operator, macs: int) -> None:
         operator.macs += macs
         if self.backward:
             self.trace.backward_macs += macs
@@ -236,39 +392,49 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         path = _BACKWARD if self.backward else self.path[-1]
         self.trace.modules[path] = self.trace.modules.get(path, 0) + macs
 
-    def _note(self, name: str, operator: Operator, args: Sequence[Any], out: Any) -> None:
+    def _note(
+        self,
+        func: OpOverload,
+        name: str,
+        operator: Operator,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        out: Any,
+    ) -> None:
         """Note lifetimes and, in the forward half, what the layer counts need."""
         outputs = list(flat_tensors(out))
         for tensor in outputs:
             self.follow(tensor)
         if self.backward or not outputs:
             return
-        sources = (tensor.untyped_storage()._cdata for tensor in flat_tensors(args))
-        origins = [self._origins.get(key) or _Origin() for key in sources if key not in self._weights]
-        made = _Origin()
+        keys = storage_keys((args, kwargs) if kwargs else args)
+        self.trace.used.update(self._weights[key] for key in keys if key in self._weights)
+        origins = [self._origins.get(key) or _Origin() for key in keys if key not in self._weights]
+        made = _Origin(varies=torch.Tag.nondeterministic_seeded in func.tags)
         for origin in origins:
             made.convolutions |= origin.convolutions
+            made.varies |= origin.varies
         if name in _CONVOLUTION:
-            made = self._convolution(args, origins[0] if origins else _Origin())
+            made = self._convolution(args, origins[0] if origins else _Origin(), varies=made.varies)
         elif name in ("aten::add", "aten::add_") and len(origins) == 2:
             self._sum(*origins)
-        elif name in _LINEAR:
-            self._linear(args)
         elif len(origins) == 1 and (name in _NORMALISATION or (operator.kind == "zero" and _keeps_shape(args, out))):
             made.depthwise = origins[0].depthwise
         if _pools_space(name, args):
             self.trace.poolings += 1
-        for tensor in outputs:
-            self._origins[tensor.untyped_storage()._cdata] = made
+        for key in storage_keys(outputs):
+            self._origins[key] = made
 
     def _layer(self, kind: type | tuple[type, ...], weight: Tensor) -> str:
         """Name a layer: its module's path, or for a functional call the parameter that it uses."""
         if isinstance(self.layers[-1], kind):
             return self.path[-1]
-        parameter = self._weights.get(weight.untyped_storage()._cdata)
+        parameter = next((self._weights[key] for key in storage_keys(weight) if key in self._weights), None)
         return parameter if parameter is not None else f"{self.path[-1]}#{len(self.trace.convolutions)}"
 
-    def _convolution(self, args: Sequence[Any], source: _Origin) -> _Origin:
+    def _convolution(self, args: Sequence[Any], source: _Origin, *, varies: bool) -> _Origin:
+        if self._complex and self._complex[-1] < _REAL_PARTS - 1:  # a further part of one that is noted
+            return _Origin(source.convolutions, varies=varies)
         weight, groups = args[1], args[8]
         index = len(self.trace.convolutions)
         depthwise = groups > 1 and weight.shape[1] == 1
@@ -277,7 +443,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.trace.convolutions.append(Convolution(layer, depthwise, pointwise))
         if pointwise and source.depthwise is not None:
             self.trace.separable.add(source.depthwise)
-        return _Origin(source.convolutions | 1 << index, index if depthwise else None)
+        return _Origin(source.convolutions | 1 << index, index if depthwise else None, varies)
 
     def _sum(self, first: _Origin, second: _Origin) -> None:
         own = first.convolutions & ~second.convolutions, second.convolutions & ~first.convolutions
@@ -285,16 +451,32 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if alone.bit_count() == 1 and other.bit_count() > 1:
                 self.trace.shortcuts.add(alone.bit_length() - 1)
 
-    def _linear(self, args: Sequence[Any]) -> None:
-        if isinstance(self.layers[-1], nn.RNNBase | nn.RNNCellBase):
+    def linear(self, weight: Tensor) -> None:
+        """Note a call of ``functional.linear``: a fully connected layer, if its weight is the network's own."""
+        if self.backward or isinstance(self.layers[-1], nn.RNNBase | nn.RNNCellBase):
             return
         if isinstance(self.layers[-1], nn.Linear):
             self.trace.linear_layers.add(self.path[-1])
             return
-        for tensor in flat_tensors(args):
-            parameter = self._weights.get(tensor.untyped_storage()._cdata)
-            if parameter is not None and tensor.dim() == 2:
-                self.trace.linear_layers.add(parameter)
+        self.trace.linear_layers.update(self._weights[key] for key in storage_keys(weight) if key in self._weights)
+
+
+_REAL_PARTS = 3  # real convolutions that PyTorch makes of a complex one, by Gauss's method
+
+
+def _branch(predicate: Any, true_branch: Callable[..., Any], false_branch: Callable[..., Any], operands: Any) -> Any:
+    return (true_branch if predicate else false_branch)(*operands)
+
+
+def _loop(condition: Callable[..., Any], body: Callable[..., Any], carried: Any, more: Any = ()) -> Any:
+    while condition(*carried, *more):
+        carried = body(*carried, *more)
+    return carried
+
+
+def _bytes(tensor: Tensor) -> int:
+    plain = tensor.layout == torch.strided and not tensor.is_nested
+    return tensor.nbytes if plain else sum(storage.nbytes() for storage in storages(tensor))
 
 
 def _keeps_shape(args: Sequence[Any], out: Any) -> bool:

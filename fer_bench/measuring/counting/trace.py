@@ -11,17 +11,24 @@ what it assigns to attributes of its modules is put back. The caller's grad mode
 nothing.
 """
 
+import concurrent.futures
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 
-from fer_bench.measuring.counting.recorder import Device, Recorder, Trace, flat_tensors
+from fer_bench.measuring.counting.recorder import Device, Recorder, Trace, flat_tensors, storage_keys
+from fer_bench.networks.build import call_without_gpu
 from fer_bench.records.errors import CountingError, brief
+
+SEED = 0  # of images and weights where values are needed: what depends on them is then the same in every count
 
 
 @contextlib.contextmanager
@@ -58,6 +65,81 @@ def _attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
             attributes.update(kept)
 
 
+class _Functions(TorchFunctionMode):
+    """See what is no longer to be seen where operators are dispatched: linear layers, and complex convolutions.
+
+    A move to a GPU stays on the device of the pass.
+    """
+
+    _CONVOLUTIONS = frozenset(
+        (
+            torch.conv1d,
+            torch.conv2d,
+            torch.conv3d,
+            torch.conv_transpose1d,
+            torch.conv_transpose2d,
+            torch.conv_transpose3d,
+        )
+    )
+
+    def __init__(self, recorder: Recorder, device: str) -> None:
+        super().__init__()
+        self._recorder, self._device = recorder, device
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.functional.linear:
+            weight = args[1] if len(args) > 1 else kwargs.get("weight")
+            if isinstance(weight, Tensor):
+                self._recorder.linear(weight)
+        elif func in self._CONVOLUTIONS and any(tensor.is_complex() for tensor in flat_tensors((args[:2], kwargs))):
+            with self._recorder.complex_convolution():
+                return func(*args, **kwargs)
+        return call_without_gpu(func, args, kwargs, self._device)
+
+
+@contextlib.contextmanager
+def _threads_recorded(
+    recorder: Recorder, modes: Callable[[], contextlib.AbstractContextManager[Any]]
+) -> Iterator[None]:
+    """Record what a network computes in threads: PyTorch's modes hold for one thread only."""
+
+    def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with modes():
+                return function(*args, **kwargs)
+
+        return recorder.in_thread(call)
+
+    start, submit = threading.Thread.start, concurrent.futures.ThreadPoolExecutor.submit
+
+    def start_recorded(thread: threading.Thread) -> None:
+        thread.run = recorded(thread.run)  # type: ignore[method-assign]
+        start(thread)
+
+    def submit_recorded(pool: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        return submit(pool, recorded(function), *args, **kwargs)
+
+    threading.Thread.start = start_recorded  # type: ignore[method-assign, assignment]
+    concurrent.futures.ThreadPoolExecutor.submit = submit_recorded  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        threading.Thread.start, concurrent.futures.ThreadPoolExecutor.submit = start, submit  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Run what ``torch.compile`` was put around as it is: it changes how a network runs, not what it computes."""
+    if "torch._dynamo" not in sys.modules:  # then nothing has been compiled, and the import would take a second
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
 def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, device: Device | None = None) -> Trace:
     """Run a network once without arithmetic and note what it dispatches.
 
@@ -72,19 +154,30 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, 
         CountingError: none of the ways could run the network; the message is the last one's, and says the shapes.
     """
     ways: tuple[Device, ...] = (device,) if device else ("meta", "fake", "cpu")
+    if device is None and any(_needs_values(part) for part in (model.modules(), model.parameters(), model.buffers())):
+        ways = ("cpu",)
     if device is None and any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         ways = ("meta",)  # the weights have no values to fall back to
     # Take off `torch.compile` and `DataParallel`, which change how a network runs and not what it computes.
     while isinstance(model, nn.DataParallel) or hasattr(model, "_orig_mod"):
         model = cast(nn.Module, model.module if isinstance(model, nn.DataParallel) else model._orig_mod)
-    failures = []
     for way in ways:
         try:
             return _pass(model, inputs, train, way)
         except Exception as error:
-            failures.append(brief(error))
+            failure = error
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
-    raise CountingError(f"{type(model).__name__} cannot run on input {shapes}: {failures[-1]}")
+    raise CountingError(f"{type(model).__name__} cannot run on input {shapes}: {brief(failure)}") from failure
+
+
+def _needs_values(parts: Iterable[nn.Module | Tensor]) -> bool:
+    """Report whether modules or tensors exist on a real device only: TorchScript's, and sparse and quantised values."""
+    return any(
+        isinstance(part, torch.jit.ScriptModule)
+        if isinstance(part, nn.Module)
+        else part.layout != torch.strided or part.is_quantized
+        for part in parts
+    )
 
 
 def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device) -> Trace:
@@ -95,6 +188,7 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
         # Whatever the caller's grad mode, random state and network, the pass sees the same and leaves them alone.
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.random.fork_rng(devices=[]))
+        torch.manual_seed(SEED)
         stack.enter_context(_attributes_kept(modules.values()))
         fake = FakeTensorMode(allow_non_fake_inputs=True) if way == "fake" else None
 
@@ -106,23 +200,33 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
             plain = tensor.is_meta and not tensor.is_inference()
             return tensor.detach() if plain else torch.empty_like(tensor, device="meta")
 
-        state = _put_stand_ins(modules, convert)
+        scripted = any(isinstance(module, torch.jit.ScriptModule) for module in modules.values())
+        own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        state = own if scripted else _put_stand_ins(modules, convert)  # TorchScript's state is not to be replaced
         if way != "meta":  # values are needed, where there are none they are made up
             inputs = tuple(torch.randn(t.shape).to(t.dtype) if t.is_meta else t for t in inputs)
         arguments = tuple(convert(tensor) for tensor in inputs)
-        weights = {tensor.untyped_storage()._cdata: name for name, tensor in state.items()}
+        weights = {key: name for name, tensor in state.items() for key in storage_keys(tensor)}
         recorder = Recorder(seen, names, weights)
         for tensor in arguments:
-            recorder.follow(tensor)
-        if fake is not None:
-            stack.enter_context(fake)
+            recorder.follow(tensor, varies=True)
+
+        @contextlib.contextmanager
+        def modes() -> Iterator[None]:
+            with fake or contextlib.nullcontext(), torch.set_grad_enabled(train), _Functions(recorder, device):
+                yield
+
+        device = "meta" if way == "meta" else "cpu"
         stack.enter_context(_plain_kernels())
-        stack.enter_context(torch.set_grad_enabled(train))
+        stack.enter_context(_uncompiled())
+        stack.enter_context(_threads_recorded(recorder, modes))
+        stack.enter_context(modes())
         stack.callback(register_module_forward_pre_hook(recorder.enter).remove)
         stack.callback(register_module_forward_hook(recorder.leave, always_call=True).remove)
         with recorder:
             outputs = model(*arguments)
             seen.outputs.extend(tuple(tensor.shape) for tensor in flat_tensors(outputs))
+            seen.unseen_outputs = sum(not recorder.made(tensor) for tensor in flat_tensors(outputs))
             if train:
                 _backward(recorder, outputs)
     return seen
