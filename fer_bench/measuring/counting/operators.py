@@ -77,8 +77,11 @@ def _matrix_product_and_sum(args: Sequence[Any], kwargs: Mapping[str, Any], out:
     return int(first.numel() * columns)
 
 
+_SPARSE = (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+
+
 def _is_sparse(tensor: Any) -> bool:
-    return isinstance(tensor, torch.Tensor) and tensor.layout != torch.strided
+    return isinstance(tensor, torch.Tensor) and tensor.layout in _SPARSE
 
 
 def _sparse_product(first: Any, second: Any) -> int | None:

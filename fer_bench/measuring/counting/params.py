@@ -100,7 +100,8 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
     """Count a network's parameters, buffers and sizes; nothing is run."""
     modules = list(model.modules())
     named = [tensor for _, tensor in model.named_parameters(remove_duplicate=False)]
-    kept = (value for module in modules for value in vars(module).values() if isinstance(value, torch.ScriptObject))
+    plain = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]  # which is one itself
+    kept = (value for module in plain for value in vars(module).values() if isinstance(value, torch.ScriptObject))
     packed = [tensor for value in kept for tensor in _unpacked(value)]
     trainable, trainable_bytes = _stored(tensor for tensor in named if tensor.requires_grad)
     total, parameter_bytes = _stored([*named, *packed])

@@ -131,6 +131,8 @@ class _Origin:
 
 
 _CONVOLUTION = aten("convolution _convolution convolution_overrideable")
+_PRODUCTS = aten("mm addmm linear _addmm_activation")
+_PROGRAMS = (torch.jit.ScriptModule, torch.fx.GraphModule)  # have operators where networks have modules and functions
 _POOLING = aten(
     """max_pool2d_with_indices max_pool3d_with_indices max_pool2d mkldnn_max_pool2d avg_pool2d avg_pool3d
     _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d"""
@@ -418,6 +420,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             made = self._convolution(args, origins[0] if origins else _Origin(), varies=made.varies)
         elif name in ("aten::add", "aten::add_") and len(origins) == 2:
             self._sum(*origins)
+        elif name in _PRODUCTS and isinstance(self.layers[-1], _PROGRAMS):
+            for weight in flat_tensors(args):
+                if weight.dim() == 2:
+                    self.linear(weight)
         elif len(origins) == 1 and (name in _NORMALISATION or (operator.kind == "zero" and _keeps_shape(args, out))):
             made.depthwise = origins[0].depthwise
         if _pools_space(name, args):

@@ -26,7 +26,10 @@ Papers count layers by rules that they do not state, and by different ones in on
   since the two ways parted: the projections of residual networks. ``conv_shortcut`` takes these, which ``conv``
   includes.
 - A pooling is each call that pools over space: modules, functions, and means, maxima or sums over H and W alike.
-- A fully connected layer is a linear layer that runs, once however often; recurrent layers' inner products are not.
+- A fully connected layer is an ``nn.Linear`` that runs, or a call of ``functional.linear`` with a weight of the network
+  elsewhere, once however often. Other products with a stored matrix are none: spectral normalisation's, or the low-rank
+  product beside a layer that LoRA adapts. Nor are recurrent layers' inner products. In programs of TorchScript and
+  ``torch.export``, which keep operators only, it is a product with a stored matrix.
 """
 
 from dataclasses import dataclass

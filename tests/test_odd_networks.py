@@ -1,0 +1,332 @@
+"""Networks as users write them, other than plain modules of plain tensors: counted, or refused in our own words."""
+
+import dataclasses
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fer_bench import count, find
+from fer_bench.networks.spec import Source
+
+CONVOLUTION = 32 * 32 * 27 * 8  # 3 -> 8 channels, 3x3, padded, at 32x32
+HEAD = 8 * 7
+SMALL = CONVOLUTION + HEAD
+PARAMETERS = 3 * 8 * 9 + 8 + 8 * 7 + 7
+
+
+class Small(nn.Module):
+    """A convolution and a fully connected layer over its mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Linear(8, 7)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.conv(x)).mean((2, 3)))
+
+
+class Sees(Small):
+    """The same, with another way through it."""
+
+    def __init__(self, function, **members):
+        super().__init__()
+        self.function = function
+        for name, member in members.items():
+            setattr(self, name, member)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count a factory as the command line does."""
+
+    def run(factory, shape=(3, 32, 32), **options):
+        import fer_bench_odd_factories as module
+
+        module.build = factory
+        spec = dataclasses.replace(
+            find("fer_bench_odd_factories:build"),
+            source=Source("module", "build", module="fer_bench_odd_factories"),
+            input_shape=shape,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return count(spec, **options)
+
+    import sys
+    import types
+
+    monkeypatch.setitem(sys.modules, "fer_bench_odd_factories", types.ModuleType("fer_bench_odd_factories"))
+    return run
+
+
+def plain():
+    return Small()
+
+
+def compiled_in_place():
+    network = Small()
+    network.compile()
+    return network
+
+
+def compiled_forward():
+    network = Small()
+    network.forward = torch.compile(network.forward)
+    return network
+
+
+def compiled_part():
+    network = Small()
+    network.conv = torch.compile(network.conv)
+    return network
+
+
+def scripted():
+    return torch.jit.script(Small())
+
+
+def traced():
+    return torch.jit.trace(Small().cpu().eval(), torch.zeros(1, 3, 32, 32, device="cpu"))
+
+
+def exported():
+    return torch.export.export(Small().cpu().eval(), (torch.zeros(1, 3, 32, 32, device="cpu"),))
+
+
+def exported_module():
+    return exported().module()
+
+
+def symbolic():
+    return torch.fx.symbolic_trace(Small())
+
+
+def lazy():
+    return nn.Sequential(
+        nn.LazyConv2d(8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(7)
+    )
+
+
+def with_norm():
+    network = Small()
+    nn.utils.parametrizations.weight_norm(network.conv)
+    return network
+
+
+def moved():
+    return Sees(lambda s, x: Small.forward(s, x.cuda() * torch.ones(1, device="cuda").to("cuda:0")))
+
+
+def checkpointed():
+    from torch.utils.checkpoint import checkpoint
+
+    return Sees(lambda s, x: checkpoint(lambda y: Small.forward(s, y), x, use_reentrant=False))
+
+
+def under_autocast():
+    def forward(s, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return Small.forward(s, x)
+
+    return Sees(forward)
+
+
+def inference_inside():
+    def forward(s, x):
+        with torch.inference_mode():
+            return Small.forward(s, x)
+
+    return Sees(forward)
+
+
+class Doubled(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x * 2
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * 2
+
+
+@dataclasses.dataclass
+class Output:
+    logits: torch.Tensor
+
+
+class NoReturn(Small):
+    def train(self, mode=True):
+        super().train(mode)  # and returns nothing
+
+
+class Slots(Small):
+    __slots__ = ("kept",)
+
+    def forward(self, *images):
+        self.kept = images[0]
+        return super().forward(self.kept)
+
+
+def in_a_thread(s, x):
+    answers = SimpleQueue()
+    thread = threading.Thread(target=lambda: answers.put(Small.forward(s, x)))
+    thread.start()
+    thread.join()
+    return answers.get()
+
+
+def in_a_pool(s, x):
+    with ThreadPoolExecutor(2) as pool:
+        return pool.submit(Small.forward, s, x).result()
+
+
+EARLIER = ThreadPoolExecutor(1)
+
+
+def in_an_earlier_pool(s, x):
+    EARLIER.submit(int).result()
+    return EARLIER.submit(Small.forward, s, x).result()
+
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = Small()
+
+    def forward(self, x):
+        return torch.func.functional_call(self.inner, dict(self.inner.named_parameters()), (x,))
+
+
+NETWORKS = {
+    factory.__name__: factory
+    for factory in (
+        *(plain, compiled_in_place, compiled_forward, compiled_part, scripted, traced, exported, exported_module),
+        *(symbolic, lazy, with_norm, moved, checkpointed, under_autocast, inference_inside),
+    )
+} | {
+    "data parallel": lambda: nn.DataParallel(Small()),
+    "half": lambda: Small().half(),
+    "bfloat16": lambda: Small().bfloat16(),
+    "channels last": lambda: Small().to(memory_format=torch.channels_last),
+    "autograd function": lambda: Sees(lambda s, x: Small.forward(s, Doubled.apply(x))),
+    "dataclass": lambda: Sees(lambda s, x: Output(Small.forward(s, x))),
+    "dictionary": lambda: Sees(lambda s, x: {"logits": Small.forward(s, x), "nothing": None}),
+    "list": lambda: Sees(lambda s, x: [Small.forward(s, x), x]),
+    "train returns nothing": NoReturn,
+    "slots and a list of arguments": Slots,
+    "thread": lambda: Sees(in_a_thread),
+    "pool": lambda: Sees(in_a_pool),
+    "earlier pool": lambda: Sees(in_an_earlier_pool),
+    "functional call": Functional,
+    "stubs": lambda: nn.Sequential(torch.ao.quantization.QuantStub(), Small(), torch.ao.quantization.DeQuantStub()),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_counts_the_same_in_whatever_form_it_comes(counted, name):
+    row = counted(NETWORKS[name]).row()
+    assert (row["macs"], row["uncounted"]) == (SMALL, {})
+    extra = 8 if name == "with_norm" else 0  # a length for each of 8 filters
+    assert row["parameters"]["total"] == PARAMETERS + extra
+    assert (row["layers"]["conv"], row["layers"]["fc"]) == (1, 1)
+
+
+def complex_network():
+    network = Sees(lambda s, x: torch.view_as_real(s.mix(s.conv(x + 0j).mean((2, 3)))))
+    network.conv = nn.Conv2d(3, 8, 3, padding=1, dtype=torch.complex64)
+    network.mix = nn.Linear(8, 7, dtype=torch.complex64)
+    return network
+
+
+def flexible():
+    from torch.nn.attention.flex_attention import flex_attention
+
+    # Of 3 "heads" of 32 positions and 32 channels.
+    return Sees(lambda s, x: flex_attention(x, x, x))
+
+
+def branching():
+    def forward(s, x):
+        return torch.cond(x.sum() > 0, lambda y: s.conv(y).mean((2, 3)), lambda y: s.conv(y).amax((2, 3)), (x,))
+
+    return Sees(forward)
+
+
+def looping():
+    def forward(s, x):
+        steps = torch.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, s.step(y)), (torch.zeros(1).int(), x))
+        return steps[1]
+
+    return Sees(forward, step=nn.Conv2d(3, 3, 1))
+
+
+def nested():
+    def forward(s, x):
+        rows = torch.nested.nested_tensor([x[0, 0, :5], x[0, 0, :9]], layout=torch.jagged)  # 5 and 9 of 32 values
+        return F.linear(rows, s.rows.weight).to_padded_tensor(0.0)
+
+    return Sees(forward, rows=nn.Linear(32, 4, bias=False))
+
+
+class LoRA(nn.Linear):
+    """As loralib has it: the product of two stored matrices beside the layer."""
+
+    def __init__(self, inputs, outputs, rank):
+        super().__init__(inputs, outputs)
+        self.down, self.up = nn.Parameter(torch.ones(rank, inputs)), nn.Parameter(torch.ones(outputs, rank))
+
+    def forward(self, x):
+        return super().forward(x) + (x @ self.down.T) @ self.up.T
+
+
+def spectral(normalise):
+    network = Small()
+    normalise(network.conv)
+    return network
+
+
+def in_double():
+    network = Sees(lambda s, x: Small.forward(s, x) * s.scale.float())
+    network.scale = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    network._parameters = {"scale": network._parameters.pop("scale"), **network._parameters}  # the first of all
+    return network
+
+
+def of_buffers():
+    network = Sees(lambda s, x: F.conv2d(x, s.weight))
+    del network.conv, network.head
+    network.register_buffer("weight", torch.zeros(8, 3, 1, 1, dtype=torch.float64))
+    return network
+
+
+BY_HAND = {  # factory, MACs, convolutions, fully connected layers
+    "complex": (complex_network, 4 * SMALL, 1, 1),
+    "flex attention": (flexible, 2 * 3 * 32 * 32 * 32, 0, 0),
+    "branch": (branching, CONVOLUTION, 1, 0),
+    "loop": (looping, 3 * 32 * 32 * 9, 1, 0),
+    "jagged": (nested, (5 + 9) * 32 * 4, 0, 1),
+    "LoRA": (lambda: nn.Sequential(nn.Flatten(), LoRA(3072, 7, 2)), 3072 * 7 + 3072 * 2 + 2 * 7, 0, 1),
+    # Three products of 8 filters of 27 weights: two of the power iteration (training only), one of sigma.
+    "spectral norm": (lambda: spectral(nn.utils.parametrizations.spectral_norm), SMALL + 8 * 27 + 8, 1, 1),
+    "spectral norm by hooks": (lambda: spectral(nn.utils.spectral_norm), SMALL + 8 * 27 + 8, 1, 1),
+    "a double first": (in_double, SMALL, 1, 1),
+    "buffers only": (of_buffers, 32 * 32 * 3 * 8, 1, 0),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_what_an_odd_network_does_is_counted_by_hand(counted, name):
+    factory, macs, convolutions, linear = BY_HAND[name]
+    row = counted(factory).row()
+    assert (row["macs"], row["uncounted"]) == (macs, {})
+    assert (row["layers"]["conv"], row["layers"]["fc"]) == (convolutions, linear)
