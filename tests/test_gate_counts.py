@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from fer_bench.gating import limits
 from fer_bench.gating.counts import COUNTS, Snapshot, judge, judge_results
 from fer_bench.gating.module_changes import MOST_LINES, differences
 from fer_bench.gating.module_tree import Module
@@ -14,6 +15,7 @@ from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records import exit_codes
 from fer_bench.records.errors import CountingError
+from fer_bench.records.limits import Budget
 from fer_bench.records.result import Measurement, Result
 
 NORM = ("BatchNorm2d", 20, 0, 1)  # class, parameters, MACs, calls
@@ -375,3 +377,37 @@ def test_a_failed_half_is_a_failure(make_result):
     assert Snapshot.of(make_result("n", frozen)).parameters == 1000
     with pytest.raises(CountingError, match="cannot be counted: killed"):
         Snapshot.of(make_result("n", frozen, Measurement("anatomy", "", failure="killed")))
+
+
+def test_counts_that_depend_on_values_are_not_judged(make_result):
+    def of(macs, stored=100, *, varies=True):
+        details = {"convention": "conv+matmul-v1", "batch": 1, "decided_by": ["aten::nonzero"] if varies else []}
+        more = (
+            Measurement("macs", "count", (macs,), details=details),
+            Measurement("parameters.trainable", "count", (stored,)),
+            Measurement("parameters.frozen", "count", (0,)),
+        )
+        return make_result("a", *more, without=("macs", "parameters.trainable"))
+
+    def judged(base, candidate):
+        return judge_results("a", base, candidate)
+
+    verdict = judged(of(100), of(900))
+    assert (verdict.outcome, verdict.reason) == (Outcome.same, "what is stored same")
+    assert "MACs, activations and layers not judged: they depend on values (aten::nonzero)" in verdict.details
+    assert judged(of(100), of(900, varies=False)).outcome is Outcome.same  # one side is enough
+    assert judged(of(100, varies=False), of(900, varies=False)).outcome is Outcome.worse
+    assert judged(of(100), of(100, 101)).outcome is Outcome.worse  # what is stored depends on no image
+    read = Snapshot.from_dict(Snapshot.of(of(100)).to_dict())
+    assert read.decided_by == ("aten::nonzero",)
+
+
+def test_a_budget_of_what_depends_on_values_is_an_error(make_result):
+    details = {"convention": "conv+matmul-v1", "decided_by": ["aten::nonzero"]}
+    more = [Measurement("macs", "count", (5,), details=details), Measurement("parameters.frozen", "count", (0,))]
+    result = make_result("a", *more, without=("macs",))
+    budget = Budget.of({"max_macs": "1 G", "max_params": "1 M"})
+    verdicts = limits.judge("a", budget, Snapshot.of(result))
+    by_limit = {verdict.reason.partition(":")[0]: verdict.outcome for verdict in verdicts}
+    assert by_limit["max_macs"] is Outcome.error
+    assert [verdict.outcome for verdict in verdicts].count(Outcome.same) == 1

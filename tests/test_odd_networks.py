@@ -1,18 +1,23 @@
 """Networks as users write them, other than plain modules of plain tensors: counted, or refused in our own words."""
 
 import dataclasses
+import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from fer_bench import count, find
+from fer_bench.measuring.counting.params import count_parameters
+from fer_bench.measuring.counting.totals import OUTSIDE
 from fer_bench.networks.spec import Source
+from fer_bench.records.errors import BuildError, CountingError
 
 CONVOLUTION = 32 * 32 * 27 * 8  # 3 -> 8 channels, 3x3, padded, at 32x32
 HEAD = 8 * 7
@@ -330,3 +335,177 @@ def test_what_an_odd_network_does_is_counted_by_hand(counted, name):
     row = counted(factory).row()
     assert (row["macs"], row["uncounted"]) == (macs, {})
     assert (row["layers"]["conv"], row["layers"]["fc"]) == (convolutions, linear)
+
+
+class KeepsSome(nn.Module):
+    """Runs a layer over the rows whose score is positive."""
+
+    def __init__(self):
+        super().__init__()
+        self.score, self.layer = nn.Linear(32, 1), nn.Linear(32, 32)
+
+    def forward(self, x):
+        rows = x.flatten(1, 2)[0]  # 96 of 32 values
+        return self.layer(rows[self.score(rows)[:, 0] > 0])
+
+
+def test_work_that_depends_on_values_is_said_to_and_is_the_same_in_every_count(counted):
+    rows = [counted(KeepsSome).row() for _ in range(3)]
+    assert len({row["macs"] for row in rows}) == 1
+    kept, rest = divmod(rows[0]["macs"] - 96 * 32, 32 * 32)
+    assert rest == 0
+    assert 0 < kept < 96
+    assert rows[0]["depends_on_values"] == ["aten::index"]
+    said = "depends on values (aten::index): this is for random weights and images, of seed 0"
+    assert rows[0]["reservations"] == [said]
+    (macs,) = (m for m in counted(KeepsSome).measurements() if m.metric == "macs")
+    assert macs.warnings == (said,)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda s, x: Small.forward(s, x[:, s.order]),  # an index that no image decides
+        lambda s, x: Small.forward(s, x) if s.order.sum().item() == 3 else x,
+        lambda s, x: Small.forward(s, x) if x.shape[-1] > 8 else x,
+    ],
+)
+def test_values_that_no_image_decides_change_nothing(counted, function):
+    def factory():
+        network = Sees(function)
+        network.register_buffer("order", torch.arange(3, device="cpu"))
+        return network
+
+    row = counted(factory).row()
+    assert (row["macs"], row["depends_on_values"], row["reservations"]) == (SMALL, [], [])
+
+
+class Foreign(nn.Module):
+    """As a wrapper of ONNX Runtime or of an extension has it: arrays go in and come out."""
+
+    def __init__(self, **members):
+        super().__init__()
+        for name, member in members.items():
+            setattr(self, name, member)
+
+    def forward(self, x):
+        if hasattr(self, "conv"):
+            x = self.conv(x)
+        images = x.detach().cpu().numpy()
+        weights = numpy.ones((images[0].size, 7), dtype=numpy.float32)
+        return torch.from_numpy(images.reshape(len(images), -1) @ weights)
+
+
+def test_work_outside_pytorch_is_not_counted_as_nothing(counted):
+    made = counted(Foreign)
+    row = made.row()
+    assert (row["macs"], row["flops"]) == (None, None)
+    assert row["reservations"] == [OUTSIDE]
+    (macs,) = (m for m in made.measurements() if m.metric == "macs")
+    assert (macs.values, macs.failure) == ((), OUTSIDE)
+    partly = counted(lambda: Foreign(conv=nn.Conv2d(3, 8, 3, padding=1))).row()
+    assert partly["macs"] == CONVOLUTION
+    assert partly["reservations"][0].startswith("a lower bound: no output comes of the images")
+
+
+def test_a_network_without_products_has_none_and_no_reservation(counted):
+    row = counted(lambda: nn.Sequential(nn.MaxPool2d(2), nn.Flatten())).row()
+    assert (row["macs"], row["reservations"]) == (0, [])
+
+
+def test_parameters_that_no_pass_uses_are_said(counted):
+    row = counted(lambda: Sees(Small.forward, aux=nn.Linear(100, 100), bias=nn.Parameter(torch.ones(2)))).row()
+    assert row["parameters"]["unused"] == 100 * 100 + 100 + 2
+    assert row["parameters"]["total"] == PARAMETERS + 10102
+    assert row["reservations"] == ["10.1 k of 10.4 k parameters are not used by the pass: bias, aux"]
+    few = counted(lambda: Sees(Small.forward, bias=nn.Parameter(torch.ones(2)))).row()
+    assert (few["parameters"]["unused"], few["reservations"]) == (2, [])  # below one in a hundred
+
+
+def test_the_auxiliary_heads_of_googlenet_are_not_used_in_inference():
+    import torchvision
+
+    made = torchvision.models.googlenet(num_classes=7, aux_logits=True, init_weights=False)
+    heads = sum(p.numel() for head in (made.aux1, made.aux2) for p in head.parameters())
+    row = count(find("torchvision:googlenet")).row()
+    assert row["parameters"]["unused"] == heads
+    assert "aux1, aux2" in row["reservations"][0]
+
+
+def quantised():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 16, device="cpu"), nn.ReLU(), nn.Linear(16, 7, device="cpu"))
+    return torch.ao.quantization.quantize_dynamic(network, {nn.Linear}, dtype=torch.qint8)
+
+
+def quantised_recurrent():
+    network = nn.Sequential(nn.Flatten(2), nn.LSTM(1024, 8, batch_first=True, device="cpu"))
+    return torch.ao.quantization.quantize_dynamic(network, {nn.LSTM}, dtype=torch.qint8)
+
+
+def test_packed_weights_of_quantised_layers_are_parameters(counted):
+    row = counted(quantised).row()
+    weights, biases = 3072 * 16 + 16 * 7, 16 + 7
+    assert (row["parameters"]["total"], row["parameters"]["trainable"]) == (weights + biases, 0)
+    assert (row["macs"], row["uncounted"]) == (weights, {})
+    assert row["parameters"]["parameter_bytes"] == weights + 4 * biases  # a byte each, and float32
+    recurrent = counted(quantised_recurrent).row()
+    assert recurrent["parameters"]["total"] == 4 * 8 * (1024 + 8) + 2 * 4 * 8
+    assert list(recurrent["uncounted"]) == ["aten::quantized_lstm"]
+
+
+def test_what_cannot_be_counted_is_refused_in_our_own_words(counted):
+    def fails(s, x):
+        return x @ s.head.weight
+
+    with pytest.raises(CountingError) as caught:
+        counted(lambda: Sees(fails))
+    assert not re.search(r"Recorder|Fake|Meta|dispatch|_parameters|HigherOrder", str(caught.value))
+    with pytest.raises(BuildError, match="lazy modules, whose shapes a first pass decides"):
+        counted(lambda: nn.Sequential(nn.LazyConv2d(8, 64)))
+
+
+def test_a_slice_of_a_large_parameter_is_counted_by_storages():
+    whole = torch.zeros(2200, 2200)
+    network = nn.ParameterList([nn.Parameter(whole[:, :2100]), nn.Parameter(whole[:, 2000:])])
+    counts = count_parameters(network)
+    assert counts.total == 2200 * 2200
+    assert counts.tied == 2200 * 100
+
+
+class Wrapped(torch.Tensor):
+    """A tensor that keeps its values as bytes and a scale, as quantising libraries have it."""
+
+    @staticmethod
+    def __new__(cls, values, scale):
+        return torch.Tensor._make_wrapper_subclass(cls, values.shape, dtype=scale.dtype)
+
+    def __init__(self, values, scale):
+        self.values, self.scale = values, scale
+
+    def __tensor_flatten__(self):
+        return ["values", "scale"], None
+
+    @staticmethod
+    def __tensor_unflatten__(inner, _, size, stride):
+        return Wrapped(inner["values"], inner["scale"])
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        def plain(value):
+            return value.values.to(value.scale.dtype) * value.scale if isinstance(value, Wrapped) else value
+
+        if func is torch.ops.aten.detach.default:
+            return Wrapped(args[0].values, args[0].scale)
+        return func(*torch.utils._pytree.tree_map(plain, args), **(kwargs or {}))
+
+
+def test_a_tensor_that_wraps_others_is_counted_by_what_it_shows(counted):
+    def factory():
+        network = Small()
+        weight = Wrapped(torch.ones(7, 8, dtype=torch.int8, device="cpu"), torch.ones(7, 1, device="cpu"))
+        network.head.weight = nn.Parameter(weight, requires_grad=False)
+        return network
+
+    row = counted(factory).row()
+    assert (row["macs"], row["parameters"]["total"], row["layers"]["fc"]) == (SMALL, PARAMETERS, 1)
+    assert row["parameters"]["parameter_bytes"] == 4 * (PARAMETERS - 56) + 56 + 4 * 7

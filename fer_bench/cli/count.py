@@ -41,7 +41,9 @@ def count(
     by: Annotated[str | None, choice(("module", "op"), "Break MACs down by module or by operator.")] = None,
     counters: Annotated[Names, several(f"Other tools to ask: {', '.join(_COUNTERS)}.", "--counter")] = None,
     train: Annotated[bool, typer.Option("--train", help="Count a training step too (at least two images).")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail if an operator has no formula.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where a count is partial or depends on values.")
+    ] = False,
     sheets: options.Sheets = None,
     fmt: options.Format = "table",
     debug: options.Debug = False,
@@ -82,9 +84,8 @@ def count(
     failures += [named(row["name"], row["training"]["error"]) for row in rows if "error" in row.get("training", {})]
     if strict:
         for row in rows:
-            uncounted = row.get("uncounted", {}) | row.get("training", {}).get("uncounted", {})
-            if uncounted:
-                failures.append(f"{row['name']}: operators without a formula: {', '.join(uncounted)}")
+            said = [*row.get("reservations", ()), *row.get("training", {}).get("reservations", ())]
+            failures += [named(row["name"], text) for text in dict.fromkeys(said)]
     fail_if(failures)
 
 

@@ -57,6 +57,7 @@ class Snapshot:
         batch: images in the pass that was counted; MACs are a sample's, activations the batch's.
         counts: by the names that records have: "macs", "layers.conv", ...
         uncounted: calls by operator without a formula: the MACs are then a lower bound.
+        decided_by: operators that read values of the images: what is done then depends on these.
         operators: calls by operator; None where the record has none.
         modules: in the order of registration; None where the record has none.
         levels: whether all levels of modules are there, and their calls.
@@ -71,6 +72,7 @@ class Snapshot:
     operators: Mapping[str, int] | None = None
     modules: tuple[Module, ...] | None = None
     levels: bool = True
+    decided_by: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -92,6 +94,12 @@ class Snapshot:
         """Return it without what the same network counts otherwise under another version of PyTorch."""
         counts = {name: value for name, value in self.counts.items() if name != "peak_activation_bytes"}
         return dataclasses.replace(self, counts=counts, operators=None)
+
+    def without_work(self) -> Self:
+        """Return it without what values of the images decide: all but what is stored."""
+        stored = ("parameters.", "state_dict_bytes", "checkpoint_bytes")
+        kept = {name: value for name, value in self.counts.items() if name.startswith(stored)}
+        return dataclasses.replace(self, counts=kept, uncounted={}, operators=None, modules=None)
 
     @classmethod
     def of(cls, result: Result) -> Self:
@@ -125,6 +133,7 @@ class Snapshot:
             operators=dict(_values(operators, "operators")) if operators is not None else None,
             modules=modules,
             levels=levels,
+            decided_by=tuple(macs.details.get("decided_by", ())),
         )
 
     def to_dict(self) -> dict[str, Json]:
@@ -137,6 +146,8 @@ class Snapshot:
             "counts": dict(sorted(self.counts.items())),
             "uncounted": dict(sorted(self.uncounted.items())),
         }
+        if self.decided_by:
+            data["decided_by"] = list(self.decided_by)
         if self.operators is not None:
             data["operators"] = dict(sorted(self.operators.items()))
         if self.modules is not None:
@@ -159,6 +170,7 @@ class Snapshot:
             operators=data.get("operators"),
             modules=tuple(Module(*each) for each in data["modules"]) if "modules" in data else None,
             levels=data.get("levels", True),
+            decided_by=tuple(data.get("decided_by", ())),
         )
 
 
@@ -230,6 +242,9 @@ def judge(network: str, base: Snapshot, candidate: Snapshot, *, same_torch: bool
         remarks.append("operators and activations not compared: another PyTorch counted the base")
     if apart := _apart(base, candidate):
         return Verdict(network, METRIC, Outcome.incomparable, apart)
+    if deciding := sorted({*base.decided_by, *candidate.decided_by}):
+        base, candidate = base.without_work(), candidate.without_work()
+        remarks.append(f"MACs, activations and layers not judged: they depend on values ({', '.join(deciding)})")
     costs: dict[str, tuple[int, int]] = {}
     for name, noun in _COSTS.items():
         before, after = base.cost(name), candidate.cost(name)
@@ -250,7 +265,7 @@ def judge(network: str, base: Snapshot, candidate: Snapshot, *, same_torch: bool
         outcome = Outcome.same
     if candidate.uncounted and not blind:
         remarks.append(f"MACs are a lower bound: operators without a formula: {_calls(candidate.uncounted)}")
-    reason = "all counts same" if outcome is Outcome.same else _costs_line(costs)
+    reason = f"{'what is stored' if deciding else 'all counts'} same" if outcome is Outcome.same else _costs_line(costs)
     if blind:
         reason = f"operators without a formula: {blind}; MACs are a lower bound; {reason}"
     return Verdict(network, METRIC, outcome, reason, (*structure, *remarks))
@@ -277,7 +292,7 @@ def _costs_line(costs: Mapping[str, tuple[int, int]]) -> str:
     ]
     if not differ:
         return "costs same, structure differs"
-    kept = [_COSTS[name] for name in ("macs", "parameters") if costs[name][0] == costs[name][1]]
+    kept = [_COSTS[name] for name in ("macs", "parameters") if name in costs and costs[name][0] == costs[name][1]]
     return ", ".join([*differ, *([f"{' and '.join(kept)} same"] if kept else [])])
 
 

@@ -38,6 +38,10 @@ def judge(network: str, budget: Budget, snapshot: Snapshot) -> list[Verdict]:
         if value is None:
             verdicts.append(Verdict(network, METRIC, Outcome.error, f"{name}: not counted, and {against}"))
             continue
+        if snapshot.decided_by and cost in ("macs", "peak_activation_bytes"):
+            why = f"depends on values ({', '.join(snapshot.decided_by)})"
+            verdicts.append(Verdict(network, METRIC, Outcome.error, f"{name}: {why}, and {against}"))
+            continue
         outcome = Outcome.worse if value > limit.value else Outcome.same
         reason = f"{limit.written(value)} {noun if noun not in limit.unit else ''}".rstrip()  # "0.6 GMACs"
         if not uncounted:

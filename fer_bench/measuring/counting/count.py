@@ -11,8 +11,17 @@ from fer_bench.measuring.counting.counters import OtherCount, count_with
 from fer_bench.measuring.counting.module_breakdown import macs_inside, measure_anatomy, measure_modules
 from fer_bench.measuring.counting.operators import CONVENTION
 from fer_bench.measuring.counting.params import ParameterCounts, count_parameters
-from fer_bench.measuring.counting.recorder import Trace
-from fer_bench.measuring.counting.totals import LayerCounts, count_layers, measure_activations, measure_macs
+from fer_bench.measuring.counting.recorder import SEED, Trace
+from fer_bench.measuring.counting.totals import (
+    OUTSIDE,
+    LayerCounts,
+    count_layers,
+    is_unknown,
+    measure_activations,
+    measure_macs,
+    reservations,
+    unused_parameters,
+)
 from fer_bench.measuring.counting.trace import trace
 from fer_bench.measuring.machine import collector_at_rest
 from fer_bench.networks import build as building
@@ -47,13 +56,14 @@ class Count:
     others: tuple[OtherCount, ...] = ()
 
     def _parameters(self) -> dict[str, int]:
-        counts = dataclasses.asdict(self.parameters) | {"total": self.parameters.total}
+        unused = sum(self.inference.unused.values())
+        counts = dataclasses.asdict(self.parameters) | {"total": self.parameters.total, "unused": unused}
         return {name: count for name, count in counts.items() if name not in _FILES}
 
     def row(self) -> dict[str, Json]:
         """Give the count as the JSON object that ``fer-bench count --format json`` promises."""
         seen, training = self.inference, self.training
-        macs = seen.per_sample(seen.macs)
+        macs = None if is_unknown(seen) else seen.per_sample(seen.macs)
         row: dict[str, Json] = {
             "name": self.spec.name,
             "title": self.spec.title,
@@ -64,9 +74,11 @@ class Count:
             "batch": seen.batch,
             "parameters": self._parameters(),
             "macs": macs,
-            "flops": 2 * macs,
+            "flops": None if macs is None else 2 * macs,
             "convention": CONVENTION,
             "uncounted": seen.uncounted,
+            "depends_on_values": sorted(seen.decided_by),
+            "reservations": self.reservations(),
             "counted_on": seen.counted_on,
             "peak_activation_bytes": seen.peak_bytes,
             "layers": dataclasses.asdict(self.layers),
@@ -84,10 +96,16 @@ class Count:
                 "backward_macs": training.per_sample(training.backward_macs),
                 "peak_activation_bytes": training.peak_bytes,
                 "uncounted": training.uncounted,
+                "reservations": reservations(training),
             }
         if self.others:
             row["counters"] = {other.tool.split()[0]: dataclasses.asdict(other) for other in self.others}
         return row
+
+    def reservations(self) -> list[str]:
+        """Say in which ways the counts are not the whole and only truth."""
+        macs = [OUTSIDE] if is_unknown(self.inference) else reservations(self.inference)
+        return [*macs, *unused_parameters(self.inference, self.parameters.total)]
 
     def by_module(self) -> list[dict[str, Json]]:
         """Give MACs a sample by module, in the order in which they ran, each module's own and with all inside it."""
@@ -112,7 +130,12 @@ class Count:
         order = {"counted": 0, "uncounted": 1, "zero": 2}
         seen = self.inference
         return [
-            {"operator": name, "kind": one.kind, "calls": one.calls, "macs": seen.per_sample(one.macs)}
+            {
+                "operator": name,
+                "kind": f"{one.kind}, by register_flop_formula" if one.registered else one.kind,
+                "calls": one.calls,
+                "macs": seen.per_sample(one.macs),
+            }
             for name, one in sorted(
                 seen.operators.items(), key=lambda item: (order[item[1].kind], -item[1].macs, -item[1].calls)
             )
@@ -123,8 +146,9 @@ class Count:
         seen, details = self.inference, {"batch": self.inference.batch}
         counts = {f"parameters.{name}": count for name, count in self._parameters().items()}
         counts |= {f"layers.{name}": count for name, count in dataclasses.asdict(self.layers).items()}
+        unused = {"parameters.trainable": tuple(unused_parameters(seen, self.parameters.total))}
         return [
-            *(Measurement(metric, "count", (value,)) for metric, value in counts.items()),
+            *(Measurement(name, "count", (value,), warnings=unused.get(name, ())) for name, value in counts.items()),
             *(Measurement(metric, "bytes", (getattr(self.parameters, metric),)) for metric in _FILES),
             measure_macs(seen),
             measure_activations(seen),
@@ -169,19 +193,26 @@ def count(
             model = building.create(spec, build, "meta")
         except BuildError:
             # It reads values while it is being made. If the CPU cannot build it either, that error is the one to tell.
-            model = building.create(spec, build, "cpu")
+            model = _with_values(spec, build)
         try:
             inference = _trace(model, shape, batch)
         except CountingError:
             if not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
                 raise
-            model = building.create(spec, build, "cpu")
+            model = _with_values(spec, build)
             inference = _trace(model, shape, batch)
         training = _training(model, shape, batch) if train else None
         others = tuple(count_with(tool, spec, build, inference) for tool in counters)
     asked = spec.num_classes if build.num_classes is None else build.num_classes
     counted = _counted(model, spec, build, shape, asked, inference)
     return dataclasses.replace(counted, training=training, others=others)
+
+
+def _with_values(spec: ModelSpec, build: Build) -> nn.Module:
+    """Build a network on the CPU, with the same weights every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return building.create(spec, build, "cpu")
 
 
 def measure_published_builds(

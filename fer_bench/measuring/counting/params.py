@@ -83,17 +83,18 @@ def _end(view: Tensor) -> int:
     return int(view.storage_offset() + reach + 1)
 
 
-def _unpacked(value: torch.ScriptObject) -> Iterator[Tensor]:
-    """Return the weights that a quantised module keeps packed, in the number types in which it keeps them."""
-    if "LinearPackedParams" in str(value):
-        state: Any = torch.ops.quantized.linear_unpack(value)
-    else:
-        state = value.unpack() if hasattr(value, "unpack") else value.__getstate__()
-    return flat_tensors(state)
-
-
 def _held(value: Any) -> Iterator[Tensor]:
-    return _unpacked(value) if isinstance(value, torch.ScriptObject) else flat_tensors(value)
+    """Find the tensors in nested values; weights that a quantised module keeps packed are unpacked, bytes as bytes."""
+    if isinstance(value, torch.ScriptObject):
+        if "LinearPackedParams" in str(value):
+            value = torch.ops.quantized.linear_unpack(value)
+        else:
+            value = value.unpack() if hasattr(value, "unpack") else value.__getstate__()
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _held(part)
+    else:
+        yield from flat_tensors(value)
 
 
 def count_parameters(model: nn.Module) -> ParameterCounts:
@@ -102,7 +103,7 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
     named = [tensor for _, tensor in model.named_parameters(remove_duplicate=False)]
     plain = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]  # which is one itself
     kept = (value for module in plain for value in vars(module).values() if isinstance(value, torch.ScriptObject))
-    packed = [tensor for value in kept for tensor in _unpacked(value)]
+    packed = [tensor for value in kept for tensor in _held(value)]
     trainable, trainable_bytes = _stored(tensor for tensor in named if tensor.requires_grad)
     total, parameter_bytes = _stored([*named, *packed])
     buffers, _ = _stored(tensor for module in modules for tensor in module._buffers.values() if tensor is not None)

@@ -28,6 +28,8 @@ from fer_bench.measuring.counting.operators import (
 )
 from fer_bench.measuring.counting.shapes import short_cut
 
+SEED = 0  # of images and weights where values are needed: what depends on them is then the same in every count
+
 Device = Literal["meta", "fake", "cpu"]
 Kind = Literal["counted", "zero", "uncounted"]
 
@@ -76,8 +78,8 @@ class Trace:
         outputs: the shapes of what the network returned.
         shapes: what each module gave in the forward half, call by call, by its path: the shape of its first tensor.
         decided_by: operators that read values which the images, or random numbers, decide: the work depends on them.
-        unseen_outputs: outputs that no operator of PyTorch made, as far as the pass saw.
-        used: the parameters and buffers that an operator of the pass got, by name.
+        outside: no output came of the images by operators that the pass saw: the work is done elsewhere.
+        unused: elements of the parameters that no operator of the pass got, by name.
         operator_macs, operator_bytes: MACs, and bytes read and written, of each call in order; views, which move
             nothing, left out.
     """
@@ -97,8 +99,8 @@ class Trace:
     outputs: list[tuple[int, ...]] = field(default_factory=list)
     shapes: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
     decided_by: set[str] = field(default_factory=set)
-    unseen_outputs: int = 0
-    used: set[str] = field(default_factory=set)
+    outside: bool = False
+    unused: dict[str, int] = field(default_factory=dict)
     operator_macs: list[int] = field(default_factory=list)
     operator_bytes: list[int] = field(default_factory=list)
 
@@ -216,6 +218,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._lock = threading.RLock()
         self._way = threading.local()
         self._way.entered = True  # the thread that makes the pass
+        self.used: set[int] = set()  # keys of weights that an operator got
         self._complex: list[int] = []  # real convolutions that remain of a complex one
 
     @property
@@ -281,10 +284,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._bytes += size
             self.trace.peak_bytes = max(self.trace.peak_bytes, self._bytes)
 
-    def made(self, tensor: Tensor) -> bool:
-        """Report whether the pass saw where a tensor comes from: an operator, the images, or a weight."""
-        keys = storage_keys(tensor)
-        return not keys or any(key in self._alive or key in self._weights for key in keys)
+    def varies(self, values: Any) -> bool:
+        """Report whether any of the tensors was worked out from the images, or from random numbers."""
+        return any(key in self._origins and self._origins[key].varies for key in storage_keys(values))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -324,10 +326,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     def _check_values(self, func: OpOverload, name: str, args: Sequence[Any]) -> None:
-        """Note a read of values that vary, unless it only serves a check."""
+        """Note a read of values that vary; of an index, only a mask's values decide how many there are."""
         if any(tag in func.tags for tag in _READS_VALUES):
-            origins = (self._origins.get(key) for key in storage_keys(args))
-            if any(origin is not None and origin.varies for origin in origins):
+            masks = name == "aten::index"
+            read = [t for t in flat_tensors(args) if not masks or t.dtype in (torch.bool, torch.uint8)]
+            if self.varies(read):
                 self.trace.decided_by.add(name)
 
     def _higher_order(self, func: HigherOrderOperator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -340,6 +343,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kind: Kind = "counted" if name == "flex_attention" else "uncounted"
         operator = self.trace.operators.setdefault(name, Operator(kind))
         operator.calls += 1
+        self.used.update(key for key in storage_keys(args) if key in self._weights)
         out = func(*args, **kwargs)
         if kind == "counted":
             query, key, value = args[:3]
@@ -410,14 +414,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.backward or not outputs:
             return
         keys = storage_keys((args, kwargs) if kwargs else args)
-        self.trace.used.update(self._weights[key] for key in keys if key in self._weights)
+        self.used.update(key for key in keys if key in self._weights)
         origins = [self._origins.get(key) or _Origin() for key in keys if key not in self._weights]
-        made = _Origin(varies=torch.Tag.nondeterministic_seeded in func.tags)
+        varies = torch.Tag.nondeterministic_seeded in func.tags or self.varies((args, kwargs))
+        made = _Origin(varies=varies)
         for origin in origins:
             made.convolutions |= origin.convolutions
-            made.varies |= origin.varies
         if name in _CONVOLUTION:
-            made = self._convolution(args, origins[0] if origins else _Origin(), varies=made.varies)
+            made = self._convolution(args, origins[0] if origins else _Origin(), varies=varies)
         elif name in ("aten::add", "aten::add_") and len(origins) == 2:
             self._sum(*origins)
         elif name in _PRODUCTS and isinstance(self.layers[-1], _PROGRAMS):

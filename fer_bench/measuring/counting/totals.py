@@ -35,27 +35,62 @@ Papers count layers by rules that they do not state, and by different ones in on
 from dataclasses import dataclass
 
 from fer_bench.measuring.counting.operators import CONVENTION
-from fer_bench.measuring.counting.recorder import Trace
-from fer_bench.records.result import Measurement
+from fer_bench.measuring.counting.recorder import SEED, Trace
+from fer_bench.records import units
+from fer_bench.records.result import Json, Measurement
+
+_NAMED = 4  # modules that a sentence names
+
+
+_UNUSED_SHARE = 0.01  # of the parameters: below it those that no pass uses are no news
+
+OUTSIDE = "not counted: its outputs do not come of the images by PyTorch's operators; the work is done elsewhere"
+
+
+def reservations(trace: Trace) -> list[str]:
+    """Say in which ways the MACs of a pass are not the whole and only truth."""
+    said = []
+    if trace.decided_by:
+        names = ", ".join(sorted(trace.decided_by))
+        said.append(f"depends on values ({names}): this is for random weights and images, of seed {SEED}")
+    if trace.uncounted:
+        names = ", ".join(f"{name} ({calls})" for name, calls in sorted(trace.uncounted.items()))
+        said.append(f"a lower bound: operators without a formula were called: {names}")
+    if trace.outside and trace.macs:
+        said.append("a lower bound: no output comes of the images by PyTorch's operators; the rest is done elsewhere")
+    return said
+
+
+def unused_parameters(trace: Trace, total: int) -> list[str]:
+    """Say which parameters the pass did not use, where they are a share of all that matters."""
+    unused = sum(trace.unused.values())
+    if not total or unused < _UNUSED_SHARE * total:
+        return []
+    where = dict.fromkeys(name.rpartition(".")[0].partition(".")[0] or name for name in trace.unused)
+    few = [*list(where)[:_NAMED], *([f"{len(where) - _NAMED} more"] if len(where) > _NAMED else [])]
+    return [f"{units.scaled(unused)} of {units.scaled(total)} parameters are not used by the pass: {', '.join(few)}"]
 
 
 def measure_macs(trace: Trace) -> Measurement:
     """Give MACs a sample, forward and (if it ran) backward together; the halves stand in the details."""
-    names = ", ".join(f"{name} ({calls})" for name, calls in sorted(trace.uncounted.items()))
-    return Measurement(
-        "macs",
-        "count",
-        (trace.per_sample(trace.macs),),
-        details={
-            "convention": CONVENTION,
-            "counted_on": trace.counted_on,
-            "batch": trace.batch,
-            "forward": trace.per_sample(trace.forward_macs),
-            "backward": trace.per_sample(trace.backward_macs),
-            "uncounted": trace.uncounted,
-        },
-        warnings=(f"a lower bound: operators without a formula were called: {names}",) if names else (),
-    )
+    details: dict[str, Json] = {
+        "convention": CONVENTION,
+        "counted_on": trace.counted_on,
+        "batch": trace.batch,
+        "forward": trace.per_sample(trace.forward_macs),
+        "backward": trace.per_sample(trace.backward_macs),
+        "uncounted": trace.uncounted,
+        "decided_by": sorted(trace.decided_by),
+    }
+    if is_unknown(trace):
+        return Measurement("macs", "count", details=details, failure=OUTSIDE)
+    values = (trace.per_sample(trace.macs),)
+    return Measurement("macs", "count", values, details=details, warnings=tuple(reservations(trace)))
+
+
+def is_unknown(trace: Trace) -> bool:
+    """Report whether a pass says nothing of a network's MACs: all of them are done outside PyTorch."""
+    return trace.outside and not trace.macs
 
 
 def measure_activations(trace: Trace) -> Measurement:

@@ -24,11 +24,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from fer_bench.measuring.counting.recorder import Device, Recorder, Trace, flat_tensors, storage_keys
+from fer_bench.measuring.counting.recorder import SEED, Device, Recorder, Trace, flat_tensors, storage_keys
 from fer_bench.networks.build import call_without_gpu
 from fer_bench.records.errors import CountingError, brief
-
-SEED = 0  # of images and weights where values are needed: what depends on them is then the same in every count
 
 
 @contextlib.contextmanager
@@ -182,6 +180,7 @@ def _needs_values(parts: Iterable[nn.Module | Tensor]) -> bool:
 
 def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device) -> Trace:
     seen = Trace(batch=len(inputs[0]), counted_on=way)
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     modules = dict(model.named_modules())  # a module at two paths goes by its first
     names = {id(module): path for path, module in modules.items()}
     with contextlib.ExitStack() as stack:
@@ -226,9 +225,12 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
         with recorder:
             outputs = model(*arguments)
             seen.outputs.extend(tuple(tensor.shape) for tensor in flat_tensors(outputs))
-            seen.unseen_outputs = sum(not recorder.made(tensor) for tensor in flat_tensors(outputs))
+            seen.outside = not recorder.varies(outputs)
             if train:
                 _backward(recorder, outputs)
+        for name, tensor in state.items():
+            if name in parameters and not recorder.used.intersection(storage_keys(tensor)):
+                seen.unused[name] = tensor.numel()
     return seen
 
 

@@ -193,9 +193,10 @@ def exempt(result: Result) -> list[str]:
     return [f"Exempt from the protocol's size, measured at its own: {why}."] if why else []
 
 
-def warnings_of(result: Result, prefix: str = "") -> list[str]:
-    """Give what the profilers warned of, of metrics whose name begins so."""
-    said = (f"{m.metric}: {text}." for m in result.measurements if m.metric.startswith(prefix) for text in m.warnings)
+def warnings_of(result: Result, *prefixes: str) -> list[str]:
+    """Give what the profilers warned of, of metrics whose name begins with one of these, by default of all."""
+    kept = (m for m in result.measurements if m.metric.startswith(prefixes or ""))
+    said = (f"{m.metric}: {text}." for m in kept for text in m.warnings)
     return list(dict.fromkeys(said))
 
 

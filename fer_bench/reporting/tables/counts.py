@@ -8,7 +8,7 @@ from fer_bench.records.result import Json, Result
 from fer_bench.reporting.table import Column, Table, text_columns
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.catalogue import built_with, doubts
-from fer_bench.reporting.tables.common import Entry, Networks, about, distinct, head, make_table
+from fer_bench.reporting.tables.common import Entry, Networks, about, distinct, head, make_table, warnings_of
 
 _COLUMNS = (
     standard.NETWORK,
@@ -37,7 +37,12 @@ def once(results: Iterable[Result], metric: str) -> list[Result]:
 def of_results(results: Iterable[Result], networks: Networks) -> Table:
     """Draw what was counted of each network, once for each input and number of classes."""
     entries = [
-        Entry.of(result, head(result) | standard.counted(result), *about(result, networks))
+        Entry.of(
+            result,
+            head(result) | standard.counted(result),
+            *about(result, networks),
+            *warnings_of(result, "macs", "parameters.trainable"),
+        )
         for result in once(results, "macs")
     ]
     caption = (
@@ -73,10 +78,10 @@ def _of_row(row: Mapping[str, Json]) -> Entry:
     training = row.get("training", {})
     if row["settings"]:
         notes.append(built_with(row["settings"]))
-    for what, uncounted in (("MACs", row["uncounted"]), ("Training MACs", training.get("uncounted"))):
-        if uncounted:
-            calls = ", ".join(f"{name} ({n})" for name, n in uncounted.items())
-            notes.append(f"{what} are a lower bound: no formula for {calls}.")
+    if frozen := row["parameters"]["frozen"]:
+        notes.append(f"{units.grouped(frozen)} more parameters are frozen or quantised.")
+    notes += [f"{text[0].upper()}{text[1:]}." for text in row["reservations"]]
+    notes += [f"Training step: {text}." for text in training.get("reservations", ())]
     if "error" in training:
         notes.append(f"Not trained: {training['error']}")
     if row["counted_on"] != "meta":
