@@ -1,5 +1,7 @@
 """Networks are built as asked, and a factory that cannot says why."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -56,7 +58,7 @@ def test_a_factory_that_fails_says_how(users_file, factory, reason):
 @pytest.mark.parametrize(
     ("name", "options", "reason"),
     [
-        ("mini_xception", {"num_classes": 0}, "0 classes: a classifier needs at least 1"),
+        ("mini_xception", {"num_classes": 0}, "0 means features only"),
         ("mini_xception", {"in_channels": 0}, "the input 0x48x48 is empty"),
         ("mini_xception", {"colour": "red"}, "takes no argument colour; it takes: num_classes, in_channels"),
         ("timm:resnett50", {}, r"timm has no model 'resnett50' \(did you mean resnet50"),
@@ -107,3 +109,83 @@ def test_meta_networks_have_the_shapes_of_real_ones():
     real, meta = (create(spec, device=device).state_dict() for device in ("cpu", "meta"))
     assert {k: v.shape for k, v in real.items()} == {k: v.shape for k, v in meta.items()}
     assert all(value.is_meta for value in meta.values())
+
+
+def repository(folder, width):
+    """A user's checkout whose network imports a helper of a common name, some of it only when it runs."""
+    folder.mkdir()
+    (folder / "blocks.py").write_text(f"from torch import nn\ndef block(): return nn.Conv2d(3, {width}, 1)\n")
+    (folder / "models").mkdir()
+    (folder / "models" / "__init__.py").write_text(f"WIDTH = {width}\n")
+    (folder / "net.py").write_text(
+        "from torch import nn\nfrom blocks import block\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.block = block()\n"
+        "    def forward(self, x):\n        from models import WIDTH\n        return self.block(x).view(1, WIDTH, -1)\n"
+        "def build(): return Net()\n"
+    )
+    return f"{folder / 'net.py'}:build"
+
+
+def test_each_file_imports_its_own_helpers(tmp_path):
+    first, second = repository(tmp_path / "a", 4), repository(tmp_path / "b", 6)
+    counts = [fer_bench.count(fer_bench.find(name)).row() for name in (first, second, first)]
+    assert [row["parameters"]["total"] for row in counts] == [3 * 4 + 4, 3 * 6 + 6, 3 * 4 + 4]
+    made = fer_bench.create_model(first)
+    assert type(made) is type(fer_bench.create_model(first))  # a file is executed once
+    copy.deepcopy(made)
+    assert torch.nn is nn  # a library that is installed is shared
+
+
+FACTORIES = """from torch import nn
+class Net(nn.Module):
+    def __init__(self, num_classes=1000, width=4):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, width, 3, padding=1), nn.Linear(width, num_classes)
+    def forward(self, x):
+        return self.head(self.conv(x).mean((2, 3)))
+def like_torchvision(progress=True, **kwargs): return Net(**kwargs)
+class Grey(nn.Module):
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = nn.Conv2d(1, width, 3)
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+def refuses(**kwargs): return Grey(**kwargs)
+def wrong(**kwargs): return Net(depth=3, **kwargs)
+"""
+
+
+@pytest.fixture
+def factories(tmp_path):
+    path = tmp_path / "factories.py"
+    path.write_text(FACTORIES)
+    return path
+
+
+def test_a_factory_of_any_keyword_gets_what_it_takes(factories):
+    row = fer_bench.count(fer_bench.find(f"{factories}:like_torchvision"), Build(input_shape=(3, 8, 8))).row()
+    assert (row["num_classes"], row["macs"]) == (7, 64 * 27 * 4 + 4 * 7)
+    row = fer_bench.count(fer_bench.find(f"{factories}:like_torchvision"), Build(9, (3, 8, 8), {"width": 2})).row()
+    assert (row["num_classes"], row["macs"]) == (9, 64 * 27 * 2 + 2 * 9)
+
+
+def test_what_a_factory_of_any_keyword_refuses_is_left_out_and_said(factories):
+    grey = fer_bench.find(f"{factories}:refuses")
+    row = fer_bench.count(grey, Build(input_shape=(1, 8, 8))).row()  # neither classes nor channels
+    assert (row["num_classes"], row["macs"], row["reservations"]) == (4, 36 * 9 * 4, [])
+    row = fer_bench.count(grey, Build(9, (1, 8, 8))).row()
+    said = "9 classes were asked for and it has 4 outputs: its factory does not heed that"
+    assert row["reservations"] == [said]
+    with pytest.raises(BuildError, match="unexpected keyword argument 'depth'"):  # not ours, and not to be dropped
+        create(fer_bench.find(f"{factories}:wrong"))
+    with pytest.raises(BuildError, match="unexpected keyword argument 'height'"):
+        create(grey, Build(arguments={"height": 3}))
+
+
+def test_features_only_are_had_of_timm_and_of_ones_own_factory(factories):
+    row = fer_bench.count(fer_bench.find("timm:resnet18"), Build(0)).row()
+    assert row["parameters"]["total"] == 11_176_512  # timm.create_model("resnet18", num_classes=0): without its head
+    with pytest.raises(BuildError, match="resnet50 cannot have 0 classes: 0 means features only"):
+        create(fer_bench.find("resnet50"), Build(0))
+    assert create(fer_bench.find(f"{factories}:like_torchvision"), Build(0)).head.out_features == 0

@@ -159,7 +159,7 @@ def test_a_mistake_gets_one_line_that_says_what_was_expected(call, users_file, a
     assert message.format(users=users_file) in err
 
 
-@pytest.mark.parametrize("arguments", [["count", "--classes", "0"], ["run", "--runs", "0"], ["count", "--by", "x"]])
+@pytest.mark.parametrize("arguments", [["count", "--classes", "-1"], ["run", "--runs", "0"], ["count", "--by", "x"]])
 def test_a_wrong_option_is_the_command_line_s_own_error(call, arguments):
     code, out, err = call(*arguments)
     assert (code, out) == (2, "")
@@ -383,3 +383,24 @@ def test_a_full_disk_behind_stdout_is_told():
         )
     assert done.returncode == 1
     assert done.stderr == "fer-bench: the output: No space left on device\n"
+
+
+def test_warnings_of_libraries_are_one_line(call, tmp_path):
+    code = "import logging, warnings\nfrom torch import nn\ndef net():\n"
+    code += "    for n in range(7): warnings.warn(f'number {n}')\n"
+    code += "    logging.getLogger('some.library').warning('and a log')\n    return nn.Conv2d(3, 4, 1)\n"
+    (tmp_path / "noisy.py").write_text(code)
+    arguments = ("count", f"{tmp_path / 'noisy.py'}:net", "--input", "3x8x8")
+    exit_code, _, err = call(*arguments)
+    assert (exit_code, err) == (0, "fer-bench: 8 warnings of noisy.py, some: --debug shows them\n")
+    with pytest.warns(UserWarning, match="number 6"):  # as it comes
+        assert "--debug shows them" not in call(*arguments, "--debug")[2]
+
+
+@pytest.mark.parametrize(("given", "meant"), [("224x224x3", "3x224x224"), ("48x64x1", "1x48x64")])
+def test_an_input_with_channels_last_is_questioned(call, given, meant):
+    code, _, err = call("count", "resnet50", "--input", given)
+    assert code == 1
+    assert f"give channels first, {meant}" in err
+    assert common.parse_shape("64x8x8") == (64, 8, 8)
+    assert common.parse_shape("3x1x1") == (3, 1, 1)

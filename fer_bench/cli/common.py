@@ -1,13 +1,17 @@
 """What several commands share: how they end, how they read arguments, how they print."""
 
+import contextlib
 import functools
 import inspect
 import json
+import logging
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +80,38 @@ def reason(error: Exception) -> str:
     return " ".join(text.split())
 
 
+@contextlib.contextmanager
+def one_notice(*, debug: bool) -> Iterator[None]:
+    """Print the warnings and logs of libraries as one line at the end; each as it comes with ``debug``."""
+    if debug:
+        yield
+        return
+    logged: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = logged.append  # type: ignore[method-assign, assignment]
+    logging.getLogger().addHandler(handler)
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        sources = [_library(warning.filename) for warning in caught]
+        sources += [record.name.partition(".")[0] for record in logged if record.levelno >= logging.WARNING]
+        if sources:
+            counted = Counter(sources).most_common()
+            of = ", ".join(name for name, _ in counted)
+            typer.echo(
+                f"fer-bench: {len(sources)} warning{'s' * (len(sources) > 1)} of {of}: --debug shows them", err=True
+            )
+
+
+def _library(file: str) -> str:
+    """Return the library that a file is of, or the file's own name."""
+    parts = Path(file).parts
+    return parts[parts.index("site-packages") + 1] if "site-packages" in parts else parts[-1]
+
+
 def named(name: str, message: str) -> str:
     """Return a message that begins with the network's name."""
     return message if message.startswith(name) else f"{name}: {message}"
@@ -111,7 +147,15 @@ def parse_shape(text: str) -> Shape:
     if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
         raise FerBenchError(f"--input {text!r} is not CxHxW: channels, height and width from 1, such as 3x224x224")
     channels, height, width = map(int, parts)
+    if width in _CHANNELS and channels > max(_CHANNELS) and height > max(_CHANNELS):
+        raise FerBenchError(
+            f"--input {text} says {channels} channels of {height}x{width} pixels: give channels first, "
+            f"{width}x{channels}x{height}; images that are really so narrow need a width above {max(_CHANNELS)}"
+        )
     return channels, height, width
+
+
+_CHANNELS = (1, 2, 3, 4)  # grey, RGB, with one more; a last number so small is mostly these
 
 
 def parse_inputs(given: Names) -> list[int | Shape]:

@@ -11,6 +11,7 @@ from fer_bench.cli.common import (
     fail_if,
     find_specs,
     named,
+    one_notice,
     parse_list,
     print_json,
     print_tables,
@@ -65,20 +66,21 @@ def count(
     from fer_bench.networks.build import Build
 
     rows: list[dict[str, Json]] = []
-    for spec, shape in subjects:
-        try:
-            counted = count_one(spec, Build(classes, shape, arguments), batch=batch, train=train, counters=tools)
-        except Exception as error:  # one network's failure, foreseen or not, costs no other its row
-            if debug:
-                traceback.print_exc()
-            rows.append({"name": spec.name, "error": reason(error)})
-            continue
-        row = counted.row()
-        if by == "module":
-            row["modules"] = counted.by_module()
-        elif by == "op":
-            row["operators"] = counted.by_operator()
-        rows.append(row)
+    with one_notice(debug=debug):
+        for spec, shape in subjects:
+            try:
+                counted = count_one(spec, Build(classes, shape, arguments), batch=batch, train=train, counters=tools)
+            except Exception as error:  # one network's failure, foreseen or not, costs no other its row
+                if debug:
+                    traceback.print_exc()
+                rows.append({"name": spec.name, "error": reason(error)})
+                continue
+            row = counted.row()
+            if by == "module":
+                row["modules"] = counted.by_module()
+            elif by == "op":
+                row["operators"] = counted.by_operator()
+            rows.append(row)
     _print_counts(rows, fmt)
     failures = [named(row["name"], row["error"]) for row in rows if "error" in row]
     failures += [named(row["name"], row["training"]["error"]) for row in rows if "error" in row.get("training", {})]

@@ -45,7 +45,9 @@ def results(default: str) -> Any:
 
 Networks = Annotated[Names, typer.Argument(metavar="NETWORK", help=f"{_NETWORKS}; by default all.")]
 Models = Annotated[Names, several("Networks, the same as the arguments.")]
-Classes = Annotated[int | None, typer.Option(metavar="N", min=1, help="Outputs; by default each sheet's.")]
+Classes = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="Outputs, 0 for features; by default each sheet's.")
+]
 Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="By default the protocol's.")]
 Input = Annotated[Names, several("Image size, as 3x96x96 or 96; by default each sheet's.", "--input")]
 Settings = Annotated[Names, typer.Option("--set", metavar="KEY=VALUE", help="An argument for the factory; repeatable.")]

@@ -71,7 +71,7 @@ class Task:
             title=spec.title,
             status=spec.status,
             input_shape=input_shape or self.input_shape or self.protocol_shape() or spec.input_shape,
-            num_classes=self.plan.num_classes or spec.num_classes,
+            num_classes=spec.num_classes if self.plan.num_classes is None else self.plan.num_classes,
             settings=self.settings,
             checkpoint=self.checkpoint,
             note=spec.note,

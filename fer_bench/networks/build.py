@@ -6,7 +6,6 @@ import inspect
 import math
 import os
 import sys
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from torch.utils._device import _device_constructors
 
 from fer_bench.networks import registry
 from fer_bench.networks.checkpoints import load_checkpoint
-from fer_bench.networks.place import import_file
+from fer_bench.networks.place import import_users_file, search_first
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
 from fer_bench.records import units
 from fer_bench.records.errors import BuildError, brief, nearest
@@ -133,7 +132,7 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
     channels = input_shape(spec, build)[0]
     try:
         with quiet(), _OnMeta() if device == "meta" else contextlib.nullcontext():
-            model = factory(**arguments)
+            model = _make(factory, arguments, {"num_classes", in_channels_name} - (build.arguments or {}).keys())
     except (Exception, SystemExit) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise BuildError(f"{spec.name}: the factory failed at ({given}): {brief(error)}") from error
@@ -154,6 +153,22 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
     if any(map(is_lazy, model.parameters())):
         _materialise(model, spec, example_inputs(input_shape(spec, build), 2, device))
     return model
+
+
+def _make(factory: Factory, arguments: dict[str, Any], ours: set[str]) -> Any:
+    """Call a factory; what it refuses of the arguments that are ours and not named by the user, it is not given.
+
+    A factory that takes any keyword hands it on to a function that we do not see.
+    """
+    while True:
+        try:
+            return factory(**arguments)
+        except TypeError as error:
+            refused = [key for key in ours & arguments.keys() if f"unexpected keyword argument '{key}'" in str(error)]
+            if not refused:
+                raise
+            for key in refused:
+                del arguments[key]
 
 
 def _set_eval(model: nn.Module) -> None:
@@ -271,24 +286,14 @@ def _user_module(spec: ModelSpec) -> ModuleType:
     if source.file and not path.is_file():
         raise BuildError(f"there is no file {source.file}; a path starts at the current folder")
     # What stands beside it can be imported, as beside a script.
-    beside = str(path.parent) if source.file else os.getcwd()
-    if beside not in sys.path:
-        sys.path.insert(0, beside)
+    search_first(str(path.parent) if source.file else os.getcwd())
     try:
         with quiet():
-            return _user_file(path) if source.file else importlib.import_module(source.module)
+            return import_users_file(path) if source.file else importlib.import_module(source.module)
     except BuildError:
         raise
     except (Exception, SystemExit) as error:
         raise BuildError(f"{spec.name}: cannot import {source.file or source.module}: {brief(error)}") from error
-
-
-def _user_file(path: Path) -> ModuleType:
-    """Import a file, once, under a name of its own: one called torch.py must not pass for PyTorch."""
-    name = f"fer_bench_user_{path.stem}_{zlib.crc32(bytes(path)):08x}"
-    if name in sys.modules:
-        return sys.modules[name]
-    return import_file(name, path)
 
 
 def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name: str) -> dict[str, Any]:
@@ -297,8 +302,11 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
     parameters = inspect.signature(factory).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     classes = spec.num_classes if build.num_classes is None else build.num_classes
-    if classes < 1:
-        raise BuildError(f"{classes} classes: a classifier needs at least 1")
+    if classes < 1 and not (classes == 0 and (spec.source.kind == "timm" or spec.source.users)):
+        raise BuildError(
+            f"{spec.name} cannot have {classes} classes: 0 means features only, which timm networks and factories of "
+            "your own can give; else give 1 or more"
+        )
     if unknown := [key for key in arguments if key not in parameters and not anything]:
         takes = ", ".join(parameters) or "none"
         raise BuildError(f"{spec.name} takes no argument {', '.join(unknown)}; it takes: {takes}")
@@ -308,8 +316,12 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
     if in_channels_name and (in_channels_name in parameters or anything or not spec.source.users):
         wanted[in_channels_name] = (channels, channels != (spec.input_shape or DEFAULT_INPUT)[0])
     for key, (value, asked) in wanted.items():
-        if key in parameters or anything:
+        # What takes any keyword may take the classes, too, and is called without them where it does not; that it takes
+        # channels is only tried where other ones were asked for.
+        if key in parameters or (anything and (asked or key == "num_classes" or not spec.source.users)):
             arguments.setdefault(key, value)
+        elif anything:
+            continue
         elif asked:
             raise BuildError(f"{spec.name}: its factory takes no {key}, so that {value} cannot be had; leave it out")
     if "input_size" in parameters and "input_size" not in arguments:

@@ -7,6 +7,8 @@ import hashlib
 import importlib.util
 import os
 import sys
+import sysconfig
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +126,47 @@ class CodeRead:
         """Tell a sheet, or what Python compiled of a file that is told itself."""
         sheet = path.endswith(".toml") and any(path.startswith(f"{folder}{os.sep}") for folder in self._sheets)
         return sheet or "__pycache__" in path
+
+
+_USERS = "fer_bench_user_"  # how the name of a user's file begins, as imported
+_STANDARD_LIBRARY = sysconfig.get_path("stdlib")
+_beside: dict[str, dict[str, ModuleType]] = {}  # what was imported from each folder of users' files, by name
+_inserted: list[str] = []  # the folder that is searched first now, if we put it there
+
+
+def search_first(folder: str) -> None:
+    """From now on import what stands beside a user's file from its folder, and from no other such folder.
+
+    Two files may import helpers of one name, such as ``blocks``: each gets its own, when it is imported, when its
+    network is made and, until that of another folder is made, in its passes.
+    """
+    if _inserted[-1:] == [folder]:
+        return
+    for earlier in _inserted:
+        own = {name: module for name, module in sys.modules.items() if _lies_in(module, earlier)}
+        _beside[earlier] = {name: module for name, module in own.items() if not name.startswith(_USERS)}
+        for name in _beside[earlier]:
+            del sys.modules[name]
+        sys.path.remove(earlier)
+    _inserted[:] = [folder]
+    sys.path.insert(0, folder)
+    sys.modules.update(_beside.get(folder, {}))
+    importlib.invalidate_caches()
+
+
+def _lies_in(module: ModuleType, folder: str) -> bool:
+    """Report whether a module stands in a folder, and is no library that is installed below it, nor our own."""
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
+    path = Path(file)
+    installed = {"site-packages", "dist-packages"}.intersection(path.parts) or path.is_relative_to(_STANDARD_LIBRARY)
+    ours = module.__name__.partition(".")[0] in ("fer_bench", "__main__")
+    return bool(file) and not installed and not ours and path.is_relative_to(folder)
+
+
+def import_users_file(path: Path) -> ModuleType:
+    """Import a user's file, once, under a name of its own: one called torch.py must not pass for PyTorch."""
+    name = f"{_USERS}{path.stem}_{zlib.crc32(bytes(path)):08x}"
+    return sys.modules[name] if name in sys.modules else import_file(name, path)
 
 
 def import_file(name: str, file: Path) -> ModuleType:

@@ -40,8 +40,8 @@ _EXPECTED = {
     types.NoneType: "none",
 }
 _LEAST = {
-    **dict.fromkeys(("batch_size", "runs", "processes", "num_classes", "input_size", "channels", "threads"), 1),
-    **dict.fromkeys(("warmup_runs", "pilot_processes", "min_time_s", "max_time_s", "budget_s"), 0),
+    **dict.fromkeys(("batch_size", "runs", "processes", "input_size", "channels", "threads"), 1),
+    **dict.fromkeys(("num_classes", "warmup_runs", "pilot_processes", "min_time_s", "max_time_s", "budget_s"), 0),
 }
 _ABOVE_ZERO = ("time_limit_s", "sample_s", "sample_every_s", "interval_share")
 
@@ -57,7 +57,7 @@ class Plan:
         batch_size: images a pass, and a training step.
         input_size: height and width of the images; None takes each network's own.
         channels: of the images; None takes each network's own.
-        num_classes: outputs; None takes each network's own.
+        num_classes: outputs, 0 for features only; None takes each network's own.
         precision: "fp32"; "tf32" (float32, whose products a GPU may round to TF32); "default" (float32 as PyTorch has
             it unasked, with TF32 in convolutions only); "bf16" or "fp16" (autocast).
         layout: "nchw", or "nhwc", which PyTorch calls channels_last, of weights and images.

@@ -105,7 +105,15 @@ class Count:
     def reservations(self) -> list[str]:
         """Say in which ways the counts are not the whole and only truth."""
         macs = [OUTSIDE] if is_unknown(self.inference) else reservations(self.inference)
-        return [*macs, *unused_parameters(self.inference, self.parameters.total)]
+        unused = unused_parameters(self.inference, self.parameters.total)
+        return [*macs, *unused, *self._other_classes()]
+
+    def _other_classes(self) -> list[str]:
+        """Say that a factory refused, or did not heed, the number of classes that was asked for."""
+        asked = self.build.num_classes
+        if not asked or asked == self.num_classes:
+            return []
+        return [f"{asked} classes were asked for and it has {self.num_classes} outputs: its factory does not heed that"]
 
     def by_module(self) -> list[dict[str, Json]]:
         """Give MACs a sample by module, in the order in which they ran, each module's own and with all inside it."""
@@ -146,9 +154,11 @@ class Count:
         seen, details = self.inference, {"batch": self.inference.batch}
         counts = {f"parameters.{name}": count for name, count in self._parameters().items()}
         counts |= {f"layers.{name}": count for name, count in dataclasses.asdict(self.layers).items()}
-        unused = {"parameters.trainable": tuple(unused_parameters(seen, self.parameters.total))}
+        said = {
+            "parameters.trainable": (*unused_parameters(seen, self.parameters.total), *self._other_classes()),
+        }
         return [
-            *(Measurement(name, "count", (value,), warnings=unused.get(name, ())) for name, value in counts.items()),
+            *(Measurement(name, "count", (value,), warnings=said.get(name, ())) for name, value in counts.items()),
             *(Measurement(metric, "bytes", (getattr(self.parameters, metric),)) for metric in _FILES),
             measure_macs(seen),
             measure_activations(seen),

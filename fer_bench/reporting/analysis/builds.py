@@ -59,7 +59,9 @@ def _views(result: Result) -> Iterable[Result]:
 
 def written(shape: Shape | None, classes: int | None) -> str:
     """Write a build: "1x48x48 and 7 classes"."""
-    return f"{units.size(shape) if shape else 'an unknown input'} and {classes or 'unknown'} classes"
+    return (
+        f"{units.size(shape) if shape else 'an unknown input'} and {'unknown' if classes is None else classes} classes"
+    )
 
 
 def other_than(conditions: Conditions, subject: Subject) -> str:
@@ -70,7 +72,7 @@ def other_than(conditions: Conditions, subject: Subject) -> str:
     if shape is None and classes is None:
         return "unknown build"
     parts = [] if shape == subject.input_shape else [units.size(shape) if shape else "unknown input"]
-    parts += [] if classes == subject.num_classes else [f"{classes or 'unknown'} classes"]
+    parts += [] if classes == subject.num_classes else [f"{'unknown' if classes is None else classes} classes"]
     return ", ".join(parts or ["default arguments"])
 
 
