@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from fer_bench.networks.registry import built_in, find
+
 MODELS = Path(__file__).resolve().parent.parent / "models"
 PAPERS = ("000", "001", "002", "003", "004")
+CONDITIONS = {"input_shape", "num_classes", "split", "metric", "passes", "selected_on", "runs"}
 
 NETWORK_QUANTITIES = {
     "parameters",
@@ -79,6 +82,7 @@ OPTIONAL = {
     "note",
     "of",
     "networks",
+    *CONDITIONS,
 }
 
 # Every figure that the specs audit (zoo_b section h; for 001's Table also zoo_a 0.1), by paper, as printed.
@@ -196,7 +200,7 @@ def number(printed: str) -> int:
 def test_head(paper: str) -> None:
     sheet = load(MODELS / "papers" / f"{paper}.toml")
     head = sheet["paper"]
-    assert set(sheet) == {"figures", "paper"}
+    assert set(sheet) == {"figures", "paper", "results"}
     assert head["id"] == paper
     assert {"id", "title", "authors", "venue", "link", "protocol"} <= set(head)
     assert set(head) <= {"id", "title", "authors", "venue", "year", "link", "protocol", "file_note"}
@@ -212,7 +216,7 @@ def test_every_figure_is_complete(paper: str) -> None:
         assert figure["paper"] == paper, figure
         assert figure["quantity"] in NETWORK_QUANTITIES | PAPER_QUANTITIES, figure
         assert all(figure[key] for key in ("subject", "where")), figure
-        for key in (REQUIRED | OPTIONAL) - {"printed", "rows", "columns", "networks"}:
+        for key in (REQUIRED | OPTIONAL) - CONDITIONS - {"printed", "rows", "columns", "networks"}:
             assert isinstance(figure.get(key, ""), str), figure
             assert "\n" not in figure.get(key, ""), figure
         if "arithmetic" in figure:
@@ -321,3 +325,102 @@ def test_figures_are_printed_without_their_unit() -> None:
         for figure in figures(paper):
             if figure["unit"] and isinstance(figure["printed"], str):
                 assert not re.search(re.escape(figure["unit"]) + r"$", figure["printed"]), figure
+
+
+RESULTS = {"accuracy", "train_accuracy", "validation_loss"}
+
+
+def network_figures() -> list[tuple[str, dict[str, Any]]]:
+    sheets = {path.stem: load(path) for path in sorted(MODELS.glob("*.toml"))}
+    tables = [(name, table) for sheet in sheets.values() for name, table in sheet.items() if name != "gate"]
+    return [(name, figure) for name, table in tables for figure in table.get("published", [])]
+
+
+def test_every_result_of_a_network_says_how_it_was_obtained() -> None:
+    """Or that its source does not say: "unknown" is an answer, a key that is not there is none."""
+    of_papers = {paper: load(MODELS / "papers" / f"{paper}.toml")["results"] for paper in PAPERS}
+    results = [(name, figure) for name, figure in network_figures() if figure["quantity"] in RESULTS]
+    assert len(results) > 50
+    for name, figure in results:
+        stated = {**of_papers[figure["paper"]].get(figure["dataset"], {}), **figure}
+        assert set(stated) >= CONDITIONS, (name, figure)
+
+
+@pytest.mark.parametrize(
+    ("name", "paper", "dataset", "build"),
+    [
+        ("resnet50", "004", "FER2013", ((1, 48, 48), 7)),  # 209,307,648 MACs, and not the 4.09 G of 224x224 RGB
+        ("vgg13_ferplus", "004", "FER2013", ((1, 48, 48), 7)),
+        ("resnetv2_50", "003", "KDEF", ((3, 762, 562), 7)),  # 30.4 G, and not the 0.62 G of 96x96
+        ("resnetv2_50", "003", "FER2013", ((1, 96, 96), 7)),
+        ("mit_fusion", "001", "AffectNet", ((3, 224, 224), 8)),
+        ("mini_xception", "004", "KDEF", None),
+        ("densenet1_ler", "004", "FER2013", None),  # copied from its source
+    ],
+)
+def test_these_results_are_of_these_builds(name: str, paper: str, dataset: str, build: Any) -> None:
+    (figure,) = (f for f in find(name).figures("accuracy", paper) if f.dataset == dataset)
+    assert figure.conditions.build == build
+
+
+def test_four_accuracies_of_paper_001_are_of_ten_passes() -> None:
+    """Those that equal the list of a project whose public test averages ten augmented passes."""
+    specs = [spec for spec in built_in().networks.values() if spec.figures("accuracy", "001")]
+    ten = {spec.name for spec in specs if spec.figures("accuracy", "001")[0].conditions.passes == 10}
+    assert ten == {"densenet121", "resnet152", "cbam_resnet50", "resmaskingnet"}
+
+
+def printed_numbers(figure: dict[str, Any]) -> tuple[str, ...]:
+    printed = figure["printed"] if isinstance(figure["printed"], str) else ""
+    return tuple(re.findall(r"\d+(?:[.,]\d+)*", f"{printed} {figure['unit'].replace('th epoch', '')}"))
+
+
+def test_no_printed_cell_is_entered_twice() -> None:
+    """A cell of a table is its paper, place, row, column and stage.
+
+    In a text the same sentence is recognised by its numbers: of the same quantity, or of any where there are several.
+    One sheet may hold a number that its paper repeats in a section; two sheets do not hold the same one.
+    """
+    owned = [(f"papers/{paper}", figure) for paper in PAPERS for figure in figures(paper)] + network_figures()
+    cells: dict[Any, list[Any]] = {}
+    for owner, figure in owned:
+        if (
+            figure["quantity"] in ("name", "recipe", "layer_detail")
+            and not figure.get("row")
+            and len(printed_numbers(figure)) < 2
+        ):
+            continue
+        place = (figure["paper"], figure["where"])
+        if figure.get("row") and figure.get("column"):
+            cells.setdefault((*place, figure["row"], figure["column"], figure.get("stage")), []).append((owner, figure))
+        elif numbers := printed_numbers(figure):
+            quantity = figure["quantity"] if len(numbers) == 1 else ""
+            cells.setdefault((*place, quantity, numbers, figure.get("dataset")), []).append((owner, figure))
+    for cell, entries in cells.items():
+        listed = all(figure["quantity"] in ("recipe", "environment", "epochs", "protocol") for _, figure in entries)
+        in_text = not (entries[0][1].get("row") and entries[0][1].get("column"))
+        owners = {owner for owner, _ in entries}
+        assert len(entries) == 1 or listed or (in_text and len(owners) == 1), (cell, [owner for owner, _ in entries])
+
+
+FIRST_AUTHOR = {  # of what a link leads to, as arXiv and Crossref have it
+    "https://arxiv.org/abs/1512.03385": "He",
+    "https://arxiv.org/abs/1603.05027": "He",
+    "https://arxiv.org/abs/1711.07971": "Wang",
+    "https://arxiv.org/abs/1710.07557": "Arriaga",
+    "https://arxiv.org/abs/1807.06521": "Woo",
+    "https://arxiv.org/abs/1604.02878": "Zhang",
+    "https://arxiv.org/abs/2306.09626": "Ngwe",
+    "https://arxiv.org/abs/1704.06904": "Wang",
+    "https://arxiv.org/abs/1602.07261": "Szegedy",
+    "https://arxiv.org/abs/1704.04861": "Howard",
+    "https://arxiv.org/abs/1608.06993": "Huang",
+    "https://arxiv.org/abs/1905.02244": "Howard",
+    "https://arxiv.org/abs/1608.01041": "Barsoum",
+}
+
+
+def test_a_link_leads_to_the_work_that_is_cited() -> None:
+    for spec in built_in().networks.values():
+        if spec.link.startswith("https://arxiv.org"):
+            assert spec.citation.partition(",")[0].partition(" ")[0] == FIRST_AUTHOR[spec.link], spec.name

@@ -254,13 +254,17 @@ def test_each_rule_of_counting_layers_has_a_column(make_result):
     assert "cpu (" not in table.caption  # counts do not depend on it
 
 
-def test_counts_are_those_of_a_network_s_own_input_and_times_those_of_the_first_result(make_result):
+def test_a_row_has_the_result_of_the_build_that_its_paper_had(make_result):
     grey = make_result("resnet50", *counts(layers__conv=1), input_shape=(1, 48, 48))
     own = make_result("resnet50", *counts(layers__conv=53), input_shape=(3, 224, 224))
     assert cells(papers([grey, own])["paper004_table3"])["ResNet-50"]["fer_bench: conv"] == "53"
     assert cells(papers([grey])["paper004_table3"])["ResNet-50"]["fer_bench: conv"] == "1"
     first, second = (make_result("resnet152", input_shape=shape) for shape in ((3, 48, 48), (3, 224, 224)))
-    assert cells(papers([first, second])["paper001_table2"])["Resnet152"]["Input"] == "3x48x48"
+    assert cells(papers([first, second])["paper001_table2"])["Resnet152"]["Input"] == "3x224x224"
+    table = papers([first])["paper001_table2"]
+    assert cells(table)["Resnet152"]["Input"] == "3x48x48"
+    said = "Not of one build: the accuracy is of 3x224x224 and 7 classes, the cost of 3x48x48 and 7 classes."
+    assert any(said in note for note in table.footnotes)
 
 
 def test_training_and_testing_have_their_own_occupation(make_result):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fer_bench.networks.spec import Figure, Paper
+from fer_bench.networks.spec import UNKNOWN, Figure, Paper
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, SheetError, nearest
 from fer_bench.records.result import Json
@@ -120,7 +120,9 @@ def _printed(figure: Figure, paper: Paper | None) -> Lines:
         ("stage", figure.stage),
         ("worked out", figure.arithmetic),
         ("its note", figure.note),
+        ("obtained", str(figure.conditions) if figure.conditions != UNKNOWN else ""),
         ("link", paper.link if paper is not None else ""),
+        ("its text", paper.file_note if paper is not None else ""),
     ]
     yield from ((heading, text) for heading, text in lines if text)
 

@@ -69,7 +69,9 @@ def network_details(spec: ModelSpec, registry: Registry) -> list[tuple[str, str]
     lines += [("citation", spec.citation), ("link", spec.link)]
     if spec.source.kind == "zoo":
         lines.append(("code", f"fer_bench/models/{spec.source.module}.py"))
-    lines += [("paper", f"{paper}: {registry.paper_title(paper)}") for paper in spec.papers]
+    for paper in spec.papers:
+        title = registry.paper_title(paper)
+        lines += [("paper", f"{paper}: {title}"), ("its text", registry.papers[paper].file_note)]
     lines += [("expected", f"{key}: {units.grouped(value)}") for key, value in spec.expected.items()]
     lines.append(("note", spec.note))
     lines += [("choice", choice) for choice in spec.choices]
