@@ -1,8 +1,14 @@
 """Weights of users' own: published layouts load, and whatever does not fit is told key by key."""
 
+import argparse
+import collections
 import os
+import pathlib
 import pickle
+import re
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,8 +33,22 @@ def model():
         lambda state: {"model": {"state_dict": state}, "epoch": 3},
         lambda state: {f"module.{key}": value for key, value in state.items()},
         lambda state: {"state_dict": {f"module.module.{key}": value for key, value in state.items()}},
+        lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
+        lambda state: {key.replace(".", "._orig_mod.", 1): value for key, value in state.items()},
+        lambda state: {f"module._orig_mod.model.{key}": value for key, value in state.items()},
+        lambda state: {"state_dict": {f"student.{k}": v for k, v in state.items()}, "hyper_parameters": {"lr": 0.1}},
+        lambda state: {"model": {"net": {f"backbone.{key}": value for key, value in state.items()}}},
+        lambda state: {"state_dict_ema": state, "epoch": 3},
+        lambda state: {"n_averaged": torch.tensor(7), **{f"module.{key}": value for key, value in state.items()}},
+        lambda state: {"net": state, "best": np.float64(73.1), "epochs": np.int64(3), "curve": np.ones(3)},
+        lambda state: {"net": state, "args": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("a"))},
+        lambda state: {"net": state, "log": collections.defaultdict(dict, a={"b": 1})},
     ],
-    ids=["bare", "net", "nested", "DataParallel", "DataParallel twice in state_dict"],
+    ids=[
+        *("bare", "net", "nested", "DataParallel", "DataParallel twice in state_dict", "compiled", "compiled part"),
+        *("compiled in DataParallel in a trainer", "Lightning with a student", "two containers and a backbone"),
+        *("EMA", "AveragedModel", "NumPy", "arguments", "a log"),
+    ],
 )
 def test_weights_come_back_from_every_layout(tmp_path, model, layout):
     torch.save(layout(model.state_dict()), tmp_path / "weights.pt")
@@ -37,11 +57,74 @@ def test_weights_come_back_from_every_layout(tmp_path, model, layout):
         assert torch.equal(again.state_dict()[key], value)
 
 
-def test_safetensors_load_too(tmp_path, model):
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.bin"])
+def test_safetensors_are_known_by_their_content(tmp_path, model, name):
     from safetensors.torch import save_file
 
-    save_file(model.state_dict(), tmp_path / "weights.safetensors")
-    assert load_checkpoint(model, tmp_path / "weights.safetensors").complete
+    save_file(model.state_dict(), tmp_path / name)
+    assert load_checkpoint(model, tmp_path / name).complete
+    torch.save(model.state_dict(), tmp_path / "pickled.safetensors")
+    assert load_checkpoint(model, tmp_path / "pickled.safetensors").complete
+
+
+def test_what_was_removed_and_averaged_is_reported(tmp_path, model):
+    state = {f"module._orig_mod.{key}": value for key, value in model.state_dict().items()}
+    torch.save({"model_ema": state, "model": 3}, tmp_path / "w.pt")
+    found = load_checkpoint(model, tmp_path / "w.pt")
+    assert (found.container, found.averaged, sorted(found.stripped)) == ("model_ema", True, ["_orig_mod.", "module."])
+    said = f"{len(state)} entries fit (averages over the training), without '_orig_mod.' 'module.' before their keys"
+    assert describe(found) == said
+
+
+def test_a_prefix_of_the_network_s_own_stays(tmp_path):
+    network = torch.nn.ModuleDict({"model": torch.nn.Linear(2, 3), "net": torch.nn.Linear(3, 4)})
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    found = load_checkpoint(network, tmp_path / "w.pt")
+    assert (found.complete, found.stripped) == (True, ())
+
+
+def archive(path, *names):
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(name, "x")
+
+
+def whole_model(path):
+    torch.save(torch.nn.Linear(2, 2), path)
+
+
+def scripted(path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(path)
+
+
+def quantised(path):
+    torch.save({"a.weight": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)}, path)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (whole_model, "asks for torch.nn.modules.linear.Linear when it is read, which can run code. A whole model"),
+        (scripted, "is a TorchScript program"),
+        (quantised, "holds 1 quantised entries, such as a.weight: make them plain float tensors"),
+        (lambda path: torch.save({"a.weight": torch.eye(3).to_sparse()}, path), "holds 1 sparse entries"),
+        (
+            lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n"),
+            "a Git LFS pointer",
+        ),
+        (lambda path: path.write_text("\n<!DOCTYPE html><html></html>"), "is a web page"),
+        (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "an HDF5 file, as Keras writes"),
+        (lambda path: path.write_bytes(b"\x1f\x8b\x08"), "compressed with gzip"),
+        (lambda path: archive(path, "readme.txt"), "a zip archive of 1 files and no PyTorch checkpoint"),
+        (lambda path: archive(path, "m/serialized_exported_program.json"), "a program of torch.export"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_named_with_what_to_do(tmp_path, model, write, said):
+    write(tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=re.escape(said)):
+        load_checkpoint(model, tmp_path / "w.pt")
 
 
 def test_the_second_names_in_resmaskingnets_container_are_no_unexpected_keys(tmp_path):

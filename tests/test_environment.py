@@ -95,3 +95,79 @@ def test_a_gpu_in_use_tells_clock_temperature_and_what_holds_it_down(monkeypatch
 def test_without_a_gpu_in_use_nothing_is_told_of_one():
     if not torch.cuda.is_initialized():
         assert environment.gpu_state() == {}
+
+
+MOUNTED = {
+    "v2": "31 24 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+    "v1": "32 24 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "33 24 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+    # A container that sees its own group as the top, as Docker mounts it without a namespace.
+    "v1 of a container": "32 24 0:28 /docker/1 /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n",
+}
+OWN = {
+    "v2": "0::/user.slice/job.scope\n",
+    "v1": "4:cpu,cpuacct:/jobs/1\n5:memory:/jobs/1\n",
+    "v1 of a container": "4:cpu,cpuacct:/docker/1\n",
+}
+
+
+def system(folder, kind, **files):
+    """A root folder with control groups; a file's name is its path, with / as __."""
+    (folder / "proc" / "self").mkdir(parents=True)
+    (folder / "proc" / "self" / "cgroup").write_text(OWN[kind])
+    (folder / "proc" / "self" / "mountinfo").write_text("1 1 0:1 / / rw - ext4 /dev/vda rw\n" + MOUNTED[kind])
+    for name, text in files.items():
+        path = folder / "sys" / "fs" / "cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "expected"),
+    [
+        ("v2", {}, (None, None)),
+        ("v2", {"user.slice/job.scope/cpu.max": "max 100000\n", "memory.max": "max\n"}, (None, None)),
+        # Two of the job's processors, of the slice's one and a half; the memory of the slice around it.
+        (
+            "v2",
+            {
+                "user.slice/job.scope/cpu.max": "200000 100000\n",
+                "user.slice/cpu.max": "150000 100000\n",
+                "user.slice/memory.max": "1073741824\n",
+                "user.slice/job.scope/memory.max": "max\n",
+            },
+            (1.5, 2**30),
+        ),
+        (
+            "v1",
+            {
+                "cpu,cpuacct/jobs/1/cpu.cfs_quota_us": "50000\n",
+                "cpu,cpuacct/jobs/1/cpu.cfs_period_us": "100000\n",
+                "memory/jobs/1/memory.limit_in_bytes": "536870912\n",
+                "memory/memory.limit_in_bytes": "9223372036854771712\n",
+            },
+            (0.5, 2**29),
+        ),
+        (
+            "v1",
+            {
+                "cpu,cpuacct/jobs/1/cpu.cfs_quota_us": "-1\n",
+                "cpu,cpuacct/jobs/1/cpu.cfs_period_us": "100000\n",
+                "memory/jobs/1/memory.limit_in_bytes": "9223372036854771712\n",
+            },
+            (None, None),
+        ),
+        (
+            "v1 of a container",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "300000\n", "cpu,cpuacct/cpu.cfs_period_us": "100000\n"},
+            (3.0, None),
+        ),
+    ],
+)
+def test_the_limits_of_a_container_are_the_tightest_around_the_process(tmp_path, kind, files, expected):
+    assert environment.container_limits(system(tmp_path, kind, **files)) == expected
+
+
+def test_a_system_without_control_groups_has_no_limits(tmp_path):
+    assert environment.container_limits(tmp_path) == (None, None)

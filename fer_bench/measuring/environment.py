@@ -42,10 +42,13 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
     gpu = _gpu() if device == "cuda" else {}
     commit, dirty = _commit(code)
     cpu = _cpu()
+    cpu_limit, memory_limit = container_limits()
     return Environment(
         cpu=cpu,
         cores=os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
+        cpu_limit=cpu_limit,
+        memory_limit_bytes=memory_limit,
         os=platform.platform(),
         python=platform.python_version(),
         packages=_versions(),
@@ -71,7 +74,50 @@ def affinity() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
 
 
-def _read(path: str) -> str:
+_UNLIMITED = 2**60  # what version 1 of cgroups has for no limit is above it
+
+
+def container_limits(root: Path = Path("/")) -> tuple[float | None, int | None]:
+    """Return what a container may use: processors' worth of time, and bytes of memory; None where nothing limits it.
+
+    psutil and PyTorch see the host. Control groups, of either version, say what this process gets: the least of its
+    own group and of those around it.
+
+    Args:
+        root: where ``proc`` and the groups' files are; another one in tests.
+    """
+    quotas: list[float] = []
+    sizes: list[int] = []
+    for group in _groups(root):
+        quota, _, period = _read(group / "cpu.max").partition(" ")
+        quota, period = quota or _read(group / "cpu.cfs_quota_us"), period or _read(group / "cpu.cfs_period_us")
+        if quota.isdecimal() and period.isdecimal() and int(period):  # "max" and -1 are none
+            quotas.append(int(quota) / int(period))
+        size = _read(group / "memory.max") or _read(group / "memory.limit_in_bytes")
+        if size.isdecimal() and int(size) < _UNLIMITED:
+            sizes.append(int(size))
+    return min(quotas, default=None), min(sizes, default=None)
+
+
+def _groups(root: Path) -> list[Path]:
+    """Return the folders of this process's control groups and of those around them."""
+    found: list[Path] = []
+    own = [line.split(":", 2) for line in _read(root / "proc/self/cgroup").splitlines()]
+    for line in _read(root / "proc/self/mountinfo").splitlines():
+        mount, _, about = line.partition(" - ")
+        kind, _, controllers = about.split(" ", 2) if about.count(" ") >= 2 else ("", "", "")
+        if kind not in ("cgroup", "cgroup2"):
+            continue
+        inside, place = mount.split(" ")[3:5]
+        top = root / place.lstrip("/")
+        for _, names, path in own:
+            if (kind == "cgroup2") == (names == "") and set(names.split(",")) <= {"", *controllers.split(",")}:
+                group = top / os.path.relpath(path, inside) if path.startswith(inside.rstrip("/") + "/") else top
+                found += [group, *(each for each in group.parents if each.is_relative_to(top))]
+    return list(dict.fromkeys(found))
+
+
+def _read(path: str | Path) -> str:
     """Give a line of the system's, or "" where it has none."""
     try:
         return Path(path).read_text(encoding="utf-8").strip()

@@ -1,23 +1,82 @@
-"""Load a file of weights into a network, in its own layout or a published one, and tell what fitted.
+"""Load a file of weights into a network, in its own layout or a published one, and report what fitted.
 
 Families know the published layouts: a function ``convert_state_dict`` in a family's file renames foreign keys to ours.
+What wrappers and trainers put before the keys is removed. No file can run code: pickles are read with ``weights_only``.
 """
 
+import argparse
 import importlib
+import pathlib
 import pickle
+import re
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
+from torch.torch_version import TorchVersion
 
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import CheckpointError, brief
 
-_CONTAINERS = ("net", "state_dict", "model_state_dict", "model")
+# Entries that hold the weights; averaged ones are taken where there are no others.
+_CONTAINERS = ("net", "state_dict", "model_state_dict", "model", "module", "network", "student", "weights", "params")
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "model_ema_state_dict", "params_ema", "ema")
+# What wrappers put before the keys of the network that they hold.
+_PREFIXES = ("module.", "model.", "net.", "network.", "student.", "ema_model.", "ema.", "backbone.", "encoder.")
+_COMPILED = "_orig_mod."  # of torch.compile, before any module's keys
+_AVERAGES = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
+
+
+def _rebuilds(value: Any) -> Callable[..., Any]:
+    """Return the function that pickle calls to make a NumPy value again."""
+    function: Callable[..., Any] = value.__reduce__()[0]
+    return function
+
+
+# Pickled beside weights by many trainers, and only data: numbers, names, paths and containers of these.
+_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    argparse.Namespace,
+    (lambda *_default: {}, "collections.defaultdict"),  # which PyTorch refuses to fill
+    dict,
+    TorchVersion,
+    numpy.dtype,
+    numpy.ndarray,
+    *(type(numpy.dtype(kind)) for kind in "?bBhHiIlLqQefdgFD"),
+    *(
+        (function, f"numpy.{module}.multiarray.{name}")
+        for module in ("core", "_core")
+        for name, function in (
+            ("scalar", _rebuilds(numpy.float64(0))),
+            ("_reconstruct", _rebuilds(numpy.zeros(0))),
+        )
+    ),
+    *((getattr(pathlib, name), f"pathlib.{name}") for name in ("PurePosixPath", "PureWindowsPath")),
+    (pathlib.PurePosixPath, "pathlib.PosixPath"),
+    (pathlib.PureWindowsPath, "pathlib.WindowsPath"),
+    (lambda text, _encoding: text.encode("latin-1"), "_codecs.encode"),  # how numbers' bytes are written
+]
+
+_SAVE = "save model.state_dict() with torch.save and try again"
+# How files begin that are none of weights: what they are, and what to do.
+_NO_WEIGHTS = (
+    (b"version https://git-lfs", "a Git LFS pointer and not the file itself: fetch that with `git lfs pull`"),
+    (b"<!doctype html", "a web page, as a download that needs a confirmation gives: download the file in a browser"),
+    (b"<html", "a web page, as a download that needs a confirmation gives: download the file in a browser"),
+    (b"<?xml", "XML, as a failed download gives: download the file again"),
+    (b"{", "JSON: name the file of weights that lies beside it"),
+    (b"\x89hdf", f"an HDF5 file, as Keras writes: convert its weights to PyTorch's and {_SAVE}"),
+    (b"\x1f\x8b", "compressed with gzip: unpack it first"),
+    (b"rar!", "a RAR archive: unpack it first"),
+    (b"7z\xbc\xaf", "a 7-Zip archive: unpack it first"),
+)
+_ONNX = ".onnx"
+_TAR_AT = 257  # where a tar archive says what it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +89,8 @@ class LoadReport:
         missing: keys of the network that the checkpoint lacks; it keeps their initial values.
         unexpected: keys of the checkpoint that the network has not.
         mismatched: keys in both, of different shapes: "key: (checkpoint) against (network)".
+        stripped: what was removed before the keys, in order.
+        averaged: the weights are averages over the training (EMA or SWA), as their entry says.
     """
 
     container: str
@@ -37,6 +98,8 @@ class LoadReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
+    stripped: tuple[str, ...] = ()
+    averaged: bool = False
 
     @property
     def complete(self) -> bool:
@@ -46,47 +109,113 @@ class LoadReport:
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
     """Read a file of weights: a state dict, bare or inside a container, pickled by PyTorch or as safetensors.
 
-    Pickles are read with ``weights_only``: a file that would run code is refused.
-
     Returns:
-        The flat state dict without ``module.`` prefixes, and the container's key or "".
+        The flat state dict as the file has it, and the container's key or "".
 
     Raises:
-        CheckpointError: the file is missing, truncated, would run code, or holds no tensors.
+        CheckpointError: the file is missing, no checkpoint, truncated, would run code, or holds no plain tensors.
     """
     path = Path(path)
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            with warnings.catch_warnings(action="ignore"):  # of unusual pickles: what matters is told below
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}; a path starts at the current folder") from error
-    except IsADirectoryError as error:
-        raise CheckpointError(f"{path} is a folder, expected a file of weights") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is refused: it is no PyTorch checkpoint, or it asks to run code when it is read. "
-            "Save only the state_dict (tensors) and try again"
-        ) from error
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read: it is truncated, or no PyTorch checkpoint ({brief(error)})"
-        ) from error
+    content = _content(path)
     container = ""
-    while isinstance(content, Mapping) and (inner := [k for k in _CONTAINERS if isinstance(content.get(k), Mapping)]):
-        container, content = inner[0], content[inner[0]]
+    while isinstance(content, Mapping) and (inner := _inside(content)):
+        container, content = inner, content[inner]
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not state:
         raise CheckpointError(f"{path} holds no tensors; its keys are {', '.join(map(str, list(content)[:8]))}")
-    while all(key.startswith("module.") for key in state):  # what DataParallel adds
-        state = {key.removeprefix("module."): value for key, value in state.items()}
+    for what, odd in (
+        ("quantised", [key for key, value in state.items() if value.is_quantized]),
+        ("sparse", [key for key, value in state.items() if value.layout != torch.strided]),
+    ):
+        if odd:
+            raise CheckpointError(
+                f"{path} holds {len(odd)} {what} entries, such as {odd[0]}: make them plain float tensors "
+                f"({'value.dequantize()' if what == 'quantised' else 'value.to_dense()'}) and save them again"
+            )
     return state, container
+
+
+def _inside(content: Mapping[Any, Any]) -> str:
+    """Return the entry that holds the weights, or "" where they lie bare."""
+    return next((key for key in (*_CONTAINERS, *_AVERAGED) if isinstance(content.get(key), Mapping)), "")
+
+
+def _content(path: Path) -> Any:
+    """Read a file, without running any code that it may hold."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_TAR_AT + 8)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}; a path starts at the current folder") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(f"{path} is a folder, expected a file of weights") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise CheckpointError(f"{path} cannot be read: it is empty")
+    try:
+        if _is_safetensors(path, head):
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if found := _no_weights(path, head):
+            raise CheckpointError(f"{path} is {found}")
+        # Unusual pickles make warnings: what matters is reported below.
+        # By its name PyTorch would take a file for safetensors, so that it gets it open.
+        with (
+            warnings.catch_warnings(action="ignore"),
+            torch.serialization.safe_globals(_HARMLESS),
+            path.open("rb") as file,
+        ):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path} is refused: {_refusal(str(error))}") from error
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be read: it is truncated, or no PyTorch checkpoint ({brief(error)})"
+        ) from error
+
+
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    """Recognise safetensors by content: the length of a JSON header, then that."""
+    length = int.from_bytes(head[:8], "little")
+    return head[8:9] == b"{" and 2 <= length <= path.stat().st_size - 8
+
+
+def _no_weights(path: Path, head: bytes) -> str:
+    """Say what a file is that holds no weights for us, and what to do; "" if it may hold some."""
+    begins = head.lstrip().lower()
+    for start, what in _NO_WEIGHTS:
+        if begins.startswith(start):
+            return what
+    if path.suffix == _ONNX:
+        return f"an ONNX program: load the PyTorch network that it was exported from, and {_SAVE}"
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any("serialized_exported_program" in name or name.endswith("models/model.json") for name in names):
+        return f"a program of torch.export: load the network that it was exported from, and {_SAVE}"
+    if any("/code/" in name for name in names) and any(name.endswith("constants.pkl") for name in names):
+        return f"a TorchScript program: in Python torch.jit.load(...).state_dict() has its weights; {_SAVE}"
+    if not any(name.endswith("data.pkl") for name in names):
+        return f"a zip archive of {len(names)} files and no PyTorch checkpoint: unpack it first"
+    return ""
+
+
+def _refusal(message: str) -> str:
+    """Say why PyTorch refused a pickle: it names what the file asks for."""
+    asked = re.search(r"GLOBAL ([A-Za-z_][\w.]*)", message)
+    if asked is None:
+        return f"it is no PyTorch checkpoint, or it asks to run code when it is read; {_SAVE}"
+    return (
+        f"it asks for {asked[1]} when it is read, which can run code. A whole model or an object of a trainer was "
+        f"pickled, and not weights alone: {_SAVE}"
+    )
 
 
 def load_checkpoint(
@@ -103,27 +232,49 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file cannot be read, or (strict) keys are missing, unexpected or of another shape.
     """
-    state, container = read_checkpoint(path)
-    if spec is not None and spec.source.kind == "zoo":
-        family = importlib.import_module(spec.source.library)
-        state = getattr(family, "convert_state_dict", dict)(state)
+    found, container = read_checkpoint(path)
     own = model.state_dict()
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    if spec is not None and spec.source.kind == "zoo":
+        convert = getattr(importlib.import_module(spec.source.library), "convert_state_dict", dict)
+    # What makes most keys fit; of several that are alike, what removes least.
+    stripped, state = max(
+        ((removed, convert(bare)) for removed, bare in _without_prefixes(found)),
+        key=lambda way: (len(way[1].keys() & own.keys()), -len(way[0])),
+    )
     mismatched = {key for key, value in state.items() if key in own and value.shape != own[key].shape}
     fitting = {key: value for key, value in state.items() if key in own and key not in mismatched}
+    averages = _AVERAGES in found
     report = LoadReport(
         container=container,
         loaded=tuple(sorted(fitting)),
         # Files from before PyTorch 0.4.1 lack this counter, which does not change the network's output.
         missing=tuple(sorted(key for key in own.keys() - state.keys() if not key.endswith("num_batches_tracked"))),
-        unexpected=tuple(sorted(state.keys() - own.keys())),
+        unexpected=tuple(sorted(state.keys() - own.keys() - ({_AVERAGES} if averages else set()))),
         mismatched=tuple(
             f"{key}: {tuple(state[key].shape)} against {tuple(own[key].shape)}" for key in sorted(mismatched)
         ),
+        stripped=stripped,
+        averaged=averages or container in _AVERAGED or any(prefix.startswith("ema") for prefix in stripped),
     )
     if strict and not report.complete:
         raise CheckpointError(f"{path} does not fit {type(model).__name__}: {describe(report)}")
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def _without_prefixes(
+    state: dict[str, Tensor], removed: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Yield a state dict, and what it is without one prefix after another, each with what was removed."""
+    yield removed, state
+    if any(_COMPILED in key for key in state):
+        yield from _without_prefixes({key.replace(_COMPILED, ""): v for key, v in state.items()}, (*removed, _COMPILED))
+        return
+    for prefix in _PREFIXES:
+        if any(key.startswith(prefix) for key in state):
+            bare = {key.removeprefix(prefix): value for key, value in state.items()}
+            yield from _without_prefixes(bare, (*removed, prefix))
 
 
 def describe(report: LoadReport, most: int | None = 5) -> str:
@@ -133,7 +284,9 @@ def describe(report: LoadReport, most: int | None = 5) -> str:
         report: what ``load_checkpoint`` found.
         most: name so many keys of each kind, in one line; None names all, a line each.
     """
-    parts = [f"{len(report.loaded)} entries fit"]
+    removed = f", without {' '.join(map(repr, report.stripped))} before their keys" if report.stripped else ""
+    averaged = " (averages over the training)" if report.averaged else ""
+    parts = [f"{len(report.loaded)} entries fit{averaged}{removed}"]
     for keys, what in (
         (report.missing, "missing"),
         (report.unexpected, "unexpected"),

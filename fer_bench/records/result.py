@@ -39,7 +39,8 @@ class Measurement:
 
 
 # What a time depends on, in the order in which a difference is told.
-_MATTERS = """device device_name cpu cores memory_bytes threads allocator malloc_settings huge_pages frequency_policy
+_MATTERS = """device device_name cpu cores cpu_limit memory_bytes memory_limit_bytes threads allocator malloc_settings
+huge_pages frequency_policy
 packages blas python os gpu""".split()
 _MEMORY_SHARE = 0.01  # of difference that is none
 _SPEED_SHARE = 0.10  # likewise: tries of one machine differ by less
@@ -73,6 +74,8 @@ class Environment:
     frequency_policy: str = ""  # the CPU's governor, or "" where the system reports none
     malloc_settings: Mapping[str, str] = field(default_factory=dict)  # environment variables that change the allocator
     huge_pages: str = ""  # the system's mode of transparent huge pages
+    cpu_limit: float | None = None  # processors' worth of time that the container gets; None without a limit
+    memory_limit_bytes: int | None = None  # of the container; None without a limit
     # What this machine reaches with this device, precision and number of threads (see ``profilers.roofline``); empty
     # where it was not measured.
     attainable: Mapping[str, Json] = field(default_factory=dict)

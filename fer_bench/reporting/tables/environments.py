@@ -23,12 +23,21 @@ def _mebibytes(size: int | None) -> str:
     return f"{units.mebibytes(size)} MiB" if size is not None else ""
 
 
+def _limited(cores: float | None) -> str:
+    return "" if cores is None else f", limited to {cores:g}"
+
+
+def _memory(where: Environment) -> str:
+    limit = where.memory_limit_bytes
+    return _mebibytes(where.memory_bytes) + ("" if limit is None else f", limited to {_mebibytes(limit)}")
+
+
 # By the subject of a figure of a sheet.
 FACTS: Mapping[str, Fact] = {
     "system": Fact("System", lambda where: where.os),
     "operating system": Fact("System", lambda where: where.os),
-    "cpu": Fact("CPU", lambda where: f"{where.cpu}, {where.cores} cores"),
-    "memory": Fact("Memory", lambda where: _mebibytes(where.memory_bytes)),
+    "cpu": Fact("CPU", lambda where: f"{where.cpu}, {where.cores} cores{_limited(where.cpu_limit)}"),
+    "memory": Fact("Memory", lambda where: _memory(where)),
     "gpu": Fact("GPU", lambda where: where.gpu.get("name") or ""),
     "gpu memory": Fact("GPU memory", lambda where: _mebibytes(where.gpu.get("memory_bytes"))),
     "cuda": Fact("CUDA", lambda where: where.gpu.get("cuda") or ""),
