@@ -3,6 +3,7 @@
 The expectations are the specs' verdicts (their audits of papers 000 to 004) in our classes; none is our own output.
 """
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -165,3 +166,16 @@ def test_the_tables_hold_every_figure_once_with_all_its_places(verdicts):
     summary = tables.summary(verdicts)
     assert sum(row["all"] for row in summary.rows) == len(verdicts)
     assert "have a computed verdict" in summary.caption
+
+
+def test_no_text_of_the_audit_is_left_unfinished(verdicts):
+    """Texts of checks and of sheets are put together: none ends in two full stops, or in a colon and nothing."""
+    drawn = [
+        tables.summary(verdicts),
+        tables.verdicts(verdicts),
+        *tables.by_paper(verdicts, Registry().papers).values(),
+    ]
+    texts = [text for table in drawn for notes in table.notes for text in notes]
+    texts += [text for table in drawn for row in table.rows for text in row.values() if isinstance(text, str)]
+    assert len(texts) > 500
+    assert [text for text in texts if re.search(r"\.\.(?!\.)|perhaps:|[:;,] *$", text)] == []

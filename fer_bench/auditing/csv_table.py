@@ -159,7 +159,7 @@ def _figures(
             read(figure.printed, figure.unit)
         except SheetError as error:
             raise FerBenchError(f"{place}, {heading.text}, cell {cell!r}: {error}") from error
-        yield Claim(figure, spec)
+        yield Claim(figure, spec, of_table=True)
 
 
 def _network(name: str, registry: Registry) -> ModelSpec | None:

@@ -10,7 +10,7 @@ from fer_bench.networks.spec import Paper
 from fer_bench.records import units
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Column, Table, text_columns
-from fer_bench.reporting.tables.catalogue import as_printed
+from fer_bench.reporting.tables.catalogue import as_printed, in_its_sense
 
 _SAID = (
     "Verdicts are computed from the printed digits; notes that say so are the sheet's author's. By chance: the share "
@@ -148,6 +148,6 @@ def _notes(verdict: Verdict) -> tuple[str, ...]:
     fits = [f"Fits too: {'; '.join(others)}."] if others else []
     remarks = [f"{remark[0].upper()}{remark[1:]}." for remark in verdict.remarks]
     figure = verdict.claim.figure
-    said = [f"In the paper's sense: {figure.convention}."] if figure.convention else []
+    said = [in_its_sense(figure.convention)] if figure.convention else []
     note = [f"Note of the sheet: {figure.note}"] if figure.note else []
     return (*fits, *remarks, *said, *note)

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     unit = "unit error"
     contradiction = "contradicts itself"
     refuted = "refuted"
+    unexplained = "not explained"
     irreproducible = "not reproducible"
     undecidable = "not decidable"
     possible = "possible"
@@ -31,6 +32,7 @@ MEANINGS: dict[Kind, str] = {
     Kind.unit: "impossible in the unit that is printed",
     Kind.contradiction: "other figures of the same paper, or arithmetic alone, refute it",
     Kind.refuted: "the network, or the data set's own publication, has another number, and no hypothesis explains it",
+    Kind.unexplained: "of a table of the user's: no hypothesis fits, and the audit does not know every convention",
     Kind.irreproducible: "our build differs, but the paper says too little to be sure that it is the same",
     Kind.undecidable: "the printed digits are too coarse to tell an explanation from chance",
     Kind.possible: "passes every check that can be made without the authors' machine or training; no more is known",
@@ -51,11 +53,13 @@ class Claim:
 
     Attributes:
         named: the networks that a paper's own figure is about, the first of which is ``spec``.
+        of_table: it stands in a table of the user's, whose build nobody has identified.
     """
 
     figure: Figure
     spec: ModelSpec | None = None
     named: tuple[ModelSpec, ...] = ()
+    of_table: bool = False
 
     @property
     def subject(self) -> str:

@@ -42,10 +42,12 @@ def judge(
         line = f"{found[0].line}, but {found[0].chance:.0%} of random figures would fit as well"
         return verdict(Kind.undecidable, line, found[0].chance)
     if claim.figure.quantity == "file_size":
-        return verdict(*_file(printed, hypotheses), None)
-    certain = claim.spec is not None and claim.spec.status in _CERTAIN
-    line = "; ".join(filter(None, (f"{stated.arithmetic} ({stated.text})", _nearest(printed, hypotheses))))
-    return verdict(Kind.refuted if certain else Kind.irreproducible, line, None)
+        kind, line = _file(printed, hypotheses)
+    else:
+        certain = claim.spec is not None and claim.spec.status in _CERTAIN
+        kind = Kind.refuted if certain else Kind.irreproducible
+        line = "; ".join(filter(None, (f"{stated.arithmetic} ({stated.text})", _nearest(printed, hypotheses))))
+    return verdict(Kind.unexplained if claim.of_table and kind is Kind.refuted else kind, line, None)
 
 
 def _accepted(

@@ -50,7 +50,8 @@ def by_facts(claim: Claim, printed: Printed) -> Verdict | None:
         for share in _SPLITS
         if abs(value - number * share / 100) <= 1
     ]
-    line = f"no number of the data set's own; the authors' part, perhaps: {' or '.join(shares) or 'of it'}"
+    part = f" ({' or '.join(shares)})" if shares else ""
+    line = f"no number of the data set's own; perhaps the authors' part of it{part}"
     return Verdict(claim, Kind.irreproducible, line, "", source)
 
 

@@ -85,6 +85,11 @@ def as_printed(figure: Figure) -> str:
     return f"{figure.printed} {figure.unit}".strip()
 
 
+def in_its_sense(convention: str) -> str:
+    """Say in which sense a paper prints a figure; "" where it does not say."""
+    return f"In the paper's sense: {convention.removesuffix('.')}." if convention else ""
+
+
 def figures(spec: ModelSpec) -> Table:
     """Draw the figures that papers print about a network; one that a paper repeats has all its places."""
     places: dict[tuple[str, ...], list[str]] = {}
@@ -97,7 +102,7 @@ def figures(spec: ModelSpec) -> Table:
     for (quantity, printed, dataset, paper, convention, note, obtained), where in places.items():
         row = {"quantity": quantity, "printed": printed, "dataset": dataset or None, "paper": paper}
         rows.append(row | {"where": "; ".join(dict.fromkeys(where))})
-        notes.append(tuple(filter(None, (convention and f"In the paper's sense: {convention}.", note, obtained))))
+        notes.append(tuple(filter(None, (in_its_sense(convention), note, obtained))))
     of_place = text_columns(dataset="Data", paper="Paper", where="Where")
     columns = (*text_columns(quantity="Quantity"), Column("printed", "Printed"), *of_place)
     return Table("Published figures", columns, tuple(rows), notes=tuple(notes))
