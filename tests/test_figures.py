@@ -37,7 +37,10 @@ QUICK_CPU = Path(__file__).parent.parent / "reports" / "quick-cpu"
 
 
 def latencies(*processes):
-    return [Measurement("latency_s", "s", values, process=number) for number, values in enumerate(processes)]
+    return [
+        Measurement("latency_s", "s", values * 5 if len(values) == 1 else values, process=number)
+        for number, values in enumerate(processes)
+    ]
 
 
 def with_plan(result, **changes):

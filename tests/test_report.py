@@ -9,6 +9,7 @@ from fer_bench.networks.spec import STATUSES, Figure, ModelSpec, Source
 from fer_bench.records.plan import EDGE, OCCUPANCY, QUICK, SAFAVI2023, TRAINING, Plan
 from fer_bench.records.result import Measurement
 from fer_bench.reporting import tables
+from fer_bench.reporting.render.latex import to_latex
 from fer_bench.reporting.tables import costs, resources, speed
 
 MIB = 2**20
@@ -35,7 +36,10 @@ def cells(table):
 
 
 def latencies(*processes):
-    return [Measurement("latency_s", "s", values, process=number) for number, values in enumerate(processes)]
+    return [
+        Measurement("latency_s", "s", values * 5 if len(values) == 1 else values, process=number)
+        for number, values in enumerate(processes)
+    ]
 
 
 def with_plan(result, plan, **changes):
@@ -84,7 +88,7 @@ def test_real_time_is_judged_at_batch_1_and_never_by_division(make_result):
 
 def test_real_time_is_unclear_where_what_is_known_holds_the_limit(make_result):
     # 41 ms lies in 41.5 -+ 12.706 x 0.707 / sqrt(2) = 6.4, and between the tenth and the ninetieth of a process's runs.
-    known = [((0.041,), (0.042,)), ((0.040, 0.040, 0.042, 0.042),), ((0.0400, 0.0405),), ((0.042, 0.043),)]
+    known = [((0.041,), (0.042,)), ((0.040, 0.040, 0.042, 0.042) * 2,), ((0.0400, 0.0405) * 3,), ((0.042, 0.043) * 3,)]
     results = [make_result("x", *latencies(*processes), without=("latency_s",)) for processes in known]
     rows = cells(efficiency([with_plan(result, QUICK, batch_size=1) for result in results]))
     assert [row["Real time"] for row in rows] == ["unclear", "unclear", "yes", "no"]
@@ -191,7 +195,7 @@ def test_the_latency_table_tells_all_of_it(make_result):
         "Processes": "2",
         "Runs": "200",
         "Faults a run": "4.0",  # 3 and 5 in one process: 4 -+ 1
-        "Switches a run": "0.25",
+        "Switches a run": "≈0.2",
     }
 
 
@@ -212,7 +216,8 @@ def test_a_caption_has_no_gap_where_nothing_is_said(make_result):
 
 def test_a_gpu_s_four_ways_are_columns(make_result):
     more = [
-        Measurement(f"{way}_s", "s", (0.001 * n,)) for n, way in enumerate(("latency_cold", "graph_latency"), start=2)
+        Measurement(f"{way}_s", "s", (0.001 * n,) * 5)
+        for n, way in enumerate(("latency_cold", "graph_latency"), start=2)
     ]
     lost = Measurement("graph_latency_cold_s", "s")
     table = tables.latency([make_result("x", *more, lost)])
@@ -479,3 +484,18 @@ def test_a_bare_count_adds_no_row_beside_a_measured_result_of_the_same_build(mak
     rows = report([measured, counted, other])["efficiency"].rows
     assert [row["num_classes"] for row in rows] == [measured.subject.num_classes, 1000]
     assert len(report([counted])["efficiency"].rows) == 1
+
+
+def test_a_value_of_one_pass_has_one_figure_and_says_that_it_is_about(make_result):
+    once = make_result("x", Measurement("minor_faults", "count", (1234.0,)))
+    several = make_result("x", Measurement("minor_faults", "count", (1234.0, 1236.0, 1232.0, 1235.0, 1233.0)))
+    assert cells(tables.latency([once]))[0]["Faults a run"] == "≈1000"
+    assert cells(tables.latency([several]))[0]["Faults a run"] == "1230"
+    assert r"\ensuremath{\approx}" in to_latex(tables.latency([once]))
+
+
+def test_a_latency_of_fewer_than_five_passes_is_not_shown(make_result):
+    few = make_result("x", Measurement("latency_s", "s", (0.010,) * 4), without=("latency_s",))
+    (row,) = cells(efficiency([few, make_result("y")]))[:1]
+    assert (row["Latency (ms)"], row["Images/s"]) == ("–", "–")
+    assert "latency not measured: 4 passes, which give none; cure: --runs 5 or more" in str(efficiency([few]).notes)

@@ -11,6 +11,8 @@ from fer_bench.records.result import Json, Result
 from fer_bench.records.units import Quantity
 
 MISSING = units.EN_DASH
+APPROXIMATELY = "\N{ALMOST EQUAL TO}"
+MEASURED_ONCE = 1.0  # the share up to which a single value is known: nothing says how far
 
 Mark = Literal["best", "second"]
 Evidence = Literal["record", "attainable", "machine", "paper"]
@@ -96,7 +98,14 @@ class Column:
         if is_missing(value):
             return MISSING
         quantity = self.quantity
-        return units.printable(self.write(value) if quantity is None else quantity(value, self.digits(row)))
+        if quantity is None:
+            return units.printable(self.write(value))
+        about = APPROXIMATELY if self.is_single(row) else ""
+        return about + units.printable(quantity(value, self.digits(row)))
+
+    def is_single(self, row: Mapping[str, Json]) -> bool:
+        """Report whether a row's value was measured once, so that nothing says how far it is known."""
+        return row.get(self.interval) is None and row.get(self.tolerance) == MEASURED_ONCE
 
     def digits(self, row: Mapping[str, Json]) -> int | None:
         """Tell the significant digits that a row's value has; None for its quantity's own."""
@@ -106,6 +115,8 @@ class Column:
         value, ends, share = row[self.key], row.get(self.interval), row.get(self.tolerance)
         if ends is not None:
             return units.digits_within(value, (ends[1] - ends[0]) / 2)
+        if self.is_single(row):
+            return 1
         if share is not None and quantity.digits is not None:
             return units.digits_within(value, abs(value) * share, most=quantity.digits)
         return None

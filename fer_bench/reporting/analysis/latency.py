@@ -28,19 +28,21 @@ SWITCHES_PER_RUN = 1.0
 # And a second: housekeeping takes a core some times a second, which adds up over a long pass; undisturbed processes had
 # at most 60 a second, disturbed ones 270.
 SWITCHES_PER_S = 100.0
-# Page faults a run. An allocator that keeps its memory has none to a few; one that gives it back has 1,500 and more.
-FAULTS_PER_RUN = 100.0
 # What a page fault takes, in seconds: the kernel's part, zeroing the page included, was 1.9 to 3.0 us.
 FAULT_S = 2e-6
-# Share of the latency that page faults may take.
+# Share of the latency that page faults may take: less is lost in what processes differ by.
 FAULTS_SHARE = 0.01
+# Passes of all processes together below which their times give no latency: a median of four may be two modes' gap, and
+# a quantile is one of the passes.
+FEWEST_RUNS = 5
 # Relative change of a GPU's clock from before the passes to after them; one step of the clock is about 1 %.
 CLOCK_CHANGE = 0.05
 
 
 class Trouble(Enum):
-    """What may mislead about a latency; the value is the cure."""
+    """What may mislead about a latency; the value is the remedy."""
 
+    TOO_FEW_RUNS = f"--runs {FEWEST_RUNS} or more"
     OTHER_LOAD = "stop other programs, or measure when the machine is idle"
     WAITING_FOR_CORES = "stop other programs, or ask for no more --threads than there are idle cores"
     CPU_THROTTLED = "better cooling, a pause before measuring, or a lower fixed clock"
@@ -49,6 +51,7 @@ class Trouble(Enum):
     FAULTS = "--alloc keep, or MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_MAX_=0 in the environment"
     FAULTS_OF_JEMALLOC = "MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1 in the environment"
     FAULTS_THOUGH_KEPT = "an allocator that can keep its memory, such as glibc's own (with no LD_PRELOAD)"
+    FAULTS_OF_THE_NETWORK = "make what the network maps in each pass once, before it; memory is kept already"
     TWO_MODES = "look for page faults and other load above all; else report both modes, since a median is one by chance"
     DRIFT = "measure when the machine is warm and idle, or fix its clock (governor, nvidia-smi --lock-gpu-clocks)"
     CLOCK_CHANGED = "fix the GPU's clock (nvidia-smi --lock-gpu-clocks), or more warmup_runs in the protocol"
@@ -79,12 +82,12 @@ class Latency:
 
 
 def summary(result: Result, metric: str = LATENCY) -> Latency | None:
-    """Give what tables print of a metric in seconds, or None where it was not measured or failed."""
+    """Give what tables print of a metric in seconds, or None where it was not measured, too seldom, or failed."""
     samples = result.samples(metric)
     medians = [stats.median(sample) for sample in samples]
-    if not medians or stats.estimate(medians) <= 0:  # 0: a clock that did not move has measured nothing
-        return None
     pooled = [value for sample in samples for value in sample]
+    if len(pooled) < FEWEST_RUNS or stats.estimate(medians) <= 0:  # 0: a clock that did not move has measured nothing
+        return None
     estimate, batch = stats.estimate(medians), result.plan.batch_size
     found = stats.interval(medians, result.plan.pilot_processes)
     share = result.plan.interval_share
@@ -150,7 +153,9 @@ def troubles(result: Result) -> list[tuple[Trouble, str]]:
     """Give what may mislead about the latency, each with what was seen, in the order of ``Trouble``."""
     taken = summary(result)
     if taken is None:
-        return []
+        few = sum(map(len, result.samples(LATENCY)))
+        text = f"latency not measured: {few} pass{'es' * (few > 1)}, which give none"
+        return [(Trouble.TOO_FEW_RUNS, text)] if few else []
     seen = _Seen(result, taken, tuple(m for m in result.measurements if m.metric == LATENCY and m.values))
     checks = (_other_load, _throttling, _few_processes, _faults, _two_modes, _drift, _not_converged, _time_cap)
     return [found for check in checks for found in check(seen)]
@@ -215,17 +220,19 @@ def _faults(seen: _Seen) -> _Found:
     if seen.result.plan.device == "cuda":
         return  # the host's page faults lie outside what events on the device measure
     per_run = [statistics.fmean(sample) for sample in seen.result.samples("minor_faults")]
-    enough = min(FAULTS_PER_RUN, FAULTS_SHARE * seen.taken.estimate_s / FAULT_S)
+    enough = FAULTS_SHARE * seen.taken.estimate_s / FAULT_S
     if not (hits := _above(enough, per_run)):
         return
     cost_s = max(per_run) * FAULT_S
     text = (
         f"page faults: up to {units.significant(max(per_run), 3)} a run, about {units.milliseconds(cost_s, 2)} ms of "
-        f"{units.milliseconds(seen.taken.estimate_s)} ms{seen.among(hits)}; the allocator gives memory back to the "
-        "kernel on every pass, and how much differs between processes"
+        f"{units.milliseconds(seen.taken.estimate_s)} ms{seen.among(hits)}; memory goes back to the kernel on every "
+        "pass, and how much differs between processes"
     )
     where = seen.result.environment
+    kept = where is not None and where.allocator.endswith("memory kept")
     trouble = Trouble.FAULTS_THOUGH_KEPT if seen.result.plan.alloc == "keep" else Trouble.FAULTS
+    trouble = Trouble.FAULTS_OF_THE_NETWORK if kept else trouble
     if where is not None and "jemalloc" in str(where.malloc_settings.get("LD_PRELOAD", "")):
         trouble = Trouble.FAULTS_OF_JEMALLOC
     yield trouble, text

@@ -10,7 +10,7 @@ from fer_bench.records import units
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Environment, Json, Result
 from fer_bench.reporting.analysis import latency
-from fer_bench.reporting.table import Column, RowSource, Table
+from fer_bench.reporting.table import MEASURED_ONCE, Column, RowSource, Table
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.catalogue import built_with, doubts
 from fer_bench.reporting.tables.standard import Row
@@ -162,11 +162,14 @@ def mean(result: Result, metric: str) -> float | None:
 def mean_share(result: Result, metric: str) -> float | None:
     """Give how far ``mean`` is known, as a share of it; None where it is 0 or was not measured.
 
-    That is the standard error over processes; of one process, as with a latency, the deviation of its passes.
+    That is the standard error over processes; of one process, as with a latency, the deviation of its passes. A single
+    value tells nothing of that, and all of it may be chance.
     """
     samples, found = result.samples(metric), mean(result, metric)
     if not found:
         return None
+    if sum(map(len, samples)) == 1:
+        return MEASURED_ONCE
     if len(samples) > 1:
         return statistics.stdev(map(statistics.fmean, samples)) / math.sqrt(len(samples)) / found
     return statistics.pstdev(samples[0]) / found
