@@ -39,7 +39,7 @@ _MOST_BYTES = 10**7  # of a table that someone typed
 
 
 def read_table(
-    path: Path, registry: Registry, classes: int | None = None, shape: tuple[int, int, int] | None = None
+    path: Path, registry: Registry, classes: int | None = None, shape: tuple[int, ...] | None = None
 ) -> list[Claim]:
     """Read a table.
 
@@ -181,7 +181,7 @@ def _plain(name: str) -> str:
 
 
 def _built(
-    spec: ModelSpec, cells: Mapping[str, str], classes: int | None, shape: tuple[int, int, int] | None, place: str
+    spec: ModelSpec, cells: Mapping[str, str], classes: int | None, shape: tuple[int, ...] | None, place: str
 ) -> ModelSpec:
     """Put the row's input and classes into the network."""
     if cells.get("classes"):

@@ -19,11 +19,13 @@ import typer
 
 from fer_bench.cli import options
 from fer_bench.cli.options import SHEETS_VARIABLE, Names
+from fer_bench.networks.inputs import SETTING, read_inputs
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import DEFAULT_INPUT
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.exit_codes import FAILED
+from fer_bench.records.plan import parse_settings
 from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting.render import FORMATS
 from fer_bench.reporting.table import Table
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Json, Result
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 
 def guarded(function: Callable[..., None], failed: int = FAILED) -> Callable[..., None]:
@@ -142,19 +144,26 @@ def find_specs(registry: Registry, *given: Names) -> "list[ModelSpec]":
 
 
 def parse_shape(text: str) -> Shape:
-    """Read CxHxW."""
+    """Read CxHxW, or CxTxHxW of a clip."""
     parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isdecimal() and int(part) for part in parts):
-        raise FerBenchError(f"--input {text!r} is not CxHxW: channels, height and width from 1, such as 3x224x224")
-    channels, height, width = map(int, parts)
+    if len(parts) not in (3, 4) or not all(part.isdecimal() and int(part) for part in parts):
+        raise FerBenchError(
+            f"--input {text!r} is not CxHxW: channels, height and width from 1, such as 3x224x224 (of a clip CxTxHxW; "
+            "--inputs takes other and several inputs)"
+        )
+    shape = tuple(map(int, parts))
+    if len(shape) > _OF_AN_IMAGE:
+        return shape
+    channels, height, width = shape
     if width in _CHANNELS and channels > max(_CHANNELS) and height > max(_CHANNELS):
         raise FerBenchError(
             f"--input {text} says {channels} channels of {height}x{width} pixels: give channels first, "
             f"{width}x{channels}x{height}; images that are really so narrow need a width above {max(_CHANNELS)}"
         )
-    return channels, height, width
+    return shape
 
 
+_OF_AN_IMAGE = 3  # dimensions
 _CHANNELS = (1, 2, 3, 4)  # grey, RGB, with one more; a last number so small is mostly these
 
 
@@ -176,6 +185,20 @@ def shapes_for(spec: "ModelSpec", given: Names) -> list[Shape | None]:
     channels = (spec.input_shape or DEFAULT_INPUT)[0]
     sizes = parse_inputs(given)
     return [(channels, size, size) if isinstance(size, int) else size for size in sizes] or [None]
+
+
+def settings_with(settings: Names, inputs: str, sizes: Names) -> tuple[str, ...]:
+    """Return the settings of a network as a record has them, with its inputs among them.
+
+    Raises:
+        FerBenchError: a setting or an input is none, or both --inputs and --input are given.
+    """
+    if inputs and sizes:
+        raise FerBenchError("--inputs describes all that a network takes: leave --input out")
+    if inputs:
+        read_inputs(inputs)
+    parse_settings(settings or [])
+    return (*(settings or ()), *([f"{SETTING}={inputs}"] if inputs else []))
 
 
 def read_results(source: str, store: str = DEFAULT_STORE) -> "list[Result]":

@@ -17,11 +17,11 @@ from fer_bench.cli.common import (
     print_tables,
     reason,
     registry_of,
+    settings_with,
     shapes_for,
 )
 from fer_bench.cli.options import Names, choice, several
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import parse_settings
 from fer_bench.reporting.table import Table
 from fer_bench.reporting.tables import counts
 
@@ -38,6 +38,7 @@ def count(
     classes: options.Classes = None,
     input_: options.Input = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images in the pass.")] = 1,
+    inputs: options.Inputs = "",
     settings: options.Settings = None,
     by: Annotated[str | None, choice(("module", "op"), "Break MACs down by module or by operator.")] = None,
     counters: Annotated[Names, several(f"Other tools to ask: {', '.join(_COUNTERS)}.", "--counter")] = None,
@@ -61,7 +62,7 @@ def count(
     tools = parse_list(counters)
     if unknown := [tool for tool in tools if tool not in _COUNTERS]:
         raise FerBenchError(f"--counter {', '.join(unknown)} is unknown; known: {', '.join(_COUNTERS)}")
-    arguments = parse_settings(settings or [])
+    built_with = settings_with(settings, inputs, input_)
     from fer_bench.measuring.counting.count import count as count_one
     from fer_bench.networks.build import Build
 
@@ -69,7 +70,9 @@ def count(
     with one_notice(debug=debug):
         for spec, shape in subjects:
             try:
-                counted = count_one(spec, Build(classes, shape, arguments), batch=batch, train=train, counters=tools)
+                counted = count_one(
+                    spec, Build.of(classes, shape, built_with), batch=batch, train=train, counters=tools
+                )
             except Exception as error:  # one network's failure, foreseen or not, costs no other its row
                 if debug:
                     traceback.print_exc()

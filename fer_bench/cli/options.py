@@ -50,6 +50,10 @@ Classes = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="By default the protocol's.")]
 Input = Annotated[Names, several("Image size, as 3x96x96 or 96; by default each sheet's.", "--input")]
+Inputs = Annotated[
+    str,
+    typer.Option(metavar="LIST", help="If not one image: [NAME:]SIZExSIZE[:TYPE], as image:3x96x96,tokens:77:int64."),
+]
 Settings = Annotated[Names, typer.Option("--set", metavar="KEY=VALUE", help="An argument for the factory; repeatable.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Format = Annotated[str, choice(FORMATS, "How to print tables.", "--format")]

@@ -19,12 +19,13 @@ from fer_bench.cli.common import (
     parse_list,
     print_tables,
     registry_of,
+    settings_with,
     stop_on_sigterm,
 )
 from fer_bench.cli.options import Names, several
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.exit_codes import OK
-from fer_bench.records.plan import METRICS, parse_settings
+from fer_bench.records.plan import METRICS
 from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting import tables as reports
 
@@ -58,6 +59,7 @@ def run(
     ] = None,
     processes: Annotated[int | None, typer.Option(metavar="N", min=1, help="Most processes for the latency.")] = None,
     max_time: Annotated[float | None, typer.Option(min=0.0, metavar="S", help="Most seconds of timed passes.")] = None,
+    inputs: options.Inputs = "",
     settings: options.Settings = None,
     checkpoint: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights to load, for one network.")] = None,
     time_limit: Annotated[
@@ -88,7 +90,7 @@ def run(
         raise FerBenchError("--checkpoint is one network's: name it")
     if checkpoint is not None and not checkpoint.is_file():
         raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
-    parse_settings(settings or [])
+    built_with = settings_with(settings, inputs, input_)
     plan = _plan(
         protocol,
         device,
@@ -110,7 +112,7 @@ def run(
     }
     given = str(checkpoint.resolve()) if checkpoint else ""
     plans = _sweep(plan, swept)
-    tasks = [Task(spec, one, shape, tuple(settings or ()), given) for spec in specs for one, shape in plans]
+    tasks = [Task(spec, one, shape, built_with, given) for spec in specs for one, shape in plans]
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
     with Store.open(store, create=True) as opened:
         title = (

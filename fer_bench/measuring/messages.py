@@ -43,7 +43,7 @@ class Job(Message):
     plan: Plan
     spec: ModelSpec | None = None
     groups: tuple[str, ...] = ()
-    input_shape: tuple[int, int, int] | None = None
+    input_shape: tuple[int, ...] | None = None
     settings: tuple[str, ...] = ()
     checkpoint: str = ""
     fall_back: bool = False
@@ -81,7 +81,7 @@ class Ready(Message):
     """The network is known: its input shape (C, H, W), and why that is not the protocol's, or ""."""
 
     environment: Environment | None
-    input_shape: tuple[int, int, int] | None
+    input_shape: tuple[int, ...] | None
     exempt: str
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,12 @@ from fer_bench.measuring.messages import Job
 from fer_bench.networks import build as building
 from fer_bench.networks.build import Build
 from fer_bench.networks.checkpoints import load_checkpoint
-from fer_bench.networks.spec import ModelSpec
+from fer_bench.networks.inputs import Input
+from fer_bench.networks.spec import ModelSpec, Shape
 from fer_bench.records.errors import BuildError, CountingError, DeviceError
-from fer_bench.records.plan import Plan, parse_settings
+from fer_bench.records.plan import Plan
+
+_IMAGES = 4  # dimensions of a batch of images
 
 
 class Network:
@@ -28,7 +31,7 @@ class Network:
     def __init__(self, spec: ModelSpec, job: Job, alive: Callable[[], None] = lambda: None) -> None:
         self.spec, self.job = spec, job
         self.alive = alive  # to be called now and then by what takes long, so that it does not pass for hung
-        self.build = Build(job.plan.num_classes, job.input_shape, parse_settings(job.settings))
+        self.build = Build.of(job.plan.num_classes, job.input_shape, job.settings)
         self.exempt = ""
         building.find_factory(spec)
         if job.fall_back:
@@ -62,17 +65,26 @@ class Network:
             model = building.create(self.spec, self.build, plan.device)
             if self.job.checkpoint:
                 load_checkpoint(model, self.job.checkpoint, self.spec)
-            self._made = as_planned(model, self.input_shape, plan)
+            self._made = as_planned(model, self.input_shape, plan, self.build.inputs)
             self.made_at = time.perf_counter()
         return self._made
 
 
-def as_planned(model: nn.Module, input_shape: tuple[int, int, int], plan: Plan) -> tuple[nn.Module, Tensor]:
-    """Make a built network run as a plan has it, and give it with a batch of images, (N, C, H, W)."""
+def as_planned(
+    model: nn.Module, input_shape: Shape, plan: Plan, inputs: Sequence[Input] = ()
+) -> tuple[nn.Module, Tensor]:
+    """Make a built network run as a plan has it, and give it with a batch of images, (N, C, H, W), or its first input.
+
+    Of several ``inputs`` the network is given the others beside the first.
+    """
     torch.manual_seed(plan.seed)  # so that the images are the same whatever the network drew
-    dtype = building.number_type(model)
-    images = building.example_inputs(input_shape, plan.batch_size, plan.device, dtype)
+    fed = building.feed(model, input_shape, inputs, plan.batch_size, plan.device)
+    images = fed.tensors[0]
+    if len(fed.tensors) > 1 or fed.names:
+        model = building.OfOneInput(model, fed).eval()
     layout = torch.channels_last if plan.layout == "nhwc" else torch.contiguous_format
+    if plan.layout == "nhwc" and images.dim() != _IMAGES:
+        raise BuildError(f"layout nhwc is of images, and the first input is {tuple(images.shape[1:])}: use nchw")
     model, images = model.to(memory_format=layout), images.contiguous(memory_format=layout)
     if plan.precision in building.AUTOCAST:
         model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()

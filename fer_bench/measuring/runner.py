@@ -187,7 +187,7 @@ class _Report:
     """
 
     environment: Environment | None = None
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     exempt: str = ""
     measurements: list[Measurement] = field(default_factory=list)
     begun: list[str] = field(default_factory=list)
@@ -236,7 +236,7 @@ class _Run:
     progress: Progress
     environment: Environment | None = None
     debug: bool = field(kw_only=True)
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     exempt: str = ""
     refused: str = ""
     passes_s: float = 0.0

@@ -29,7 +29,7 @@ class Task:
 
     spec: ModelSpec
     plan: Plan
-    input_shape: tuple[int, int, int] | None = None
+    input_shape: tuple[int, ...] | None = None
     settings: tuple[str, ...] = ()
     checkpoint: str = ""
     place: Place | None = None
@@ -60,7 +60,7 @@ class Task:
             **(shape | given),
         )
 
-    def subject(self, input_shape: tuple[int, int, int] | None, exempt: str = "") -> Subject:
+    def subject(self, input_shape: tuple[int, ...] | None, exempt: str = "") -> Subject:
         """Return what a record says of this network, which ran at (C, H, W) and was exempt from the plan's size.
 
         Where it failed before its size was known, ``input_shape`` is None and the record has the one it would have had.
@@ -79,13 +79,13 @@ class Task:
             exempt=exempt,
         )
 
-    def protocol_shape(self) -> tuple[int, int, int] | None:
+    def protocol_shape(self) -> tuple[int, ...] | None:
         """Give the size that the plan has for this network, or None where it leaves that to the network."""
         if self.plan.input_size is None and self.plan.channels is None:
             return None
-        channels, height, width = self.spec.input_shape or DEFAULT_INPUT
+        channels, *sides = self.spec.input_shape or DEFAULT_INPUT
         size = self.plan.input_size
-        return self.plan.channels or channels, size or height, size or width
+        return self.plan.channels or channels, *(size or side for side in sides)
 
 
 def fingerprint(tasks: Sequence[Task]) -> str:

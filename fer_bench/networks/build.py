@@ -8,10 +8,10 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,10 +21,12 @@ from torch.utils._device import _device_constructors
 
 from fer_bench.networks import registry
 from fer_bench.networks.checkpoints import load_checkpoint
+from fer_bench.networks.inputs import SETTING, Input, read_inputs
 from fer_bench.networks.place import import_users_file, search_first
-from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
+from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec, Shape
 from fer_bench.records import units
 from fer_bench.records.errors import BuildError, brief, nearest
+from fer_bench.records.plan import parse_settings
 
 Factory = Callable[..., nn.Module]
 
@@ -83,22 +85,33 @@ class Build:
         num_classes: outputs; None for the sheet's.
         input_shape: (C, H, W) of the images; None for the sheet's.
         arguments: further arguments of the factory, by name.
+        inputs: what the network takes, where that is not one image of ``input_shape``.
     """
 
     num_classes: int | None = None
-    input_shape: tuple[int, int, int] | None = None
+    input_shape: tuple[int, ...] | None = None
     arguments: Mapping[str, Any] | None = None
+    inputs: tuple[Input, ...] = ()
+
+    @classmethod
+    def of(cls, num_classes: int | None, shape: Shape | None, settings: Sequence[str]) -> Self:
+        """Return how to build a network with settings as a record has them, "key=value" each."""
+        arguments = parse_settings(settings)
+        inputs = read_inputs(str(arguments.pop(SETTING))) if SETTING in arguments else ()
+        return cls(num_classes, shape, arguments, inputs)
 
 
 DEFAULT_BUILD = Build()
 
 
-def input_shape(spec: ModelSpec, build: Build) -> tuple[int, int, int]:
+def input_shape(spec: ModelSpec, build: Build) -> tuple[int, ...]:
     """Give (C, H, W) of the images that a network will see.
 
     Raises:
         BuildError: the size is below what the network runs at, not positive, or no image's.
     """
+    if build.inputs:
+        return build.inputs[0].shape
     shape = build.input_shape or spec.input_shape
     if shape is None:
         import timm
@@ -140,7 +153,7 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
         model = cast(Any, model).module()
     if not isinstance(model, nn.Module):
         raise BuildError(f"{spec.name}: the factory returned {type(model).__name__}, expected a torch.nn.Module")
-    if spec.source.kind == "torchvision" and channels != 3:
+    if spec.source.kind == "torchvision" and channels != 3 and not build.inputs:
         from fer_bench.models.torchvision_nets import replace_first_conv
 
         try:
@@ -151,7 +164,7 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
     if device != "meta":
         model.to(device)
     if any(map(is_lazy, model.parameters())):
-        _materialise(model, spec, example_inputs(input_shape(spec, build), 2, device))
+        _materialise(model, spec, feed(model, input_shape(spec, build), build.inputs, 2, device))
     return model
 
 
@@ -177,15 +190,14 @@ def _set_eval(model: nn.Module) -> None:
         model.eval()  # whatever it returns: a network's own train() may return nothing
 
 
-def _materialise(model: nn.Module, spec: ModelSpec, images: Tensor) -> None:
+def _materialise(model: nn.Module, spec: ModelSpec, fed: "Fed") -> None:
     """Let a network with lazy modules take its shapes from a pass."""
     try:
         with quiet(), torch.no_grad():
-            model(images)
+            model(*fed.args, **fed.kwargs)
     except Exception as error:
-        shape = units.size(tuple(images.shape[1:]))
         raise BuildError(
-            f"{spec.name} has lazy modules, whose shapes a first pass decides; that failed on {shape}: {brief(error)}"
+            f"{spec.name} has lazy modules, whose shapes a first pass decides; that failed on {fed}: {brief(error)}"
         ) from error
 
 
@@ -310,7 +322,7 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
     if unknown := [key for key in arguments if key not in parameters and not anything]:
         takes = ", ".join(parameters) or "none"
         raise BuildError(f"{spec.name} takes no argument {', '.join(unknown)}; it takes: {takes}")
-    channels, height, width = input_shape(spec, build)
+    channels, *sides = input_shape(spec, build)
     wanted: dict[str, tuple[int, bool]] = {"num_classes": (classes, build.num_classes is not None)}
     # A user's factory without the argument is made for the images that it gets, or its first layer complains.
     if in_channels_name and (in_channels_name in parameters or anything or not spec.source.users):
@@ -325,9 +337,9 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
         elif asked:
             raise BuildError(f"{spec.name}: its factory takes no {key}, so that {value} cannot be had; leave it out")
     if "input_size" in parameters and "input_size" not in arguments:
-        if height != width:
+        if len(set(sides)) != 1:
             raise BuildError(f"{spec.name} needs square images: its first fully connected layer depends on their size")
-        arguments["input_size"] = height
+        arguments["input_size"] = sides[0]
     return arguments
 
 
@@ -346,6 +358,70 @@ def number_type(model: nn.Module) -> torch.dtype:
 def example_inputs(shape: Sequence[int], batch: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:
     """Make a batch of images (batch, C, H, W): standard normal values, or none on the meta device."""
     return torch.randn(batch, *shape, device=device, dtype=dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What a network is given in a pass: tensors by their place, by keyword, or in one dictionary."""
+
+    tensors: tuple[Tensor, ...]
+    names: tuple[str, ...] = ()
+    in_dictionary: bool = False
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        if self.in_dictionary:
+            return (dict(zip(self.names, self.tensors, strict=True)),)
+        return () if self.names else self.tensors
+
+    @property
+    def kwargs(self) -> dict[str, Tensor]:
+        return {} if self.in_dictionary else dict(zip(self.names, self.tensors, strict=False))
+
+    def beside(self, first: Tensor) -> Self:
+        """Return the same with another first tensor, to whose batch the others are repeated."""
+        others = (tensor[:1].expand(len(first), *tensor.shape[1:]) for tensor in self.tensors[1:])
+        return replace(self, tensors=(first, *others))
+
+    def __str__(self) -> str:
+        names = [f"{name} " for name in self.names] or [""] * len(self.tensors)
+        return ", ".join(f"{name}{tuple(t.shape)}" for name, t in zip(names, self.tensors, strict=True))
+
+
+def feed(model: nn.Module, shape: Shape, inputs: Sequence[Input], batch: int, device: str) -> Fed:
+    """Make what a network is given: images of a shape, or its several inputs.
+
+    Real inputs are standard normal; whole ones are 0, which every vocabulary has, and masks are true.
+    """
+    own = number_type(model)
+    if not inputs:
+        return Fed((example_inputs(shape, batch, device, own),))
+    made = [_values(one, batch, device, own) for one in inputs]
+    if not inputs[0].name:
+        return Fed(tuple(made))
+    names = tuple(one.name for one in inputs)
+    takes = inspect.signature(model.forward).parameters
+    return Fed(tuple(made), names, in_dictionary=not set(names) <= takes.keys())
+
+
+def _values(one: Input, batch: int, device: str, own: torch.dtype) -> Tensor:
+    kind = getattr(torch, one.type) if one.type else own
+    if kind.is_floating_point:
+        return example_inputs(one.shape, batch, device, kind)
+    return torch.full((batch, *one.shape), int(kind == torch.bool), dtype=kind, device=device)
+
+
+class OfOneInput(nn.Module):
+    """A network of several inputs as one that takes the first, which is given the others beside it."""
+
+    def __init__(self, network: nn.Module, fed: Fed) -> None:
+        super().__init__()
+        self.network = network
+        self._fed = fed
+
+    def forward(self, first: Tensor) -> Any:
+        fed = self._fed.beside(first)
+        return self.network(*fed.args, **fed.kwargs)
 
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}

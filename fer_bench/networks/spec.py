@@ -24,7 +24,7 @@ QUANTITIES = frozenset(
     share_of_models train_time epochs true_positive_rate frame_rate latency_budget recipe environment
     confusion_matrix""".split()
 )
-Shape = tuple[int, int, int]  # (C, H, W)
+Shape = tuple[int, ...]  # (C, H, W); of a clip (C, T, H, W)
 DEFAULT_INPUT: Shape = (3, 224, 224)
 DEFAULT_CLASSES = 7  # the basic expressions of FER2013
 

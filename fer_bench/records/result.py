@@ -141,7 +141,7 @@ class Subject:
     name: str
     title: str
     status: str
-    input_shape: tuple[int, int, int] | None
+    input_shape: tuple[int, ...] | None
     num_classes: int | None
     settings: tuple[str, ...] = ()
     checkpoint: str = ""

@@ -26,6 +26,7 @@ from fer_bench.measuring.counting.trace import trace
 from fer_bench.measuring.machine import collector_at_rest
 from fer_bench.networks import build as building
 from fer_bench.networks.build import DEFAULT_BUILD, Build
+from fer_bench.networks.inputs import Input
 from fer_bench.networks.spec import ModelSpec, Shape
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
@@ -45,7 +46,7 @@ class Count:
 
     spec: ModelSpec
     build: Build
-    input_shape: tuple[int, int, int]
+    input_shape: Shape
     num_classes: int | None
     parameters: ParameterCounts
     layers: LayerCounts
@@ -71,6 +72,7 @@ class Count:
             "input_shape": list(self.input_shape),
             "num_classes": self.num_classes,
             "settings": [f"{key}={value}" for key, value in (self.build.arguments or {}).items()],
+            **({"inputs": list(map(str, self.build.inputs))} if self.build.inputs else {}),
             "batch": seen.batch,
             "parameters": self._parameters(),
             "macs": macs,
@@ -205,13 +207,13 @@ def count(
             # It reads values while it is being made. If the CPU cannot build it either, that error is the one to tell.
             model = _with_values(spec, build)
         try:
-            inference = _trace(model, shape, batch)
+            inference = _trace(model, shape, batch, build.inputs)
         except CountingError:
             if not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
                 raise
             model = _with_values(spec, build)
-            inference = _trace(model, shape, batch)
-        training = _training(model, shape, batch) if train else None
+            inference = _trace(model, shape, batch, build.inputs)
+        training = _training(model, shape, batch, build.inputs) if train else None
         others = tuple(count_with(tool, spec, build, inference) for tool in counters)
     asked = spec.num_classes if build.num_classes is None else build.num_classes
     counted = _counted(model, spec, build, shape, asked, inference)
@@ -237,7 +239,7 @@ def measure_published_builds(
         builds: (C, H, W) and classes of each.
         counted: the build that is measured.
     """
-    own = (counted.input_shape, counted.num_classes) if not counted.build.arguments else None
+    own = (counted.input_shape, counted.num_classes) if not (counted.build.arguments or counted.build.inputs) else None
     found: list[dict[str, Json]] = []
     for shape, classes in builds:
         if (shape, classes) == own:
@@ -256,7 +258,7 @@ def measure_published_builds(
         yield Measurement("published_builds", "count", macs, details={"builds": found})
 
 
-def count_module(model: nn.Module, spec: ModelSpec, shape: tuple[int, int, int], batch: int = 1) -> Count:
+def count_module(model: nn.Module, spec: ModelSpec, shape: Shape, batch: int = 1) -> Count:
     """Count a network that somebody has built; it stays as it is, in the mode in which it is.
 
     Args:
@@ -277,7 +279,7 @@ def _counted(
     model: nn.Module,
     spec: ModelSpec,
     build: Build,
-    shape: tuple[int, int, int],
+    shape: Shape,
     num_classes: int | None,
     inference: Trace,
 ) -> Count:
@@ -296,15 +298,16 @@ def _counted(
     )
 
 
-def _training(model: nn.Module, shape: tuple[int, int, int], batch: int) -> Trace | str:
+def _training(model: nn.Module, shape: Shape, batch: int, inputs: Sequence[Input]) -> Trace | str:
+    model.train()  # which may return nothing
     try:
-        return _trace(model.train(), shape, max(batch, SMALLEST_TRAINING_BATCH), train=True)
+        return _trace(model, shape, max(batch, SMALLEST_TRAINING_BATCH), inputs, train=True)
     except CountingError as error:
         return str(error)
     finally:
         model.eval()
 
 
-def _trace(model: nn.Module, shape: tuple[int, int, int], batch: int, *, train: bool = False) -> Trace:
-    images = torch.empty(batch, *shape, device="meta", dtype=building.number_type(model))
-    return trace(model, (images,), train=train)
+def _trace(model: nn.Module, shape: Shape, batch: int, inputs: Sequence[Input] = (), *, train: bool = False) -> Trace:
+    fed = building.feed(model, shape, inputs, batch, "meta")
+    return trace(model, fed.args, fed.kwargs, train=train)

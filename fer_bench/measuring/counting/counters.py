@@ -44,11 +44,11 @@ class OtherCount:
     missed: Mapping[str, int] = field(default_factory=dict)
 
 
-def _torch(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
+def _torch(model: nn.Module, inputs: tuple[Any, ...], ours: Trace) -> OtherCount:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(inputs)
+        model(*inputs)
     theirs: dict[str, int] = {}
     for operator, flops in counter.get_flop_counts()["Global"].items():
         name = f"aten::{str(operator).split('.')[-1]}"
@@ -59,7 +59,7 @@ def _torch(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
     return OtherCount(f"torch {torch.__version__}", total, "FLOPs", missed=missed)
 
 
-def _fvcore(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
+def _fvcore(model: nn.Module, inputs: tuple[Any, ...], ours: Trace) -> OtherCount:
     from fvcore.nn import FlopCountAnalysis, parameter_count
 
     logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
@@ -70,7 +70,7 @@ def _fvcore(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
     return OtherCount(f"fvcore {version('fvcore')}", total, "MACs", parameters, unsupported)
 
 
-def _thop(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
+def _thop(model: nn.Module, inputs: tuple[Any, ...], ours: Trace) -> OtherCount:
     import thop
     from thop.profile import register_hooks
 
@@ -81,7 +81,7 @@ def _thop(model: nn.Module, inputs: Tensor, ours: Trace) -> OtherCount:
         if macs and kind not in register_hooks:
             missed[kind.__name__] = missed.get(kind.__name__, 0) + macs
     with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
-        macs, parameters = thop.profile(model, inputs=(inputs,), verbose=False)
+        macs, parameters = thop.profile(model, inputs=inputs, verbose=False)
     return OtherCount(f"thop {version('thop')}", int(macs), "MACs", int(parameters), missed)
 
 
@@ -113,7 +113,7 @@ def thop_by_module(model: nn.Module, inputs: Tensor) -> dict[str, tuple[int, int
     return found
 
 
-COUNTERS: dict[str, Callable[[nn.Module, Tensor, Trace], OtherCount]] = {
+COUNTERS: dict[str, Callable[[nn.Module, tuple[Any, ...], Trace], OtherCount]] = {
     "torch": _torch,
     "fvcore": _fvcore,
     "thop": _thop,
@@ -128,9 +128,14 @@ def count_with(tool: str, spec: ModelSpec, build: Build, ours: Trace) -> OtherCo
         spec: the network.
         build: how to build it, which is done anew, since thop leaves buffers in it.
         ours: our own trace of it, to say what the tool missed, with the batch.
+
+    Raises:
+        CountingError: the network takes its inputs by name, which the tools do not know.
     """
     model = building.create(spec, build, "cpu")
-    images = building.example_inputs(building.input_shape(spec, build), ours.batch, "cpu", building.number_type(model))
+    fed = building.feed(model, building.input_shape(spec, build), build.inputs, ours.batch, "cpu")
+    if fed.kwargs:
+        raise CountingError(f"{tool} gives inputs by their place only: leave the names out of --inputs")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tools run on deprecated parts of PyTorch, which is theirs to mend
-        return COUNTERS[tool](model, images, ours)
+        return COUNTERS[tool](model, fed.args, ours)

@@ -21,7 +21,7 @@ from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 
 # What others classify: basic expressions without or with contempt and neutral, CIFAR's 10, ImageNet's 1000.
 CLASSES = (6, 7, 8, 10, 1000)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 from fer_bench.measuring.counting.recorder import SEED, Device, Recorder, Trace, flat_tensors, storage_keys
 from fer_bench.networks.build import call_without_gpu
@@ -138,13 +139,21 @@ def _uncompiled() -> Iterator[None]:
         yield
 
 
-def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, device: Device | None = None) -> Trace:
+def trace(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    keywords: Mapping[str, Any] = {},
+    *,
+    train: bool = False,
+    device: Device | None = None,
+) -> Trace:
     """Run a network once without arithmetic and note what it dispatches.
 
     Args:
         model: the network, on any device; it is not moved, and its mode (train or eval) is the pass's.
-        inputs: its arguments, each (N, ...), on the meta device if you like; only shapes and number types are used,
-            except in the CPU fall-back.
+        inputs: its arguments, each (N, ...) or a dictionary of such, on the meta device if you like; only shapes and
+            number types are used, except in the CPU fall-back.
+        keywords: its keyword arguments, likewise.
         train: also run the backward pass, from the sum of all floating-point outputs.
         device: demand one way ("meta", "fake", "cpu") instead of the first that works.
 
@@ -161,10 +170,10 @@ def trace(model: nn.Module, inputs: tuple[Tensor, ...], *, train: bool = False, 
         model = cast(nn.Module, model.module if isinstance(model, nn.DataParallel) else model._orig_mod)
     for way in ways:
         try:
-            return _pass(model, inputs, train, way)
+            return _pass(model, inputs, keywords, train, way)
         except Exception as error:
             failure = error
-    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+    shapes = ", ".join(str(tuple(tensor.shape)) for tensor in flat_tensors((inputs, keywords)))
     raise CountingError(f"{type(model).__name__} cannot run on input {shapes}: {brief(failure)}") from failure
 
 
@@ -178,8 +187,9 @@ def _needs_values(parts: Iterable[nn.Module | Tensor]) -> bool:
     )
 
 
-def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device) -> Trace:
-    seen = Trace(batch=len(inputs[0]), counted_on=way)
+def _pass(model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any], train: bool, way: Device) -> Trace:
+    first = next(flat_tensors((inputs, keywords)))
+    seen = Trace(batch=len(first), counted_on=way)
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     modules = dict(model.named_modules())  # a module at two paths goes by its first
     names = {id(module): path for path, module in modules.items()}
@@ -202,12 +212,18 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
         scripted = any(isinstance(module, torch.jit.ScriptModule) for module in modules.values())
         own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         state = own if scripted else _put_stand_ins(modules, convert)  # TorchScript's state is not to be replaced
-        if way != "meta":  # values are needed, where there are none they are made up
-            inputs = tuple(torch.randn(t.shape).to(t.dtype) if t.is_meta else t for t in inputs)
-        arguments = tuple(convert(tensor) for tensor in inputs)
+
+        def given(tensor: Tensor) -> Tensor:
+            if way != "meta" and tensor.is_meta:  # values are needed, where there are none they are made up
+                real = tensor.is_floating_point() or tensor.is_complex()
+                full = torch.full(tensor.shape, int(tensor.dtype == torch.bool), dtype=tensor.dtype)
+                tensor = torch.randn(tensor.shape).to(tensor.dtype) if real else full
+            return convert(tensor)
+
+        arguments, by_name = tree_map_only(Tensor, given, (inputs, dict(keywords)))
         weights = {key: name for name, tensor in state.items() for key in storage_keys(tensor)}
         recorder = Recorder(seen, names, weights)
-        for tensor in arguments:
+        for tensor in flat_tensors((arguments, by_name)):
             recorder.follow(tensor, varies=True)
 
         @contextlib.contextmanager
@@ -223,7 +239,7 @@ def _pass(model: nn.Module, inputs: tuple[Tensor, ...], train: bool, way: Device
         stack.callback(register_module_forward_pre_hook(recorder.enter).remove)
         stack.callback(register_module_forward_hook(recorder.leave, always_call=True).remove)
         with recorder:
-            outputs = model(*arguments)
+            outputs = model(*arguments, **by_name)
             seen.outputs.extend(tuple(tensor.shape) for tensor in flat_tensors(outputs))
             seen.outside = not recorder.varies(outputs)
             if train:

@@ -76,6 +76,8 @@ def _of_row(row: Mapping[str, Json]) -> Entry:
         return Entry({"name": row["name"]}, [f"Failed: {row['error']}"])
     notes = doubts(row["status"], row["note"], row["uncertain"])
     training = row.get("training", {})
+    if row.get("inputs"):
+        notes.append(f"Inputs: {', '.join(row['inputs'])}.")
     if row["settings"]:
         notes.append(built_with(row["settings"]))
     if frozen := row["parameters"]["frozen"]:
