@@ -55,10 +55,11 @@ def test_counts_say_when_they_are_a_lower_bound():
         "batch": 1,
         "convention": "conv+matmul-v1",
         "uncounted": {"aten::odd": 3},
+        "reservations": ["a lower bound: operators without a formula were called: aten::odd (3)"],
         "counted_on": "cpu",
         "input_shape": [3, 8, 8],
         "num_classes": 7,
-        "parameters": {"trainable": 1000, "keras_total": 1000},
+        "parameters": {"trainable": 1000, "frozen": 0, "keras_total": 1000},
         "macs": 5,
         "flops": 10,
         "peak_activation_bytes": 2**20,
@@ -71,7 +72,7 @@ def test_counts_say_when_they_are_a_lower_bound():
     assert first["thop (MACs)"] == "6.0"
     assert second["Network"] == "m [3]"
     assert table.footnotes == [
-        "[1] MACs are a lower bound: no formula for aten::odd (3).",
+        "[1] A lower bound: operators without a formula were called: aten::odd (3).",
         "[2] Counted on cpu tensors: it cannot run on meta ones.",
         "[3] Failed: boom",
     ]

@@ -10,11 +10,11 @@ from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import builds, latency
 from fer_bench.reporting.figures import common
-from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Written
+from fer_bench.reporting.figures.plots import APART, Axis, Line, Point, Scatter, Written
 from fer_bench.reporting.tables.common import conditions, distinct, interval_ends, joined
+from fer_bench.reporting.tables.environments import as_built
 
 _ENOUGH = 2  # points; one has no front
-_APART = "\N{DAGGER}"
 _NO_INTERVAL = (
     "Latencies without a bar have no interval: networks that are close to each other in time may change places on a "
     "front in another process."
@@ -177,7 +177,7 @@ def _claims(
             build = figure.conditions.build
             result = next((one for one in measured if builds.is_build(one.subject, build)), measured[0])
             apart = builds.apart(figure.conditions, result.subject) or _too_many_passes(figure, cost)
-            label = common.labels([result])[0] + (f" {_APART}" if apart else "")
+            label = common.labels([result])[0] + (f" {APART}" if apart else "")
             if (amount := cost.of(result)) is None:
                 continue
             passes = figure.conditions.passes or 1 if cost.per_pass else 1
@@ -258,11 +258,11 @@ def _caption(results: Sequence[Result], cost: _Cost, dataset: str, claims: Seque
     known = [claim.point.x_interval is not None for claim in claims]
     return joined(
         f"Accuracies on {dataset} are the papers'; we measured none. Costs are ours, of the build with the accuracy",
-        f"except where {_APART} marks another." if any(claim.apart for claim in claims) else "in every case.",
+        f"except where {APART} marks another." if any(claim.apart for claim in claims) else "in every case.",
         cost.told,
         common.INTERVALS if any(known) else "",
         _NO_INTERVAL if not cost.metric and not all(known) else "",
         "Lines: the Pareto front of each paper; accuracies of different papers are not comparable, since they divide "
         "and train on the data differently.",
-        conditions(results),
+        f"Counted {as_built(results)}" if cost.metric else conditions(results),
     )

@@ -21,6 +21,8 @@ _WRITTEN: Mapping[Written, Callable[[float, int], str]] = {
 }
 _TICK_DIGITS = 6  # more than a tick has; zeros at the end are cut
 
+APART = "\N{DAGGER}"  # behind the label of a point whose two quantities are of two builds
+APART_MEANS = "of two builds, on no front"
 HOLLOW = "reconstruction or stand-in"  # how a reader is told what hollow marks are
 
 

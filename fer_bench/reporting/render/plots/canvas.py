@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.reporting.figures.plots import HOLLOW, Axis
+from fer_bench.reporting.figures.plots import APART, APART_MEANS, HOLLOW, Axis
 from fer_bench.reporting.render.plots.labels import Box, Scene, Spot, place
 
 if TYPE_CHECKING:
@@ -80,13 +80,17 @@ def around(values: Sequence[float], log: bool) -> tuple[float, float]:
     return low - room, high + room
 
 
-def explain(figure: "Figure", handles: Sequence[Any], hollow: Iterable[bool], columns: int) -> None:
-    """Draw the legend above the axes, where it covers nothing, with what hollow marks mean if there are any."""
+def explain(
+    figure: "Figure", handles: Sequence[Any], hollow: Iterable[bool], columns: int, *, labels: Iterable[str] = ()
+) -> None:
+    """Draw the legend above the axes, where it covers nothing, with what hollow marks and daggers mean, if any."""
     from matplotlib.lines import Line2D
 
     shown = list(handles)
     if any(hollow):
         shown.append(Line2D([], [], linestyle="none", label=f"hollow: {HOLLOW}", **mark(GREY, "o", hollow=True)))
+    if any(label.endswith(APART) for label in labels):
+        shown.append(Line2D([], [], linestyle="none", label=f"{APART} {APART_MEANS}"))
     if shown:
         figure.legend(handles=shown, loc="outside upper left", ncols=columns)
 

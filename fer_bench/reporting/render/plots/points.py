@@ -48,7 +48,8 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
     fronts = any(line.steps for line in plot.lines)
     if fronts:
         handles.append(Line2D([], [], color=canvas.GREY, linewidth=0.9, label="Pareto front of its paper"))
-    canvas.explain(figure, handles, [point.hollow for point in plot.points], columns=3 if wide else 1)
+    labels = [point.label for point in plot.points]
+    canvas.explain(figure, handles, [point.hollow for point in plot.points], columns=3 if wide else 1, labels=labels)
     figure.draw_without_rendering()  # settles the layout, which names are placed in
     taken = [_name_line(axes, line) for line in plot.lines if not line.steps]
     ordered = sorted(plot.points, key=lambda point: not point.named)
