@@ -104,6 +104,10 @@ def traced():
     return torch.jit.trace(Small().cpu().eval(), torch.zeros(1, 3, 32, 32, device="cpu"))
 
 
+def frozen():
+    return torch.jit.freeze(torch.jit.script(Small().cpu().eval()))
+
+
 def exported():
     return torch.export.export(Small().cpu().eval(), (torch.zeros(1, 3, 32, 32, device="cpu"),))
 
@@ -451,6 +455,12 @@ def test_packed_weights_of_quantised_layers_are_parameters(counted):
     recurrent = counted(quantised_recurrent).row()
     assert recurrent["parameters"]["total"] == 4 * 8 * (1024 + 8) + 2 * 4 * 8
     assert list(recurrent["uncounted"]) == ["aten::quantized_lstm"]
+
+
+def test_a_frozen_program_is_counted_and_its_weights_are_constants(counted):
+    row = counted(frozen).row()
+    assert (row["macs"], row["parameters"]["total"]) == (SMALL, PARAMETERS)
+    assert row["parameters"]["frozen"] == PARAMETERS
 
 
 def test_what_cannot_be_counted_is_refused_in_our_own_words(counted):

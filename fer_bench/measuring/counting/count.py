@@ -209,7 +209,8 @@ def count(
         try:
             inference = _trace(model, shape, batch, build.inputs)
         except CountingError:
-            if not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+            state = [*model.parameters(), *model.buffers()]
+            if state and not any(tensor.is_meta for tensor in state):  # without state it may be in constants
                 raise
             model = _with_values(spec, build)
             inference = _trace(model, shape, batch, build.inputs)

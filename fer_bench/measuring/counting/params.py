@@ -17,8 +17,8 @@ class ParameterCounts:
     """Elements, except for the two sizes, which are bytes.
 
     Attributes:
-        trainable, frozen: parameters that do and do not require a gradient; packed weights of quantised modules are
-            frozen.
+        trainable, frozen: parameters that do and do not require a gradient; packed weights of quantised modules, and
+            constants of a frozen program, are frozen.
         buffers: elements of the state that is not trained, batch-norm statistics among them.
         tied: elements that a second name shares; a count by names would add them again.
         keras_total: parameters and the running mean and variance of batch norms, which Keras counts as parameters.
@@ -97,6 +97,25 @@ def _held(value: Any) -> Iterator[Tensor]:
         yield from flat_tensors(value)
 
 
+def _programs(model: nn.Module) -> Iterator[torch.jit.ScriptModule]:
+    """Return the outermost TorchScript programs of a network."""
+    if isinstance(model, torch.jit.ScriptModule):
+        yield model
+    else:
+        for child in model.children():
+            yield from _programs(child)
+
+
+def _constants(program: torch.jit.ScriptModule) -> Iterator[Tensor]:
+    """Return the weights that freezing made constants of a program; a number or an index is none."""
+    graph: Any = program.inlined_graph  # its nodes live as long as it is held
+    for node in graph.findAllNodes("prim::Constant"):
+        if node.hasAttribute("value") and node.kindOf("value") == "t":
+            tensor = node.t("value")
+            if tensor.is_floating_point() and tensor.dim():
+                yield tensor
+
+
 def count_parameters(model: nn.Module) -> ParameterCounts:
     """Count a network's parameters, buffers and sizes; nothing is run."""
     modules = list(model.modules())
@@ -104,6 +123,7 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
     plain = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]  # which is one itself
     kept = (value for module in plain for value in vars(module).values() if isinstance(value, torch.ScriptObject))
     packed = [tensor for value in kept for tensor in _held(value)]
+    packed += [tensor for module in _programs(model) for tensor in _constants(module)]
     trainable, trainable_bytes = _stored(tensor for tensor in named if tensor.requires_grad)
     total, parameter_bytes = _stored([*named, *packed])
     buffers, _ = _stored(tensor for module in modules for tensor in module._buffers.values() if tensor is not None)

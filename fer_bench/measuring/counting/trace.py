@@ -13,6 +13,7 @@ nothing.
 
 import concurrent.futures
 import contextlib
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -174,7 +175,15 @@ def trace(
         except Exception as error:
             failure = error
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in flat_tensors((inputs, keywords)))
-    raise CountingError(f"{type(model).__name__} cannot run on input {shapes}: {brief(failure)}") from failure
+    raise CountingError(f"{type(model).__name__} cannot run on input {shapes}: {_reason(failure)}") from failure
+
+
+def _reason(error: Exception) -> str:
+    """Say why a pass failed; where PyTorch talks of its own ways to run without values, name the operator instead."""
+    operator = re.search(r"\b(\w+)(?:::|\.)(\w+)", str(error))
+    if operator is not None and re.search(r"\bmeta tensors|fake impl|FakeTensor|Meta kernel", str(error), re.I):
+        return f"{operator[1]}::{operator[2]} needs values, and the network has none"
+    return brief(error)
 
 
 def _needs_values(parts: Iterable[nn.Module | Tensor]) -> bool:

@@ -89,6 +89,8 @@ def _of_row(row: Mapping[str, Json]) -> Entry:
     if row["counted_on"] != "meta":
         notes.append(f"Counted on {row['counted_on']} tensors: it cannot run on meta ones.")
     cells = {**row, **row["layers"], **row["parameters"], "parameters": row["parameters"]["trainable"]}
+    if row["macs"] is None and not row["parameters"]["total"]:  # what runs elsewhere has its weights there
+        cells |= {"parameters": None, "keras_total": None}
     cells |= {"train_macs": training.get("macs"), "train_activations": training.get("peak_activation_bytes")}
     return Entry(cells | {tool: other["value"] for tool, other in row.get("counters", {}).items()}, notes)
 
