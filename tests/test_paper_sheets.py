@@ -379,7 +379,8 @@ def test_no_printed_cell_is_entered_twice() -> None:
     """A cell of a table is its paper, place, row, column and stage.
 
     In a text the same sentence is recognised by its numbers: of the same quantity, or of any where there are several.
-    One sheet may hold a number that its paper repeats in a section; two sheets do not hold the same one.
+    One sheet may hold a number that its paper repeats in a section; two sheets do not hold the same one. Of a listing,
+    such as a recipe, one cell may print several values, each with a subject of its own.
     """
     owned = [(f"papers/{paper}", figure) for paper in PAPERS for figure in figures(paper)] + network_figures()
     cells: dict[Any, list[Any]] = {}
@@ -403,7 +404,7 @@ def test_no_printed_cell_is_entered_twice() -> None:
         assert len(entries) == 1 or listed or (in_text and len(owners) == 1), (cell, [owner for owner, _ in entries])
 
 
-FIRST_AUTHOR = {  # of what a link leads to, as arXiv and Crossref have it
+FIRST_AUTHOR = {  # of what a link leads to, as arXiv has it
     "https://arxiv.org/abs/1512.03385": "He",
     "https://arxiv.org/abs/1603.05027": "He",
     "https://arxiv.org/abs/1711.07971": "Wang",

@@ -7,10 +7,11 @@ import pytest
 
 from fer_bench.networks import registry, sheets
 from fer_bench.networks.registry import Registry
-from fer_bench.networks.spec import PUBLISHED, Figure, ModelSpec, Source
+from fer_bench.networks.spec import PUBLISHED, UNKNOWN, Conditions, Figure, ModelSpec, Source
 from fer_bench.records.errors import SheetError, UnknownModelError
 
 GOOD = '[net]\ntitle = "Net"\ninput_shape = [1, 48, 48]\nnum_classes = 7\nstatus = "exact"\n'
+RESULT = "published = [{{ quantity = 'accuracy', printed = '1', unit = '%', paper = '1', where = 'x', {} }}]\n"
 
 
 def write(tmp_path, text):
@@ -41,6 +42,10 @@ def test_a_table_of_a_sheet_is_a_network_of_its_family(tmp_path):
             GOOD + "published = [{ quantity = 'beauty', printed = '1', unit = '', paper = '1', where = 'x' }]\n",
             "unknown quantity 'beauty'",
         ),
+        (GOOD + RESULT.format("passes = 0"), 'passes is 0, expected a number from 1, or "unknown"'),
+        (GOOD + RESULT.format("input_shape = [48, 48]"), r"input_shape is \[48, 48\], expected \[channels"),
+        (GOOD + RESULT.format("runs = 'some'"), "runs is 'some', expected single or best or mean"),
+        (GOOD + RESULT.format("split = 3"), "split is 3, expected text in quotes"),
     ],
 )
 def test_a_sheet_that_is_wrong_is_told_with_its_place(tmp_path, text, complaint):
@@ -182,3 +187,41 @@ def test_a_user_s_sheet_that_is_wrong_is_told(users_folder, sheet, complaint):
 def test_a_folder_of_sheets_that_is_not_there_is_told(tmp_path):
     with pytest.raises(SheetError, match="there is no such folder"):
         Registry([tmp_path / "missing"])
+
+
+OURS = """[net]
+title = "Ours"
+network = "resnet50"
+published = [
+  { quantity = "accuracy", printed = "88", unit = "%", dataset = "RAF", paper = "ours", where = "T 1" },
+  { quantity = "accuracy", printed = "89", unit = "%", dataset = "RAF", paper = "ours", where = "T 2", passes = 10 },
+  { quantity = "accuracy", printed = "9", unit = "%", dataset = "RAF", paper = "ours", where = "T 3", split = "unknown" },
+  { quantity = "flops", printed = "4", unit = "G", dataset = "RAF", paper = "ours", where = "T 1" },
+]
+"""
+PAPER = """[paper]
+id = "ours"
+title = "Our paper"
+[results.RAF]
+input_shape = [3, 112, 112]
+num_classes = 7
+split = "test"
+passes = 1
+runs = "best"
+selected_on = "unknown"
+"""
+
+
+def test_a_user_s_results_have_the_conditions_of_their_paper_or_their_own(tmp_path):
+    (tmp_path / "mine.toml").write_text(OURS)
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "ours.toml").write_text(PAPER)
+    one, ten, other, flops = Registry([tmp_path]).networks["net"].published
+    assert one.conditions == Conditions((3, 112, 112), 7, "test", "", 1, "", "best")
+    assert (ten.conditions.passes, ten.conditions.split) == (10, "test")
+    assert other.conditions.split == ""  # which the source does not say, whatever the paper has of the others
+    assert flops.conditions == UNKNOWN  # a count is no result
+    assert Registry([tmp_path]).networks["net"].published_builds == (((3, 112, 112), 7),)
+    (tmp_path / "papers" / "ours.toml").write_text(PAPER + "colour = 3\n")
+    with pytest.raises(SheetError, match=r"ours.toml \[results.RAF\]: a result has unknown keys colour"):
+        _ = Registry([tmp_path]).networks
