@@ -201,7 +201,7 @@ def test_weights_that_do_not_fit_are_told_key_by_key(call, tmp_path):
     assert err.count("\n") == 1
 
 
-RUN = ("run", "--device", "cpu", "--runs", 2, "--metrics", "static,latency,memory")
+RUN = ("run", "--device", "cpu", "--runs", 5, "--metrics", "static,latency,memory")
 
 
 def test_a_run_prints_the_table_and_its_report_is_the_same_bytes(fer_bench, tmp_path):

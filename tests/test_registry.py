@@ -195,7 +195,7 @@ network = "resnet50"
 published = [
   { quantity = "accuracy", printed = "88", unit = "%", dataset = "RAF", paper = "ours", where = "T 1" },
   { quantity = "accuracy", printed = "89", unit = "%", dataset = "RAF", paper = "ours", where = "T 2", passes = 10 },
-  { quantity = "accuracy", printed = "9", unit = "%", dataset = "RAF", paper = "ours", where = "T 3", split = "unknown" },
+  { quantity = "accuracy", printed = "9", unit = "%", dataset = "RAF", paper = "ours", where = "T", split = "unknown" },
   { quantity = "flops", printed = "4", unit = "G", dataset = "RAF", paper = "ours", where = "T 1" },
 ]
 """
