@@ -57,7 +57,11 @@ class Both(nn.Module):
 class InDictionary(Both):
     def forward(self, batch):
         return super().forward(batch["image"], batch["tokens"])
+class OfAnyName(Both):
+    def forward(self, **given):
+        return super().forward(given["image"], given["tokens"])
 def both(): return Both()
+def of_any_name(): return OfAnyName()
 def in_dictionary(): return InDictionary()
 """
 MACS = 32 * 32 * 27 * 8 + 2 * 8 * 4  # a convolution at 32x32, and two projections
@@ -78,6 +82,7 @@ def code(tmp_path):
         ("both", "tokens:7:int64,image:3x32x32"),
         ("both", "3x32x32,7:int64"),
         ("both", "3x32x32, 7:int64, 7:bool"),
+        ("of_any_name", "image:3x32x32,tokens:7:int64"),
         ("in_dictionary", "image:3x32x32,tokens:7:int64"),
     ],
 )

@@ -519,3 +519,26 @@ def test_a_tensor_that_wraps_others_is_counted_by_what_it_shows(counted):
     row = counted(factory).row()
     assert (row["macs"], row["parameters"]["total"], row["layers"]["fc"]) == (SMALL, PARAMETERS, 1)
     assert row["parameters"]["parameter_bytes"] == 4 * (PARAMETERS - 56) + 56 + 4 * 7
+
+
+def test_two_counts_at_once_and_other_threads_do_not_disturb_each_other():
+    started, stop = threading.Thread.start, threading.Event()
+    others = []
+
+    def busy():  # another part of the program, which starts threads and computes while networks are counted
+        while not stop.is_set():
+            thread = threading.Thread(target=lambda: others.append(torch.ones(4, 4) @ torch.ones(4, 4)))
+            thread.start()
+            thread.join()
+
+    background = threading.Thread(target=busy)
+    background.start()
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            rows = list(pool.map(lambda _: count(find("mini_xception")).row(), range(4)))
+    finally:
+        stop.set()
+        background.join()
+    assert {row["macs"] for row in rows} == {5_520_448}  # the original's, as its sheet has it
+    assert all(tensor.device.type == "cpu" for tensor in others)
+    assert threading.Thread.start is started

@@ -401,7 +401,8 @@ def feed(model: nn.Module, shape: Shape, inputs: Sequence[Input], batch: int, de
         return Fed(tuple(made))
     names = tuple(one.name for one in inputs)
     takes = inspect.signature(model.forward).parameters
-    return Fed(tuple(made), names, in_dictionary=not set(names) <= takes.keys())
+    anything = any(one.kind is one.VAR_KEYWORD for one in takes.values())
+    return Fed(tuple(made), names, in_dictionary=not (anything or set(names) <= takes.keys()))
 
 
 def _values(one: Input, batch: int, device: str, own: torch.dtype) -> Tensor:

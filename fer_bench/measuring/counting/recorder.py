@@ -234,13 +234,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.path  # noqa: B018  # makes both
         return self._way.layers  # type: ignore[no-any-return]
 
+    @property
+    def in_pass(self) -> bool:
+        """Whether this thread works for the pass, and not for something else in the process."""
+        return getattr(self._way, "entered", False)
+
     def in_thread(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that is recorded in whatever thread it runs, as inside the modules that are running now."""
         path, layers = list(self.path), list(self.layers)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if getattr(self._way, "entered", False):
+            if self.in_pass:
                 return function(*args, **kwargs)
             self._way.path, self._way.layers, self._way.entered = list(path), list(layers), True
             try:

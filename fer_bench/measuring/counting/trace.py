@@ -65,6 +65,10 @@ def _attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
             attributes.update(kept)
 
 
+# What a pass switches and watches is the process's own: hooks, fused kernels, the start of threads.
+_ONE_PASS = threading.RLock()
+
+
 class _Functions(TorchFunctionMode):
     """See what is no longer to be seen where operators are dispatched: linear layers, and complex convolutions.
 
@@ -116,11 +120,12 @@ def _threads_recorded(
     start, submit = threading.Thread.start, concurrent.futures.ThreadPoolExecutor.submit
 
     def start_recorded(thread: threading.Thread) -> None:
-        thread.run = recorded(thread.run)  # type: ignore[method-assign]
+        if recorder.in_pass:
+            thread.run = recorded(thread.run)  # type: ignore[method-assign]
         start(thread)
 
     def submit_recorded(pool: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        return submit(pool, recorded(function), *args, **kwargs)
+        return submit(pool, recorded(function) if recorder.in_pass else function, *args, **kwargs)
 
     threading.Thread.start = start_recorded  # type: ignore[method-assign, assignment]
     concurrent.futures.ThreadPoolExecutor.submit = submit_recorded  # type: ignore[method-assign]
@@ -171,7 +176,8 @@ def trace(
         model = cast(nn.Module, model.module if isinstance(model, nn.DataParallel) else model._orig_mod)
     for way in ways:
         try:
-            return _pass(model, inputs, keywords, train, way)
+            with _ONE_PASS:
+                return _pass(model, inputs, keywords, train, way)
         except Exception as error:
             failure = error
     shapes = ", ".join(str(tuple(tensor.shape)) for tensor in flat_tensors((inputs, keywords)))
