@@ -207,6 +207,23 @@ def in_an_earlier_pool(s, x):
     return EARLIER.submit(Small.forward, s, x).result()
 
 
+class Worker(Small):
+    """A network whose own thread has been waiting for work since it was made."""
+
+    def __init__(self):
+        super().__init__()
+        self.work, self.done = SimpleQueue(), SimpleQueue()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            self.done.put(self.conv(self.work.get()))
+
+    def forward(self, x):
+        self.work.put(x)
+        return self.head(torch.relu(self.done.get(timeout=60)).mean((2, 3)))
+
+
 class Functional(nn.Module):
     def __init__(self):
         super().__init__()
@@ -236,6 +253,7 @@ NETWORKS = {
     "thread": lambda: Sees(in_a_thread),
     "pool": lambda: Sees(in_a_pool),
     "earlier pool": lambda: Sees(in_an_earlier_pool),
+    "worker thread": Worker,
     "functional call": Functional,
     "stubs": lambda: nn.Sequential(torch.ao.quantization.QuantStub(), Small(), torch.ao.quantization.DeQuantStub()),
 }
@@ -248,6 +266,20 @@ def test_a_network_counts_the_same_in_whatever_form_it_comes(counted, name):
     extra = 8 if name == "with_norm" else 0  # a length for each of 8 filters
     assert row["parameters"]["total"] == PARAMETERS + extra
     assert (row["layers"]["conv"], row["layers"]["fc"]) == (1, 1)
+
+
+@torch.library.custom_op("fer_bench_tests::in_a_thread", mutates_args=())
+def operator_in_a_thread(x: torch.Tensor) -> torch.Tensor:
+    answers = SimpleQueue()
+    thread = threading.Thread(target=lambda: answers.put(x.relu()))
+    thread.start()
+    thread.join()
+    return answers.get(timeout=60)
+
+
+def test_an_operator_of_the_user_may_wait_for_threads(counted):
+    row = counted(lambda: Sees(lambda s, x: Small.forward(s, operator_in_a_thread(x)))).row()
+    assert (row["macs"], row["uncounted"]) == (SMALL, {"fer_bench_tests::in_a_thread": 1})
 
 
 def complex_network():

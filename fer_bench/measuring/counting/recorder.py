@@ -196,6 +196,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operator of the pass, counts it, and follows storages.
 
     A network may compute in several threads: each has its own way through the modules, and one is recorded at a time.
+    ``modes`` is what the pass enters in each thread beside the recorder.
     """
 
     supports_higher_order_operators = True
@@ -205,9 +206,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # PyTorch would import its compiler (a second) and go through it at every operator. There is nothing to compile.
         return False
 
-    def __init__(self, trace: Trace, names: Mapping[int, str], weights: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        names: Mapping[int, str],
+        weights: Mapping[int, str],
+        modes: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = trace
+        self._modes = modes
         self.backward = False
         self._names = names
         self._weights = weights  # storage key -> the parameter's name
@@ -249,7 +257,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return function(*args, **kwargs)
             self._way.path, self._way.layers, self._way.entered = list(path), list(layers), True
             try:
-                with self:
+                with self._modes(), self:
                     return function(*args, **kwargs)
             finally:
                 self._way.entered = False
@@ -257,15 +265,28 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return call
 
     def enter(self, module: nn.Module, _inputs: Any) -> None:
+        if not self.in_pass:  # a thread that ran before the pass is recorded module by module
+            if id(module) not in self._names:
+                return  # another network's, which something else in the process runs
+            self._way.path, self._way.layers, self._way.entered = [""], [None], True
+            self._way.stack = contextlib.ExitStack()
+            self._way.stack.enter_context(self._modes())
+            self._way.stack.enter_context(self)
         self.path.append(self._names.get(id(module), self.path[-1]))
         self.layers.append(module)
 
     def leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        if not self.in_pass:
+            return
         first = next(flat_tensors(output), None)
         if first is not None and id(module) in self._names and not self.backward:
             self.trace.shapes.setdefault(self._names[id(module)], []).append(tuple(first.shape))
         self.path.pop()
         self.layers.pop()
+        if len(self.path) == 1 and hasattr(self._way, "stack"):
+            self._way.stack.close()
+            self._way.entered = False
+            del self._way.stack
 
     def follow(self, tensor: Tensor, *, varies: bool = False) -> None:
         """Count a storage as alive from now until PyTorch frees it; parameters and buffers are not activations.
@@ -298,8 +319,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         if isinstance(func, HigherOrderOperator):
             return self._higher_order(func, args, kwargs or {})
-        with self._lock:
-            return self._record(func, args, kwargs or {})
+        return self._record(func, args, kwargs or {})
 
     def _record(self, func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         known = self._known.get(func)
@@ -313,21 +333,23 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 if parts is not NotImplemented:
                     return parts
             kind: Kind = "counted" if formula is not None else "zero" if zero else "uncounted"
-            operator = self.trace.operators.setdefault(name, Operator(kind, registered=is_registered(name)))
+            with self._lock:
+                operator = self.trace.operators.setdefault(name, Operator(kind, registered=is_registered(name)))
             known = self._known[func] = name, operator, formula
         name, operator, formula = known
         self._check_values(func, name, args)
         out = short_cut(func, args, kwargs)
-        if out is None:
+        if out is None:  # without the lock: a user's operator may itself wait for threads
             out = func(*args, **kwargs)
-        operator.calls += 1
-        before = self.trace.macs
-        if formula is not None:
-            self._count(func, name, operator, formula, args, kwargs, out)
-        if not func.is_view:
-            self.trace.operator_macs.append(self.trace.macs - before)
-            self.trace.operator_bytes.append(sum(_bytes(tensor) for tensor in flat_tensors((args, out))))
-            self._note(func, name, operator, args, kwargs, out)
+        with self._lock:
+            operator.calls += 1
+            before = self.trace.macs
+            if formula is not None:
+                self._count(func, name, operator, formula, args, kwargs, out)
+            if not func.is_view:
+                self.trace.operator_macs.append(self.trace.macs - before)
+                self.trace.operator_bytes.append(sum(_bytes(tensor) for tensor in flat_tensors((args, out))))
+                self._note(func, name, operator, args, kwargs, out)
         return out
 
     def _check_values(self, func: OpOverload, name: str, args: Sequence[Any]) -> None:

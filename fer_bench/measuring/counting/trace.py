@@ -105,27 +105,17 @@ class _Functions(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def _threads_recorded(
-    recorder: Recorder, modes: Callable[[], contextlib.AbstractContextManager[Any]]
-) -> Iterator[None]:
+def _threads_recorded(recorder: Recorder) -> Iterator[None]:
     """Record what a network computes in threads: PyTorch's modes hold for one thread only."""
-
-    def recorded(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with modes():
-                return function(*args, **kwargs)
-
-        return recorder.in_thread(call)
-
     start, submit = threading.Thread.start, concurrent.futures.ThreadPoolExecutor.submit
 
     def start_recorded(thread: threading.Thread) -> None:
         if recorder.in_pass:
-            thread.run = recorded(thread.run)  # type: ignore[method-assign]
+            thread.run = recorder.in_thread(thread.run)  # type: ignore[method-assign]
         start(thread)
 
     def submit_recorded(pool: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        return submit(pool, recorded(function) if recorder.in_pass else function, *args, **kwargs)
+        return submit(pool, recorder.in_thread(function) if recorder.in_pass else function, *args, **kwargs)
 
     threading.Thread.start = start_recorded  # type: ignore[method-assign, assignment]
     concurrent.futures.ThreadPoolExecutor.submit = submit_recorded  # type: ignore[method-assign]
@@ -211,6 +201,7 @@ def _pass(model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
     with contextlib.ExitStack() as stack:
         # Whatever the caller's grad mode, random state and network, the pass sees the same and leaves them alone.
         stack.enter_context(torch.inference_mode(mode=False))
+        stack.enter_context(torch.enable_grad())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         torch.manual_seed(SEED)
         stack.enter_context(_attributes_kept(modules.values()))
@@ -237,19 +228,20 @@ def _pass(model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
 
         arguments, by_name = tree_map_only(Tensor, given, (inputs, dict(keywords)))
         weights = {key: name for name, tensor in state.items() for key in storage_keys(tensor)}
-        recorder = Recorder(seen, names, weights)
-        for tensor in flat_tensors((arguments, by_name)):
-            recorder.follow(tensor, varies=True)
 
         @contextlib.contextmanager
         def modes() -> Iterator[None]:
-            with fake or contextlib.nullcontext(), torch.set_grad_enabled(train), _Functions(recorder, device):
+            grad = torch.set_grad_enabled(train and torch.is_grad_enabled())  # a thread may have switched it off
+            with fake or contextlib.nullcontext(), grad, _Functions(recorder, device):
                 yield
 
+        recorder = Recorder(seen, names, weights, modes)
+        for tensor in flat_tensors((arguments, by_name)):
+            recorder.follow(tensor, varies=True)
         device = "meta" if way == "meta" else "cpu"
         stack.enter_context(_plain_kernels())
         stack.enter_context(_uncompiled())
-        stack.enter_context(_threads_recorded(recorder, modes))
+        stack.enter_context(_threads_recorded(recorder))
         stack.enter_context(modes())
         stack.callback(register_module_forward_pre_hook(recorder.enter).remove)
         stack.callback(register_module_forward_hook(recorder.leave, always_call=True).remove)
