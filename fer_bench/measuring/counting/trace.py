@@ -16,6 +16,7 @@ import contextlib
 import re
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -55,14 +56,25 @@ def _plain_kernels() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Put back what a forward pass stores on its modules, such as a mask kept for the next call."""
-    before = [(vars(module), dict(vars(module))) for module in modules]
+    """Put back what a forward pass stores on its modules, such as a mask kept for the next call, also in containers."""
+    before: dict[int, tuple[Any, Any]] = {}
+    for module in modules:
+        _keep(vars(module), before)
     try:
         yield
     finally:
-        for attributes, kept in before:
-            attributes.clear()
-            attributes.update(kept)
+        for container, kept in before.values():
+            container.clear()
+            (container.extend if isinstance(container, list | deque) else container.update)(kept)
+
+
+def _keep(container: Any, before: dict[int, tuple[Any, Any]]) -> None:
+    """Note what is in a container and in those inside it."""
+    if id(container) in before or not isinstance(container, dict | list | set | deque):
+        return
+    before[id(container)] = container, container.copy()
+    for value in list(container.values() if isinstance(container, dict) else container):
+        _keep(value, before)
 
 
 # What a pass switches and watches is the process's own: hooks, fused kernels, the start of threads.
