@@ -6,6 +6,7 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer_bench import count, find
+from fer_bench import count, find, trace
 from fer_bench.measuring.counting.params import count_parameters
 from fer_bench.measuring.counting.totals import OUTSIDE
 from fer_bench.networks.spec import Source
@@ -271,6 +272,7 @@ NETWORKS = {
 def test_a_network_counts_the_same_in_whatever_form_it_comes(counted, name):
     row = counted(NETWORKS[name]).row()
     assert (row["macs"], row["uncounted"]) == (SMALL, {})
+    assert not [text for text in row["reservations"] if "elsewhere" in text]
     extra = 8 if name == "with_norm" else 0  # a length for each of 8 filters
     assert row["parameters"]["total"] == PARAMETERS + extra
     assert (row["layers"]["conv"], row["layers"]["fc"]) == (1, 1)
@@ -450,6 +452,14 @@ def test_work_outside_pytorch_is_not_counted_as_nothing(counted):
     partly = counted(lambda: Foreign(conv=nn.Conv2d(3, 8, 3, padding=1))).row()
     assert partly["macs"] == CONVOLUTION
     assert partly["reservations"][0].startswith("a lower bound: no output comes of the images")
+
+
+def test_a_network_that_returns_an_object_can_be_trained():
+    returned = Sees(lambda s, x: SimpleNamespace(detections=[Output(Small.forward(s, x))]))
+    seen = trace(returned.train(), (torch.empty(2, 3, 32, 32, device="meta"),), train=True)
+    # Every weight has a gradient, and of the inputs only the head's: the images need none.
+    assert (seen.outside, seen.forward_macs, seen.backward_macs) == (False, 2 * SMALL, 2 * (CONVOLUTION + 2 * HEAD))
+    assert seen.outputs == [(2, 7)]
 
 
 def test_a_network_without_products_has_none_and_no_reservation(counted):

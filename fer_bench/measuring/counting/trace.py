@@ -18,6 +18,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any, cast
 
 import torch
@@ -258,7 +259,7 @@ def _pass(model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
         stack.callback(register_module_forward_pre_hook(recorder.enter).remove)
         stack.callback(register_module_forward_hook(recorder.leave, always_call=True).remove)
         with recorder:
-            outputs = model(*arguments, **by_name)
+            outputs = list(_returned(model(*arguments, **by_name), set()))
             seen.outputs.extend(tuple(tensor.shape) for tensor in flat_tensors(outputs))
             seen.outside = not recorder.varies(outputs)
             if train:
@@ -291,6 +292,22 @@ def _put_stand_ins(modules: Mapping[str, nn.Module], convert: Callable[[Tensor],
             held = vars(module)[kind]
             vars(module)[kind] = {name: stand_in(tensor, prefix + name) for name, tensor in held.items()}
     return state
+
+
+def _returned(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    """Find the tensors in what a network returns: also in dataclasses and other objects, each looked into once."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    if id(value) in seen or isinstance(value, nn.Module | type | ModuleType):
+        return
+    seen.add(id(value))
+    if isinstance(value, Mapping):
+        parts = list(value.values())
+    else:
+        parts = list(value) if isinstance(value, list | tuple) else list(getattr(value, "__dict__", {}).values())
+    for part in parts:
+        yield from _returned(part, seen)
 
 
 def _backward(recorder: Recorder, outputs: Any) -> None:
