@@ -79,7 +79,7 @@ def test_a_quantile_of_few_runs_is_known_less_well_than_one_of_many(make):
 
 def test_a_median_is_known_as_far_as_its_values_spread(make):
     assert share_of(make([0.010, 0.010, 0.011]), "latency_s") == pytest.approx(0.08)  # 10.8 is the ninetieth of 100
-    assert share_of(make([0.010]), "latency_s") == 1.0
+    assert share_of(make([0.010]), "latency_s") == pytest.approx(1)
     assert share_of(make([0.010]), "graph_latency_s") is None
 
 
@@ -199,6 +199,8 @@ def test_a_latency_takes_five_passes(make, passes, measured):
         (text,) = warnings(result)
         assert text.startswith(f"latency not measured: {passes} pass")
         assert "--runs 5" in text
+    capped = make([0.010] * passes, stopped_by="time cap")
+    assert measured or warnings(capped)[0].endswith("cure: a longer --max-time, or fewer --runs")
     halves = make([0.010] * (passes // 2 or 1), [0.010] * (passes - passes // 2))  # of all processes together
     assert (summary(halves) is not None) == (passes >= 5)
 

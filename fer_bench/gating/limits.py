@@ -1,5 +1,7 @@
 """Whether a network stays under its absolute limits."""
 
+import itertools
+
 from fer_bench.gating.counts import Snapshot
 from fer_bench.gating.verdicts import Outcome, Verdict
 from fer_bench.records.errors import CountingError
@@ -87,7 +89,8 @@ def judge_latency_of(network: str, limit: Limit, result: Result) -> Verdict:
     summary = latency.summary(result)
     if summary is not None:
         return judge_measured(network, "latency", limit, summary.interval)
-    why = next((measured.failure for measured in result.measurements if measured.failure), "nothing was measured")
+    failures = (measured.failure for measured in result.measurements if measured.failure)
+    why = next(itertools.chain(failures, latency.warnings(result)), "nothing was measured")
     return Verdict(network, METRIC, Outcome.error, f"its latency could not be measured: {why}")
 
 

@@ -12,7 +12,8 @@ from fer_bench.records.units import Quantity
 
 MISSING = units.EN_DASH
 APPROXIMATELY = "\N{ALMOST EQUAL TO}"
-MEASURED_ONCE = 1.0  # the share up to which a single value is known: nothing says how far
+# The share up to which a single value is known: all of it, and no share that was worked out.
+MEASURED_ONCE = math.nextafter(1.0, 2.0)
 
 Mark = Literal["best", "second"]
 Evidence = Literal["record", "attainable", "machine", "paper"]

@@ -13,6 +13,7 @@ from typing import Literal
 
 from fer_bench.records import stats, units
 from fer_bench.records.result import Json, Measurement, Result
+from fer_bench.reporting.table import MEASURED_ONCE
 
 LATENCY = "latency_s"
 _NORMAL_95 = 1.96  # standard errors to either side of 95 % of a normal distribution
@@ -141,7 +142,7 @@ def share_of(result: Result, metric: str) -> float | None:
     values, middle = [value for sample in result.samples(metric) for value in sample], median_of(result, metric)
     if not middle:
         return None
-    return max(0.0, stats.quantile(values, 0.9) / middle - 1) if len(values) > 1 else 1.0
+    return max(0.0, stats.quantile(values, 0.9) / middle - 1) if len(values) > 1 else MEASURED_ONCE
 
 
 def warnings(result: Result) -> list[str]:
@@ -155,7 +156,8 @@ def troubles(result: Result) -> list[tuple[Trouble, str]]:
     if taken is None:
         few = sum(map(len, result.samples(LATENCY)))
         text = f"latency not measured: {few} pass{'es' * (few > 1)}, which give none"
-        return [(Trouble.TOO_FEW_RUNS, text)] if few else []
+        capped = any(m.details.get("stopped_by") == "time cap" for m in result.measurements if m.metric == LATENCY)
+        return [(Trouble.TIME_CAP if capped else Trouble.TOO_FEW_RUNS, text)] if few else []
     seen = _Seen(result, taken, tuple(m for m in result.measurements if m.metric == LATENCY and m.values))
     checks = (_other_load, _throttling, _few_processes, _faults, _two_modes, _drift, _not_converged, _time_cap)
     return [found for check in checks for found in check(seen)]
