@@ -1,6 +1,8 @@
 """Networks are built as asked, and a factory that cannot says why."""
 
 import copy
+import sys
+import types
 
 import pytest
 import torch
@@ -135,6 +137,19 @@ def test_each_file_imports_its_own_helpers(tmp_path):
     assert type(made) is type(fer_bench.create_model(first))  # a file is executed once
     copy.deepcopy(made)
     assert torch.nn is nn  # a library that is installed is shared
+
+
+def test_files_from_two_folders_leave_the_modules_of_the_program_alone(tmp_path, monkeypatch):
+    names = [repository(tmp_path / folder, 4) for folder in "ab"]
+    mine = types.ModuleType("mine_before")
+    mine.__file__ = str(tmp_path / "a" / "mine_before.py")
+    monkeypatch.setitem(sys.modules, "mine_before", mine)
+    monkeypatch.setitem(sys.modules, "prevented", None)  # as Python documents it
+    fer_bench.create_model(names[0])
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path / "a")])
+    fer_bench.create_model(names[1])
+    assert sys.modules["mine_before"] is mine
+    assert "blocks" in sys.modules  # of the second
 
 
 FACTORIES = """from torch import nn

@@ -132,6 +132,7 @@ _USERS = "fer_bench_user_"  # how the name of a user's file begins, as imported
 _STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 _beside: dict[str, dict[str, ModuleType]] = {}  # what was imported from each folder of users' files, by name
 _inserted: list[str] = []  # the folder that is searched first now, if we put it there
+_before: set[str] = set()  # modules that were there before: whoever imported them still has them
 
 
 def search_first(folder: str) -> None:
@@ -143,24 +144,34 @@ def search_first(folder: str) -> None:
     if _inserted[-1:] == [folder]:
         return
     for earlier in _inserted:
-        own = {name: module for name, module in sys.modules.items() if _lies_in(module, earlier)}
-        _beside[earlier] = {name: module for name, module in own.items() if not name.startswith(_USERS)}
+        _beside[earlier] = {
+            name: module
+            for name, module in list(sys.modules.items())  # asking a lazy module for its file may import others
+            if name not in _before and not name.startswith(_USERS) and _lies_in(name, module, earlier)
+        }
         for name in _beside[earlier]:
-            del sys.modules[name]
-        sys.path.remove(earlier)
+            sys.modules.pop(name, None)
+        if earlier in sys.path:  # the user's code may have changed it
+            sys.path.remove(earlier)
     _inserted[:] = [folder]
+    _before.clear()
+    _before.update(sys.modules)
     sys.path.insert(0, folder)
     sys.modules.update(_beside.get(folder, {}))
     importlib.invalidate_caches()
 
 
-def _lies_in(module: ModuleType, folder: str) -> bool:
-    """Report whether a module stands in a folder, and is no library that is installed below it, nor our own."""
-    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
+def _lies_in(name: str, module: ModuleType, folder: str) -> bool:
+    """Report whether a module stands in a folder, and is no library that is installed below it, nor our own.
+
+    Code may put anything in place of a module, such as None to prevent an import.
+    """
+    file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", None) or ()), "")
+    if not isinstance(file, str) or name.partition(".")[0] in ("fer_bench", "__main__"):
+        return False
     path = Path(file)
     installed = {"site-packages", "dist-packages"}.intersection(path.parts) or path.is_relative_to(_STANDARD_LIBRARY)
-    ours = module.__name__.partition(".")[0] in ("fer_bench", "__main__")
-    return bool(file) and not installed and not ours and path.is_relative_to(folder)
+    return bool(file) and not installed and path.is_relative_to(folder)
 
 
 def import_users_file(path: Path) -> ModuleType:
