@@ -190,7 +190,7 @@ def test_what_a_factory_of_any_keyword_refuses_is_left_out_and_said(factories):
     row = fer_bench.count(grey, Build(input_shape=(1, 8, 8))).row()  # neither classes nor channels
     assert (row["num_classes"], row["macs"], row["reservations"]) == (4, 36 * 9 * 4, [])
     row = fer_bench.count(grey, Build(9, (1, 8, 8))).row()
-    said = "9 classes were asked for and it has 4 outputs: its factory does not heed that"
+    said = "9 classes were asked for and it has 4 outputs: its factory ignores the number of classes"
     assert row["reservations"] == [said]
     with pytest.raises(BuildError, match="unexpected keyword argument 'depth'"):  # not ours, and not to be dropped
         create(fer_bench.find(f"{factories}:wrong"))

@@ -155,6 +155,20 @@ def test_the_builds_of_published_results_are_counted_and_a_refused_one_says_why(
     assert list(measure_published_builds(find("resnet50"), builds[:1], counted)) == []
 
 
+def test_a_published_build_whose_classes_the_factory_ignores_is_not_counted(tmp_path):
+    """Its counts would stand beside an accuracy of eight classes, and are of seven."""
+    file = tmp_path / "nets.py"
+    file.write_text(
+        "from torch import nn\ndef seven():\n"
+        "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 7))\n"
+        "def refuses(**kwargs):\n    return seven(**kwargs)\n"
+    )
+    spec = find(f"{file}:refuses")
+    (measured,) = measure_published_builds(spec, (((3, 8, 8), 8),), count(spec))
+    assert measured.values == ()
+    assert "8 classes were asked for and it has 7 outputs" in measured.details["builds"][0]["failure"]
+
+
 def test_measurements_hold_every_count_once():
     measured = count(find("mini_xception")).measurements()
     by_name = {m.metric: m for m in measured}

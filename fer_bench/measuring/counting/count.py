@@ -113,9 +113,7 @@ class Count:
     def _other_classes(self) -> list[str]:
         """Say that a factory refused, or did not heed, the number of classes that was asked for."""
         asked = self.build.num_classes
-        if not asked or asked == self.num_classes:
-            return []
-        return [f"{asked} classes were asked for and it has {self.num_classes} outputs: its factory does not heed that"]
+        return [_ignored(asked, self.num_classes)] if asked and asked != self.num_classes else []
 
     def by_module(self) -> list[dict[str, Json]]:
         """Give MACs a sample by module, in the order in which they ran, each module's own and with all inside it."""
@@ -168,6 +166,10 @@ class Count:
             Measurement("operator_macs", "count", tuple(seen.operator_macs), details=details),
             Measurement("operator_bytes", "bytes", tuple(seen.operator_bytes), details=details),
         ]
+
+
+def _ignored(asked: int, outputs: int | None) -> str:
+    return f"{asked} classes were asked for and it has {outputs} outputs: its factory ignores the number of classes"
 
 
 def _ancestry(path: str) -> list[str]:
@@ -233,7 +235,7 @@ def measure_published_builds(
 ) -> Iterator[Measurement]:
     """Count the builds that published results are of, but for the one that has been counted: MACs, the rest in details.
 
-    A build that the network refuses has the reason in place of its counts, and no value.
+    A build that the network refuses, or whose classes it ignores, has the reason in place of its counts, and no value.
 
     Args:
         spec: the network.
@@ -241,22 +243,24 @@ def measure_published_builds(
         counted: the build that is measured.
     """
     own = (counted.input_shape, counted.num_classes) if not (counted.build.arguments or counted.build.inputs) else None
-    found: list[dict[str, Json]] = []
+    others: list[dict[str, Json]] = []
     for shape, classes in builds:
         if (shape, classes) == own:
             continue
         about: dict[str, Json] = {"input_shape": list(shape), "num_classes": classes}
         try:
-            measured = count(spec, Build(classes, shape)).measurements()
+            other = count(spec, Build(classes, shape))
+            if other.num_classes != classes:  # then it is not the build with the published result
+                raise BuildError(_ignored(classes, other.num_classes))
         except (BuildError, CountingError) as error:
-            found.append(about | {"failure": str(error)})
+            others.append(about | {"failure": str(error)})
             continue
-        single = [m for m in measured if len(m.values) == 1 and m.metric != "peak_activation_bytes"]
+        single = [m for m in other.measurements() if len(m.values) == 1 and m.metric != "peak_activation_bytes"]
         warnings = [text for m in single for text in m.warnings]
-        found.append(about | {"counts": {m.metric: m.values[0] for m in single}, "warnings": warnings})
-    if found:
-        macs = tuple(build["counts"]["macs"] for build in found if "counts" in build)
-        yield Measurement("published_builds", "count", macs, details={"builds": found})
+        others.append(about | {"counts": {m.metric: m.values[0] for m in single}, "warnings": warnings})
+    if others:
+        macs = tuple(build["counts"]["macs"] for build in others if "counts" in build)
+        yield Measurement("published_builds", "count", macs, details={"builds": others})
 
 
 def count_module(model: nn.Module, spec: ModelSpec, shape: Shape, batch: int = 1) -> Count:
