@@ -14,7 +14,7 @@ import torch
 
 import fer_bench
 from fer_bench.networks.build import create
-from fer_bench.networks.checkpoints import describe, load_checkpoint
+from fer_bench.networks.checkpoints import _PREFIXES, _without_prefixes, describe, load_checkpoint
 from fer_bench.records.errors import CheckpointError
 
 NAME = "mtcnn_pnet"
@@ -74,6 +74,19 @@ def test_what_was_removed_and_averaged_is_reported(tmp_path, model):
     assert (found.container, found.averaged, sorted(found.stripped)) == ("model_ema", True, ["_orig_mod.", "module."])
     said = f"{len(state)} entries fit (averages over the training), without '_orig_mod.' 'module.' before their keys"
     assert describe(found) == said
+
+
+def test_prefixes_may_be_many(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    torch.save({"module." * 1500 + key: value for key, value in network.state_dict().items()}, tmp_path / "deep.pt")
+    assert load_checkpoint(network, tmp_path / "deep.pt").complete
+
+
+def test_the_order_of_prefixes_makes_no_further_way():
+    """With eight beside each other, their orders alone would be 40,320."""
+    state = {f"{prefix}{key}": torch.zeros(1) for prefix in _PREFIXES[:8] for key in "ab"}
+    keys = [frozenset(bare) for _, bare in _without_prefixes(state)]
+    assert len(keys) == len(set(keys)) == 2**8
 
 
 def test_a_prefix_of_the_network_s_own_stays(tmp_path):

@@ -160,8 +160,8 @@ def _content(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        if found := _no_weights(path, head):
-            raise CheckpointError(f"{path} is {found}")
+        if what := _no_weights(path, head):
+            raise CheckpointError(f"{path} is {what}")
         # Unusual pickles make warnings: what matters is reported below.
         # By its name PyTorch would take a file for safetensors, so that it gets it open.
         with (
@@ -232,19 +232,19 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file cannot be read, or (strict) keys are missing, unexpected or of another shape.
     """
-    found, container = read_checkpoint(path)
+    entries, container = read_checkpoint(path)
     own = model.state_dict()
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
     if spec is not None and spec.source.kind == "zoo":
         convert = getattr(importlib.import_module(spec.source.library), "convert_state_dict", dict)
-    # What makes most keys fit; of several that are alike, what removes least.
+    # What makes most keys fit; of several that are alike the first, which removes least.
     stripped, state = max(
-        ((removed, convert(bare)) for removed, bare in _without_prefixes(found)),
-        key=lambda way: (len(way[1].keys() & own.keys()), -len(way[0])),
+        ((removed, convert(bare)) for removed, bare in _without_prefixes(entries)),
+        key=lambda way: len(way[1].keys() & own.keys()),
     )
     mismatched = {key for key, value in state.items() if key in own and value.shape != own[key].shape}
     fitting = {key: value for key, value in state.items() if key in own and key not in mismatched}
-    averages = _AVERAGES in found
+    averages = _AVERAGES in entries
     report = LoadReport(
         container=container,
         loaded=tuple(sorted(fitting)),
@@ -263,25 +263,28 @@ def load_checkpoint(
     return report
 
 
-def _without_prefixes(
-    state: dict[str, Tensor], removed: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Yield a state dict, and what it is without one prefix after another, each with what was removed."""
-    yield removed, state
-    if any(_COMPILED in key for key in state):
-        yield from _without_prefixes({key.replace(_COMPILED, ""): v for key, v in state.items()}, (*removed, _COMPILED))
-        return
-    for prefix in _PREFIXES:
-        if any(key.startswith(prefix) for key in state):
-            bare = {key.removeprefix(prefix): value for key, value in state.items()}
-            yield from _without_prefixes(bare, (*removed, prefix))
+def _without_prefixes(state: dict[str, Tensor]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Yield a state dict, and what it is without prefixes, each with those removed; the fewest first, each keys once."""
+    ways: list[tuple[tuple[str, ...], dict[str, Tensor]]] = [((), state)]
+    seen = set()
+    for removed, bare in ways:  # which grows
+        if (keys := frozenset(bare)) in seen:
+            continue
+        seen.add(keys)
+        yield removed, bare
+        if any(_COMPILED in key for key in bare):
+            ways.append(((*removed, _COMPILED), {key.replace(_COMPILED, ""): value for key, value in bare.items()}))
+            continue
+        for prefix in _PREFIXES:
+            if any(key.startswith(prefix) for key in bare):
+                ways.append(((*removed, prefix), {key.removeprefix(prefix): value for key, value in bare.items()}))
 
 
 def describe(report: LoadReport, most: int | None = 5) -> str:
     """Say what became of a checkpoint.
 
     Args:
-        report: what ``load_checkpoint`` found.
+        report: what ``load_checkpoint`` returned.
         most: name so many keys of each kind, in one line; None names all, a line each.
     """
     removed = f", without {' '.join(map(repr, report.stripped))} before their keys" if report.stripped else ""
