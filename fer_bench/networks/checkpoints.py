@@ -264,7 +264,7 @@ def load_checkpoint(
 
 
 def _without_prefixes(state: dict[str, Tensor]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Yield a state dict, and what it is without prefixes, each with those removed; the fewest first, each keys once."""
+    """Yield a state dict, and what it is without prefixes, with those removed: the fewest first, the same keys once."""
     ways: list[tuple[tuple[str, ...], dict[str, Tensor]]] = [((), state)]
     seen = set()
     for removed, bare in ways:  # which grows
