@@ -1,7 +1,9 @@
 """The pass: twenty traps of other counters, on every way, in every grad mode; the network left as it was."""
 
 import contextlib
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -380,3 +382,123 @@ def test_the_other_ways_see_the_same_network(name, way):
     meta, other = trace(model, (images,)), trace(model, (images,), device=way)
     assert (other.macs, other.peak_bytes, other.modules) == (meta.macs, meta.peak_bytes, meta.modules)
     assert other.convolutions == meta.convolutions
+
+
+def product(s, x):
+    return torch.matmul(x, s.weight)
+
+
+def test_a_pool_that_outlives_the_pass_serves_each_module_and_is_left_as_it_was():
+    with ThreadPoolExecutor(1) as pool:
+
+        def in_the_pool(s, x):
+            return pool.submit(product, s, x).result()
+
+        network = nn.Sequential(*(Sees(in_the_pool, weight=torch.ones(8, 8)) for _ in range(2)))
+        seen = trace(network, (torch.ones(1, 8),))
+        assert seen.modules == {"0": 64, "1": 64}
+        assert pool.submit(torch.is_grad_enabled).result()
+        pool.submit(torch.matmul, torch.ones(8, 8), torch.ones(8, 8)).result()
+        assert seen.macs == 128
+
+
+def test_a_thread_that_outlives_the_pass_adds_nothing_to_it():
+    over, threads = threading.Event(), []
+
+    def leaves_one(s, x):
+        threads.append(threading.Thread(target=lambda: over.wait(60) and product(s, torch.ones(1, 8))))
+        threads[0].start()
+        return product(s, x)
+
+    seen = trace(Sees(leaves_one, weight=torch.ones(8, 8)), (torch.ones(1, 8),))
+    over.set()
+    threads[0].join()
+    assert seen.macs == 64
+
+
+def test_what_other_threads_of_the_program_compute_is_not_counted():
+    begun, done = threading.Event(), threading.Event()
+
+    def bystander():
+        begun.wait(60)
+        started = threading.Thread(target=torch.matmul, args=(torch.ones(8, 8), torch.ones(8, 8)))
+        started.start()
+        started.join()
+        done.set()
+
+    def waits(s, x):
+        begun.set()
+        assert done.wait(60)
+        return product(s, x)
+
+    other = threading.Thread(target=bystander)
+    other.start()
+    assert trace(Sees(waits, weight=torch.ones(8, 8)), (torch.ones(1, 8),)).macs == 64
+    other.join()
+
+
+def test_passes_in_two_threads_leave_the_process_as_it_was():
+    """On overlapping passes, the second would restore what the first had put there."""
+    started, submit = threading.Thread.start, ThreadPoolExecutor.submit
+    switches = (torch.backends.mha.get_fastpath_enabled, torch.backends.cuda.flash_sdp_enabled)
+    before = [switch() for switch in switches]
+    first_inside, second_inside, first_over = threading.Event(), threading.Event(), threading.Event()
+    counts = []
+
+    def first(s, x):
+        first_inside.set()
+        second_inside.wait(1)  # in vain where passes take turns
+        return product(s, x)
+
+    def second(s, x):
+        second_inside.set()
+        first_over.wait(60)
+        return product(s, x)
+
+    def after_the_first():
+        first_inside.wait(60)
+        counts.append(trace(Sees(second, weight=torch.ones(8, 8)), (torch.ones(1, 8),)).macs)
+
+    other = threading.Thread(target=after_the_first)
+    other.start()
+    counts.append(trace(Sees(first, weight=torch.ones(8, 8)), (torch.ones(1, 8),)).macs)
+    first_over.set()
+    other.join()
+    assert counts == [64, 64]
+    assert (threading.Thread.start, ThreadPoolExecutor.submit) == (started, submit)
+    assert [switch() for switch in switches] == before
+
+
+@torch.library.custom_op("fer_bench_tests::in_threads", mutates_args=())
+def in_threads(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """An operator whose kernel waits for a thread that computes."""
+    return ThreadPoolExecutor(1).submit(torch.matmul, x, weight).result(10)
+
+
+def test_an_operator_may_wait_for_a_thread():
+    network = Sees(lambda s, x: in_threads(x, s.weight), weight=torch.ones(8, 8))
+    seen = trace(network, (torch.ones(1, 8),), device="cpu")
+    assert "fer_bench_tests::in_threads" in seen.uncounted
+
+
+def test_a_complex_convolution_in_one_thread_leaves_the_real_ones_of_another_alone():
+    kernel = torch.ones(4, 3, 1, 1)
+
+    def side_by_side(s, x):
+        made, answers = threading.Event(), []
+
+        class Waits(torch.utils._python_dispatch.TorchDispatchMode):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+                if "convolution" in str(func) and not made.is_set():
+                    real = threading.Thread(target=lambda: answers.append(F.conv2d(x, kernel.to(x.device))))
+                    real.start()
+                    real.join()
+                    made.set()
+                return func(*args, **(kwargs or {}))
+
+        with Waits():
+            F.conv2d(x + 0j, kernel.to(x.device) + 0j)
+        return answers[0]
+
+    # 8 x 8 places of 3 x 4 products: four real MACs for each complex one, and the real convolution's own.
+    assert trace(Sees(side_by_side), (torch.ones(1, 3, 8, 8),)).macs == 5 * 64 * 12

@@ -192,10 +192,25 @@ def _pools_space(name: str, args: Sequence[Any]) -> bool:
     return rank == 4 and {2, 3} <= {dim % rank for dim in args[1]}
 
 
+class _Way(threading.local):
+    """Where one thread of the pass is: the modules around what runs, by path and themselves; "" is the network.
+
+    ``complex``: real convolutions that remain of complex ones; ``alone``: what was entered for one module alone.
+    """
+
+    def __init__(self) -> None:
+        self.recorded = False
+        self.path = [""]
+        self.layers: list[nn.Module | None] = [None]
+        self.complex: list[int] = []
+        self.alone = contextlib.ExitStack()
+
+
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operator of the pass, counts it, and follows storages.
 
-    A network may compute in several threads: each has its own way through the modules, and one is recorded at a time.
+    A network may compute in several threads: each has its own way through the modules. Operators run side by side
+    and are noted one at a time.
     ``modes`` is what the pass enters in each thread beside the recorder.
     """
 
@@ -224,56 +239,61 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._bytes = 0
         self._known: dict[OpOverload, tuple[str, Operator, Formula | None]] = {}
         self._lock = threading.RLock()
-        self._way = threading.local()
-        self._way.entered = True  # the thread that makes the pass
+        self._way = _Way()
+        self._way.recorded = True  # the thread that makes the pass
+        self.over = False  # the pass is: what a thread still does is none of it
         self.used: set[int] = set()  # keys of weights that an operator got
-        self._complex: list[int] = []  # real convolutions that remain of a complex one
-
-    @property
-    def path(self) -> list[str]:
-        """The modules around what runs in this thread, by path; "" is the network."""
-        if not hasattr(self._way, "path"):
-            self._way.path, self._way.layers = [""], [None]
-        return self._way.path  # type: ignore[no-any-return]
-
-    @property
-    def layers(self) -> list[nn.Module | None]:
-        """The same modules themselves."""
-        self.path  # noqa: B018  # makes both
-        return self._way.layers  # type: ignore[no-any-return]
 
     @property
     def in_pass(self) -> bool:
         """Whether this thread works for the pass, and not for something else in the process."""
-        return getattr(self._way, "entered", False)
+        return self._way.recorded and not self.over
 
     def in_thread(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function that is recorded in whatever thread it runs, as inside the modules that are running now."""
-        path, layers = list(self.path), list(self.layers)
+        """Return a function that is recorded in whatever thread it runs, as inside the modules that are running now.
+
+        What a thread that is not of the pass hands on is returned as it is.
+        """
+        if not self.in_pass:
+            return function
+        path, layers = list(self._way.path), list(self._way.layers)
 
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            if self.in_pass:
+            if self._way.recorded or self.over:
                 return function(*args, **kwargs)
-            self._way.path, self._way.layers, self._way.entered = list(path), list(layers), True
-            try:
-                with self._modes(), self:
-                    return function(*args, **kwargs)
-            finally:
-                self._way.entered = False
+            with self._recorded(path, layers):
+                return function(*args, **kwargs)
 
         return call
 
+    @contextlib.contextmanager
+    def _recorded(self, path: Sequence[str], layers: Sequence[nn.Module | None]) -> Iterator[None]:
+        """Record this thread, as inside these modules."""
+        self._way.path, self._way.layers, self._way.recorded = list(path), list(layers), True
+        try:
+            with self._modes(), self:
+                yield
+        finally:
+            self._way.recorded = False
+
+    @contextlib.contextmanager
+    def threads_let_alone(self) -> Iterator[None]:
+        """Leave alone the threads that this one starts in here."""
+        before, self._way.recorded = self._way.recorded, False
+        try:
+            yield
+        finally:
+            self._way.recorded = before
+
     def enter(self, module: nn.Module, _inputs: Any) -> None:
+        way = self._way
         if not self.in_pass:  # a thread that ran before the pass is recorded module by module
-            if id(module) not in self._names:
+            if self.over or id(module) not in self._names:
                 return  # another network's, which something else in the process runs
-            self._way.path, self._way.layers, self._way.entered = [""], [None], True
-            self._way.stack = contextlib.ExitStack()
-            self._way.stack.enter_context(self._modes())
-            self._way.stack.enter_context(self)
-        self.path.append(self._names.get(id(module), self.path[-1]))
-        self.layers.append(module)
+            way.alone.enter_context(self._recorded([""], [None]))
+        way.path.append(self._names.get(id(module), way.path[-1]))
+        way.layers.append(module)
 
     def leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
         if not self.in_pass:
@@ -281,12 +301,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         first = next(flat_tensors(output), None)
         if first is not None and id(module) in self._names and not self.backward:
             self.trace.shapes.setdefault(self._names[id(module)], []).append(tuple(first.shape))
-        self.path.pop()
-        self.layers.pop()
-        if len(self.path) == 1 and hasattr(self._way, "stack"):
-            self._way.stack.close()
-            self._way.entered = False
-            del self._way.stack
+        self._way.path.pop()
+        self._way.layers.pop()
+        if len(self._way.path) == 1:
+            self._way.alone.close()  # which does nothing in a thread of the pass
 
     def follow(self, tensor: Tensor, *, varies: bool = False) -> None:
         """Count a storage as alive from now until PyTorch frees it; parameters and buffers are not activations.
@@ -302,9 +320,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             size = storage.nbytes()
 
             def freed(_ref: Any, key: int = key, size: int = size) -> None:  # the address may be another's next
-                if self._alive.pop(key, None) is not None:
-                    self._bytes -= size
-                self._origins.pop(key, None)
+                with self._lock:
+                    if self._alive.pop(key, None) is not None:
+                        self._bytes -= size
+                    self._origins.pop(key, None)
 
             self._alive[key] = (weakref.ref(storage, freed), size)
             self._bytes += size
@@ -317,6 +336,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if self.over:
+            return func(*args, **(kwargs or {}))
         if isinstance(func, HigherOrderOperator):
             return self._higher_order(func, args, kwargs or {})
         return self._record(func, args, kwargs or {})
@@ -401,20 +422,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _factor(self, name: str, args: Sequence[Any]) -> int:
         """Return how many real MACs one of an operator's is: four of two complex numbers, two if one is real."""
-        if self._complex and name in _CONVOLUTION:  # PyTorch makes three real ones of a complex one
-            self._complex[-1] -= 1
-            return 4 if self._complex[-1] == _REAL_PARTS - 1 else 0
+        if self._way.complex and name in _CONVOLUTION:  # PyTorch makes three real ones of a complex one
+            self._way.complex[-1] -= 1
+            return 4 if self._way.complex[-1] == _REAL_PARTS - 1 else 0
         complex_operands = sum(tensor.is_complex() for tensor in flat_tensors(args[:3]))
         return 1 if complex_operands == 0 else 2 if complex_operands == 1 else 4
 
     @contextlib.contextmanager
     def complex_convolution(self) -> Iterator[None]:
         """Count the real convolutions that PyTorch makes in here of a complex one as that one."""
-        self._complex.append(_REAL_PARTS)
+        self._way.complex.append(_REAL_PARTS)
         try:
             yield
         finally:
-            self._complex.pop()
+            self._way.complex.pop()
 
     def _add(self, operator: Operator, macs: int) -> None:
         operator.macs += macs
@@ -422,7 +443,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.trace.backward_macs += macs
         else:
             self.trace.forward_macs += macs
-        path = _BACKWARD if self.backward else self.path[-1]
+        path = _BACKWARD if self.backward else self._way.path[-1]
         self.trace.modules[path] = self.trace.modules.get(path, 0) + macs
 
     def _note(
@@ -451,7 +472,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             made = self._convolution(args, origins[0] if origins else _Origin(), varies=varies)
         elif name in ("aten::add", "aten::add_") and len(origins) == 2:
             self._sum(*origins)
-        elif name in _PRODUCTS and isinstance(self.layers[-1], _PROGRAMS):
+        elif name in _PRODUCTS and isinstance(self._way.layers[-1], _PROGRAMS):
             for weight in flat_tensors(args):
                 if weight.dim() == 2:
                     self.linear(weight)
@@ -464,13 +485,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _layer(self, kind: type | tuple[type, ...], weight: Tensor) -> str:
         """Name a layer: its module's path, or for a functional call the parameter that it uses."""
-        if isinstance(self.layers[-1], kind):
-            return self.path[-1]
+        if isinstance(self._way.layers[-1], kind):
+            return self._way.path[-1]
         parameter = next((self._weights[key] for key in storage_keys(weight) if key in self._weights), None)
-        return parameter if parameter is not None else f"{self.path[-1]}#{len(self.trace.convolutions)}"
+        return parameter if parameter is not None else f"{self._way.path[-1]}#{len(self.trace.convolutions)}"
 
     def _convolution(self, args: Sequence[Any], source: _Origin, *, varies: bool) -> _Origin:
-        if self._complex and self._complex[-1] < _REAL_PARTS - 1:  # a further part of one that is noted
+        if self._way.complex and self._way.complex[-1] < _REAL_PARTS - 1:  # a further part of one that is noted
             return _Origin(source.convolutions, varies=varies)
         weight, groups = args[1], args[8]
         index = len(self.trace.convolutions)
@@ -490,10 +511,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def linear(self, weight: Tensor) -> None:
         """Note a call of ``functional.linear``: a fully connected layer, if its weight is the network's own."""
-        if self.backward or isinstance(self.layers[-1], nn.RNNBase | nn.RNNCellBase):
+        if self.backward or isinstance(self._way.layers[-1], nn.RNNBase | nn.RNNCellBase):
             return
-        if isinstance(self.layers[-1], nn.Linear):
-            self.trace.linear_layers.add(self.path[-1])
+        if isinstance(self._way.layers[-1], nn.Linear):
+            self.trace.linear_layers.add(self._way.path[-1])
             return
         self.trace.linear_layers.update(self._weights[key] for key in storage_keys(weight) if key in self._weights)
 

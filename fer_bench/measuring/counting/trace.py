@@ -107,6 +107,8 @@ class _Functions(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if self._recorder.over:
+            return func(*args, **kwargs)
         if func is nn.functional.linear:
             weight = args[1] if len(args) > 1 else kwargs.get("weight")
             if isinstance(weight, Tensor):
@@ -119,16 +121,20 @@ class _Functions(TorchFunctionMode):
 
 @contextlib.contextmanager
 def _threads_recorded(recorder: Recorder) -> Iterator[None]:
-    """Record what a network computes in threads: PyTorch's modes hold for one thread only."""
+    """Record what a network computes in threads: PyTorch's modes hold for one thread only.
+
+    Of a pool each task is recorded and not the worker, which lives on and serves other modules.
+    """
     start, submit = threading.Thread.start, concurrent.futures.ThreadPoolExecutor.submit
 
     def start_recorded(thread: threading.Thread) -> None:
-        if recorder.in_pass:
-            thread.run = recorder.in_thread(thread.run)  # type: ignore[method-assign]
+        thread.run = recorder.in_thread(thread.run)  # type: ignore[method-assign]
         start(thread)
 
     def submit_recorded(pool: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        return submit(pool, recorder.in_thread(function) if recorder.in_pass else function, *args, **kwargs)
+        task = recorder.in_thread(function)
+        with recorder.threads_let_alone():
+            return submit(pool, task, *args, **kwargs)
 
     threading.Thread.start = start_recorded  # type: ignore[method-assign, assignment]
     concurrent.futures.ThreadPoolExecutor.submit = submit_recorded  # type: ignore[method-assign]
@@ -249,6 +255,7 @@ def _pass(model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
                 yield
 
         recorder = Recorder(seen, names, weights, modes)
+        stack.callback(setattr, recorder, "over", True)
         for tensor in flat_tensors((arguments, by_name)):
             recorder.follow(tensor, varies=True)
         device = "meta" if way == "meta" else "cpu"
