@@ -179,6 +179,14 @@ def test_a_network_with_arguments_of_the_users_is_another_build(costing):
     assert any("built with width=2" in note for note in plot.notes)
 
 
+def test_a_network_that_ignored_the_classes_asked_for_is_another_build(make_result):
+    known = zoo(spec("a", ("60", "1", "F")), spec("b", ("50", "1", "F")))
+    counted = Measurement("macs", "count", (100,), details={"num_classes": 1000})  # of 7 that the subject was asked for
+    plot = accuracy([make_result("a", counted, without=("macs",)), make_result("b")], "latency", known, {})
+    assert [p.label for p in plot.points] == ["b", "a \N{DAGGER}"]
+    assert any("the cost of 1x48x48 and 1000 classes" in note for note in plot.notes)
+
+
 def test_an_accuracy_of_several_passes_costs_as_many(make_result):
     ten = dataclasses.replace(AS_MEASURED, passes=10)
     unknown = dataclasses.replace(AS_MEASURED, passes=None)

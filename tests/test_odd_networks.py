@@ -451,7 +451,7 @@ def test_work_outside_pytorch_is_not_counted_as_nothing(counted):
     assert (macs.values, macs.failure) == ((), OUTSIDE)
     partly = counted(lambda: Foreign(conv=nn.Conv2d(3, 8, 3, padding=1))).row()
     assert partly["macs"] == CONVOLUTION
-    assert partly["reservations"][0].startswith("a lower bound: no output comes of the images")
+    assert partly["reservations"][0].startswith("a lower bound: no output comes from the images")
 
 
 def test_a_network_that_returns_an_object_can_be_trained():

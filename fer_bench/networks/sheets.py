@@ -29,7 +29,6 @@ _LISTS = ("printed", "networks", "rows", "columns")  # of a figure; ``printed`` 
 _CONDITION_KEYS = frozenset(Conditions.__dataclass_fields__)
 _FIGURE_KEYS = frozenset(Figure.__dataclass_fields__) - {"conditions"} | _CONDITION_KEYS
 _RUNS = ("single", "best", "mean")
-_RESULTS = frozenset(("accuracy", "train_accuracy", "validation_loss", "true_positive_rate", "confusion_matrix"))
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]  # conditions by paper and data set, as sheets have them
 # Of a paper's own figures: what no network has.
 _PAPER_QUANTITIES = frozenset(
@@ -58,7 +57,7 @@ def _figures(
             raise SheetError(f"{place}: unknown quantity {entry['quantity']!r}; known: {', '.join(sorted(known))}")
         printed = {key: _frozen(value) for key, value in entry.items() if key not in _CONDITION_KEYS}
         stated = {key: value for key, value in entry.items() if key in _CONDITION_KEYS}
-        if entry["quantity"] in _RESULTS:
+        if entry["quantity"] in spec.RESULTS:
             stated = {**results.get(entry["paper"], {}).get(entry.get("dataset", ""), {}), **stated}
         yield Figure(**printed, conditions=_conditions(place, stated))
 

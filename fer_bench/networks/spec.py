@@ -26,6 +26,8 @@ QUANTITIES = frozenset(
 )
 Shape = tuple[int, ...]  # (C, H, W); of a clip (C, T, H, W)
 DEFAULT_INPUT: Shape = (3, 224, 224)
+# Of these: what a network reached, under conditions.
+RESULTS = frozenset(("accuracy", "train_accuracy", "validation_loss", "true_positive_rate", "confusion_matrix"))
 DEFAULT_CLASSES = 7  # the basic expressions of FER2013
 
 

@@ -149,6 +149,10 @@ class Count:
             )
         ]
 
+    def _macs(self) -> Measurement:
+        measured = measure_macs(self.inference)
+        return dataclasses.replace(measured, details={**measured.details, "num_classes": self.num_classes})
+
     def measurements(self) -> list[Measurement]:
         """Give the count as measurements, one value each."""
         seen, details = self.inference, {"batch": self.inference.batch}
@@ -160,7 +164,7 @@ class Count:
         return [
             *(Measurement(name, "count", (value,), warnings=said.get(name, ())) for name, value in counts.items()),
             *(Measurement(metric, "bytes", (getattr(self.parameters, metric),)) for metric in _FILES),
-            measure_macs(seen),
+            self._macs(),
             measure_activations(seen),
             self.modules,
             Measurement("operator_macs", "count", tuple(seen.operator_macs), details=details),

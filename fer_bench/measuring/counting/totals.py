@@ -44,7 +44,7 @@ _NAMED = 4  # modules that a sentence names
 
 _UNUSED_SHARE = 0.01  # of the parameters: below it those that no pass uses are no news
 
-OUTSIDE = "not counted: its outputs do not come of the images by PyTorch's operators; the work is done elsewhere"
+OUTSIDE = "not counted: its outputs do not come from the images by PyTorch's operators; the work is done elsewhere"
 
 
 def reservations(trace: Trace) -> list[str]:
@@ -57,7 +57,7 @@ def reservations(trace: Trace) -> list[str]:
         names = ", ".join(f"{name} ({calls})" for name, calls in sorted(trace.uncounted.items()))
         said.append(f"a lower bound: operators without a formula were called: {names}")
     if trace.outside and trace.macs:
-        said.append("a lower bound: no output comes of the images by PyTorch's operators; the rest is done elsewhere")
+        said.append("a lower bound: no output comes from the images by PyTorch's operators; the rest is done elsewhere")
     return said
 
 

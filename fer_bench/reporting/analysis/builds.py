@@ -14,6 +14,13 @@ Build = tuple[Shape, int]
 PUBLISHED_BUILDS = "published_builds"  # the metric that has the counts of builds beside the one that was measured
 
 
+def as_counted(result: Result) -> Subject:
+    """Return the network of a result with the classes that were counted: a factory may ignore those asked for."""
+    macs = result.measurement("macs")
+    classes = macs.details.get("num_classes") if macs is not None else None
+    return result.subject if classes is None else replace(result.subject, num_classes=classes)
+
+
 def built(subject: Subject) -> Build | None:
     """Return the build of a network without arguments of the user's; None with some, or where it is not known."""
     if subject.settings or subject.input_shape is None or subject.num_classes is None:
@@ -33,10 +40,8 @@ def counted_builds(results: Iterable[Result]) -> list[Result]:
 
 def of_build(name: str, build: Build | None, results: Iterable[Result], metric: str = "macs") -> Result | None:
     """Return the first result of a network's build that has a metric, or None."""
-    return next(
-        (r for r in results if r.subject.name == name and is_build(r.subject, build) and r.value(metric) is not None),
-        None,
-    )
+    named = (result for result in results if result.subject.name == name and result.value(metric) is not None)
+    return next((result for result in named if is_build(as_counted(result), build)), None)
 
 
 def _views(result: Result) -> Iterable[Result]:

@@ -175,8 +175,8 @@ def _claims(
             if not dataset or figure.dataset != dataset:
                 continue
             build = figure.conditions.build
-            result = next((one for one in measured if builds.is_build(one.subject, build)), measured[0])
-            apart = builds.apart(figure.conditions, result.subject) or _too_many_passes(figure, cost)
+            result = next((one for one in measured if builds.is_build(builds.as_counted(one), build)), measured[0])
+            apart = builds.apart(figure.conditions, builds.as_counted(result)) or _too_many_passes(figure, cost)
             label = common.labels([result])[0] + (f" {APART}" if apart else "")
             if (amount := cost.of(result)) is None:
                 continue

@@ -186,7 +186,7 @@ def explorer(results: Sequence[Result], tables: Mapping[str, Table], networks: M
 def _points(results: Sequence[Result], tables: Mapping[str, Table]) -> dict[_Key, _Point]:
     """Make the points without values, by what a table's row can be known by."""
     points = {
-        key: _Point(result.subject.name, **_mark(label, hollow(result)), subject=result.subject)
+        key: _Point(result.subject.name, **_mark(label, hollow(result)), subject=builds.as_counted(result))
         for key, label, result in zip(_keys(map(head, results)), numbered(labels(results)), results, strict=True)
     }
     rows = tables["efficiency"].rows if "efficiency" in tables else ()

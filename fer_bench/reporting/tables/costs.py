@@ -105,7 +105,7 @@ def _efficiency_of(result: Result, results: Sequence[Result], networks: common.N
     accuracies = spec.figures("accuracy") if spec is not None else []
     row = common.head(result) | standard.counted(result)
     row["peak_memory_bytes"] = result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes")
-    row["accuracy"] = write_accuracies(accuracies, result.subject)
+    row["accuracy"] = write_accuracies(accuracies, builds.as_counted(result))
     if taken is not None:
         row |= common.timed(result, taken) | {"real_time": taken.real_time}
     notes = common.about(result, networks) + common.warnings_of(result) + common.failures(result)
@@ -121,11 +121,11 @@ def _of_other_builds(accuracies: Iterable[Figure], result: Result, results: Sequ
         of, said = figure.conditions, f"{accuracy_of(figure)} (paper {figure.paper}) is of"
         if of.passes is not None and of.passes > 1:
             notes.append(f"{said} {of.passes} passes an image; the row's costs are of one.")
-        if of.build is None or builds.is_build(result.subject, of.build):
+        if of.build is None or builds.is_build(builds.as_counted(result), of.build):
             continue
         counted = builds.of_build(result.subject.name, of.build, [*results, *builds.counted_builds(results)])
         row = standard.counted(counted) if counted is not None else {}
-        cost = [f"{column.text(row)} {column.heading}" for column in (standard.MACS, standard.PARAMETERS) if row]
+        cost = [f"{standard.MACS.text(row)} MACs", f"{standard.PARAMETERS.text(row)} parameters"] if row else []
         notes.append(f"{said} another build: {': '.join(filter(None, (builds.written(*of.build), ', '.join(cost))))}.")
     return notes
 

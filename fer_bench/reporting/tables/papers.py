@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from fer_bench.networks.registry import Registry
-from fer_bench.networks.spec import Figure
+from fer_bench.networks.spec import UNKNOWN, Figure
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import builds, latency
 from fer_bench.reporting.table import Column, RowSource, Table
@@ -65,7 +65,7 @@ def _choose(row: PrintedRow, results: Sequence[Result]) -> Result | None:
     if not timed:
         own = (spec.input_shape, spec.num_classes)
         found.sort(key=lambda result: (result.subject.input_shape, result.subject.num_classes) != own)
-    found.sort(key=lambda result: not builds.is_build(result.subject, row.build))
+    found.sort(key=lambda result: not builds.is_build(builds.as_counted(result), row.build))
     return found[0] if found else None
 
 
@@ -89,7 +89,7 @@ def _entry(
     notes = [*own, *common.about(result, networks), *common.failures(result)]
     if any(figure.quantity == "latency" for figure in row.figures.values()):
         notes += latency.warnings(result)
-    said = dict.fromkeys(builds.apart(figure.conditions, result.subject) for figure in row.results)
+    said = dict.fromkeys(builds.apart(figure.conditions, builds.as_counted(result)) for figure in row.results)
     notes += [sentences(f"Not of one build: {text}") for text in said if text]
     return Entry(common.head(result) | _values(row, result) | cells, notes, printed.source(row, result))
 
@@ -128,7 +128,8 @@ def _conventions(printed: PrintedTable) -> list[str]:
 
 def _obtained(rows: Iterable[PrintedRow]) -> list[str]:
     """Say how the results of rows were obtained, each way once."""
-    return list(dict.fromkeys(str(figure.conditions) for row in rows for figure in row.results))
+    known = (figure for row in rows for figure in row.results if figure.conditions != UNKNOWN)
+    return list(dict.fromkeys(str(figure.conditions) for figure in known))
 
 
 def _matrix(printed: PrintedTable, matrix: Figure) -> Table:

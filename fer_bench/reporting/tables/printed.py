@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fer_bench.networks.registry import Registry
-from fer_bench.networks.spec import UNKNOWN, Figure, ModelSpec, Paper, Shape
+from fer_bench.networks.spec import RESULTS, Figure, ModelSpec, Paper, Shape
 from fer_bench.records.result import Json, Result
 from fer_bench.reporting.table import Column, RowSource
 from fer_bench.reporting.tables.catalogue import as_printed
@@ -43,8 +43,8 @@ class PrintedRow:
 
     @property
     def results(self) -> list[Figure]:
-        """Its figures that are results of a network of which the sheets know something."""
-        return [figure for figure in self.figures.values() if figure.conditions != UNKNOWN]
+        """Its figures that are results of a network, whatever the sheets know of their conditions."""
+        return [figure for figure in self.figures.values() if figure.quantity in RESULTS]
 
     @property
     def build(self) -> tuple[Shape, int] | None:

@@ -95,7 +95,7 @@ class Explorer {
       .map((point) => ({ ...point, xValue: point.values[x], yValue: point.values[y] }));
     const without = this.data.points.length - points.length;
     const [xAxis, yAxis] = [this.axes.get(x), this.axes.get(y)];
-    // Two published quantities are of one build; one of them and a cost of ours need not be.
+    // Two accuracies have no cost; one of them and a cost of ours may be of two builds.
     if (xAxis.key !== yAxis.key) points.forEach((point) => markApart(point));
     const marked = points.filter((point) => point.apart);
     const front = paretoFront(points.filter((point) => !point.apart), xAxis.better, yAxis.better);
