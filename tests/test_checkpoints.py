@@ -76,6 +76,40 @@ def test_what_was_removed_and_averaged_is_reported(tmp_path, model):
     assert describe(found) == said
 
 
+def test_averaged_weights_beside_those_that_were_loaded_are_named(tmp_path, model):
+    torch.save({"model_ema": model.state_dict(), "model": model.state_dict()}, tmp_path / "w.pt")
+    found = load_checkpoint(model, tmp_path / "w.pt")
+    assert (found.container, found.averaged, found.also_averaged) == ("model", False, "model_ema")
+    assert "averaged weights lie beside them, in 'model_ema', and were not loaded" in describe(found)
+
+
+def test_settings_under_the_name_of_a_container_are_not_the_weights(tmp_path, model):
+    torch.save({"model": {"depth": 50}, "state_dict": model.state_dict()}, tmp_path / "w.pt")
+    assert load_checkpoint(model, tmp_path / "w.pt").container == "state_dict"
+
+
+def test_a_prefixed_key_does_not_replace_a_bare_one(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    bare, student = ({key: torch.full_like(value, of) for key, value in network.state_dict().items()} for of in (1, 2))
+    torch.save(bare | {f"student.{key}": value for key, value in student.items()}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"2 unexpected: student\.bias, student\.weight"):
+        load_checkpoint(network, tmp_path / "w.pt")
+    load_checkpoint(network, tmp_path / "w.pt", strict=False)
+    assert network.bias.tolist() == [1, 1]
+
+
+def test_a_file_that_contains_itself_is_read(tmp_path, model):
+    content = {"net": {}, "state_dict": model.state_dict()}
+    content["net"] = content
+    torch.save(content, tmp_path / "w.pt")
+    assert load_checkpoint(model, tmp_path / "w.pt").complete
+    content.pop("state_dict")
+    content["model"] = content
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match="holds no tensors"):
+        load_checkpoint(model, tmp_path / "w.pt")
+
+
 def test_prefixes_may_be_many(tmp_path):
     network = torch.nn.Linear(2, 2)
     torch.save({"module." * 1500 + key: value for key, value in network.state_dict().items()}, tmp_path / "deep.pt")
@@ -84,7 +118,7 @@ def test_prefixes_may_be_many(tmp_path):
 
 def test_the_order_of_prefixes_makes_no_further_way():
     """With eight beside each other, their orders alone would be 40,320."""
-    state = {f"{prefix}{key}": torch.zeros(1) for prefix in _PREFIXES[:8] for key in "ab"}
+    state = {f"{prefix}{number}": torch.zeros(1) for number, prefix in enumerate(_PREFIXES[:8])}
     keys = [frozenset(bare) for _, bare in _without_prefixes(state)]
     assert len(keys) == len(set(keys)) == 2**8
 

@@ -29,6 +29,7 @@ _CONTAINERS = ("net", "state_dict", "model_state_dict", "model", "module", "netw
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "model_ema_state_dict", "params_ema", "ema")
 # What wrappers put before the keys of the network that they hold.
 _PREFIXES = ("module.", "model.", "net.", "network.", "student.", "ema_model.", "ema.", "backbone.", "encoder.")
+_MOST_CONTAINERS = 64  # that are looked into
 _COMPILED = "_orig_mod."  # of torch.compile, before any module's keys
 _AVERAGES = "n_averaged"  # of torch.optim.swa_utils.AveragedModel
 
@@ -91,6 +92,7 @@ class LoadReport:
         mismatched: keys in both, of different shapes: "key: (checkpoint) against (network)".
         stripped: what was removed before the keys, in order.
         averaged: the weights are averages over the training (EMA or SWA), as their entry says.
+        also_averaged: entry of averaged weights that the file holds beside those that were loaded, or "".
     """
 
     container: str
@@ -100,26 +102,31 @@ class LoadReport:
     mismatched: tuple[str, ...]
     stripped: tuple[str, ...] = ()
     averaged: bool = False
+    also_averaged: str = ""
 
     @property
     def complete(self) -> bool:
         return not (self.missing or self.unexpected or self.mismatched)
 
 
-def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str, str]:
     """Read a file of weights: a state dict, bare or inside a container, pickled by PyTorch or as safetensors.
 
     Returns:
-        The flat state dict as the file has it, and the container's key or "".
+        The flat state dict as the file has it, the container's key or "", and that of averaged weights beside it or "".
 
     Raises:
         CheckpointError: the file is missing, no checkpoint, truncated, would run code, or holds no plain tensors.
     """
     path = Path(path)
     content = _content(path)
-    container = ""
-    while isinstance(content, Mapping) and (inner := _inside(content)):
+    container = averaged = ""
+    outer = {id(content)}
+    while isinstance(content, Mapping) and (inner := _inside(content, set(outer))):
+        beside = (key for key in _AVERAGED if key != inner and _holds_tensors(content.get(key), set(outer)))
+        averaged = averaged or next(beside, "")
         container, content = inner, content[inner]
+        outer.add(id(content))
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
     state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
@@ -134,12 +141,23 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], str]:
                 f"{path} holds {len(odd)} {what} entries, such as {odd[0]}: make them plain float tensors "
                 f"({'value.dequantize()' if what == 'quantised' else 'value.to_dense()'}) and save them again"
             )
-    return state, container
+    return state, container, averaged
 
 
-def _inside(content: Mapping[Any, Any]) -> str:
-    """Return the entry that holds the weights, or "" where they lie bare."""
-    return next((key for key in (*_CONTAINERS, *_AVERAGED) if isinstance(content.get(key), Mapping)), "")
+def _inside(content: Mapping[Any, Any], seen: set[int]) -> str:
+    """Return the entry that holds the weights, or "" where they lie bare; ``seen`` has what was looked into."""
+    return next((key for key in (*_CONTAINERS, *_AVERAGED) if _holds_tensors(content.get(key), seen)), "")
+
+
+def _holds_tensors(entry: Any, seen: set[int]) -> bool:
+    """Say whether an entry is a state dict or a container of one; a trainer's settings may have such a name, too.
+
+    A file may be hostile: what contains itself, or is very deep, is not followed.
+    """
+    if not isinstance(entry, Mapping) or id(entry) in seen or len(seen) >= _MOST_CONTAINERS:
+        return False
+    seen.add(id(entry))
+    return any(isinstance(value, Tensor) for value in entry.values()) or bool(_inside(entry, seen))
 
 
 def _content(path: Path) -> Any:
@@ -232,7 +250,7 @@ def load_checkpoint(
     Raises:
         CheckpointError: the file cannot be read, or (strict) keys are missing, unexpected or of another shape.
     """
-    entries, container = read_checkpoint(path)
+    entries, container, also_averaged = read_checkpoint(path)
     own = model.state_dict()
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
     if spec is not None and spec.source.kind == "zoo":
@@ -256,6 +274,7 @@ def load_checkpoint(
         ),
         stripped=stripped,
         averaged=averages or container in _AVERAGED or any(prefix.startswith("ema") for prefix in stripped),
+        also_averaged=also_averaged,
     )
     if strict and not report.complete:
         raise CheckpointError(f"{path} does not fit {type(model).__name__}: {describe(report)}")
@@ -276,8 +295,10 @@ def _without_prefixes(state: dict[str, Tensor]) -> Iterator[tuple[tuple[str, ...
             ways.append(((*removed, _COMPILED), {key.replace(_COMPILED, ""): value for key, value in bare.items()}))
             continue
         for prefix in _PREFIXES:
-            if any(key.startswith(prefix) for key in bare):
-                ways.append(((*removed, prefix), {key.removeprefix(prefix): value for key, value in bare.items()}))
+            without = {key.removeprefix(prefix): value for key, value in bare.items()}
+            # A key must not replace another one, such as a student's the teacher's.
+            if len(without) == len(bare) and without.keys() != bare.keys():
+                ways.append(((*removed, prefix), without))
 
 
 def describe(report: LoadReport, most: int | None = 5) -> str:
@@ -290,6 +311,8 @@ def describe(report: LoadReport, most: int | None = 5) -> str:
     removed = f", without {' '.join(map(repr, report.stripped))} before their keys" if report.stripped else ""
     averaged = " (averages over the training)" if report.averaged else ""
     parts = [f"{len(report.loaded)} entries fit{averaged}{removed}"]
+    if report.also_averaged:
+        parts.append(f"averaged weights lie beside them, in {report.also_averaged!r}, and were not loaded")
     for keys, what in (
         (report.missing, "missing"),
         (report.unexpected, "unexpected"),
