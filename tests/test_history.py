@@ -30,7 +30,7 @@ def at(make_result):
 
     def make(day, ms=10.0, commit="a", plan=(), measured=None, failure="", name="net", dirty=False, **where):
         result = make_result(name, without=("latency_s",))
-        values = () if failure else tuple(each / 1000 for each in (measured or [ms]))
+        values = () if failure else tuple(each / 1000 for each in (measured or [ms] * 5))
         latency = Measurement("latency_s", "s", values, failure=failure)
         environment = dataclasses.replace(result.environment, commit=commit * 40, dirty=dirty, **where)
         return dataclasses.replace(
@@ -259,6 +259,14 @@ def test_failures_are_told_and_not_drawn(at):
     assert rows.notes[1] == ("Failed: no memory",)
     with pytest.raises(FerBenchError, match="never without failing; the last: no memory"):
         drawn([at(1, failure="no memory")])
+
+
+@pytest.mark.parametrize("metric", ["latency", "images_per_s"])
+def test_a_few_passes_make_no_point(at, metric):
+    few, enough = at(1, measured=[10.0] * 4), at(2, measured=[10.0] * 5)
+    its = drawn([few, enough], metric)
+    assert [(point.result, point.failure) for point in its.failed] == [(few, "4 passes, which give none")]
+    assert [point.result for point in its.points] == [enough]
 
 
 def test_one_point_is_a_history_in_which_nothing_changed(at):

@@ -302,7 +302,7 @@ def test_an_accuracy_of_another_build_says_so(make_result):
     assert apart == {
         "n60": "the accuracy is of 3x224x224 and 8 classes, the cost of 1x48x48 and 7 classes",
         "n50": None,
-        "n40": "the accuracy is of 10 passes an image, costs of one",
+        "n40": "the accuracy is of 10 passes an image, the cost of one",
     }
 
 

@@ -5,8 +5,7 @@ import re
 
 import pytest
 
-from fer_bench.measuring.machine import KEPT_ALLOCATOR
-from fer_bench.records.plan import EDGE, QUICK, SAFAVI2023, Plan
+from fer_bench.records.plan import EDGE, KEPT_ALLOCATOR, QUICK, SAFAVI2023, Plan
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.analysis.latency import Trouble, median_of, share_of, summary, troubles, warnings
 
@@ -150,7 +149,12 @@ def test_a_gpu_that_does_not_answer_is_not_judged(make, state):
     assert seen(make(QUIET, QUIET, gpu_before=state, gpu_after=state)) == []
 
 
-JEMALLOC = {"malloc_settings": {"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}}
+JEMALLOC = {"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}
+
+
+def with_variables(**variables):
+    """Give what an environment with these variables records."""
+    return {"malloc_settings": variables}
 
 
 @pytest.mark.parametrize(
@@ -158,8 +162,11 @@ JEMALLOC = {"malloc_settings": {"LD_PRELOAD": "/usr/lib/libjemalloc.so.2"}}
     [
         ("system", {}, Trouble.FAULTS),
         ("keep", {}, Trouble.FAULTS_THOUGH_KEPT),
-        ("system", JEMALLOC, Trouble.FAULTS_OF_JEMALLOC),
-        ("keep", JEMALLOC, Trouble.FAULTS_OF_JEMALLOC),
+        ("system", with_variables(**JEMALLOC), Trouble.FAULTS_OF_JEMALLOC),
+        ("keep", with_variables(**JEMALLOC), Trouble.FAULTS_OF_JEMALLOC),
+        ("system", with_variables(MALLOC_CONF="dirty_decay_ms:0", **JEMALLOC), Trouble.FAULTS_OF_THE_SETTINGS),
+        ("system", with_variables(MALLOC_TRIM_THRESHOLD_="1000"), Trouble.FAULTS_OF_THE_SETTINGS),
+        ("system", with_variables(MALLOC_ARENA_MAX="1"), Trouble.FAULTS),  # which keeps nothing
     ],
 )
 def test_page_faults_are_told_with_the_cure_that_the_allocator_needs(make, alloc, environment, trouble):
@@ -167,6 +174,13 @@ def test_page_faults_are_told_with_the_cure_that_the_allocator_needs(make, alloc
     ((found, text),) = troubles(make(QUIET, QUIET, plan={"alloc": alloc}, environment=environment, more=more))
     assert found is trouble
     assert "up to 1550 a run, about 3.1 ms of 10.0 ms in 2 of 2 processes" in text
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(None, []), (2.0, []), (1.5, [Trouble.OVER_THE_QUOTA])])
+def test_more_threads_than_a_container_gets_are_named(make, limit, expected):
+    result = make(QUIET, QUIET, environment={"threads": 2, "cpu_limit": limit})
+    assert seen(result) == expected
+    assert not expected or "2 threads, and the container gets 1.5 cores' time" in warnings(result)[0]
 
 
 def test_few_page_faults_are_many_for_a_fast_network(make):

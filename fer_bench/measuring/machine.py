@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from fer_bench.measuring.environment import affinity, gpu_state
+from fer_bench.records.plan import KEPT_ALLOCATOR
 from fer_bench.records.result import Json
 
 # glibc's mallopt parameters (malloc.h), the setting that keeps freed memory in the process, and the one that maps each
@@ -24,7 +25,6 @@ _LEAST_S = 0.5  # of time, before a few ticks too many are less than a tenth of 
 _LOOK_S = 0.05  # for how long the cores are looked at before one is chosen
 _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # of /proc/stat; "user" includes guests
 SYSTEM_ALLOCATOR = "system"
-KEPT_ALLOCATOR = "glibc, memory kept"
 
 
 def keep_freed_memory() -> str:

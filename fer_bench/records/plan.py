@@ -27,6 +27,7 @@ _CHOICES = {
     "isolation": ("forked", "fresh"),
 }
 # What a record can say beside that, and nobody can ask for: "" is what pytest-benchmark does not record.
+KEPT_ALLOCATOR = "glibc, memory kept"  # what an environment records where "keep" took effect
 _RECORDED = {"device": ("",), "alloc": ("",), "isolation": (SHARED,)}
 # What a record means that does not say. Before there was a choice of precision it was PyTorch's own.
 _UNSAID = {"device": "", "alloc": "", "precision": "default"}

@@ -22,7 +22,7 @@ from fer_bench.measuring.pytest_plugin.networks import Ready, Shape, built, lent
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import SHARED, Plan
+from fer_bench.records.plan import KEPT_ALLOCATOR, SHARED, Plan
 from fer_bench.records.result import Json, Measurement, Result
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _settings(plan: Plan) -> Iterator[str]:
     rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
         allocator = apply_plan_settings(plan)
-        _here.memory_kept |= allocator == machine.KEPT_ALLOCATOR
+        _here.memory_kept |= allocator == KEPT_ALLOCATOR
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if plan.device == "cuda" else []):
             yield allocator
     finally:

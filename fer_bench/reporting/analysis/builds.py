@@ -89,3 +89,9 @@ def apart(conditions: Conditions, subject: Subject) -> str:
     if subject.settings:
         ours = f"{ours}, built with {', '.join(subject.settings)}"
     return f"the accuracy is of {written(conditions.input_shape, conditions.num_classes)}, the cost of {ours}"
+
+
+def of_passes(conditions: Conditions) -> str:
+    """Say that a published result is of several passes an image, and its cost of one; "" where it is not."""
+    passes = conditions.passes or 1
+    return f"the accuracy is of {passes} passes an image, the cost of one" if passes > 1 else ""

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Literal
 
 from fer_bench.records import stats, units
+from fer_bench.records.plan import KEPT_ALLOCATOR
 from fer_bench.records.result import Json, Measurement, Result
 from fer_bench.reporting.table import MEASURED_ONCE
 
@@ -33,6 +34,8 @@ SWITCHES_PER_S = 100.0
 FAULT_S = 2e-6
 # Share of the latency that page faults may take: less is lost in what processes differ by.
 FAULTS_SHARE = 0.01
+# Environment variables by which a user makes glibc keep memory.
+_KEEPING = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 # Passes of all processes together below which their times give no latency: a median of four may be two modes' gap, and
 # a quantile is one of the passes.
 FEWEST_RUNS = 5
@@ -46,10 +49,12 @@ class Trouble(Enum):
     TOO_FEW_RUNS = f"--runs {FEWEST_RUNS} or more"
     OTHER_LOAD = "stop other programs, or measure when the machine is idle"
     WAITING_FOR_CORES = "stop other programs, or ask for no more --threads than there are idle cores"
+    OVER_THE_QUOTA = "--threads of at most the container's cores, or a container with more of them"
     CPU_THROTTLED = "better cooling, a pause before measuring, or a lower fixed clock"
     GPU_THROTTLED = "better cooling or a higher power limit, or a lower fixed clock (nvidia-smi --lock-gpu-clocks)"
     FEW_PROCESSES = "--processes 5 or --protocol edge"
     FAULTS = "--alloc keep, or MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_MAX_=0 in the environment"
+    FAULTS_OF_THE_SETTINGS = "another value of the allocator's variables, which the environment sets already"
     FAULTS_OF_JEMALLOC = "MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1 in the environment"
     FAULTS_THOUGH_KEPT = "an allocator that can keep its memory, such as glibc's own (with no LD_PRELOAD)"
     FAULTS_OF_THE_NETWORK = "make what the network maps in each pass once, before it; memory is kept already"
@@ -127,6 +132,12 @@ def _real_time(found: stats.Interval | None, runs: Sequence[float]) -> Literal["
     return "no" if ends[0] >= REAL_TIME_S else "unclear"
 
 
+def too_few(result: Result) -> str:
+    """Say that there are too few passes for a latency: "4 passes, which give none"; "" where enough or none."""
+    few = sum(map(len, result.samples(LATENCY)))
+    return f"{few} pass{'es' * (few > 1)}, which give none" if 0 < few < FEWEST_RUNS else ""
+
+
 def median_of(result: Result, metric: str) -> float | None:
     """Give the mean of the processes' medians of any metric, or None where it was not measured or failed."""
     samples = result.samples(metric)
@@ -154,12 +165,22 @@ def troubles(result: Result) -> list[tuple[Trouble, str]]:
     """Give what may mislead about the latency, each with what was seen, in the order of ``Trouble``."""
     taken = summary(result)
     if taken is None:
-        few = sum(map(len, result.samples(LATENCY)))
-        text = f"latency not measured: {few} pass{'es' * (few > 1)}, which give none"
+        few = too_few(result)
         capped = any(m.details.get("stopped_by") == "time cap" for m in result.measurements if m.metric == LATENCY)
-        return [(Trouble.TIME_CAP if capped else Trouble.TOO_FEW_RUNS, text)] if few else []
+        trouble = Trouble.TIME_CAP if capped else Trouble.TOO_FEW_RUNS
+        return [(trouble, f"latency not measured: {few}")] if few else []
     seen = _Seen(result, taken, tuple(m for m in result.measurements if m.metric == LATENCY and m.values))
-    checks = (_other_load, _throttling, _few_processes, _faults, _two_modes, _drift, _not_converged, _time_cap)
+    checks = (
+        _other_load,
+        _over_the_quota,
+        _throttling,
+        _few_processes,
+        _faults,
+        _two_modes,
+        _drift,
+        _not_converged,
+        _time_cap,
+    )
     return [found for check in checks for found in check(seen)]
 
 
@@ -198,6 +219,14 @@ def _other_load(seen: _Seen) -> _Found:
         yield Trouble.WAITING_FOR_CORES, text + seen.among(hits)
 
 
+def _over_the_quota(seen: _Seen) -> _Found:
+    where = seen.result.environment
+    if where is not None and where.cpu_limit is not None and where.threads > where.cpu_limit:
+        cores = f"{where.cpu_limit:g} core{'s' * (where.cpu_limit != 1)}"
+        text = f"more threads than cores: {where.threads} threads, and the container gets {cores}' time"
+        yield Trouble.OVER_THE_QUOTA, f"{text}, so that the system stops all of them for a part of each period"
+
+
 def _throttling(seen: _Seen) -> _Found:
     events = seen.numbers("throttle_events")
     if hits := _above(0, events):
@@ -231,13 +260,21 @@ def _faults(seen: _Seen) -> _Found:
         f"{units.milliseconds(seen.taken.estimate_s)} ms{seen.among(hits)}; memory goes back to the kernel on every "
         "pass, and how much differs between processes"
     )
-    where = seen.result.environment
-    kept = where is not None and where.allocator.endswith("memory kept")
-    trouble = Trouble.FAULTS_THOUGH_KEPT if seen.result.plan.alloc == "keep" else Trouble.FAULTS
-    trouble = Trouble.FAULTS_OF_THE_NETWORK if kept else trouble
-    if where is not None and "jemalloc" in str(where.malloc_settings.get("LD_PRELOAD", "")):
-        trouble = Trouble.FAULTS_OF_JEMALLOC
-    yield trouble, text
+    yield _remedy_of_faults(seen.result), text
+
+
+def _remedy_of_faults(result: Result) -> Trouble:
+    """Choose the remedy by what holds the memory, and by what the user set already."""
+    where = result.environment
+    settings = where.malloc_settings if where is not None else {}
+    if where is not None and where.allocator == KEPT_ALLOCATOR:
+        return Trouble.FAULTS_OF_THE_NETWORK
+    if "jemalloc" in str(settings.get("LD_PRELOAD", "")):
+        return Trouble.FAULTS_OF_THE_SETTINGS if "MALLOC_CONF" in settings else Trouble.FAULTS_OF_JEMALLOC
+    if result.plan.alloc == "keep":
+        return Trouble.FAULTS_THOUGH_KEPT
+    own = [name for name in settings if name in _KEEPING]
+    return Trouble.FAULTS_OF_THE_SETTINGS if own else Trouble.FAULTS
 
 
 def _two_modes(seen: _Seen) -> _Found:

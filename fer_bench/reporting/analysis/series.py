@@ -15,7 +15,7 @@ from fer_bench.records.errors import FerBenchError, StoreError, nearest
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.result import PLAN_CONDITIONS, Environment, Result
 from fer_bench.records.units import Quantity
-from fer_bench.reporting.analysis import resources
+from fer_bench.reporting.analysis import latency, resources
 
 Stored = tuple[str, Result]  # where a result is stored, as a reader knows it, and the result
 
@@ -158,7 +158,7 @@ def nothing_of(model: str, names: Iterable[str]) -> FerBenchError:
 
 def _samples(record: str, result: Result) -> Taken | None:
     medians = [stats.median(sample) for sample in result.samples(record)]
-    if not medians:
+    if not medians or (record == latency.LATENCY and latency.too_few(result)):
         return None
     found = stats.interval(medians, result.plan.pilot_processes)
     ends = (found.low, found.high) if found is not None else None
@@ -262,6 +262,8 @@ def _points(ours: Iterable[Stored], metric: Metric) -> list[Point]:
     seen: dict[str, list[Result]] = {}
     for run, result in ours:
         failures = [m.failure for m in result.measurements if m.metric in metric.records and m.failure]
+        if latency.LATENCY in metric.records and (few := latency.too_few(result)):
+            failures.append(few)
         taken = metric.of(result)
         same = seen.setdefault(result.started_at, [])
         if (taken is None and not failures) or result in same:  # not asked for; or read from two places

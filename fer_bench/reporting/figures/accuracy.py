@@ -176,7 +176,9 @@ def _claims(
                 continue
             build = figure.conditions.build
             result = next((one for one in measured if builds.is_build(builds.as_counted(one), build)), measured[0])
-            apart = builds.apart(figure.conditions, builds.as_counted(result)) or _too_many_passes(figure, cost)
+            apart = builds.apart(figure.conditions, builds.as_counted(result))
+            if not cost.metric:  # a latency: several passes may run as one batch, whose time nobody measured
+                apart = apart or builds.of_passes(figure.conditions)
             label = common.labels([result])[0] + (f" {APART}" if apart else "")
             if (amount := cost.of(result)) is None:
                 continue
@@ -190,12 +192,6 @@ def _claims(
             point = Point(label, _cited(figure.paper, papers), *place, hollow=hollow, named=bool(apart))
             claims.append(_Claim(figure, point, result, apart))
     return claims, bad
-
-
-def _too_many_passes(figure: Figure, cost: _Cost) -> str:
-    """Say why a latency is not that of an accuracy: several passes may run as one batch, whose time nobody measured."""
-    passes = figure.conditions.passes or 1
-    return f"the accuracy is of {passes} passes an image, the latency of one" if passes > 1 and not cost.metric else ""
 
 
 def _cited(paper: str, papers: Mapping[str, Paper]) -> str:

@@ -281,11 +281,8 @@ def _accuracies(points: Collection[_Point], networks: Mapping[str, ModelSpec]) -
             own = [p for p in same if p.subject is not None and builds.is_build(p.subject, of.build)]
             if point.subject is not None and own and point not in own:
                 continue
-            apart = builds.apart(of, point.subject) if point.subject is not None else ""
-            if of.passes is not None and of.passes > 1:
-                apart = "; ".join(
-                    filter(None, (apart, f"the accuracy is of {of.passes} passes an image, costs of one"))
-                )
+            other = builds.apart(of, point.subject) if point.subject is not None else ""
+            apart = "; ".join(filter(None, (other, builds.of_passes(of))))
             try:
                 value = _value(percent(figure), units.printable(f"{as_printed(figure)} ({figure.where})"))
             except SheetError:  # no number; the table has it as printed

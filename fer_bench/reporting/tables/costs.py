@@ -119,8 +119,8 @@ def _of_other_builds(accuracies: Iterable[Figure], result: Result, results: Sequ
     notes = []
     for figure in accuracies:
         of, said = figure.conditions, f"{accuracy_of(figure)} (paper {figure.paper}) is of"
-        if of.passes is not None and of.passes > 1:
-            notes.append(f"{said} {of.passes} passes an image; the row's costs are of one.")
+        if passes := builds.of_passes(of):
+            notes.append(f"{accuracy_of(figure)} (paper {figure.paper}): {passes}.")
         if of.build is None or builds.is_build(builds.as_counted(result), of.build):
             continue
         counted = builds.of_build(result.subject.name, of.build, [*results, *builds.counted_builds(results)])
