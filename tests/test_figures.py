@@ -684,5 +684,5 @@ def test_an_unknown_suffix_and_a_folder_that_cannot_be_made_are_told(committed, 
     with pytest.raises(StoreError, match="no figure can be written as gif; known: svg, png, pdf"):
         write_figures(tmp_path, committed, ("svg", "gif"))
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot write the figures to"):
+    with pytest.raises(StoreError, match="cannot make the folder"):
         write_figures(tmp_path / "file", committed)

@@ -1,10 +1,7 @@
 """The baseline: a file that a diff can show, that tells when it is not what was written, and why it was changed."""
 
 import dataclasses
-import errno
 import json
-import os
-import stat
 
 import pytest
 
@@ -140,36 +137,6 @@ def test_a_sound_checksum_of_something_else_is_refused_too(written, change):
 def test_a_folder_is_no_baseline(tmp_path):
     with pytest.raises(BaselineError, match=r"cannot read the baseline .*: Is a directory"):
         read(tmp_path)
-
-
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_full_disk_keeps_the_old_one_and_leaves_nothing(written, monkeypatch, step):
-    before = written.read_bytes()
-
-    def full(*_arguments):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, step, full)
-    with pytest.raises(BaselineError, match=r"cannot write the baseline .*No space left.* as it was"):
-        write(written, Baseline())
-    assert written.read_bytes() == before
-    assert os.listdir(written.parent) == [written.name]
-
-
-def test_a_folder_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(BaselineError, match=r"cannot write the baseline .*No such file"):
-        write(tmp_path / "no" / "file.json", Baseline())
-
-
-def test_a_link_stays_one_and_the_file_keeps_its_mode(written, tmp_path):
-    assert stat.S_IMODE(written.stat().st_mode) & 0o444  # of a new one, what the process's mask leaves
-    written.chmod(0o640)
-    link = tmp_path / "link.json"
-    link.symlink_to(written.name)
-    write(link, Baseline(command="other"))
-    assert link.is_symlink()
-    assert read(written).command == "other"
-    assert stat.S_IMODE(written.stat().st_mode) == 0o640
 
 
 def test_what_did_not_change_is_the_same(written, result):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import complain, parse_list, parse_shape, print_tables, read_results, registry_of, write_text
+from fer_bench.cli.common import complain, parse_list, parse_shape, print_tables, read_results, registry_of
 from fer_bench.cli.options import Names, several
+from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.exit_codes import FINDING, OK
 from fer_bench.records.plan import RECOUNT
@@ -124,7 +125,7 @@ def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) 
         if done.stopped is not None:
             raise done.stopped
         if save is not None:
-            write_text(save, export(store, [store.find_run(run)]))
+            files.write(save, export(store, [store.find_run(run)]))
     for result in done.results:
         for failure in failures(result):
             complain(f"{result.subject.name}: {failure}", OK)

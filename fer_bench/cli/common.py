@@ -23,7 +23,7 @@ from fer_bench.networks.inputs import SETTING, read_inputs
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import DEFAULT_INPUT
 from fer_bench.records import units
-from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.errors import FerBenchError
 from fer_bench.records.exit_codes import FAILED
 from fer_bench.records.plan import parse_settings
 from fer_bench.records.store import DEFAULT_STORE, Store
@@ -221,18 +221,6 @@ def name_source(source: str, store: str) -> str:
 
 def _is_file(source: str) -> bool:
     return Path(source).exists() or source.endswith((".json", ".jsonl"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def print_json(rows: "Json") -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +17,14 @@ from fer_bench.cli.common import (
     reason,
     registry_of,
     stop_on_sigterm,
-    write_text,
 )
 from fer_bench.cli.options import Names, choice, several
 from fer_bench.gating.verdicts import Verdict
+from fer_bench.records import files, units
 from fer_bench.records import plan as plans
-from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
 from fer_bench.records.limits import Budget
+from fer_bench.records.masking import command_line
 from fer_bench.records.plan import parse_settings
 from fer_bench.records.store import DEFAULT_STORE
 
@@ -110,7 +109,7 @@ def gate(
         setup=setup,
         base_python=base_python,
         registry=registry_of(sheets),
-        command=_command(),
+        command=command_line(sys.argv[1:]),
     )
     report = _gated(baseline, against, candidate, request, store, self_test=self_test)
     _conclude(report, summary, junit, json_file, inconclusive_passes=inconclusive == "pass")
@@ -269,32 +268,22 @@ def _conclude(
     """Print the report, write the files asked for, and end with the exit code."""
     from fer_bench.gating import report as telling
 
-    report = dataclasses.replace(report, settings={**report.settings, "command": _command()})
+    report = dataclasses.replace(report, settings={**report.settings, "command": command_line(sys.argv[1:])})
     typer.echo(telling.as_text(report, inconclusive_passes=inconclusive_passes), nl=False)
     failures = []
     for path, write, tell in (
-        (summary, _append, telling.as_markdown),
-        (junit, write_text, telling.as_junit),
-        (json_file, write_text, telling.as_json),
+        (summary, files.append, telling.as_markdown),
+        (junit, files.write, telling.as_junit),
+        (json_file, files.write, telling.as_json),
     ):
         try:
             if path is not None:
                 write(path, tell(report, inconclusive_passes=inconclusive_passes))
-        except (OSError, FerBenchError) as error:  # which costs no other file
+        except FerBenchError as error:  # which costs no other file
             failures.append(reason(error))
     if failures:
         raise FerBenchError("; ".join(failures))
     raise typer.Exit(report.exit_code(inconclusive_passes=inconclusive_passes))
-
-
-def _command() -> str:
-    """Return the command line, as the user would type it again."""
-    return shlex.join(["fer-bench", *sys.argv[1:]])
-
-
-def _append(path: Path, text: str) -> None:
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    write_text(path, f"{before}\n{text}" if before else text)
 
 
 def _side(text: str, request: "Request", settings: Sequence[str], store: str) -> "tuple[Task, dict[str, Any]] | None":

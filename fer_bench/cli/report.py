@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, registry_of, write_text
+from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, registry_of
 from fer_bench.cli.options import Names, choice, several
+from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.store import DEFAULT_STORE
@@ -161,7 +162,7 @@ def _write_page(
     if recounts:
         verdicts = judge(claims_of(registry), gather(recounts), registry.networks)
         audited = {"audit_summary": tables.summary(verdicts), "audit": tables.verdicts(verdicts)}
-    write_text(path, page("fer_bench report", found, drawn, registry, audited, TONES))
+    files.write(path, page("fer_bench report", found, drawn, registry, audited, TONES))
 
 
 def _write_figures(

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import complain, named, print_json, print_tables, write_text
+from fer_bench.cli.common import complain, named, print_json, print_tables
+from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.exit_codes import OK
 from fer_bench.records.store import DEFAULT_STORE, Store
@@ -55,7 +56,7 @@ def export(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        write_text(out, text)
+        files.write(out, text)
 
 
 def import_(

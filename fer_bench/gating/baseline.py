@@ -3,12 +3,9 @@
 It is laid out for a diff, a module a line, and the same content gives the same bytes.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +13,7 @@ from pathlib import Path
 from fer_bench.gating import counts
 from fer_bench.gating.counts import METRIC, Snapshot
 from fer_bench.gating.verdicts import Outcome, Verdict
+from fer_bench.records import files
 from fer_bench.records.errors import BaselineError
 from fer_bench.records.result import Environment, Json, Result
 
@@ -111,25 +109,9 @@ def write(path: Path, baseline: Baseline) -> None:
     """Write a baseline; what is there before stays whole until the new one is.
 
     Raises:
-        BaselineError: it cannot be written; the one that was there is as it was.
+        StoreError: it cannot be written; the one that was there is as it was.
     """
-    path = path.resolve()  # so that a link stays one
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(_text(baseline))
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, part)
-        os.replace(part, path)
-    except OSError as error:
-        raise BaselineError(
-            f"cannot write the baseline {path}: {error.strerror or error}; what was there is as it was"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):  # it has replaced the other, or could not be made
-            os.unlink(part)
+    files.write(path, _text(baseline))
 
 
 def judge(

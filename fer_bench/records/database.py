@@ -8,7 +8,6 @@ Database history (``DATABASE_VERSION``):
 
 import json
 import os.path
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
 from fer_bench.records.errors import StoreError, brief
+from fer_bench.records.masking import masked_url
 
 DATABASE_VERSION = 1
 WAIT_S = 30.0  # for another process's transaction, which takes milliseconds, and for a server's answer to a connection
@@ -90,7 +90,7 @@ class Database:
             StoreError: the URL is none, or the database is not there, cannot be reached, written to or understood.
         """
         url = _url(text)
-        self.shown = without_password(text)
+        self.shown = masked_url(text)
         if url.drivername == "sqlite" and "uri" not in url.query:
             file = Path(str(url.database))
             if not create and not file.exists():
@@ -242,12 +242,6 @@ def _trouble(error: BaseException) -> str:
     return f"{meaning}: {reason}; {cure}"
 
 
-def without_password(text: str) -> str:
-    """Give a URL as it was written, right or wrong, with *** for its password."""
-    text = re.sub(r"(//[^:/@]*:).*@", r"\1***@", text)
-    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", text)
-
-
 def _url(text: str) -> URL:
     """Read what --store names.
 
@@ -255,13 +249,15 @@ def _url(text: str) -> URL:
         StoreError: it is neither a path nor a URL of SQLite or PostgreSQL.
     """
     wrong = StoreError(
-        f"{without_password(text)!r} names no store; expected a file such as results.sqlite, sqlite:///FILE or "
+        f"{masked_url(text)!r} names no store; expected a file such as results.sqlite, sqlite:///FILE or "
         "postgresql://USER:PASSWORD@HOST/DATABASE (an @ or / in the password is written %40 or %2F)"
     )
     if "://" not in text:
         if not text or ":" in text:  # rather a URL with a slip in it than a file
             raise wrong
         return URL.create("sqlite", database=os.path.expanduser(text))
+    if not text.startswith("sqlite") and text.count("@") > 1:  # a raw one in the password: a part would be the host
+        raise wrong
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from fer_bench.records.errors import StoreError
+from fer_bench.records import files
 from fer_bench.reporting.render.csv import to_csv
 from fer_bench.reporting.render.html import to_html
 from fer_bench.reporting.render.json import to_json
@@ -30,10 +30,7 @@ def write_all(folder: Path, tables: Mapping[str, Table], formats: Sequence[str] 
     Raises:
         StoreError: the folder or a file cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stem, table in tables.items():
-            for name in formats:
-                (folder / f"{stem}.{_SUFFIXES.get(name, name)}").write_text(FORMATS[name](table), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"cannot write the tables to {folder}: {error.strerror or error}") from error
+    files.make_folder(folder)
+    for stem, table in tables.items():
+        for name in formats:
+            files.write(folder / f"{stem}.{_SUFFIXES.get(name, name)}", FORMATS[name](table))

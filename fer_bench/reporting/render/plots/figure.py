@@ -6,11 +6,13 @@ lacks the number is drawn. SVG has letters as outlines, and looks the same every
 caption are in the file's metadata.
 """
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer_bench.records import files
 from fer_bench.records.errors import StoreError
 from fer_bench.reporting.figures.history import Timeline
 from fer_bench.reporting.figures.plots import Plot
@@ -76,17 +78,16 @@ def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: 
     unknown = [suffix for suffix in suffixes if suffix not in SUFFIXES]
     if unknown:
         raise StoreError(f"no figure can be written as {', '.join(unknown)}; known: {', '.join(SUFFIXES)}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stem, plot in plots.items():
-            figure = draw(plot)
-            with style.context(dict(_LOOK), after_reset=True):
-                for suffix in suffixes:
-                    told = "Subject" if suffix == "pdf" else "Description"
-                    about = {"Title": plot.title, told: plot.caption, **dict.fromkeys(_CHANGING[suffix])}
-                    figure.savefig(folder / f"{stem}.{suffix}", format=suffix, dpi=_DOTS_PER_INCH, metadata=about)
-    except OSError as error:
-        raise StoreError(f"cannot write the figures to {folder}: {error.strerror or error}") from error
+    files.make_folder(folder)
+    for stem, plot in plots.items():
+        figure = draw(plot)
+        with style.context(dict(_LOOK), after_reset=True):
+            for suffix in suffixes:
+                told = "Subject" if suffix == "pdf" else "Description"
+                about = {"Title": plot.title, told: plot.caption, **dict.fromkeys(_CHANGING[suffix])}
+                drawn = io.BytesIO()
+                figure.savefig(drawn, format=suffix, dpi=_DOTS_PER_INCH, metadata=about)
+                files.write(folder / f"{stem}.{suffix}", drawn.getvalue())
 
 
 def draw(plot: Plot | Timeline) -> "Figure":
