@@ -155,7 +155,7 @@ def damaged(key, value):
         ({"datetime": "yesterday"}, "is not as those of version 5: ValueError: Invalid isoformat"),
         ({"datetime": None, "version": "9.0"}, "of pytest-benchmark 9.0 is not as those of version 5: TypeError"),
         (damaged("stats", {"data": ["0.25"]}), "tests/test_them.py::test_sum[3]: not a result of fer_bench: latency_s"),
-        (damaged("stats", {"data": [float("nan")]}), "value 1 is nan, and a number from 0 was expected"),
+        (damaged("stats", {"data": [float("nan")]}), "latency_s of process 0: values[0] is nan: a number"),
         (damaged("stats", {}), "is not as those of version 5: KeyError: 'median'"),
         (damaged("extra_info", {"fer_bench": {}}), "tests/test_them.py::test_sum[3]: not a result of fer_bench"),
         (damaged("extra_info", {"fer_bench": {"schema_version": 99}}), "written by a later fer_bench (schema 99"),

@@ -1,6 +1,7 @@
 """Plans: what they refuse, what a file of one's own may say, and that JSON gives them back."""
 
 import dataclasses
+import math
 
 import pytest
 
@@ -64,10 +65,10 @@ def test_what_only_a_record_can_say_cannot_be_asked_for(tmp_path, name, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 0}, "batch_size is 0: it starts at 1"),
-        ({"threads": -1}, "threads is -1: it starts at 1"),
-        ({"warmup_runs": -1}, "warmup_runs is -1: it starts at 0"),
-        ({"interval_share": 0.0}, "interval_share is 0.0: it must be above 0"),
+        ({"batch_size": 0}, "batch_size is 0: a whole number from 1 was expected"),
+        ({"threads": -1}, "threads is -1: a whole number from 1 was expected"),
+        ({"warmup_runs": -1}, "warmup_runs is -1: a whole number from 0 was expected"),
+        ({"interval_share": 0.0}, "interval_share is 0.0: a number above 0 was expected"),
         ({"precision": "fp8"}, "precision is 'fp8'; known: fp32, tf32"),
         ({"layout": "chwn"}, "layout is 'chwn'; known: nchw, nhwc"),
         ({"metrics": ("latency", "beauty")}, "metrics beauty: unknown; known: static, recount"),
@@ -77,7 +78,12 @@ def test_what_only_a_record_can_say_cannot_be_asked_for(tmp_path, name, value):
         ({"pin": 1}, "pin is 1: true or false was expected"),
         ({"runs": True}, "runs is True: a whole number was expected"),
         ({"interval_share": "1 %"}, "interval_share is '1 %': a number or none was expected"),
-        ({"metrics": (3,)}, "metrics 3: unknown"),
+        ({"metrics": (3,)}, "metrics[0] is 3: a text was expected"),
+        ({"max_time_s": math.nan}, "max_time_s is nan: a number from 0 was expected"),
+        ({"min_time_s": math.inf}, "min_time_s is inf: a number up to 1000000000 was expected"),
+        ({"sample_s": math.nan}, "sample_s is nan: a number above 0 was expected"),
+        ({"seed": 2**63}, "seed is an integer beyond 64 bits: a whole number up to 9223372036854775807 was expected"),
+        ({"runs": 10**5000}, "runs is an integer beyond 64 bits"),
         ({"pilot_processes": 1}, "nothing to decide without an interval_share"),
     ],
 )
@@ -104,6 +110,11 @@ def test_a_file_of_one_s_own_changes_a_preset(tmp_path):
         ("metrics = 3", "metrics is 3: a list was expected"),
         ('metrics = "latency"', "metrics is 'latency': a list was expected"),
         ("= 3", "is no TOML"),
+        ("max_time_s = nan", "max_time_s is nan: a number from 0 was expected"),
+        ("runs = inf", "runs is inf: a whole number was expected"),
+        ("base = []", "base [] is unknown"),
+        ("runs = " + "[" * 100_000, "is no TOML: nested deeper than 32 levels"),
+        ("runs = " + "9" * 5000, "is no TOML: Exceeds the limit"),
     ],
 )
 def test_a_bad_file_is_told_what_is_wrong_with_it(tmp_path, text, message):

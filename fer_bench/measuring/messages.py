@@ -175,6 +175,19 @@ def _fields(data: Mapping[str, Json]) -> dict[str, Any]:
     return lists | {key: read(data[key]) for key, read in _OBJECTS.items() if data.get(key)}
 
 
+def _measurement(data: Json) -> Measurement:
+    """Read a measurement; one that no record can hold, such as of NaN, is a failure that says so."""
+    try:
+        return Measurement.of(data)
+    except ValueError as error:
+        if not isinstance(data, Mapping) or not isinstance(name := data.get("metric"), str):
+            raise
+        unit = data.get("unit")
+        return Measurement(
+            name, unit if isinstance(unit, str) else "", failure=f"its values cannot be recorded: {error}"
+        )
+
+
 _KINDS = {kind.__name__: kind for kind in Message.__subclasses__()}
 _OBJECTS: Mapping[str, Callable[[Any], object]] = {
     "plan": Plan.of,
@@ -182,6 +195,6 @@ _OBJECTS: Mapping[str, Callable[[Any], object]] = {
     "source": lambda data: Source(**data),
     "place": Place.of,
     "environment": Environment.of,
-    "measurement": Measurement.of,
+    "measurement": _measurement,
     "builds": lambda data: tuple((tuple(shape), classes) for shape, classes in data),
 }

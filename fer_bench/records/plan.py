@@ -2,15 +2,14 @@
 
 import ast
 import dataclasses
-import tomllib
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from fer_bench.records import schema
 from fer_bench.records.errors import FerBenchError
+from fer_bench.records.schema import Integer, Name, PositiveSeconds, Seconds, Size, Whole
 
 # What can be measured: metric groups, in the order in which they are. Each is a process of its own.
 METRICS = ("static", "recount", "anatomy", "latency", "memory", "training", "training_memory", "occupancy", "energy")
@@ -32,19 +31,6 @@ _RECORDED = {"device": ("",), "alloc": ("",), "isolation": (SHARED,)}
 # What a record means that does not say. Before there was a choice of precision it was PyTorch's own.
 _UNSAID = {"device": "", "alloc": "", "precision": "default"}
 _OF_OTHERS = ("protocol", "metrics", "batch_size", "processes", "isolation")  # known of a benchmark without our plan
-_EXPECTED = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "a text",
-    tuple: "a list",
-    types.NoneType: "none",
-}
-_LEAST = {
-    **dict.fromkeys(("batch_size", "runs", "processes", "input_size", "channels", "threads"), 1),
-    **dict.fromkeys(("num_classes", "warmup_runs", "pilot_processes", "min_time_s", "max_time_s", "budget_s"), 0),
-}
-_ABOVE_ZERO = ("time_limit_s", "sample_s", "sample_every_s", "interval_share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,43 +70,39 @@ class Plan:
         time_limit_s: after which a process that says nothing is given up as hung.
     """
 
-    protocol: str
+    protocol: Name
     metrics: tuple[str, ...] = ("static", "latency", "memory", "energy")
     device: str = "cpu"
-    batch_size: int = 1
-    input_size: int | None = None
-    channels: int | None = None
-    num_classes: int | None = None
+    batch_size: Size = 1
+    input_size: Size | None = None
+    channels: Size | None = None
+    num_classes: Whole | None = None
     precision: str = "fp32"
     layout: str = "nchw"
     mode: str = "eager"
-    threads: int | None = None
+    threads: Size | None = None
     pin: bool = False
     alloc: str = "keep"
     isolation: str = "forked"
-    processes: int = 1
-    pilot_processes: int = 0
-    interval_share: float | None = None
-    budget_s: float | None = None
-    warmup_runs: int = 5
-    runs: int = 300
-    min_time_s: float = 0.0
-    max_time_s: float | None = None
+    processes: Size = 1
+    pilot_processes: Whole = 0
+    interval_share: PositiveSeconds | None = None
+    budget_s: Seconds | None = None
+    warmup_runs: Whole = 5
+    runs: Size = 300
+    min_time_s: Seconds = 0.0
+    max_time_s: Seconds | None = None
     optimizer: str = "adam"
-    sample_s: float = 10.0
-    sample_every_s: float = 0.5
-    seed: int = 0
-    time_limit_s: float = 600.0
+    sample_s: PositiveSeconds = 10.0
+    sample_every_s: PositiveSeconds = 0.5
+    seed: Integer = 0
+    time_limit_s: PositiveSeconds = 600.0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check_type(field, getattr(self, field.name))
-        for name, least in _LEAST.items():
-            if (value := getattr(self, name)) is not None and value < least:
-                raise FerBenchError(f"{name} is {value}: it starts at {least}")
-        for name in _ABOVE_ZERO:
-            if (value := getattr(self, name)) is not None and value <= 0:
-                raise FerBenchError(f"{name} is {value}: it must be above 0")
+        try:
+            schema.fields(Plan, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        except ValueError as error:
+            raise FerBenchError(str(error)) from None
         self._check_choices(_RECORDED)
         if self.pilot_processes > self.processes:
             raise FerBenchError(f"pilot_processes is {self.pilot_processes}: there are {self.processes} in all")
@@ -153,14 +135,6 @@ class Plan:
         if isinstance(given.get("metrics"), list):
             given["metrics"] = tuple(given["metrics"])
         return cls(**given)
-
-
-def _check_type(field: "dataclasses.Field[Any]", value: object) -> None:
-    union = isinstance(field.type, types.UnionType)
-    kinds = typing.get_args(field.type) if union else (typing.get_origin(field.type) or field.type,)
-    if type(value) not in kinds and not (type(value) is int and float in kinds):
-        expected = " or ".join(_EXPECTED[kind] for kind in kinds)
-        raise FerBenchError(f"{field.name} is {value!r}: {expected} was expected")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -235,13 +209,13 @@ def protocol(name: str) -> Plan:
             f"--protocol {name!r} is unknown; known: {', '.join(PRESETS)}, or a file of your own such as my_lab.toml"
         )
     try:
-        data = tomllib.loads(Path(name).read_text(encoding="utf-8"))
+        data = schema.parse_toml(Path(name).read_bytes())
     except OSError as error:
         raise FerBenchError(f"cannot read the protocol {name}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise FerBenchError(f"{name} is no TOML: {error}") from error
     base = data.pop("base", "quick")
-    if base not in PRESETS:
+    if not isinstance(base, str) or base not in PRESETS:
         raise FerBenchError(f"{name}: base {base!r} is unknown; known: {', '.join(PRESETS)}")
     known = [field.name for field in dataclasses.fields(Plan)]
     if unknown := [key for key in data if key not in known]:

@@ -8,34 +8,50 @@ Schema history (``SCHEMA_VERSION``):
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self, TypedDict, TypeVar
 
-from fer_bench.records import units
+from fer_bench.records import details, schema, units
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.plan import Plan
+from fer_bench.records.schema import Amount, Count, Integer, Name, Shape, Whole
+from fer_bench.records.schema import Json as Json  # read from here by all others
 
 SCHEMA_VERSION = 2
 
-Json = Any  # what json.dumps takes: str, int, float, bool, None, and lists and dicts of them
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """One quantity of one network: raw values in a base unit, or the reason why there is none."""
 
-    metric: str  # "macs", "latency_s", "minor_faults", "peak_rss_bytes", ...
+    metric: Name  # "macs", "latency_s", "minor_faults", "peak_rss_bytes", ...
     unit: str  # "count", "bytes", "s", "J"
-    values: tuple[float, ...] = ()  # as measured, in order; a count is one value
-    process: int = 0  # which of the processes that measured this metric of this network
+    values: tuple[int | float, ...] = ()  # as measured, in order; a count is one value
+    process: Count = 0  # which of the processes that measured this metric of this network
     details: Mapping[str, Json] = field(default_factory=dict)  # what is needed to understand the values, by name
     warnings: tuple[str, ...] = ()  # what may mislead about the values
     failure: str = ""  # why there are no values
 
     @classmethod
-    def of(cls, data: Mapping[str, Json]) -> Self:
-        return cls(**{**data, "values": tuple(data["values"]), "warnings": tuple(data["warnings"])})
+    def of(cls, data: Json) -> Self:
+        """Read a measurement as JSON has it; raise ValueError where no profiler writes such a one."""
+        try:
+            schema.bounded(data)
+            read = schema.read(cls, data)
+            # Differences of the system's counters of time can go back by a tick.
+            least = -schema.MOST if read.metric.startswith(("training.", "testing.")) else 0
+            for place, value in enumerate(read.values):
+                if not least <= value <= schema.MOST:
+                    raise schema.wrong(f"values[{place}]", value, f"a number from {least:g} to {schema.MOST:g}")
+            details.check(read.metric, read.details, len(read.values))
+        except ValueError as error:
+            known = data if isinstance(data, Mapping) else {}
+            metric, process = (schema.shortened(known.get(key, 0)).strip("'") for key in ("metric", "process"))
+            raise ValueError(f"{metric} of process {process}: {error}") from error
+        return read
 
 
 # What a time depends on, in the order in which a difference is told.
@@ -55,34 +71,38 @@ class Environment:
     """Where it was measured, as the process that measured saw it. Sizes in bytes, frequencies in Hz."""
 
     cpu: str
-    cores: int
-    memory_bytes: int
+    cores: Count
+    memory_bytes: Count
     os: str
     python: str
     packages: Mapping[str, str]
     device: str
     device_name: str
-    threads: int
+    threads: Count
     allocator: str
-    load_1min: float
+    load_1min: Amount
     commit: str
     dirty: bool
     gpu: Mapping[str, Json] = field(default_factory=dict)
-    cpu_clock_hz: float = 0.0  # when the network was about to be measured; 0 where the system reports none
+    cpu_clock_hz: Amount = 0.0  # when the network was about to be measured; 0 where the system reports none
     blas: str = ""  # what multiplies matrices and convolves on the CPU, with versions, and the instruction set in use
-    affinity: tuple[int, ...] = ()  # the cores that the process may run on
+    affinity: tuple[Count, ...] = ()  # the cores that the process may run on
     frequency_policy: str = ""  # the CPU's governor, or "" where the system reports none
     malloc_settings: Mapping[str, str] = field(default_factory=dict)  # environment variables that change the allocator
     huge_pages: str = ""  # the system's mode of transparent huge pages
-    cpu_limit: float | None = None  # processors' worth of time that the container gets; None without a limit
-    memory_limit_bytes: int | None = None  # of the container; None without a limit
+    cpu_limit: Amount | None = None  # processors' worth of time that the container gets; None without a limit
+    memory_limit_bytes: Count | None = None  # of the container; None without a limit
     # What this machine reaches with this device, precision and number of threads (see ``profilers.roofline``); empty
     # where it was not measured.
     attainable: Mapping[str, Json] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: Mapping[str, Json]) -> Self:
-        return cls(**{**data, "affinity": tuple(data.get("affinity", ()))})
+    def of(cls, data: Json) -> Self:
+        """Read an environment as JSON has it; raise ValueError where it is none."""
+        read = schema.read(cls, data)
+        _part("attainable", details.check_attainable, read.attainable)
+        _part("gpu", details.check_gpu, read.gpu)
+        return read
 
     @property
     def speeds(self) -> dict[str, float]:
@@ -138,11 +158,11 @@ class Subject:
     nobody told. ``exempt`` is the reason why it did not run at the protocol's size, but at its own.
     """
 
-    name: str
+    name: Name
     title: str
     status: str
-    input_shape: tuple[int, ...] | None
-    num_classes: int | None
+    input_shape: Shape | None
+    num_classes: Whole | None
     settings: tuple[str, ...] = ()
     checkpoint: str = ""
     note: str = ""
@@ -150,10 +170,11 @@ class Subject:
     exempt: str = ""
 
     @classmethod
-    def of(cls, data: Mapping[str, Json]) -> Self:
-        shape = tuple(data["input_shape"]) if data["input_shape"] else None
-        lists = {key: tuple(data[key]) for key in ("settings", "uncertain")}
-        return cls(**{**data, "input_shape": shape, **lists})
+    def of(cls, data: Json) -> Self:
+        """Read a subject as JSON has it; raise ValueError where it is none."""
+        if isinstance(data, Mapping) and data.get("input_shape") == []:
+            data = {**data, "input_shape": None}
+        return schema.read(cls, data)
 
 
 # What of a plan the time of a pass depends on.
@@ -174,9 +195,9 @@ class Result:
     environment: Environment | None
     measurements: tuple[Measurement, ...]
     started_at: str
-    wall_s: float = 0.0
-    passes_s: float = 0.0
-    schema_version: int = SCHEMA_VERSION
+    wall_s: Amount = 0.0
+    passes_s: Amount = 0.0
+    schema_version: Integer = SCHEMA_VERSION
 
     def measurement(self, metric: str) -> Measurement | None:
         """Give the first measurement of a metric, failed or not."""
@@ -209,57 +230,67 @@ class Result:
     def from_json(cls, line: str) -> Self:
         """Read one line; raise StoreError where it is no result, or one of another schema."""
         try:
-            data = json.loads(line)
+            data = schema.parse(line)
         except ValueError as error:
             raise StoreError(f"not a result of fer_bench: {error}") from error
         return cls.of(data)
 
     @classmethod
-    def of(cls, data: Mapping[str, Json]) -> Self:
+    def of(cls, data: Json) -> Self:
         """Read a result as JSON has it; raise StoreError where it is none, or one of another schema."""
         try:
-            version = data["schema_version"]
+            head = schema.fields(_Head, data)
+            version = head.get("schema_version", 0)
             if version > SCHEMA_VERSION:
                 raise StoreError(f"written by a later fer_bench (schema {version}, this one reads {SCHEMA_VERSION})")
+            if missing := [name for name in _NEEDED if name not in data]:
+                raise ValueError(f"it lacks {', '.join(missing)}")
             if version < SCHEMA_VERSION:
                 raise StoreError(
                     f"written by a fer_bench before the first release (schema {version}, this one reads "
                     f"{SCHEMA_VERSION}): measure it again"
                 )
+            schema.time(head["started_at"], "started_at")
             return cls(
-                subject=Subject.of(data["subject"]),
-                plan=_plan(data["plan"]),
-                environment=Environment.of(data["environment"]) if data["environment"] else None,
-                measurements=tuple(_checked(Measurement.of(each)) for each in data["measurements"]),
-                started_at=data["started_at"],
-                wall_s=data.get("wall_s", 0.0),
-                passes_s=data.get("passes_s", 0.0),
+                subject=_part("subject", Subject.of, data["subject"]),
+                plan=_part("plan", Plan.of, data["plan"]),
+                environment=_part("environment", Environment.of, data["environment"]) if data["environment"] else None,
+                measurements=_in_step(tuple(map(Measurement.of, head.pop("measurements")))),
+                **head,
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "  # ours say what is wrong
-            raise StoreError(f"not a result of fer_bench: {kind}{error}") from error
+        except ValueError as error:
+            raise StoreError(f"not a result of fer_bench: {error}") from error
 
 
-# Differences of the system's counters of time, which can go back by a tick.
-_MAY_FALL = ("training.", "testing.")
+class _Head(TypedDict, total=False):
+    """What a result has besides its parts."""
+
+    measurements: list[Json]
+    started_at: str
+    wall_s: Amount
+    passes_s: Amount
+    schema_version: Integer
 
 
-def _checked(measured: Measurement) -> Measurement:
-    """Refuse values that no profiler writes: a file was edited or damaged, and a table would be wrong or fail."""
-    for place, value in enumerate(measured.values):
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or (value < 0 and not measured.metric.startswith(_MAY_FALL)):
-            raise ValueError(
-                f"{measured.metric} of process {measured.process}: value {place + 1} is {value!r}, and a number from 0 "
-                "was expected"
-            )
-    if not isinstance(measured.details, Mapping):
-        raise ValueError(f"{measured.metric}: details are {measured.details!r}, and an object was expected")
-    return measured
+_NEEDED = ("schema_version", "subject", "plan", "environment", "measurements", "started_at")
 
 
-def _plan(data: Mapping[str, Json]) -> Plan:
+def _part(name: str, read: Callable[[Json], Part], data: Json) -> Part:
     try:
-        return Plan.of(data)
-    except FerBenchError as error:
-        raise ValueError(f"plan: {error}") from error
+        schema.bounded(data)
+        return read(data)
+    except (ValueError, FerBenchError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _in_step(measured: tuple[Measurement, ...]) -> tuple[Measurement, ...]:
+    """Return measurements as they are; raise ValueError where one cannot be read without another that is missing."""
+    values = {each.metric: each.values for each in measured}
+    for stage in ("training", "testing"):
+        intervals, held = (values.get(f"{stage}.{of}", ()) for of in ("interval_s", "rss_bytes"))
+        if intervals and not (held and sum(intervals)):
+            raise ValueError(f"{stage}.interval_s has values that are all 0, or no {stage}.rss_bytes beside them")
+    macs, moved = (values.get(f"operator_{of}", ()) for of in ("macs", "bytes"))
+    if macs and moved and len(macs) != len(moved):
+        raise ValueError(f"operator_macs has {len(macs)} values, and operator_bytes {len(moved)}")
+    return measured

@@ -1,0 +1,163 @@
+"""Which details of a measurement tables and verdicts read, by metric, and their types. All others are free.
+
+A record may lack a detail, unless its values mean nothing without it (``_NEEDED``).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
+
+from fer_bench.records import schema
+from fer_bench.records.schema import Amount, Count, Json, Positive, Shape, Size, Whole
+
+
+class Gpu(TypedDict, total=False):
+    """What is known of a GPU, or of its state at a moment."""
+
+    name: str | None
+    driver: str | None
+    cuda: str | None
+    memory_bytes: Count | None
+    tf32_convolutions: bool | None
+    tf32_matrix_products: bool | None
+    sm_clock_hz: Amount | None
+    throttle_reasons: list[str] | None
+
+
+class Attainable(TypedDict, total=False):
+    """What a machine attains (see ``profilers.roofline``)."""
+
+    macs_per_s: Positive
+    copy_bytes_per_s: Annotated[list[tuple[Positive, Positive]], Meta(min_length=1)]
+    operator_s: Amount
+    how: str
+    failure: str
+
+
+class _Macs(TypedDict, total=False):
+    batch: Size
+    num_classes: Whole | None
+    convention: str
+    uncounted: dict[str, Count]
+    decided_by: list[str]
+
+
+class _Times(TypedDict, total=False):
+    others_cores: Amount | None
+    throttle_events: Amount | None
+    gpu_before: Gpu | None
+    gpu_after: Gpu | None
+    stopped_by: str | None
+    batch_size: Size
+    optimizer: str
+    not_captured: str
+
+
+class _Intervals(TypedDict, total=False):
+    cores: Size
+    memory_bytes: Annotated[int, Meta(ge=1)]
+    images: Count
+    busiest_others: list[tuple[str, int | float]] | None
+
+
+class _Energy(TypedDict, total=False):
+    images: Size
+    idle_joules: Amount
+    idle_w: Amount | None
+    window_s: Amount
+    source: str
+
+
+class _Module(TypedDict):
+    path: str
+    type: str
+    parameters: Count
+    output_shape: list[int] | None
+
+
+class _Modules(TypedDict, total=False):
+    modules: list[_Module]
+
+
+class _OwnMacs(TypedDict, total=False):
+    paths: list[str]
+    types: list[str]
+    parameters: list[Count]
+    calls: list[Count]
+
+
+class _Calls(TypedDict, total=False):
+    operators: list[str]
+
+
+class _Counted(TypedDict):
+    input_shape: Shape
+    num_classes: Whole | None
+
+
+class _Build(_Counted, total=False):
+    counts: dict[str, Amount]
+    warnings: list[str]
+
+
+class _Builds(TypedDict, total=False):
+    builds: list[_Build]
+
+
+class _Peak(TypedDict, total=False):
+    file_bytes: Count | None
+
+
+# By the end of the metric's name.
+_KINDS: Mapping[str, Any] = {
+    "module_own_macs": _OwnMacs,
+    "module_macs": _Modules,
+    "operator_calls": _Calls,
+    "published_builds": _Builds,
+    "peak_rss_bytes": _Peak,
+    "energy_j": _Energy,
+    ".interval_s": _Intervals,
+    "training_step_s": _Times,
+    "_s": _Times,
+    "macs": _Macs,
+}
+# Without which values cannot be read.
+_NEEDED: Mapping[str, Sequence[str]] = {
+    "module_own_macs": ("paths", "types", "parameters", "calls"),
+    "module_macs": ("modules",),
+    "operator_calls": ("operators",),
+    "published_builds": ("builds",),
+    "energy_j": ("images", "idle_joules", "idle_w", "window_s", "source"),
+    ".interval_s": ("cores", "memory_bytes", "images"),
+    "training_step_s": ("batch_size", "optimizer"),
+}
+_OF_EACH_VALUE = ("module_own_macs", "module_macs", "operator_calls")  # lists as long as the values
+
+
+def check(metric: str, details: Mapping[str, Json], values: int) -> None:
+    """Raise ValueError where the details of so many values are not what those of a metric are."""
+    end = next((end for end in _KINDS if metric.endswith(end)), None)
+    if end is None:
+        return
+    try:
+        schema.fields(_KINDS[end], details)
+    except ValueError as error:
+        raise ValueError(f"details.{error}") from error
+    for name in _NEEDED.get(end, ()) if values else ():
+        if name not in details:
+            raise ValueError(f"details lack {name}")
+        if end in _OF_EACH_VALUE and len(details[name]) != values:
+            raise ValueError(f"details.{name} has {len(details[name])} members, and there are {values} values")
+
+
+def check_gpu(gpu: Mapping[str, Json]) -> None:
+    """Raise ValueError where it is not what is known of a GPU."""
+    schema.fields(Gpu, gpu)
+
+
+def check_attainable(attainable: Mapping[str, Json]) -> None:
+    """Raise ValueError where it is not what the roofs of a machine are."""
+    schema.fields(Attainable, attainable)
+    if "macs_per_s" in attainable and not {"copy_bytes_per_s", "operator_s"} <= attainable.keys():
+        raise ValueError("copy_bytes_per_s or operator_s is missing")
