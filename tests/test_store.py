@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,6 +19,9 @@ from fer_bench.records.exchange import export, import_runs, read_file
 from fer_bench.records.result import Measurement
 from fer_bench.records.store import Store
 from support import postgres
+from support.samples import ENVIRONMENT
+
+ELSEWHERE = dataclasses.replace(ENVIRONMENT, cpu="Another CPU")
 
 
 @pytest.fixture(scope="session")
@@ -586,6 +590,53 @@ def test_a_plan_with_a_value_that_no_plan_has_is_refused_by_its_network_and_bloc
     assert store.results(good) == [make_result("a")]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE results SET plan = '[' WHERE name = 'a'",
+        "UPDATE results SET wall_s = 'long' WHERE name = 'a'",
+        "UPDATE results SET subject = CAST(X'ff' AS TEXT) WHERE name = 'a'",
+        "UPDATE results SET started_at = X'ff00' WHERE name = 'a'",
+        "UPDATE environments SET data = '{}' WHERE id = (SELECT environment_id FROM results WHERE name = 'a')",
+        "UPDATE measurements SET samples = '{\"a\":1}' WHERE result_id = (SELECT id FROM results WHERE name = 'a')",
+        "UPDATE measurements SET process = 'x' WHERE result_id = (SELECT id FROM results WHERE name = 'a')",
+    ],
+)
+def test_a_damaged_record_is_left_out_with_a_line_and_blocks_no_other(sqlite_url, make_result, damage):
+    with Store.open(sqlite_url) as store:
+        run_id = store.begin("print", "title")
+        store.save(run_id, "1", dataclasses.replace(make_result("a"), environment=ELSEWHERE))
+        store.save(run_id, "2", make_result("b"))
+        execute(sqlite_url, damage)
+        lines = []
+        assert store.results(run_id, lines.append) == [make_result("b")]
+        assert len(lines) == 1
+        assert lines[0].startswith(
+            f"run {run_id} of {sqlite_url}: left out 1 of 2 records: a: not a result of fer_bench"
+        )
+        with pytest.raises(StoreError, match=f"^a in run {run_id} of "):
+            store.results(run_id)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "title = X'00ff'",
+        "title = CAST(X'ff' AS TEXT)",
+        "started_at = X'ff'",
+        "holder = '['",
+        "holder = '{\"pid\": []}'",
+    ],
+)
+def test_a_run_whose_head_is_damaged_is_listed_with_the_others_and_can_be_deleted(sqlite_url, make_result, damage):
+    with Store.open(sqlite_url) as store:
+        bad, good = store.begin("print", "bad"), store.begin("print", "good")
+        execute(sqlite_url, f"UPDATE runs SET {damage} WHERE id = '{bad}'")
+        assert {run.id for run in store.runs()} == {bad, good}
+        store.delete(store.find_run(bad).id)
+        assert [run.id for run in store.runs()] == [good]
+
+
 # Export and import
 
 
@@ -604,11 +655,11 @@ def test_an_export_is_imported_again_as_it_was(filled, other_url):
     text = export(filled, filled.runs())
     with Store.open(other_url) as other:
         newest, oldest = filled.runs()
-        assert import_runs(other, text) == ([oldest.id, newest.id], [])
+        assert import_runs(other, text) == ([oldest.id, newest.id], [], [])
         assert export(other, list(reversed(other.runs()))) == text
         for run in filled.runs():
             assert other.contents(run.id) == filled.contents(run.id)
-        assert import_runs(other, text) == ([], [oldest.id, newest.id])
+        assert import_runs(other, text) == ([], [oldest.id, newest.id], [])
         assert [run.state for run in other.runs()] == ["elsewhere", "finished"]
 
 
@@ -644,13 +695,13 @@ def in_lines(make_result):
 
 def test_lines_of_results_become_a_finished_run(store, in_lines):
     text = "".join(f"{result.to_json()}\n" for result in in_lines)
-    [run_id], skipped = import_runs(store, text)
-    assert skipped == []
+    [run_id], *others = import_runs(store, text)
+    assert others == [[], []]
     run = store.find_run(run_id)
     assert (run.state, run.results) == ("finished", 2)
     assert (run.started_at, run.finished_at) == ("2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00")
     assert store.results(run_id) == in_lines
-    assert import_runs(store, text) == ([], [run_id])
+    assert import_runs(store, text) == ([], [run_id], [])
 
 
 def test_a_file_or_folder_of_results_is_read(filled, in_lines, tmp_path):
@@ -672,6 +723,44 @@ def test_a_last_line_that_was_cut_off_is_passed_over(tmp_path, make_result, end,
     assert [result.subject.name for result in read_file(file)] == ["a", "b"][:read]
 
 
+def damaged(text, run_id, change):
+    """Return an export in which a member of the first record of a run is another."""
+    document = json.loads(text)
+    (run,) = (run for run in document["runs"] if run["id"] == run_id)
+    change(run)
+    return json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda run: run["results"][0]["result"]["subject"].update(name=3), "record key a of run {}: .*: name is 3: "),
+        (lambda run: run["results"][0]["result"].update(schema_version=99), "record key a of run {}: .*schema 99"),
+        (lambda run: run["results"][1].update(key="key a"), "record key a of run {}: there is another one with this"),
+        (lambda run: run["results"].append(None), "record 3 of run {}: it is None: an object was expected"),
+        (lambda run: run.update(title=10**400), "run 1 of the file: title is an integer beyond 64 bits"),
+        (lambda run: run.update(title=["x"] * 3), "run 1 of the file: title is a list of 3: a text was expected"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_refused_and_the_others_are_imported(filled, other_url, change, told):
+    newest, oldest = filled.runs()
+    text = damaged(export(filled, filled.runs()), oldest.id, change)
+    with Store.open(other_url) as other:
+        added, there, refused = import_runs(other, text)
+        assert (added, there) == ([newest.id], [])
+        assert re.match(told.format(oldest.id), refused[0])
+        assert [run.id for run in other.runs()] == [newest.id]
+
+
+def test_an_import_of_nothing_that_can_be_read_is_an_error(filled, other_url):
+    oldest = filled.runs()[1]
+    text = damaged(export(filled, [oldest]), oldest.id, lambda run: run["results"].append(3))
+    with Store.open(other_url) as other:
+        with pytest.raises(StoreError, match=f"record 3 of run {oldest.id}: .*; remove that record"):
+            import_runs(other, text)
+        assert other.runs() == []
+
+
 LATER = '{"fer_bench_export": 2, "runs": []}'
 BAD_FILES = {
     "a line": ('{"schema_version": 2}\n', r"line 1: not a result.*; mend or remove that line"),
@@ -680,8 +769,11 @@ BAD_FILES = {
     "one result indented": ('{\n "schema_version": 2\n}\n', "not a result of fer_bench a line, nor an export"),
     "nothing": ("", "no result in it"),
     "cut short": ('{"fer_bench_export": 1, "runs": [', "cut short or damaged.*; export it again"),
-    "no runs": ('{"fer_bench_export": 1}', "no export of fer_bench: KeyError: 'runs'; export it again"),
-    "a strange run": ('{"fer_bench_export": 1, "runs": [{"results": []}]}', "no export of fer_bench: .*title"),
+    "no runs": ('{"fer_bench_export": 1}', "no export of fer_bench: lacks 'runs'; export it again"),
+    "a strange run": (
+        '{"fer_bench_export": 1, "runs": [{"results": []}]}',
+        "run 1 of the file: lacks .*'title'; remove",
+    ),
     "later": (LATER, "exported by a later fer_bench; upgrade"),
     "no text": (b"\xff\xfe\x00", "utf-8"),
     "missing": (None, "No such file or directory; expected a file that `fer-bench export`"),
@@ -695,7 +787,7 @@ def test_a_value_that_was_damaged_in_an_export_is_told_with_its_record_and_a_cur
     file = tmp_path / "results.json"
     place = text.rindex("0.009")
     file.write_text(text[:place] + "NaN" + text[place + 5 :])
-    told = r"results\.json: record 2:b: .*latency_s of process 0: values\[0\] is nan.*; remove that record, or export"
+    told = r"results\.json: record 2:b of run .*latency_s of process 0: values\[0\] is nan.*; remove that record"
     with pytest.raises(StoreError, match=told):
         read_file(file)
 

@@ -24,7 +24,7 @@ from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import DEFAULT_INPUT
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.exit_codes import FAILED
+from fer_bench.records.exit_codes import FAILED, OK
 from fer_bench.records.plan import parse_settings
 from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting.render import FORMATS
@@ -33,6 +33,7 @@ from fer_bench.reporting.table import Table
 if TYPE_CHECKING:
     from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Json, Result
+    from fer_bench.records.store import Skipped
 
 Shape = tuple[int, ...]
 
@@ -125,6 +126,11 @@ def complain(message: str, code: int) -> int:
     return code
 
 
+def skip(message: str) -> None:
+    """Print what is left out of what is shown."""
+    complain(message, OK)
+
+
 def fail_if(failures: Sequence[str]) -> None:
     """Print each failure in a line and end the command as failed; do nothing if there is none."""
     for failure in failures:
@@ -201,14 +207,17 @@ def settings_with(settings: Names, inputs: str, sizes: Names) -> tuple[str, ...]
     return (*(settings or ()), *([f"{SETTING}={inputs}"] if inputs else []))
 
 
-def read_results(source: str, store: str = DEFAULT_STORE) -> "list[Result]":
-    """Read a run of the store, or a file of results."""
+def read_results(source: str, store: str = DEFAULT_STORE, skipped: "Skipped | None" = None) -> "list[Result]":
+    """Read a run of the store, or a file of results.
+
+    With ``skipped`` records that cannot be read are left out; without, the first of them is a StoreError.
+    """
     from fer_bench.records.exchange import read_file
 
     if _is_file(source):
-        return read_file(Path(source))
+        return read_file(Path(source), skipped)
     with Store.open(store, create=False) as opened:
-        return opened.results(opened.find_run(source).id)
+        return opened.results(opened.find_run(source).id, skipped)
 
 
 def name_source(source: str, store: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import name_source, print_json, print_tables, read_results
+from fer_bench.cli.common import name_source, print_json, print_tables, read_results, skip
 from fer_bench.cli.options import Names
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.store import DEFAULT_STORE, Store
@@ -97,7 +97,7 @@ def _stored(model: str, store: str | None, sources: Sequence[str]) -> "Iterator[
     for source in sources:
         kind, _, name = name_source(source, where).partition(" ")
         shown = Path(name).name if kind == "file" else name.split()[0]
-        for result in read_results(source, where):
+        for result in read_results(source, where, skip):
             yield shown, result
     if store is None and sources:
         return
@@ -109,5 +109,5 @@ def _stored(model: str, store: str | None, sources: Sequence[str]) -> "Iterator[
             raise nothing_of(model, (name for run in runs for name in run.networks))
         for run in reversed(runs):
             if model in run.networks:
-                for result in opened.results(run.id):
+                for result in opened.results(run.id, skip):
                     yield run.id, result

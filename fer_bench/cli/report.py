@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, registry_of
+from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, registry_of, skip
 from fer_bench.cli.options import Names, choice, several
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError
@@ -116,10 +116,14 @@ def _check(template: Path | None, out: Path | None, fmt: str, *, html: Path | No
 def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], list[Result]]":
     """Read results: those that were measured, and recounts, which only the audit reads."""
     results: list[Result] = []
+    left_out: list[str] = []
     for source in dict.fromkeys(sources or ["last"]):
-        results += [result for result in read_results(source, store) if result not in results]
+        results += [result for result in read_results(source, store, left_out.append) if result not in results]
+    for message in left_out:
+        skip(message)
     if not results:
-        raise FerBenchError(f"{' and '.join(sources or ['last'])}: there are no results yet")
+        there = "none of its results can be read" if left_out else "there are no results yet"
+        raise FerBenchError(f"{' and '.join(sources or ['last'])}: {there}")
     measured = [result for result in results if result.plan.metrics != RECOUNT.metrics]
     return measured, [result for result in results if result not in measured]
 

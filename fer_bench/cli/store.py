@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import complain, named, print_json, print_tables
+from fer_bench.cli.common import complain, fail_if, named, print_json, print_tables, skip
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError, StoreError
-from fer_bench.records.exit_codes import OK
+from fer_bench.records.exit_codes import FAILED, OK
 from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting import tables as reports
 
@@ -30,17 +30,19 @@ def runs(store: options.Store = DEFAULT_STORE, fmt: options.Format = "table") ->
 def show_run(name: RunName = "last", store: options.Store = DEFAULT_STORE) -> None:
     """Show when, where and how a run was measured.
 
-    Warnings and latencies follow.
+    Warnings and latencies follow. Records that cannot be read are left out, with a notice.
     """
     from fer_bench.reporting.render.text import definitions
 
     with Store.open(store, create=False) as opened:
         found = opened.find_run(name)
-        results = opened.results(found.id)
+        results = opened.results(found.id, skip)
     typer.echo(definitions(reports.run_details(found, results)), nl=False)
     if results:
         typer.echo()
         print_tables([reports.latency(results)])
+    elif found.results:  # of which none can be read
+        raise typer.Exit(FAILED)
 
 
 def export(
@@ -65,8 +67,8 @@ def import_(
 ) -> None:
     """Add the runs of a JSON file to a store.
 
-    A run that the store has already is left as it is. A file of pytest-benchmark becomes one run; what it lacks is
-    reported.
+    A run that the store has already is left as it is. A run that cannot be read is refused, and the others are
+    imported; the command then fails. A file of pytest-benchmark becomes one run; what it lacks is reported.
     """
     from fer_bench.records.exchange import import_runs
 
@@ -76,7 +78,7 @@ def import_(
         raise StoreError(f"cannot read {file}: {error}") from error
     with Store.open(store, create=True) as opened:
         try:
-            added, there = import_runs(opened, text)
+            added, there, refused = import_runs(opened, text)
         except StoreError as error:
             raise StoreError(f"{file}: {error}") from error
         results = [result for run in added for result in opened.results(run)]
@@ -86,6 +88,7 @@ def import_(
     for result in results:
         for failure in reports.failures(result):
             complain(named(result.subject.name, failure), OK)
+    fail_if([f"{file}: not imported: {why}" for why in refused])
 
 
 def delete(

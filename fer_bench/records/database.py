@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
+from fer_bench.records import schema
 from fer_bench.records.errors import StoreError, brief
 from fer_bench.records.masking import masked_url
 
@@ -158,12 +159,17 @@ class Database:
         # PostgreSQL's JSON has no NaN, so SQLite's may not have one either.
         serializer = partial(json.dumps, allow_nan=False)
         try:
-            return sa.create_engine(url, poolclass=NullPool, connect_args=arguments, json_serializer=serializer)
+            engine = sa.create_engine(
+                url, poolclass=NullPool, connect_args=arguments, json_serializer=serializer, json_deserializer=_json
+            )
         except ImportError as error:
             raise StoreError(
                 f"the store {self.shown} needs psycopg 3, which cannot be imported ({brief(error)}); "
                 "install it with: pip install 'psycopg[binary]'"
             ) from error
+        if url.drivername == "sqlite":
+            sa.event.listen(engine, "connect", _read_any_text)
+        return engine
 
     def _missing(self) -> StoreError:
         return StoreError(
@@ -197,6 +203,19 @@ class Database:
             yield
         except (SQLAlchemyError, ValueError) as error:  # ValueError: see the trouble of that name
             raise StoreError(f"the store {self.shown} {_trouble(getattr(error, 'orig', None) or error)}") from error
+
+
+def _json(text: str | bytes) -> Any:
+    """Read a column of JSON; what is damaged stays a text, so that its record is refused and no other."""
+    try:
+        return schema.parse(text)
+    except ValueError:
+        return str(text)
+
+
+def _read_any_text(connection: sqlite3.Connection, _: object) -> None:
+    """Let a text that is no UTF-8 be read: the row is refused by what it holds, and no other with it."""
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
 
 
 # By SQLite's names of errors and by PostgreSQL's codes, either by their beginning: what it means, and the cure.

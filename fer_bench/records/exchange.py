@@ -4,11 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypedDict
 
-from fer_bench.records import pytest_benchmark
-from fer_bench.records.errors import StoreError, brief
+from fer_bench.records import pytest_benchmark, schema
+from fer_bench.records.errors import StoreError
 from fer_bench.records.result import Json, Result
-from fer_bench.records.store import Contents, Run, Store, compact, head
+from fer_bench.records.schema import Integer, Name
+from fer_bench.records.store import Contents, Run, Skipped, Store, compact, head, left_out
 
 EXPORT_VERSION = 1  # of the exported document; each result in it tells its own schema
 
@@ -24,24 +26,40 @@ def export(store: Store, runs: Sequence[Run]) -> str:
     return f'{{"fer_bench_export":{EXPORT_VERSION},"runs":[\n{body}\n]}}\n'
 
 
-def import_runs(store: Store, text: str) -> tuple[list[str], list[str]]:
-    """Add the runs of an exported document, all or none.
+class Imported(NamedTuple):
+    """What became of the runs of a document."""
+
+    added: list[str]  # their ids
+    there: list[str]  # ids of those that the store has already
+    refused: list[str]  # a line on each run that cannot be read
+
+
+def import_runs(store: Store, text: str) -> Imported:
+    """Add the runs of an exported document; one with a record that cannot be read is left out as a whole.
 
     A file of one result a line, or one of pytest-benchmark's, becomes one run.
 
-    Give the ids of the runs added, and of those passed over because they are in the store already.
-
     Raises:
-        StoreError: the text is neither, a run is in the store already and differs, or the database fails.
+        StoreError: the text is neither, no run of it can be read, a run is in the store already and differs, or the
+            database fails; nothing was added then.
     """
-    return store.add(_read(text))
+    runs: list[Contents] = []
+    refused: list[str] = []
+    for run in _read(text):
+        if run.refused:
+            refused.append(f"{schema.first_of(run.refused)}; remove that record, or export the run again")
+        else:
+            runs.append(run.contents)
+    if refused and not runs:
+        raise StoreError(schema.first_of(refused))
+    return Imported(*store.add(runs), refused)
 
 
-def read_file(path: Path) -> list[Result]:
+def read_file(path: Path, skipped: Skipped | None = None) -> list[Result]:
     """Read the results in an exported document, in a file of one result a line, or in one of pytest-benchmark's.
 
     Of a folder, results.json is read or else results.jsonl. A last line that was cut off, as by a run that was killed,
-    is passed over.
+    is passed over. With ``skipped`` records that cannot be read are left out; without, the first is a StoreError.
 
     Raises:
         StoreError: there is no such file, or it holds something else.
@@ -49,7 +67,13 @@ def read_file(path: Path) -> list[Result]:
     if path.is_dir():
         path = path / "results.json" if (path / "results.json").exists() else path / "results.jsonl"
     try:
-        return [result for run in _read(path.read_text(encoding="utf-8")) for _, result in run.results]
+        runs = _read(path.read_text(encoding="utf-8"))
+        for run in runs:
+            if run.refused and skipped is None:
+                raise StoreError(f"{run.refused[0]}; remove that record, or export the run again")
+            if run.refused and skipped is not None:
+                skipped(left_out(str(path), run.refused, len(run.contents.results)))
+        return [result for run in runs for _, result in run.contents.results]
     except OSError as error:
         raise StoreError(
             f"cannot read {path}: {error.strerror or error}; expected a file that `fer-bench export` or "
@@ -64,40 +88,85 @@ def _exported(run: Contents) -> str:
     return f'{json.dumps(head(run))[:-1]}, "results":[\n' + ",\n".join(lines) + "\n]}"
 
 
-def _read(text: str) -> list[Contents]:
+class _Read(NamedTuple):
+    """A run of a file: what can be read of it, and a line on each record that cannot."""
+
+    contents: Contents
+    refused: Sequence[str] = ()
+
+
+class _Document(TypedDict):
+    fer_bench_export: Integer
+    runs: list[Json]
+
+
+class _Record(TypedDict):
+    key: Name
+    result: Json
+
+
+class _Run(TypedDict):
+    """A run as it is exported."""
+
+    id: Name
+    title: str
+    started_at: str
+    finished_at: str | None
+    fingerprint: str
+    results: list[Json]
+
+
+def _read(text: str) -> list[_Read]:
     if '"fer_bench_export"' in text[:200]:
         return _of_export(text)
     if pytest_benchmark.written_by_pytest_benchmark(text):
         results, written_at = pytest_benchmark.results_of(text)
-        return [_run_of(text, "pytest-benchmark", results, written_at)]
+        return [_Read(_run_of(text, "pytest-benchmark", results, written_at))]
     if '"fer_bench_baseline"' in text[:200]:
         raise StoreError(
             "a baseline holds counts and no results: fer-bench gate --baseline FILE holds networks against it"
         )
     results = _of_lines(text)
-    return [_run_of(text, "imported from lines of results", results, max(result.started_at for result in results))]
+    finished_at = max(result.started_at for result in results)
+    return [_Read(_run_of(text, "imported from lines of results", results, finished_at))]
 
 
-def _of_export(text: str) -> list[Contents]:
+def _of_export(text: str) -> list[_Read]:
     try:
-        document = json.loads(text)
-        if document["fer_bench_export"] > EXPORT_VERSION:
-            raise StoreError("exported by a later fer_bench; upgrade this one: pip install --upgrade fer-bench")
-        return [_contents_of(run) for run in document["runs"]]
+        document = schema.parse(text)
     except ValueError as error:
         raise StoreError(f"this export is cut short or damaged: {error}; export it again") from error
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"this is no export of fer_bench: {brief(error)}; export it again") from error
+    try:
+        version = schema.whole(_Document, document)["fer_bench_export"]
+    except ValueError as error:
+        raise StoreError(f"this is no export of fer_bench: {error}; export it again") from error
+    if version > EXPORT_VERSION:
+        raise StoreError("exported by a later fer_bench; upgrade this one: pip install --upgrade fer-bench")
+    return [_contents_of(run, place) for place, run in enumerate(document["runs"], start=1)]
 
 
-def _contents_of(run: Mapping[str, Json]) -> Contents:
-    results = []
-    for each in run["results"]:
+def _contents_of(run: Json, place: int) -> _Read:
+    """Read a run; of one that says not even what it is called, nothing is read."""
+    try:
+        schema.bounded(
+            {key: value for key, value in run.items() if key != "results"} if isinstance(run, Mapping) else run
+        )
+        about = schema.whole(_Run, run)
+    except ValueError as error:
+        nothing = Contents(f"number {place}", "", "", None, "", ())
+        return _Read(nothing, [f"run {place} of the file: {error}"])
+    records: dict[str, Result] = {}
+    refused = []
+    for number, each in enumerate(about.pop("results"), start=1):
+        key = each.get("key", number) if isinstance(each, Mapping) else number
         try:
-            results.append((each["key"], Result.of(each["result"])))
-        except StoreError as error:
-            raise StoreError(f"record {each['key']}: {error}; remove that record, or export the run again") from error
-    return Contents(**{**run, "results": tuple(results)})
+            record = schema.whole(_Record, each)
+            if record["key"] in records:
+                raise ValueError("there is another one with this key")
+            records[record["key"]] = Result.of(record["result"])
+        except (ValueError, StoreError) as error:
+            refused.append(f"record {schema.named(key)} of run {schema.named(about['id'])}: {error}")
+    return _Read(Contents(**about, results=tuple(records.items())), refused)
 
 
 def _run_of(text: str, title: str, results: Sequence[Result], finished_at: str) -> Contents:
@@ -134,7 +203,7 @@ def _of_lines(text: str) -> list[Result]:
 
 def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        schema.parse(text)
     except ValueError:
         return False
     return True

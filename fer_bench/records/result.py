@@ -49,7 +49,7 @@ class Measurement:
             details.check(read.metric, read.details, len(read.values))
         except ValueError as error:
             known = data if isinstance(data, Mapping) else {}
-            metric, process = (schema.shortened(known.get(key, 0)).strip("'") for key in ("metric", "process"))
+            metric, process = (schema.named(known.get(key, 0)) for key in ("metric", "process"))
             raise ValueError(f"{metric} of process {process}: {error}") from error
         return read
 
@@ -251,10 +251,11 @@ class Result:
                     f"{SCHEMA_VERSION}): measure it again"
                 )
             schema.time(head["started_at"], "started_at")
+            where = data["environment"]  # None where the process failed before it could say
             return cls(
                 subject=_part("subject", Subject.of, data["subject"]),
                 plan=_part("plan", Plan.of, data["plan"]),
-                environment=_part("environment", Environment.of, data["environment"]) if data["environment"] else None,
+                environment=None if where is None else _part("environment", Environment.of, where),
                 measurements=_in_step(tuple(map(Measurement.of, head.pop("measurements")))),
                 **head,
             )

@@ -133,23 +133,25 @@ def fields(kind: Any, data: Json) -> dict[str, Any]:
     return {name: getattr(made, name) for name in members.__struct_fields__ if name in data}
 
 
-def read(kind: type[Record], data: Json) -> Record:
-    """Make a dataclass of an object.
+def whole(kind: Any, data: Json) -> dict[str, Any]:
+    """Return the members of an object that is a dataclass or typed dictionary, and nothing else.
 
     Raises:
         ValueError: as ``fields``; or it lacks a member, or has one that is no field.
     """
     given = fields(kind, data)
-    known = dataclasses.fields(kind)  # type: ignore[arg-type]
-    unset = dataclasses.MISSING
-    needed = [one.name for one in known if one.default is unset and one.default_factory is unset]
     for what, names in (
-        ("lacks", [name for name in needed if name not in data]),
+        ("lacks", [name for name in _needed(kind) if name not in data]),
         ("has unknown", [name for name in data if name not in given]),
     ):
         if names:
             raise ValueError(f"{what} {', '.join(map(shortened, names[:5]))}")
-    return kind(**given)
+    return given
+
+
+def read(kind: type[Record], data: Json) -> Record:
+    """Make a dataclass of an object; raise ValueError as ``whole`` does."""
+    return kind(**whole(kind, data))
 
 
 def time(text: str, place: str) -> str:
@@ -178,10 +180,23 @@ def shortened(value: Json) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def named(value: Json) -> str:
+    """Write what names a record or a measurement, in at most 60 characters."""
+    return shortened(value).strip("'")
+
+
 @functools.cache
 def _members(kind: Any) -> Any:
     hints = typing.get_type_hints(kind, include_extras=True)
     return msgspec.defstruct("Members", [(name, hint, msgspec.UNSET) for name, hint in hints.items()], kw_only=True)
+
+
+@functools.cache
+def _needed(kind: Any) -> Sequence[str]:
+    if not dataclasses.is_dataclass(kind):
+        return sorted(kind.__required_keys__)
+    unset = dataclasses.MISSING
+    return [one.name for one in dataclasses.fields(kind) if one.default is unset and one.default_factory is unset]
 
 
 def _explained(error: msgspec.ValidationError, data: Json) -> ValueError:
@@ -207,7 +222,7 @@ def _explained(error: msgspec.ValidationError, data: Json) -> ValueError:
     return wrong(place, value, words) if known else ValueError(f"{place}: {words} was expected")
 
 
-def lines_of(texts: Sequence[str], most: int = 3) -> str:
+def first_of(texts: Sequence[str], most: int = 3) -> str:
     """Join the first of several messages in one line."""
     more = f"; and {len(texts) - most} more" if len(texts) > most else ""
     return "; ".join(texts[:most]) + more

@@ -9,12 +9,13 @@ import os
 import socket
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from fer_bench.records import schema
 from fer_bench.records.errors import StoreError
 from fer_bench.records.result import Json, Result
 
@@ -27,6 +28,7 @@ DEFAULT_STORE = "sqlite:///fer-bench-results/results.sqlite"
 
 State = Literal["finished", "under way", "interrupted", "elsewhere"]
 Keyed = tuple[str, Result]
+Skipped = Callable[[str], None]  # gets a line on a run of which something was left out
 
 _OF_RESULT = ("started_at", "wall_s", "passes_s", "schema_version", "subject", "plan")  # fields with columns
 # Fields of a measurement whose columns have the same name; its values do not, since VALUES is a word of SQL.
@@ -127,9 +129,13 @@ class Store:
         """Give the keys and results that a run has, in the order saved."""
         return list(self.contents(run_id).results)
 
-    def results(self, run_id: str) -> list[Result]:
-        """Give the results of a run, in the order saved."""
-        return [result for _, result in self.done(run_id)]
+    def results(self, run_id: str, skipped: Skipped | None = None) -> list[Result]:
+        """Give the results of a run, in the order saved.
+
+        With ``skipped`` those that cannot be read are left out; without, the first of them is a StoreError.
+        """
+        with self._db.reading() as connection:
+            return [result for _, result in self._contents(connection, run_id, skipped).results]
 
     def save(self, run_id: str, key: str, result: Result) -> None:
         """Add a result to a run, in place of the one with this key, and return when it is on the disk.
@@ -158,12 +164,13 @@ class Store:
             columns = results.select().with_only_columns(results.c.run_id, results.c.name).order_by(results.c.id)
             for run_id, name in connection.execute(columns):
                 names[run_id].append(name)
+        # A column that is damaged is shown as it is: a run that nobody can see cannot be deleted.
         return [
             Run(
-                **head(row),
+                **_as_text(row),
                 state=_state(row),
                 results=len(found := names[row.id]),
-                networks=tuple(dict.fromkeys(found)),
+                networks=tuple(dict.fromkeys(map(str, found))),
             )
             for row in rows
         ]
@@ -256,7 +263,7 @@ class Store:
         used = results.select().with_only_columns(results.c.environment_id).where(results.c.environment_id.is_not(None))
         connection.execute(environments.delete().where(environments.c.id.not_in(used)))
 
-    def _contents(self, connection: "Connection", run_id: str) -> Contents:
+    def _contents(self, connection: "Connection", run_id: str, skipped: Skipped | None = None) -> Contents:
         environments, results, measurements = self._db.environments, self._db.results, self._db.measurements
         run = self._run_row(connection, run_id)
         of_run = results.select().where(results.c.run_id == run_id)
@@ -266,19 +273,32 @@ class Store:
             data = {name: getattr(row, name) for name in _AS_STORED}
             measured[row.result_id].append({**data, "values": row.samples})
         with_environment = of_run.add_columns(environments.c.data.label("environment")).outerjoin(environments)
-        keyed = []
+        keyed, refused = [], []
         for row in connection.execute(with_environment.order_by(results.c.id)):
             data = {name: getattr(row, name) for name in (*_OF_RESULT, "environment")}
             try:
                 keyed.append((row.key, Result.of({**data, "measurements": measured[row.id]})))
             except StoreError as error:
-                raise StoreError(f"{row.name} in run {run_id} of {self.shown}: {error}") from error
+                if skipped is None:
+                    raise StoreError(f"{row.name} in run {run_id} of {self.shown}: {error}") from error
+                refused.append(f"{row.name}: {error}")
+        if skipped is not None and refused:
+            skipped(left_out(f"run {run_id} of {self.shown}", refused, len(keyed)))
         return Contents(**head(run), results=tuple(keyed))
 
 
 def head(run: "Row[Any] | Contents") -> dict[str, Any]:
     """Return what there is of a run besides its results, by name."""
     return {name: getattr(run, name) for name in ("id", "title", "started_at", "finished_at", "fingerprint")}
+
+
+def left_out(where: str, refused: Sequence[str], kept: int) -> str:
+    """Say in a line which records were left out."""
+    return f"{where}: left out {len(refused)} of {len(refused) + kept} records: {schema.first_of(refused)}"
+
+
+def _as_text(row: "Row[Any]") -> dict[str, Any]:
+    return {name: value if value is None else str(value) for name, value in head(row).items()}
 
 
 def compact(data: Json) -> str:
@@ -334,7 +354,8 @@ def _state(run: "Row[Any]") -> State:
     if run.holder is None:
         return "interrupted"
     here = _this_process()
-    if any(run.holder.get(name) != here[name] for name in ("host", "machine")):
+    holder = run.holder if isinstance(run.holder, Mapping) else {}
+    if any(holder.get(name) != here[name] for name in ("host", "machine")) or not isinstance(holder.get("pid"), int):
         return "elsewhere"
-    lives = run.holder["boot"] == here["boot"] and _process_started(run.holder["pid"]) == run.holder["process_started"]
+    lives = holder.get("boot") == here["boot"] and _process_started(holder["pid"]) == holder.get("process_started")
     return "under way" if lives else "interrupted"
