@@ -123,3 +123,127 @@ def test_records_of_a_file_are_left_out_of_a_report_in_the_same_way(runs, comman
     assert code == 0
     assert err.startswith(f"fer-bench: {file}: left out 1 of 2 records: record resnet50 of run {run}: ")
     assert "mini_xception" in out
+
+
+SHEET = """
+[of_a_user]
+title = "Mine"
+input_shape = [3, 48, 48]
+num_classes = 7
+published = [{ quantity = "parameters", printed = "1.5", unit = "M", paper = "x", where = "Table 1" }]
+"""
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("title = 3", "title is 3: a text was expected"),
+        ("num_classes = true", "num_classes is True, expected a number from 1"),
+        ("num_classes = 2147483648", "num_classes is 2147483648, expected a number from 1"),
+        ("input_shape = [true, 48, 48]", "input_shape is [True, 48, 48], expected [channels, height, width]"),
+        ("status = []", "status [] is none of exact"),
+        ("network = ['resnet50']", "network is ['resnet50'], expected a name in quotes"),
+        ("min_size = 'small'", "min_size is 'small': a whole number was expected"),
+        ("papers = '004'", "papers is '004': a list was expected"),
+        ("choices = [1]", "choices[0] is 1: a text was expected"),
+        ("expected = { parameters = 'many' }", "expected[...]: a whole number was expected"),
+        ("published = 'none'", "a published figure is a table, [[...]]; there is 'none'"),
+        ("published = [3]", "a published figure is a table, [[...]]; there is [3]"),
+        (
+            'published = [{ quantity = "parameters", printed = [["1"]], unit = "", paper = "x", where = "" }]',
+            "printed is [['1']], expected text in quotes",
+        ),
+        (
+            'published = [{ quantity = "parameters", printed = "1", unit = "", paper = "x", where = "", rows = [1] }]',
+            "rows[0] is 1: a text was expected",
+        ),
+        ("gate = { max_params = '1e999999999 M' }", "max_params = '1e999999999 M' is no limit"),
+        ("gate = { max_params = [5] }", "max_params = a list of 1 is no limit"),
+        ("note = 1979-05-27", "note is datetime.date(1979, 5, 27): a text was expected"),
+        (f"note = {DEEP}", "nested deeper than 32 levels"),
+        (f"num_classes = {'9' * 5000}", "Exceeds the limit"),
+    ],
+)
+def test_a_value_of_another_type_in_a_sheet_is_one_line(command, tmp_path, line, told):
+    kept = [known for known in SHEET.splitlines() if not known.startswith(line.partition(" = ")[0])]
+    (tmp_path / "mine.toml").write_text("\n".join([*kept, line]))
+    code, out, err = command("show", "of_a_user", "--sheets", tmp_path)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "mine.toml" in err
+    assert told in err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("paper = 3", "paper is 3, expected a table"),
+        ('[paper]\nid = "x"\ntitle = "X"\nyear = "old"', "year is 'old': a whole number or none was expected"),
+        ('results = []\n[paper]\nid = "x"\ntitle = "X"', "results is [], expected tables"),
+        ('results = { FER2013 = 3 }\n[paper]\nid = "x"\ntitle = "X"', "results is an object of 1, expected tables"),
+        ('figures = {}\n[paper]\nid = "x"\ntitle = "X"', "a published figure is a table, [[...]]; there is an object"),
+    ],
+)
+def test_a_value_of_another_type_in_the_sheet_of_a_paper_is_one_line(command, tmp_path, text, told):
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "x.toml").write_text(text)
+    code, out, err = command("list", "--sheets", tmp_path)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert told in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["count", "mini_xception", "--input", "0x0x0"], "--input '0x0x0' is not CxHxW"),
+        (["count", "mini_xception", "--input", "1e99"], "--input '1e99' is no size"),
+        (["count", "mini_xception", "--input", "9" * 5000], "is no size: a side from 1"),
+        (["count", "mini_xception", "--input", f"1x{'9' * 5000}x1"], "is not CxHxW"),
+        (["count", "mini_xception", "--inputs", f"1x{'9' * 5000}x1"], "a size is a number from 1 to 2147483647"),
+        (["run", "mini_xception", "--batch", "9" * 5000], "is no number from 1"),
+        (["count", "--models", ",,,"], "',,,' has no value"),
+        (["gate", "--models", ""], "'' has no value"),
+        (["gate", "--max-params", "1e999999999"], "max_params = '1e999999999' is no limit"),
+        (["gate", "--max-latency", f"{'9' * 5000} ms"], "is no limit: expected a number of seconds above 0"),
+    ],
+)
+def test_numbers_and_lists_of_the_command_line_are_one_line(command, monkeypatch, tmp_path, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*arguments)
+    assert (code, out, err.count("\n")) == (3 if arguments[0] == "gate" else 1, "", 1)
+    assert told in err
+    assert len(err) < 400
+
+
+@pytest.mark.parametrize("cell", ["1e999999999", "1e-999999999", "9e99", "1 × 10^999999999"])
+def test_a_number_out_of_every_range_in_a_table_is_one_line(command, tmp_path, cell):
+    (tmp_path / "table.csv").write_text(f"Model,Params,Classes\nresnet50,{cell},7\n")
+    code, out, err = command("audit", "--table", tmp_path / "table.csv")
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert f"line 2, Params, cell '{cell}': '{cell}' is out of range: a number from 10^-40 to 10^40" in err
+
+
+@pytest.mark.parametrize(("column", "cell"), [("Classes", "9" * 5000), ("Input", "9" * 5000), ("Classes", "1e9")])
+def test_a_size_out_of_every_range_in_a_table_is_one_line(command, tmp_path, column, cell):
+    (tmp_path / "table.csv").write_text(f"Model,Params,{column}\nresnet50,25.6M,{cell}\n")
+    code, out, err = command("audit", "--table", tmp_path / "table.csv", "--classes", 7)
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert "line 2: " in err
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"datetime": "0001-01-01T00:00:00+14:00"}, "is not as those of version 5: OverflowError"),
+        ({"benchmarks": json.loads('{"a":' * 900 + "1" + "}" * 900)}, "is not as those of version 5"),
+        ({"machine_info": {"cpu": {"count": "two"}}}, "environment: cores is 'two': a whole number was expected"),
+        ({"benchmarks": [{"fullname": "x", "name": 3, "stats": {"data": [1e300]}}]}, "values[0] is 1e+300: a number"),
+    ],
+)
+def test_a_damaged_file_of_pytest_benchmark_is_one_line(command, tmp_path, change, told):
+    bench = {"fullname": "a.py::test", "name": "test", "stats": {"data": [0.25], "iterations": 1}}
+    document = {"machine_info": {}, "commit_info": {}, "datetime": "2026-11-20T14:00:00", "version": "5.0"}
+    (tmp_path / "bench.json").write_text(json.dumps(document | {"benchmarks": [bench]} | change))
+    code, out, err = command("import", tmp_path / "bench.json", "--store", tmp_path / "results.sqlite")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert told in err

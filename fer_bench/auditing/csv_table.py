@@ -11,6 +11,7 @@ from fer_bench.auditing.verdicts import Claim
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import DEFAULT_INPUT, Figure, ModelSpec
 from fer_bench.records.errors import FerBenchError, SheetError
+from fer_bench.records.units import whole_number
 
 # Headings, in lower case without anything but letters, and the quantity below them; the first that fits.
 _HEADINGS = (
@@ -185,15 +186,17 @@ def _built(
 ) -> ModelSpec:
     """Put the row's input and classes into the network."""
     if cells.get("classes"):
-        if not cells["classes"].isdecimal() or int(cells["classes"]) < 1:
-            raise FerBenchError(f"{place}: {cells['classes']!r} classes: a number from 1 is expected")
-        classes = int(cells["classes"])
+        classes = whole_number(cells["classes"])
+        if classes is None:
+            raise FerBenchError(f"{place}: {cells['classes'][:60]!r} classes: a number from 1 is expected")
     elif classes is None:
         raise FerBenchError(f"{place}: of how many classes is {cells['network']}? A count depends on it: {_SAY}")
     if cells.get("input"):
-        sizes = [int(size) for size in re.findall(r"\d+", cells["input"])]
-        if len(sizes) not in (1, 2, 3) or not all(sizes):
-            raise FerBenchError(f"{place}: the input {cells['input']!r} is no size, such as 224, 224x224 or 3x224x224")
+        sizes = [size for text in re.findall(r"\d+", cells["input"]) if (size := whole_number(text)) is not None]
+        if len(sizes) not in (1, 2, 3) or len(sizes) < len(re.findall(r"\d+", cells["input"])):
+            raise FerBenchError(
+                f"{place}: the input {cells['input'][:60]!r} is no size, such as 224, 224x224 or 3x224x224"
+            )
         if len(sizes) < 3:
             shape = ((spec.input_shape or DEFAULT_INPUT)[0], sizes[0], sizes[-1])
         else:

@@ -69,7 +69,7 @@ def read(printed: str, unit: str) -> Printed | None:
     try:
         value = units.printed_value(text, "")
     except SheetError:
-        if re.fullmatch(r"[\d.,]*\d[\d.,]*", text):
+        if re.fullmatch(r"[\d.,]*\d[\d.,]*([eE][+-]?\d+| × 10\^\d+)?", text):
             raise
         return None
     if not value.is_finite() or value < 0:

@@ -140,8 +140,20 @@ def fail_if(failures: Sequence[str]) -> None:
 
 
 def parse_list(*given: Names) -> list[str]:
-    """Return the values of options and arguments, which may be repeated or have commas between."""
-    return [part.strip() for texts in given for text in texts or () for part in text.split(",") if part.strip()]
+    """Return the values of options and arguments, which may be repeated or have commas between.
+
+    Raises:
+        FerBenchError: one is given and has no value, such as ",,": it would else be as if it were not given, for all.
+    """
+    values = []
+    for text in (text for texts in given for text in texts or ()):
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if not parts:
+            raise FerBenchError(
+                f"{text[:60]!r} has no value: values have commas between, as a,b; or leave the option out"
+            )
+        values += parts
+    return values
 
 
 def find_specs(registry: Registry, *given: Names) -> "list[ModelSpec]":
@@ -151,13 +163,12 @@ def find_specs(registry: Registry, *given: Names) -> "list[ModelSpec]":
 
 def parse_shape(text: str) -> Shape:
     """Read CxHxW, or CxTxHxW of a clip."""
-    parts = text.lower().split("x")
-    if len(parts) not in (3, 4) or not all(part.isdecimal() and int(part) for part in parts):
+    shape = tuple(size for part in text.lower().split("x") if (size := units.whole_number(part)) is not None)
+    if len(shape) not in (3, 4) or len(shape) <= text.lower().count("x"):
         raise FerBenchError(
-            f"--input {text!r} is not CxHxW: channels, height and width from 1, such as 3x224x224 (of a clip CxTxHxW; "
-            "--inputs takes other and several inputs)"
+            f"--input {text[:60]!r} is not CxHxW: channels, height and width from 1, such as 3x224x224 (of a clip "
+            "CxTxHxW; --inputs takes other and several inputs)"
         )
-    shape = tuple(map(int, parts))
     if len(shape) > _OF_AN_IMAGE:
         return shape
     channels, height, width = shape
@@ -179,10 +190,12 @@ def parse_inputs(given: Names) -> list[int | Shape]:
     for text in parse_list(given):
         if "x" in text.lower():
             sizes.append(parse_shape(text))
-        elif text.isdecimal() and int(text):
-            sizes.append(int(text))
+        elif (size := units.whole_number(text)) is not None:
+            sizes.append(size)
         else:
-            raise FerBenchError(f"--input {text!r} is no size: a side from 1, such as 96, or CxHxW, such as 3x224x224")
+            raise FerBenchError(
+                f"--input {text[:60]!r} is no size: a side from 1, such as 96, or CxHxW, such as 3x224x224"
+            )
     return sizes
 
 

@@ -297,7 +297,7 @@ def _side(text: str, request: "Request", settings: Sequence[str], store: str) ->
         if at or not _is_results(text, store):
             raise
         return None
-    changed = parse_settings(parse_list([changes]))
+    changed = parse_settings(parse_list([changes] if changes else None))
     if at and not changed:
         raise FerBenchError(f"{text}: what differs is expected after the @, such as mode=compile")
     if others := sorted(changed.keys() - set(_DIFFER)):

@@ -23,6 +23,7 @@ from fer_bench.cli.common import (
     stop_on_sigterm,
 )
 from fer_bench.cli.options import Names, several
+from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.exit_codes import OK
 from fer_bench.records.plan import METRICS
@@ -160,7 +161,7 @@ def _sweep(plan: "Plan", swept: Mapping[str, Sequence[Any]]) -> "list[tuple[Plan
 
 def _numbers(option: str, given: Names) -> list[int]:
     parts = parse_list(given)
-    if wrong := [part for part in parts if not part.isdecimal() or int(part) < 1]:
+    if wrong := [part[:60] for part in parts if units.whole_number(part) is None]:
         raise FerBenchError(f"{option} {', '.join(wrong)} is no number from 1; several have commas between, as 1,2,4")
     return [int(part) for part in parts]
 

@@ -9,11 +9,12 @@ import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from fer_bench.gating import counts
 from fer_bench.gating.counts import METRIC, Snapshot
 from fer_bench.gating.verdicts import Outcome, Verdict
-from fer_bench.records import files
+from fer_bench.records import files, schema
 from fer_bench.records.errors import BaselineError
 from fer_bench.records.result import Environment, Json, Result
 
@@ -65,12 +66,13 @@ def read(path: Path) -> Baseline:
     """
     anew = f"write a new one: fer-bench gate --baseline {path} --accept REASON"
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = schema.parse(path.read_text(encoding="utf-8"))
+        schema.bounded(data)
     except FileNotFoundError:
         raise BaselineError(f"there is no baseline {path}; {anew}") from None
     except OSError as error:
         raise BaselineError(f"cannot read the baseline {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:  # no UTF-8 or no JSON
+    except ValueError as error:  # no UTF-8 or no JSON
         raise BaselineError(
             f"the baseline {path} is cut short or damaged ({error}); take it from git again (git checkout -- {path}), "
             f"or remove it and {anew}"
@@ -94,15 +96,34 @@ def read(path: Path) -> Baseline:
             f"and re-baseline with `fer-bench gate --baseline {path} --accept REASON`"
         )
     try:
+        about = schema.whole(_File, data)
         return Baseline(
-            {name: Counted(Snapshot.from_dict(each), each["counted_with"]) for name, each in data["networks"].items()},
-            tuple(Accepted(**each) for each in data["accepted"]),
-            data["command"],
+            {name: _counted(name, each) for name, each in about["networks"].items()},
+            tuple(schema.read(Accepted, each) for each in about["accepted"]),
+            about["command"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BaselineError(
-            f"the baseline {path} does not say what one says: {type(error).__name__}: {error}; remove it and {anew}"
-        ) from error
+    except ValueError as error:
+        raise BaselineError(f"the baseline {path} does not say what one says: {error}; remove it and {anew}") from error
+
+
+class _File(TypedDict):
+    fer_bench_baseline: int
+    command: str
+    networks: dict[str, dict[str, Json]]
+    accepted: list[Json]
+
+
+class _By(TypedDict):
+    counted_with: str
+
+
+def _counted(name: str, data: Mapping[str, Json]) -> Counted:
+    try:
+        return Counted(Snapshot.from_dict(data), schema.fields(_By, data)["counted_with"])
+    except KeyError as error:
+        raise ValueError(f"{name}: lacks {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def write(path: Path, baseline: Baseline) -> None:

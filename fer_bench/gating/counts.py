@@ -3,15 +3,16 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypedDict
 
 from fer_bench.gating.module_changes import differences, first, shift
 from fer_bench.gating.module_tree import Module, around, folded, same
 from fer_bench.gating.verdicts import Outcome, Verdict
-from fer_bench.records import units
+from fer_bench.records import schema, units
 from fer_bench.records.errors import CountingError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement, Result
+from fer_bench.records.schema import Count, Shape, Size, Whole
 
 METRIC = "counts"
 
@@ -63,13 +64,13 @@ class Snapshot:
         levels: whether all levels of modules are there, and their calls.
     """
 
-    input_shape: tuple[int, ...]
-    num_classes: int | None
-    batch: int
+    input_shape: Shape
+    num_classes: Whole | None
+    batch: Size
     convention: str
-    counts: Mapping[str, int]
-    uncounted: Mapping[str, int]
-    operators: Mapping[str, int] | None = None
+    counts: Mapping[str, Count]
+    uncounted: Mapping[str, Count]
+    operators: Mapping[str, Count] | None = None
     modules: tuple[Module, ...] | None = None
     levels: bool = True
     decided_by: tuple[str, ...] = ()
@@ -160,18 +161,21 @@ class Snapshot:
         """Read what ``to_dict`` gives.
 
         Raises:
-            KeyError, TypeError, ValueError: it is something else.
+            ValueError: it is something else.
         """
-        if missing := [name for name in _NEEDED if name not in data["counts"]]:
+        listed = schema.fields(_Listed, data).get("modules")
+        modules = tuple(Module(*each) for each in listed) if listed is not None else None
+        of_modules = ("modules", "counted_with")
+        read = schema.read(cls, {name: value for name, value in data.items() if name not in of_modules})
+        if missing := [name for name in _NEEDED if name not in read.counts]:
             raise ValueError(f"its counts lack {', '.join(missing)}")
-        return cls(
-            **{key: data[key] for key in ("num_classes", "batch", "convention", "counts", "uncounted")},
-            input_shape=tuple(data["input_shape"]),
-            operators=data.get("operators"),
-            modules=tuple(Module(*each) for each in data["modules"]) if "modules" in data else None,
-            levels=data.get("levels", True),
-            decided_by=tuple(data.get("decided_by", ())),
-        )
+        if modules is not None and len({module.path for module in modules} | {""}) > len(modules):
+            raise ValueError("modules: the network itself is missing, or two have one path")
+        return dataclasses.replace(read, modules=modules)
+
+
+class _Listed(TypedDict, total=False):
+    modules: list[tuple[str, str, Count, Count, Count | None]]
 
 
 def _values(measured: Measurement, detail: str) -> Iterator[tuple[Json, int]]:

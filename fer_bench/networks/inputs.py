@@ -49,10 +49,13 @@ def read_inputs(text: str) -> tuple[Input, ...]:
                 f"--inputs {part!r} is no input: [NAME:]SIZExSIZE[:TYPE], such as image:3x224x224 or tokens:77:int64"
             )
         name, sizes, kind = read.groups(default="")
+        shape = tuple(size for text in sizes.split("x") if (size := units.whole_number(text)) is not None)
+        if len(shape) <= sizes.count("x"):
+            raise FerBenchError(f"--inputs {part[:60]!r}: a size is a number from 1 to 2147483647")
         if kind and kind not in TYPES:
             known = f"known: {', '.join(TYPES)}"
             raise FerBenchError(f"--inputs {part}: the type {kind!r} is unknown{nearest(kind, TYPES)}; {known}")
-        found.append(Input(name, tuple(map(int, sizes.split("x"))), kind))
+        found.append(Input(name, shape, kind))
     names = [one.name for one in found if one.name]
     if names and len(names) < len(found):
         raise FerBenchError(f"--inputs {text}: give names to all inputs or to none")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from fer_bench.records.limits import NO_LIMITS, Budget
+from fer_bench.records.schema import Count, Name, Size
 
 Status = Literal["exact", "library", "inferred", "reconstruction", "stand-in", "unregistered"]
 STATUSES: dict[str, str] = {
@@ -168,7 +169,7 @@ class Paper:
     ``results`` has, by data set, what holds of its results where a figure does not say otherwise.
     """
 
-    id: str
+    id: Name
     title: str
     authors: str = ""
     venue: str = ""
@@ -210,14 +211,14 @@ class ModelSpec:
     input_shape: Shape | None = DEFAULT_INPUT
     num_classes: int = DEFAULT_CLASSES
     status: Status = "unregistered"
-    min_size: int = 1
+    min_size: Size = 1
     citation: str = ""
     link: str = ""
     papers: tuple[str, ...] = ()
     note: str = ""
     choices: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
-    expected: Mapping[str, int] = field(default_factory=dict)
+    expected: Mapping[str, Count] = field(default_factory=dict)
     published: tuple[Figure, ...] = ()
     gate: Budget = NO_LIMITS
 

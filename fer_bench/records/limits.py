@@ -8,8 +8,10 @@ from decimal import Decimal
 from typing import Any, Self
 
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.units import PRINTED_UNITS, decimal
+from fer_bench.records.schema import shortened
+from fer_bench.records.units import EXACT, PRINTED_UNITS, decimal, in_range
 
+_LONGEST = 60  # characters of a limit
 _COUNTED = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _LIMITS: dict[str, dict[str, Decimal]] = {
     "parameters": {unit: Decimal(step) for unit, step in _COUNTED.items()},
@@ -56,7 +58,7 @@ class Limit:
         return max(wanted, (finest / self.step).adjusted())
 
     def _to_place(self, value: float | Decimal, place: int) -> str:
-        return f"{(decimal(value) / self.step).quantize(Decimal(1).scaleb(min(place, 0))):,f}"
+        return f"{(decimal(value) / self.step).quantize(Decimal(1).scaleb(min(place, 0)), context=EXACT):,f}"
 
 
 def parse_limit(given: str | float, kind: str) -> Limit:
@@ -67,14 +69,14 @@ def parse_limit(given: str | float, kind: str) -> Limit:
     """
     known = _LIMITS[kind]
     # Of a number the representation is read, and True is none.
-    text = given if isinstance(given, str) else repr(given)
+    text = given if isinstance(given, str) else repr(given) if isinstance(given, int | float) else ""
     match = re.fullmatch(r"\s*([0-9][0-9,_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([^\s0-9.]*)\s*", text)
     digits, unit = (match[1], match[2]) if match else ("0", "")
     number = Decimal(digits.replace("_", "").replace(",", ""))
     written = ", ".join(unit for unit in known if unit not in ("", "K", "KB") and "MAC" not in unit)
     example = {"parameters": "5 M", "MACs": "0.5 G", "bytes": "64 MiB", "seconds": "20 ms"}[kind]
-    if not number:
-        raise FerBenchError(f"{given!r} is no limit: expected a number of {kind} above 0, such as {example!r}")
+    if not number or not in_range(number) or len(text) > _LONGEST:
+        raise FerBenchError(f"{shortened(given)} is no limit: expected a number of {kind} above 0, such as {example!r}")
     if "FLOP" in unit.upper():
         raise FerBenchError(f"{given!r} is in FLOPs: expected MACs, of which each is two FLOPs, such as {example!r}")
     if unit not in known:

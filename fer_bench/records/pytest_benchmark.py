@@ -5,11 +5,11 @@ where they were taken: what is not known stays empty, and is never made up.
 """
 
 import datetime
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from fer_bench.records import schema
 from fer_bench.records.errors import StoreError
 from fer_bench.records.plan import SHARED, Plan
 from fer_bench.records.result import Environment, Json, Measurement, Result, Subject
@@ -35,7 +35,7 @@ def results_of(text: str) -> tuple[list[Result], str]:
         StoreError: the text is cut short, damaged, or of a form that is not known.
     """
     try:
-        document = json.loads(text)
+        document = schema.parse(text)
     except ValueError as error:
         raise StoreError(
             f"this file of pytest-benchmark is cut short or damaged: {error}; write it again by --benchmark-json"
@@ -44,7 +44,7 @@ def results_of(text: str) -> tuple[list[Result], str]:
     try:
         written_at = _utc(document["datetime"])
         found = [_result(bench, document, written_at) for bench in document["benchmarks"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise StoreError(
             f"this file of pytest-benchmark {version} is not as those of version 5: {type(error).__name__}: {error}"
         ) from error

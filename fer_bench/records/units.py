@@ -8,6 +8,8 @@ from decimal import Context, Decimal, InvalidOperation
 from fer_bench.records.errors import SheetError
 
 EN_DASH = "\N{EN DASH}"
+_RANGE = 40  # powers of ten
+_MOST_WHOLE = 2**31 - 1
 MOST_DIGITS = 5  # of a latency, however narrow its interval: a clock and a machine have no more
 
 _STEPS = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
@@ -42,9 +44,24 @@ def printed_value(printed: str, unit: str) -> Decimal:
         raise SheetError(f"{printed!r} is not a number: a comma groups thousands; write decimals with a point")
     digits = re.sub(r" × 10\^(\d+)$", r"E\1", printed.replace(",", ""))
     try:
-        return Decimal(digits) * PRINTED_UNITS[unit]
+        number = Decimal(digits)
     except InvalidOperation:
         raise SheetError(f"{printed!r} is not a number") from None
+    if not in_range(number):
+        raise SheetError(f"{printed!r} is out of range: a number from 10^-{_RANGE} to 10^{_RANGE} was expected")
+    return number * PRINTED_UNITS[unit]
+
+
+def in_range(number: Decimal) -> bool:
+    """Return whether a number can be worked with: what people print lies far within; infinity and NaN do as well."""
+    return not number.is_finite() or abs(number.adjusted()) <= _RANGE
+
+
+def whole_number(text: str) -> int | None:
+    """Read a size as a user writes it, from 1 to 2**31 - 1; None where it is none."""
+    digits = text.lstrip("0")
+    value = int(digits) if digits.isdecimal() and len(digits) <= len(str(_MOST_WHOLE)) else 0
+    return value if 1 <= value <= _MOST_WHOLE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +131,9 @@ class Quantity:
         return EN_DASH.join(_to_place(end, place) for end in (low, high))
 
 
+EXACT = Context(prec=500)  # in which any number of a record can be written to any place
+
+
 def digits_within(value: float | Decimal, half_width: float | Decimal, most: int = MOST_DIGITS) -> int:
     """Tell how many significant digits an uncertainty supports: 10.2345 +- 0.3 has 3, which writes 10.2.
 
@@ -141,7 +161,7 @@ def _rounded(value: float | Decimal, digits: int) -> Decimal:
 
 def _to_place(value: Decimal, place: int) -> str:
     """Write a number to a decimal place, -1 for tenths, 1 for tens."""
-    return f"{value.quantize(Decimal(1).scaleb(place)):f}"
+    return f"{value.quantize(Decimal(1).scaleb(place), context=EXACT):f}"
 
 
 def decimal(value: float | Decimal) -> Decimal:

@@ -12,7 +12,7 @@ from fer_bench.auditing.hypotheses import USUAL, Hypothesis
 from fer_bench.auditing.printed import Printed, read
 from fer_bench.auditing.verdicts import Claim, Kind, Verdict
 from fer_bench.records.errors import SheetError
-from fer_bench.records.units import significant
+from fer_bench.records.units import in_range, significant
 
 _FEW = 1000  # images: every test set is larger, so that what any such set allows is no test
 _MOST_ENUMERATED = 200_000  # things that a share is of; more of them leave no printed share impossible
@@ -235,6 +235,8 @@ def _cells(claim: Claim) -> list[list[Decimal]]:
         rows = [[Decimal(cell.rstrip("% ")) for cell in row] for row in printed]
     except (ArithmeticError, AttributeError) as error:
         raise SheetError("a cell of the confusion matrix is no number in quotes") from error
+    if not all(in_range(cell) for row in rows for cell in row):
+        raise SheetError("a cell of the confusion matrix is out of range")
     square = all(len(row) == len(rows) == len(claim.figure.rows) for row in rows)
     return rows if square and all(cell.is_finite() for row in rows for cell in row) else []
 
