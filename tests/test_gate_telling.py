@@ -185,7 +185,10 @@ def test_what_users_write_is_text_in_a_pull_request():
     given = Report(HOSTILE, HOSTILE, (hostile,), {"command": HOSTILE, "name": HOSTILE}, (HOSTILE, "# big", "1. one"))
     markdown = as_markdown(given)
     html = drawn(markdown)
-    shown = "a|b`c` # <script>alert(1)</script> **x** [y](http://z) @\N{WORD JOINER}root  [31m"
+    shown = (
+        "a|b`c` # <script>alert(1)</script> **x** [y](http://z) @\N{WORD JOINER}root \N{REPLACEMENT CHARACTER}[31m"
+        + 2 * "\N{REPLACEMENT CHARACTER}"
+    )
     (cells,) = rows(markdown)
     assert cells[0].rstrip() == cells[4].rstrip() == shown
     assert "<script" not in html
@@ -397,6 +400,7 @@ def test_what_xml_cannot_hold_is_left_out():
     as_junit(given).encode()  # a lone surrogate cannot be
     (case,) = parsed(given).iter("testcase")
     assert case.attrib["name"].startswith("a|b`c` # <script>alert(1)</script>")
+    assert case.attrib["name"].endswith("\N{REPLACEMENT CHARACTER}[31m" + 2 * "\N{REPLACEMENT CHARACTER}")
     assert "]]>" in case[0].text
 
 

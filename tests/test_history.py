@@ -376,7 +376,9 @@ def test_a_figure_has_the_same_bytes_each_time(call, tmp_path, suffix):
 def test_a_hostile_name_is_drawn_as_it_is(call, tmp_path):
     file = tmp_path / "its.svg"
     assert call(HOSTILE, "latency", "--out", file)[0] == 0
-    assert "History of $x^2$ --><script>|`_  [31m: Latency" in "".join(ElementTree.parse(file).getroot().itertext())
+    assert "History of $x^2$ --><script>|`_ \N{REPLACEMENT CHARACTER}[31m: Latency" in "".join(
+        ElementTree.parse(file).getroot().itertext()
+    )
     code, out, _ = call(HOSTILE, "latency")
     assert code == 0
     assert "\x1b" not in out

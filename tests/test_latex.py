@@ -45,7 +45,7 @@ def test_no_special_character_reaches_latex_as_it_is(character):
         ("ǖ", r"\={\"{u}}"),
         ("µ", r"\textmu{}"),
         ("中", "{[}U+4E2D{]}"),
-        ("a\x1b[2Jb", "a {[}2Jb"),
+        ("a\x1b[2Jb", "a{[}U+FFFD{]}{[}2Jb"),
         ("--''", "-{}-'{}'"),
     ],
 )

@@ -78,12 +78,6 @@ def test_counts_say_when_they_are_a_lower_bound():
     ]
 
 
-def test_cells_hold_nothing_that_a_terminal_obeys():
-    table = Table("t", (Column("name", "Name"),), ({"name": "a\x1b[2J\nb"},), notes=(("c\rd",),))
-    assert table.cells() == [["a [2J b [1]"]]
-    assert table.footnotes == ["[1] c d"]
-
-
 def test_a_row_without_its_notes_is_a_mistake_of_ours():
     table = Table("t", (Column("name", "Name"),), ({"name": "a"}, {"name": "b"}), notes=(("x",),))
     with pytest.raises(ValueError, match="shorter"):

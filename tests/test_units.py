@@ -96,7 +96,3 @@ def test_an_interval_is_written_to_the_digit_in_which_it_is_wide():
     assert units.milliseconds.between((0.01021, 0.01042)) == "10.2–10.4"
     assert units.milliseconds.between((0.0075, 0.0242)) == "8–24"  # half of a unit goes to the even one
     assert units.number.between((950, 1050)) == "950–1050"
-
-
-def test_control_characters_do_not_reach_a_terminal():
-    assert units.printable("a\x1b[31m\nb\u202e") == "a [31m b "

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import signal
-import sys
 import traceback
 import warnings
 from collections import Counter
@@ -22,8 +21,8 @@ from fer_bench.cli.options import SHEETS_VARIABLE, Names
 from fer_bench.networks.inputs import SETTING, read_inputs
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import DEFAULT_INPUT
-from fer_bench.records import units
-from fer_bench.records.errors import FerBenchError
+from fer_bench.records import output, units
+from fer_bench.records.errors import FerBenchError, brief
 from fer_bench.records.exit_codes import FAILED, OK
 from fer_bench.records.plan import parse_settings
 from fer_bench.records.store import DEFAULT_STORE, Store
@@ -49,15 +48,16 @@ def guarded(function: Callable[..., None], failed: int = FAILED) -> Callable[...
     @functools.wraps(function)
     def call(*, debug: bool = False, **given: Any) -> None:
         try:
-            function(**given, **({"debug": debug} if "debug" in parameters else {}))
+            with output.own_stdout():
+                function(**given, **({"debug": debug} if "debug" in parameters else {}))
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError as error:  # whoever read our output has seen enough; nothing is left to flush at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.stdout().fileno())
             raise typer.Exit(failed) from error
         except Exception as error:
             if debug:
-                traceback.print_exc()
+                say(traceback.format_exc(), err=True)
             raise typer.Exit(complain(reason(error), failed)) from error
 
     shown = [parameter for name, parameter in parameters.items() if name != "debug"]
@@ -79,34 +79,40 @@ def reason(error: Exception) -> str:
     """Return an error in one line; an unforeseen one with its type."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'the output'}: {error.strerror}"
-    text = str(error) if isinstance(error, FerBenchError) else f"{type(error).__name__}: {error} (--debug shows where)"
-    return " ".join(text.split())
+    text = str(error) if isinstance(error, FerBenchError) else f"{brief(error)} (--debug shows where)"
+    return output.capped(" ".join(text.split()))
 
 
 @contextlib.contextmanager
 def one_notice(*, debug: bool) -> Iterator[None]:
     """Print the warnings and logs of libraries as one line at the end; each as it comes with ``debug``."""
-    if debug:
-        yield
-        return
-    logged: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = logged.append  # type: ignore[method-assign, assignment]
+    sources: list[str] = []
+
+    def of_log(record: logging.LogRecord) -> None:
+        if debug:
+            say(handler.format(record), err=True)
+        else:
+            sources.append(record.name.partition(".")[0])
+
+    def of_warning(message: Warning | str, category: type[Warning], file: str, line: int, *_: object) -> None:
+        if debug:
+            say(warnings.formatwarning(message, category, file, line), err=True, end="")
+        else:
+            sources.append(_library(file))
+
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = of_log  # type: ignore[method-assign]
     logging.getLogger().addHandler(handler)
-    caught: list[warnings.WarningMessage] = []
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings():
+            warnings.showwarning = of_warning  # type: ignore[assignment]
             yield
     finally:
         logging.getLogger().removeHandler(handler)
-        sources = [_library(warning.filename) for warning in caught]
-        sources += [record.name.partition(".")[0] for record in logged if record.levelno >= logging.WARNING]
         if sources:
             counted = Counter(sources).most_common()
             of = ", ".join(name for name, _ in counted)
-            typer.echo(
-                f"fer-bench: {len(sources)} warning{'s' * (len(sources) > 1)} of {of}: --debug shows them", err=True
-            )
+            say(f"fer-bench: {len(sources)} warning{'s' * (len(sources) > 1)} of {of}: --debug shows them", err=True)
 
 
 def _library(file: str) -> str:
@@ -120,9 +126,15 @@ def named(name: str, message: str) -> str:
     return message if message.startswith(name) else f"{name}: {message}"
 
 
+def say(text: str = "", *, err: bool = False, end: str = "\n") -> None:
+    """Print text on stdout or stderr, cleaned of what a terminal would obey: the one way out of every command."""
+    stream = None if err else output.stdout()
+    typer.echo(output.printable(text, lines=True) + end, stream, nl=False, err=err)
+
+
 def complain(message: str, code: int) -> int:
     """Print what went wrong, and return the exit code."""
-    typer.echo(f"fer-bench: {units.printable(message)}", err=True)
+    say(f"fer-bench: {output.printable(message)}", err=True)
     return code
 
 
@@ -247,7 +259,7 @@ def _is_file(source: str) -> bool:
 
 def print_json(rows: "Json") -> None:
     """Print what JSON can hold."""
-    typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    say(output.printable_json(json.dumps(rows, indent=2, ensure_ascii=False)))
 
 
 def print_tables(drawn: Iterable[Table], fmt: str = "table") -> None:
@@ -257,4 +269,4 @@ def print_tables(drawn: Iterable[Table], fmt: str = "table") -> None:
 
         print_json([as_json(table) for table in drawn])
     else:
-        typer.echo("\n".join(FORMATS[fmt](table) for table in drawn), nl=False)
+        say("\n".join(FORMATS[fmt](table) for table in drawn), end="")

@@ -17,6 +17,7 @@ from fer_bench.cli.common import (
     print_tables,
     reason,
     registry_of,
+    say,
     settings_with,
     shapes_for,
 )
@@ -75,7 +76,7 @@ def count(
                 )
             except Exception as error:  # one network's failure, foreseen or not, costs no other its row
                 if debug:
-                    traceback.print_exc()
+                    say(traceback.format_exc(), err=True)
                 rows.append({"name": spec.name, "error": reason(error)})
                 continue
             row = counted.row()
@@ -100,7 +101,7 @@ def _print_counts(rows: "Sequence[dict[str, Json]]", fmt: str) -> None:
     elif fmt == "csv":
         from fer_bench.reporting.render.csv import rows_to_csv
 
-        typer.echo(rows_to_csv(rows), nl=False)
+        say(rows_to_csv(rows), end="")
     elif not all("error" in row for row in rows):
         print_tables(_count_tables(rows), fmt)
 

@@ -16,15 +16,17 @@ from fer_bench.cli.common import (
     read_results,
     reason,
     registry_of,
+    say,
     stop_on_sigterm,
 )
 from fer_bench.cli.options import Names, choice, several
 from fer_bench.gating.verdicts import Verdict
-from fer_bench.records import files, units
+from fer_bench.records import files
 from fer_bench.records import plan as plans
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
 from fer_bench.records.limits import Budget
 from fer_bench.records.masking import command_line
+from fer_bench.records.output import printable
 from fer_bench.records.plan import parse_settings
 from fer_bench.records.store import DEFAULT_STORE
 
@@ -192,14 +194,14 @@ class _Told:
 
     def stage(self, message: str) -> None:
         if self._live:
-            sys.stderr.write(f"\r\033[K{units.printable(message)}")
+            sys.stderr.write(f"\r\033[K{printable(message)}")
             sys.stderr.flush()
 
     def done(self, verdict: Verdict) -> None:
         if self._live:
             sys.stderr.write("\r\033[K")
         elif verdict.effect is not None:
-            sys.stderr.write(units.printable(f"{verdict.network}: {verdict.metric} {verdict.outcome}") + "\n")
+            say(printable(f"{verdict.network}: {verdict.metric} {verdict.outcome}"), err=True)
         sys.stderr.flush()
 
 
@@ -269,7 +271,7 @@ def _conclude(
     from fer_bench.gating import report as telling
 
     report = dataclasses.replace(report, settings={**report.settings, "command": command_line(sys.argv[1:])})
-    typer.echo(telling.as_text(report, inconclusive_passes=inconclusive_passes), nl=False)
+    say(telling.as_text(report, inconclusive_passes=inconclusive_passes), end="")
     failures = []
     for path, write, tell in (
         (summary, files.append, telling.as_markdown),

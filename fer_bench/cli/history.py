@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import name_source, print_json, print_tables, read_results, skip
+from fer_bench.cli.common import name_source, print_json, print_tables, read_results, say, skip
 from fer_bench.cli.options import Names
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.store import DEFAULT_STORE, Store
@@ -76,7 +76,7 @@ def history(
             from fer_bench.reporting.render.plots.history import to_letters
             from fer_bench.reporting.render.text import terminal_width
 
-            typer.echo(to_letters(plot(drawn), terminal_width()))
+            say(to_letters(plot(drawn), terminal_width()))
         print_tables([table(drawn)], fmt)
 
 

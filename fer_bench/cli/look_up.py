@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import fail_if, print_json, print_tables, registry_of, shapes_for
+from fer_bench.cli.common import fail_if, print_json, print_tables, registry_of, say, shapes_for
 from fer_bench.records.plan import parse_settings
 from fer_bench.reporting.tables import catalogue
 
@@ -32,9 +32,9 @@ def show(
 
     registry = registry_of(sheets)
     spec = registry.find(name)
-    typer.echo(definitions(catalogue.network_details(spec, registry)), nl=False)
+    say(definitions(catalogue.network_details(spec, registry)), end="")
     if spec.published:
-        typer.echo()
+        say()
         print_tables([catalogue.figures(spec)])
 
 
@@ -57,6 +57,6 @@ def check_weights(
         model = create(spec, Build(classes, shape, arguments))
         found = load_checkpoint(model, checkpoint, spec, strict=False)
         inside = f" (inside {found.container!r})" if found.container else ""
-        typer.echo(f"{checkpoint}{inside} for {name}: {describe(found, most=None)}")
+        say(f"{checkpoint}{inside} for {name}: {describe(found, most=None)}")
         misfits += [] if found.complete else [f"{checkpoint} does not fit {name}"]
     fail_if(misfits)

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from fer_bench.cli.common import complain, guarded
+from fer_bench.cli.common import complain, guarded, say
 from fer_bench.records import exit_codes
+from fer_bench.records.output import own_stdout_descriptor
 
 # What `fer-bench --help` lists, by group: each command's name, and the module and function that it is.
 COMMANDS = {
@@ -26,6 +28,7 @@ COMMANDS = {
     "Publish": {"report": "report:report", "why": "report:why", "audit": "audit:audit"},
     "Check a change": {"gate": "gate:gate", "compare": "gate:compare", "history": "history:history"},
 }
+_ClickError: Any = typer.BadParameter.__mro__[2]  # ClickException, which Typer does not export
 JUDGES = ("audit", "gate", "compare")
 _CODES = f"""Exit codes: {exit_codes.OK} nothing is wrong, {exit_codes.FINDING} a finding (a network is worse or counts
 something else, a printed figure is wrong), {exit_codes.USAGE} wrong usage, {exit_codes.CANNOT_JUDGE} something could
@@ -80,6 +83,8 @@ def fer_bench() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; errors that a user can mend print one message and no traceback, unless ``--debug``."""
+    if arguments is None:
+        own_stdout_descriptor()
     given = _renamed(sys.argv[1:] if arguments is None else arguments)
     with contextlib.suppress(AttributeError):  # a terminal of another encoding must not stop a table
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -89,12 +94,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if given == ["list"]:  # with nothing to parse; Typer would import pydantic, half of the time
                 _function("list")()
             else:
-                app(args=given, prog_name="fer-bench")
+                code = app(args=given, prog_name="fer-bench", standalone_mode=False)
+                # Typer returns None at the end of a command, and for Ctrl-C an exit code, too.
+                if code == exit_codes.INTERRUPTED:
+                    return complain("interrupted", exit_codes.INTERRUPTED)
+                return int(code or exit_codes.OK)
         except typer.Exit as end:
             return end.exit_code
-        except SystemExit as end:  # Typer's, for which Ctrl-C is an exit code too
-            code = end.code if isinstance(end.code, int) else exit_codes.FAILED
-            return complain("interrupted", exit_codes.INTERRUPTED) if code == exit_codes.INTERRUPTED else code
+        except typer.Abort:
+            return complain("aborted", exit_codes.FAILED)
+        except _ClickError as error:
+            with io.StringIO() as shown:  # with how the command is used, as Typer writes it
+                error.show(shown)
+                say(shown.getvalue(), err=True, end="")
+            return int(error.exit_code)
+        except SystemExit as end:  # of a network
+            return end.code if isinstance(end.code, int) else exit_codes.FAILED
         return exit_codes.OK
 
     if arguments is None and _runs_users_code(given):
@@ -130,7 +145,7 @@ def _renamed(given: Sequence[str]) -> list[str]:
             arguments += new.split(" ", 1)
         else:
             arguments.append(new + equals + value)
-        typer.echo(f"{option} is deprecated: use {new}", err=True)
+        say(f"{option} is deprecated: use {new}", err=True)
     return arguments
 
 

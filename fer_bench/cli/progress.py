@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fer_bench.measuring.task import Task
 from fer_bench.records import units
+from fer_bench.records.output import printable
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
 
@@ -59,7 +60,7 @@ class Display:
 
     def begin(self, task: Task) -> None:
         """Show which network is next."""
-        self._name, self._began = units.printable(task.spec.name), time.perf_counter()
+        self._name, self._began = printable(task.spec.name), time.perf_counter()
         self._bar.update(self._task, description=_escaped(self._name))
 
     def stage(self, stage: str) -> None:
@@ -102,4 +103,4 @@ def _row(result: Result, took_s: float) -> tuple[str, ...]:
         f"{taken.processes} x {taken.runs // taken.processes}" if taken is not None else "",
         f"{took_s:.1f}" + (f" failed: {failures[0]}" if failures else ""),
     )
-    return tuple(map(units.printable, cells))
+    return tuple(map(printable, cells))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, registry_of, skip
+from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, registry_of, say, skip
 from fer_bench.cli.options import Names, choice, several
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError
@@ -69,7 +69,7 @@ def report(
     if template is not None:
         from fer_bench.reporting.render.template import fill
 
-        typer.echo(fill(template, drawn), nl=False)
+        say(fill(template, drawn), end="")
     elif out is not None:
         write_all(out, drawn, (*FILED, "html") if fmt == "html" else FILED)
     else:
@@ -95,7 +95,7 @@ def why(
     found, _ = _found(sources, store)
     told = [("results", name_source(source, store)) for source in sources or ["last"]]
     drawn = {**_drawn(found, registry, "")[0], **reports.papers(found, registry), **reports.details(found, registry)}
-    typer.echo(definitions([*told, *explain(drawn, table, row, column, registry.papers)]), nl=False)
+    say(definitions([*told, *explain(drawn, table, row, column, registry.papers)]), end="")
 
 
 def _check(template: Path | None, out: Path | None, fmt: str, *, html: Path | None, figures: Path | None) -> None:

@@ -19,6 +19,7 @@ from fer_bench.cli.common import (
     parse_list,
     print_tables,
     registry_of,
+    say,
     settings_with,
     stop_on_sigterm,
 )
@@ -124,7 +125,7 @@ def run(
             done = measure_all(tasks, opened, under_way, display, debug=debug)
         _conclude(done, tasks, registry, out)
         where = f" --store {opened.shown}" if store != DEFAULT_STORE else ""
-        typer.echo(f"\nRun {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}")
+        say(f"\nRun {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}")
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
 
 
@@ -173,7 +174,7 @@ def _begin(store: "Store", tasks: "Sequence[Task]", title: str, *, resume: str, 
     mark = fingerprint(tasks)
     earlier = _asked_for(store, resume, mark) if resume else None if fresh else store.resumable(mark)
     if earlier is not None and store.resume(earlier.id):
-        typer.echo(
+        say(
             f"Run {earlier.id} of {earlier.started_at} goes on: {earlier.results} of {len(tasks)} are measured "
             "(--fresh begins anew).",
             err=True,
@@ -205,13 +206,13 @@ def _conclude(done: "Outcome", tasks: "Sequence[Task]", registry: "Registry", ou
         stopped = stopped or error
     print_tables(table for name, table in drawn.items() if name in _HEADLINES)
     if done.harness_share:
-        typer.echo(
+        say(
             f"\n{100 * done.harness_share:.0f} % of the wall time went to starting, building and storing, the rest to "
             "warm-up and measured passes."
         )
     if done.difference:
         complain(f"the run went on in another environment, not comparable: {done.difference}; --fresh begins anew", OK)
     if isinstance(stopped, KeyboardInterrupt):
-        typer.echo(f"{done.left} of {len(tasks)} are left; the same command, without --fresh, goes on.", err=True)
+        say(f"{done.left} of {len(tasks)} are left; the same command, without --fresh, goes on.", err=True)
     if stopped is not None:
         raise stopped

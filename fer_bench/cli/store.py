@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import complain, fail_if, named, print_json, print_tables, skip
+from fer_bench.cli.common import complain, fail_if, named, print_json, print_tables, say, skip
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.exit_codes import FAILED, OK
+from fer_bench.records.output import printable
 from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting import tables as reports
 
@@ -37,9 +38,9 @@ def show_run(name: RunName = "last", store: options.Store = DEFAULT_STORE) -> No
     with Store.open(store, create=False) as opened:
         found = opened.find_run(name)
         results = opened.results(found.id, skip)
-    typer.echo(definitions(reports.run_details(found, results)), nl=False)
+    say(definitions(reports.run_details(found, results)), end="")
     if results:
-        typer.echo()
+        say()
         print_tables([reports.latency(results)])
     elif found.results:  # of which none can be read
         raise typer.Exit(FAILED)
@@ -56,7 +57,7 @@ def export(
     with Store.open(store, create=False) as opened:
         text = write(opened, [opened.find_run(name) for name in names or ["last"]])
     if out is None:
-        typer.echo(text, nl=False)
+        say(text, end="")
     else:
         files.write(out, text)
 
@@ -84,7 +85,7 @@ def import_(
         results = [result for run in added for result in opened.results(run)]
     for verb, ids in (("imported", added), ("there already", there)):
         if ids:
-            typer.echo(f"{verb}: {' '.join(ids)}")
+            say(f"{verb}: {' '.join(ids)}")
     for result in results:
         for failure in reports.failures(result):
             complain(named(result.subject.name, failure), OK)
@@ -99,7 +100,9 @@ def delete(
     """Delete a run and its results."""
     with Store.open(store, create=False) as opened:
         found = opened.find_run(name)
-        if not yes and not typer.confirm(f"Delete run {found.id} ({found.title}) with {found.results} results?"):
+        if not yes and not typer.confirm(
+            printable(f"Delete run {found.id} ({found.title}) with {found.results} results?")
+        ):
             raise FerBenchError("nothing was deleted")
         opened.delete(found.id)
-    typer.echo(f"deleted {found.id}")
+    say(f"deleted {found.id}")

@@ -17,7 +17,7 @@ from fer_bench.gating import counts, limits
 from fer_bench.gating.request import Report
 from fer_bench.gating.revisions import TRAILER
 from fer_bench.gating.verdicts import EXIT_CODES, Effect, Outcome, Verdict
-from fer_bench.records import exit_codes, units
+from fer_bench.records import exit_codes, output, units
 from fer_bench.records.result import Environment
 from fer_bench.reporting.render.markdown import escape
 
@@ -62,13 +62,13 @@ def as_text(report: Report, *, inconclusive_passes: bool = False) -> str:
     listed, alike = _grouped(report.verdicts)
     every = [*listed, *alike]
     rows = [(each.network, each.metric, _label(each), _finding(each)) for each in every]
-    widths = [max((len(units.printable(row[place])) for row in rows), default=0) for place in range(3)]
+    widths = [max((len(row[place]) for row in rows), default=0) for place in range(3)]
     lines = [f"base         {report.base}", f"candidate    {report.candidate}"]
     if report.environment is not None:
         lines.append(f"environment  {_where(report.environment)}")
     lines.append("")
     for each, row in zip(every, rows, strict=True):
-        cells = [units.printable(cell).ljust(width) for cell, width in zip(row, widths, strict=False)]
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         lines.append("  ".join([*cells, row[3]]).rstrip())
         lines += [f"    {line}" for line in _beneath(each)]
     if rows:
@@ -77,7 +77,7 @@ def as_text(report: Report, *, inconclusive_passes: bool = False) -> str:
     lines.append(_tally(report))
     code = report.exit_code(inconclusive_passes=inconclusive_passes)
     lines.append(f"{_outcome(report, code)}: {_meaning(report, code)} (exit code {code})")
-    return "\n".join(units.printable(line).rstrip() for line in lines) + "\n"
+    return "\n".join(output.printable(line).rstrip() for line in lines) + "\n"
 
 
 def as_markdown(report: Report, *, inconclusive_passes: bool = False) -> str:
@@ -129,26 +129,29 @@ def as_junit(report: Report, *, inconclusive_passes: bool = False) -> str:
     about = {"base": report.base, "candidate": report.candidate, **settings}
     root = ElementTree.Element("testsuites", name="fer-bench gate")
     for metric, cases in (suites or {"gate": {"gate": []}}).items():  # a file without a case reads as a pass
-        suite = ElementTree.SubElement(root, "testsuite", name=units.printable(metric))
+        suite = ElementTree.SubElement(root, "testsuite", name=metric)
         properties = ElementTree.SubElement(suite, "properties")
         for name, value in about.items():
-            ElementTree.SubElement(properties, "property", name=units.printable(name), value=units.printable(value))
+            ElementTree.SubElement(properties, "property", name=name, value=value)
         for network, verdicts in cases.items():
             # Counting is done for all together, and has no time of its own.
             measured = [one for one in report.records if (one.verdict.network, one.verdict.metric) == (network, metric)]
-            case = ElementTree.SubElement(suite, "testcase", name=units.printable(network))
-            case.set("classname", f"fer_bench.gate.{units.printable(metric)}")
+            case = ElementTree.SubElement(suite, "testcase", name=network)
+            case.set("classname", f"fer_bench.gate.{metric}")
             case.set("time", f"{sum(one.wall_s for one in measured):.3f}")
             if verdicts:
                 _end(case, verdicts, inconclusive_passes)
             else:
                 missing = ElementTree.SubElement(case, "error", type=Outcome.error.value, message=NOTHING)
-                missing.text = "\n".join(map(units.printable, report.notes)) or NOTHING
+                missing.text = "\n".join(report.notes) or NOTHING
         _count(suite)
     _count(root)
     root.set("time", f"{report.wall_s:.3f}")
     ElementTree.indent(root)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+    for element in root.iter():
+        element.attrib = output.each_text(element.attrib)
+    document = ElementTree.tostring(root, encoding="unicode")
+    return output.printable(f'<?xml version="1.0" encoding="UTF-8"?>\n{document}\n', lines=True)
 
 
 def as_json(report: Report, *, inconclusive_passes: bool = False) -> str:
@@ -298,10 +301,10 @@ def _heading(verdict: Verdict) -> str:
 
 
 def _folded(heading: str, lines: Sequence[str], tag: str = "details") -> str:
-    kept = [units.printable(_cut(line, _SENTENCE)) for line in lines[:_DETAILS]]
+    kept = [output.printable(_cut(line, _SENTENCE)) for line in lines[:_DETAILS]]
     if len(lines) > len(kept):
         kept.append(f"… and {len(lines) - len(kept)} more lines")
-    summary = html.escape(units.printable(_cut(heading, _SENTENCE)))
+    summary = html.escape(output.printable(_cut(heading, _SENTENCE)))
     return f"<{tag}><summary><code>{summary}</code></summary>\n\n{_fenced(kept, 'text')}\n\n</details>"
 
 
@@ -325,13 +328,13 @@ def _conditions(report: Report) -> Iterator[str]:
 
 
 def _next_steps(report: Report, code: int) -> Iterator[str]:
-    command = units.printable(str(report.settings.get("command", "")))
+    command = output.printable(str(report.settings.get("command", "")))
     if 0 < len(command) <= _COMMAND:
         yield f"To repeat it:\n\n{_fenced([command], 'sh')}"
     # A budget is raised, not passed over.
     changes = [each for each in _deciding(report, code) if each.metric != limits.METRIC]
     if code == exit_codes.FINDING and changes:
-        network = units.printable(_cut(changes[0].network, _NAME))
+        network = output.printable(_cut(changes[0].network, _NAME))
         trailer = _fenced([f"{TRAILER}: {network}: reason"], "text")
         how = "If it is meant, add `--accept REASON`, or end a commit message with a line for each network"
         yield f"{how}:\n\n{trailer}"
@@ -346,9 +349,9 @@ def _end(case: ElementTree.Element, of_network: Sequence[Verdict], inconclusive_
     element = ElementTree.SubElement(case, kind or "system-out")
     if kind:
         element.set("type", heaviest.outcome.value)
-        element.set("message", units.printable(f"{heaviest.outcome}: {_finding(heaviest)}"))
+        element.set("message", f"{heaviest.outcome}: {_finding(heaviest)}")
     lines = [line for each in of_network for line in (f"{_label(each)}: {_finding(each)}", *_beneath(each))]
-    element.text = "\n".join(map(units.printable, lines))
+    element.text = "\n".join(lines)
 
 
 def _count(element: ElementTree.Element) -> None:

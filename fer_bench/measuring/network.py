@@ -17,6 +17,7 @@ from fer_bench.networks.checkpoints import load_checkpoint
 from fer_bench.networks.inputs import Input
 from fer_bench.networks.spec import ModelSpec, Shape
 from fer_bench.records.errors import BuildError, CountingError, DeviceError
+from fer_bench.records.output import capped
 from fer_bench.records.plan import Plan
 
 _IMAGES = 4  # dimensions of a batch of images
@@ -50,7 +51,7 @@ class Network:
                 count(self.spec, own)
             except (BuildError, CountingError):
                 return  # then the size is not to blame
-            self.build, self.exempt = own, " ".join(str(refusal).split())
+            self.build, self.exempt = own, capped(" ".join(str(refusal).split()))
 
     @functools.cached_property
     def counted(self) -> Count:

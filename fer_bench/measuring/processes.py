@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Self
 
 from fer_bench.networks.spec import ModelSpec
-from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError
+from fer_bench.records.output import capped
 
 # -P: the current folder, which may hold a `models/` of the user's, is not a place to import from.
 _MODULE = ("-P", "-m", "fer_bench.measuring.worker")
@@ -276,7 +276,7 @@ def ending(returncode: int, errors: IO[str]) -> str:
     """Say how a process ended that did not finish its job."""
     errors.seek(0)
     last = [line.strip() for line in errors.read().splitlines() if line.strip()][-1:]
-    said = f": {units.printable(last[0])}" if last else ""
+    said = f": {capped(last[0])}" if last else ""
     if returncode < 0:
         name = signal.Signals(-returncode).name
         hint = " (out of memory?)" if name == "SIGKILL" else ""

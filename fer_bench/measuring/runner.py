@@ -16,7 +16,7 @@ from fer_bench.measuring.messages import Attainable, AtWork, Finished, Job, Meas
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.session import Session, WorkerError
 from fer_bench.measuring.task import Task
-from fer_bench.records import stats, units
+from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Environment, Json, Measurement, Result
@@ -201,8 +201,7 @@ class _Report:
             case Ready():
                 self.environment, self.shape, self.exempt = message.environment, message.input_shape, message.exempt
             case Measured(measurement):
-                failure = units.printable(measurement.failure)
-                self.measurements.append(dataclasses.replace(measurement, failure=failure))
+                self.measurements.append(measurement)
             case AtWork(passes_s):
                 self.passes_s = passes_s
             case Attainable(values):

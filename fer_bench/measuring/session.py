@@ -8,8 +8,8 @@ from typing import Self
 from fer_bench.measuring import messages
 from fer_bench.measuring.messages import Job, Message, Refused
 from fer_bench.measuring.processes import END_LIMIT_S, Starter, ending, lines
-from fer_bench.records import units
 from fer_bench.records.errors import DeviceError, FerBenchError
+from fer_bench.records.output import capped, printable
 
 
 class WorkerError(FerBenchError):
@@ -20,7 +20,7 @@ class WorkerError(FerBenchError):
     """
 
     def __init__(self, message: str, *, refused: bool = False) -> None:
-        super().__init__(units.printable(message))
+        super().__init__(capped(message))
         self.refused = refused
 
 
@@ -56,7 +56,7 @@ class Session:
         with self._errors:
             if self._debug:
                 self._errors.seek(0)
-                sys.stderr.write(self._errors.read())
+                sys.stderr.write(printable(self._errors.read(), lines=True))
 
     def send(self, command: Message) -> None:
         """Send a command to a stepped worker; one that has ended is noticed by ``receive``."""

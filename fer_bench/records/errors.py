@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from fer_bench.records.output import MOST_OF_AN_ERROR, capped
+
 
 class FerBenchError(Exception):
     """A mistake or a condition that the user can mend; the CLI prints it without a traceback."""
@@ -44,8 +46,8 @@ class StoreError(FerBenchError):
 
 
 def brief(error: BaseException) -> str:
-    """Say an error of somebody else's in one line, with its type."""
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    """Say an error of somebody else's in one line of bounded length, with its type."""
+    return capped(f"{type(error).__name__}: {error}".strip().splitlines()[0], MOST_OF_AN_ERROR)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypedDict
 
 from fer_bench.records import pytest_benchmark, schema
 from fer_bench.records.errors import StoreError
+from fer_bench.records.output import printable_json
 from fer_bench.records.result import Json, Result
 from fer_bench.records.schema import Integer, Name
 from fer_bench.records.store import Contents, Run, Skipped, Store, compact, head, left_out
@@ -23,7 +24,7 @@ def export(store: Store, runs: Sequence[Run]) -> str:
     """
     ordered = sorted(runs, key=lambda run: (run.started_at, run.id))
     body = ",\n".join(_exported(store.contents(run.id)) for run in ordered)
-    return f'{{"fer_bench_export":{EXPORT_VERSION},"runs":[\n{body}\n]}}\n'
+    return printable_json(f'{{"fer_bench_export":{EXPORT_VERSION},"runs":[\n{body}\n]}}\n')
 
 
 class Imported(NamedTuple):

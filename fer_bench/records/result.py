@@ -14,6 +14,7 @@ from typing import Self, TypedDict, TypeVar
 
 from fer_bench.records import details, schema, units
 from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records.output import capped
 from fer_bench.records.plan import Plan
 from fer_bench.records.schema import Amount, Count, Integer, Name, Shape, Whole
 from fer_bench.records.schema import Json as Json  # read from here by all others
@@ -33,7 +34,10 @@ class Measurement:
     process: Count = 0  # which of the processes that measured this metric of this network
     details: Mapping[str, Json] = field(default_factory=dict)  # what is needed to understand the values, by name
     warnings: tuple[str, ...] = ()  # what may mislead about the values
-    failure: str = ""  # why there are no values
+    failure: str = ""  # why there are no values, in ``output.MOST_CHARACTERS`` at most
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "failure", capped(self.failure))
 
     @classmethod
     def of(cls, data: Json) -> Self:

@@ -185,11 +185,6 @@ percent = Quantity(per=Decimal("0.01"), suffix="%")
 hundredths = Quantity(per=Decimal("0.01"), decimals=2)
 
 
-def printable(text: str) -> str:
-    """Leave out what a terminal would obey: names and reasons come from users' files."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
 def size(shape: tuple[int, ...]) -> str:
     """Write a shape: (3, 224, 224) is "3x224x224"."""
     return "x".join(map(str, shape))

@@ -100,9 +100,9 @@ class Column:
             return MISSING
         quantity = self.quantity
         if quantity is None:
-            return units.printable(self.write(value))
+            return self.write(value)
         about = APPROXIMATELY if self.is_single(row) else ""
-        return about + units.printable(quantity(value, self.digits(row)))
+        return about + quantity(value, self.digits(row))
 
     def is_single(self, row: Mapping[str, Json]) -> bool:
         """Report whether a row's value was measured once, so that nothing says how far it is known."""
@@ -164,13 +164,13 @@ class Table:
     @property
     def note_texts(self) -> list[str]:
         """The texts of all rows, equal ones once, in the order in which they are needed: the first is number 1."""
-        return list(dict.fromkeys(units.printable(text) for notes in self.notes for text in notes))
+        return list(dict.fromkeys(text for notes in self.notes for text in notes))
 
     def note_numbers(self) -> list[list[int]]:
         """Give for each row the numbers of its notes."""
         numbers = {text: number for number, text in enumerate(self.note_texts, start=1)}
         of_rows = self.notes or ((),) * len(self.rows)
-        return [sorted({numbers[units.printable(text)] for text in notes}) for notes in of_rows]
+        return [sorted({numbers[text] for text in notes}) for notes in of_rows]
 
     def written(self) -> list[list[str]]:
         """Give the cells row by row, without the numbers of notes."""

@@ -108,10 +108,10 @@ def accuracy(
     without = {result.subject.name for result in known} - {result.subject.name for result in drawn}
     notes += common.left_out(len(without), "network", f"without a published accuracy on {dataset}")
     return Scatter(
-        title=units.printable(f"Accuracy on {dataset} against {measure.name}"),
-        caption=units.printable(_caption(drawn, measure, dataset, claims)),
+        title=f"Accuracy on {dataset} against {measure.name}",
+        caption=_caption(drawn, measure, dataset, claims),
         x=common.axis(measure.title, measure.quantity, [point.x for point in points]),
-        y=Axis(units.printable(f"Accuracy on {dataset}, as published (%)"), "percent"),
+        y=Axis(f"Accuracy on {dataset}, as published (%)", "percent"),
         groups=tuple(dict.fromkeys(point.group for point in points)),
         points=tuple(points),
         lines=tuple(lines),
@@ -186,7 +186,7 @@ def _claims(
             try:
                 place = (amount[0] * passes, percent(figure), amount[1])
             except SheetError as error:
-                bad[units.printable(f"{label} is not drawn for paper {figure.paper}: {error}.")] = None
+                bad[f"{label} is not drawn for paper {figure.paper}: {error}."] = None
                 continue
             hollow = common.hollow(result)
             point = Point(label, _cited(figure.paper, papers), *place, hollow=hollow, named=bool(apart))
@@ -198,10 +198,10 @@ def _cited(paper: str, papers: Mapping[str, Paper]) -> str:
     """Name a paper briefly: "001 (Safavi et al., 2023)"."""
     known = papers.get(paper)
     if known is None or not known.authors:
-        return units.printable(paper)
+        return paper
     first, *others = known.authors.split(",")
     when = f", {known.year}" if known.year else ""
-    return units.printable(f"{paper} ({first.split()[-1]}{' et al.' if others else ''}{when})")
+    return f"{paper} ({first.split()[-1]}{' et al.' if others else ''}{when})"
 
 
 def _of_each(claims: Iterable[_Claim], say: Callable[[_Claim], str]) -> Iterator[tuple[str, str]]:
@@ -210,7 +210,7 @@ def _of_each(claims: Iterable[_Claim], say: Callable[[_Claim], str]) -> Iterator
     for claim in claims:
         if text := say(claim):
             about.setdefault(text, []).append(claim.point.label)
-    return ((units.printable(", ".join(dict.fromkeys(who))), units.printable(text)) for text, who in about.items())
+    return ((", ".join(dict.fromkeys(who)), text) for text, who in about.items())
 
 
 def _apart(claims: Sequence[_Claim]) -> list[str]:

@@ -42,7 +42,7 @@ def labels(results: Sequence[Result], without: frozenset[str] = frozenset()) -> 
         if sizes[subject.name] > 1 and subject.input_shape is not None:
             parts.append(units.size(subject.input_shape))
         parts += [f"{column.heading.lower()} {row[column.key]}" for column in columns if row[column.key] is not None]
-        named.append(units.printable(", ".join(parts)))
+        named.append(", ".join(parts))
     return named
 
 
@@ -79,7 +79,7 @@ def doubted(results: Iterable[Result]) -> list[str]:
     """Explain each hollow mark."""
     subjects = (result.subject for result in results if hollow(result))
     told = (f"{its.name}: {' '.join(doubts(its.status, its.note, its.uncertain))}" for its in subjects)
-    return list(dict.fromkeys(map(units.printable, told)))
+    return list(dict.fromkeys(told))
 
 
 def warned(results: Sequence[Result]) -> list[str]:
@@ -88,7 +88,7 @@ def warned(results: Sequence[Result]) -> list[str]:
     for result, label in zip(results, labels(results), strict=True):
         for text in latency.warnings(result):
             about.setdefault(text, []).append(label)
-    return [units.printable(f"{_who(names, len(results))}: {text}.") for text, names in about.items()]
+    return [f"{_who(names, len(results))}: {text}." for text, names in about.items()]
 
 
 def _who(names: Sequence[str], drawn: int) -> str:

@@ -67,16 +67,16 @@ def timeline(history: History) -> Timeline:
     )
     quantity = _SUFFIXED.get(metric.quantity, "number")
     groups = (f"{kind.letter}: {kind.told or 'environment at first'}" for kind in history.kinds)
-    title = units.printable(f"History of {history.model}: {metric.title}")
+    title = f"History of {history.model}: {metric.title}"
     return Timeline(
         title=title,
-        caption=units.printable(joined(title + ".", caption(history))),
+        caption=joined(title + ".", caption(history)),
         x=x,
-        y=axis(units.printable(metric.heading), quantity, [moment.value for moment in moments]),
+        y=axis(metric.heading, quantity, [moment.value for moment in moments]),
         points=moments,
         levels=tuple(replace(level, value=level.value / per) for level in history.levels),
         marks=_marks(history),
-        groups=tuple(map(units.printable, groups)) if len(history.kinds) > 1 else (),
+        groups=tuple(groups) if len(history.kinds) > 1 else (),
     )
 
 

@@ -48,7 +48,7 @@ def _division(label: str, result: Result) -> Division | None:
     if measured is None or not measured.values or not macs:
         return None
     known = [
-        Part(units.printable(m["path"]), units.printable(m["type"]), value, m["parameters"], value / macs)
+        Part(m["path"], m["type"], value, m["parameters"], value / macs)
         for m, value in zip(measured.details["modules"], measured.values, strict=True)
     ]
     parts = tuple(part for part in _drawn("", macs, known, macs) if part.macs > _ROUNDING * macs)

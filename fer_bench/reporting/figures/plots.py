@@ -1,7 +1,7 @@
 """Plots that know no way of drawing: what is drawn, in base units, and the words around it.
 
 All are plain dataclasses of numbers and texts: ``dataclasses.asdict`` gives what JSON takes. Texts are as users gave
-them, but for what a terminal would obey: whoever draws them escapes them.
+them: whoever draws them cleans and escapes them.
 """
 
 from collections.abc import Callable, Mapping

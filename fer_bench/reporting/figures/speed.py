@@ -35,7 +35,7 @@ def spreads(results: Sequence[Result]) -> plots.Spreads | None:
             "to the network's latency at the right, which is the mean of the processes' medians. "
             "Arrows: whiskers that go on.",
             "Band: 95 % interval over processes, in this session." if several else "",
-            units.printable(conditions(measured)),
+            conditions(measured),
         ),
         x=plots.Axis("Difference from the network's latency", "share"),
         networks=networks,
@@ -110,7 +110,7 @@ def _roof(machines: Sequence[Environment]) -> plots.Roof:
         for size, rate in where.attainable["copy_bytes_per_s"]:
             copies[size] = max(rate, copies.get(size, 0.0))
     first = machines[0]
-    named = units.printable(f"{first.device}, {common.counted(first.threads, 'thread')}")
+    named = f"{first.device}, {common.counted(first.threads, 'thread')}"
     peak = max(where.attainable["macs_per_s"] for where in machines)
     return plots.Roof(named, peak, max(copies.values()), copies[max(copies)])
 
@@ -127,17 +127,15 @@ def _lines(roof: plots.Roof, intensities: Sequence[float]) -> list[plots.Line]:
 
 def _roofs_caption(results: Sequence[Result], machines: Iterable[Environment], intervals: str) -> str:
     hows = dict.fromkeys(str(where.attainable.get("how", "")) for where in machines)
-    return units.printable(
-        joined(
-            "Multiply-accumulates a second over those a byte moved (inputs, outputs and weights of all operators).",
-            "Lines: what this machine attained: multiply-accumulates, and bytes copied, at the fastest size of a copy "
-            f"and at the largest ({'; '.join(filter(None, hows))}).",
-            "Colour and shape: which of arithmetic, memory and the start of operators takes longest by the model; none "
-            "of these where the model leaves more time unexplained than the longest of them takes. A network can "
-            "exceed a line, by caches, fused operators or cheaper convolutions.",
-            intervals,
-            conditions(results),
-        )
+    return joined(
+        "Multiply-accumulates a second over those a byte moved (inputs, outputs and weights of all operators).",
+        "Lines: what this machine attained: multiply-accumulates, and bytes copied, at the fastest size of a copy "
+        f"and at the largest ({'; '.join(filter(None, hows))}).",
+        "Colour and shape: which of arithmetic, memory and the start of operators takes longest by the model; none "
+        "of these where the model leaves more time unexplained than the longest of them takes. A network can "
+        "exceed a line, by caches, fused operators or cheaper convolutions.",
+        intervals,
+        conditions(results),
     )
 
 
@@ -167,7 +165,7 @@ def sweep(results: Sequence[Result]) -> plots.Sweep | None:
         caption=joined(
             "Latency of a batch (mean of the processes' medians) and images a second over the batch size.",
             common.INTERVALS if any(step.interval_s for step in steps) else "",
-            units.printable(conditions(drawn)),
+            conditions(drawn),
         ),
         x=plots.Axis("Batch size", "number", log=True),
         latency=common.axis("Latency of a batch (ms)", "seconds", [step.latency_s for step in steps]),

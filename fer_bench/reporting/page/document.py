@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import Paper
-from fer_bench.records import units
+from fer_bench.records import output
 from fer_bench.records.result import Result
 from fer_bench.reporting.page.payload import charts
 from fer_bench.reporting.render.html import anchor, to_html
@@ -59,19 +59,20 @@ def page(
     style, theme = _asset("page.css"), _asset("theme.js")
     drawn = charts(results, tables, registry.networks)
     script = "".join(_asset(f"{name}.js") for name in _SCRIPTS)
-    return environment.from_string(_asset("page.html.j2")).render(
-        title=units.printable(title),
+    document = environment.from_string(_asset("page.html.j2")).render(
+        title=title,
         policy=_policy((theme, script), style),
         style=Markup(style),  # noqa: S704 - our own files, with no user's text in them
         theme=Markup(theme),  # noqa: S704
         script=Markup(script),  # noqa: S704
-        data={"charts": drawn, "tones": tones},
+        data=output.each_text({"charts": drawn, "tones": tones}),
         facts=_facts(results),
         sections=_sections(tables, drawn),
         audit=list(map(_section, audit.values())),
         machines=_machines(results),
         sources=_sources(results, audit, registry),
     )
+    return output.printable(document, lines=True)
 
 
 def _asset(name: str) -> str:
@@ -110,7 +111,7 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
 
 
 def _each(texts: Iterator[str]) -> str:
-    return units.printable(", ".join(dict.fromkeys(filter(None, texts))))
+    return ", ".join(dict.fromkeys(filter(None, texts)))
 
 
 def _sections(tables: Mapping[str, Table], drawn: Iterable[str]) -> list[_Section]:
@@ -126,7 +127,7 @@ def _section(table: Table, chart: str = "") -> _Section:
     html, end, notes = to_html(table).partition("</table>")  # texts are escaped: no cell has such an end
     return {
         "anchor": f"section-{anchor(table)}",
-        "title": units.printable(table.title),
+        "title": table.title,
         "table": Markup(html + end),  # noqa: S704 - to_html has escaped it
         "notes": Markup(notes.strip()),  # noqa: S704
         "count": len(table.note_texts),
@@ -145,7 +146,7 @@ def _machines(results: Sequence[Result]) -> Counter[tuple[tuple[str, str], ...]]
         told["Device"] = f"{where.device} ({where.device_name})"
         told["Pinned to cores"] = ", ".join(map(str, where.affinity)) if len(where.affinity) < where.cores else ""
         told["Commit"] = f"{where.commit}{', with uncommitted changes' if where.dirty else ''}" if where.commit else ""
-        found[tuple((heading, units.printable(text)) for heading, text in told.items() if text)] += 1
+        found[tuple((heading, text) for heading, text in told.items() if text)] += 1
     return found
 
 

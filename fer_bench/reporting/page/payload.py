@@ -193,7 +193,7 @@ def _points(results: Sequence[Result], tables: Mapping[str, Table]) -> dict[_Key
     for key, row in zip(_keys(rows), rows, strict=True):
         if "paper" in row:
             name, paper = row["name"], row["paper"]
-            points[key] = _Point(name, units.printable(f"{name} (paper {paper})"), "published", paper)
+            points[key] = _Point(name, f"{name} (paper {paper})", "published", paper)
     return points
 
 
@@ -234,8 +234,8 @@ def _quantity(stem: str, table: Table, column: Column) -> _Axis:
     return {
         "id": f"{stem}.{column.key}",
         "key": column.key,
-        "title": units.printable(column.heading),
-        "group": units.printable(table.title),
+        "title": column.heading,
+        "group": table.title,
         "better": "higher" if column.key in _HIGHER else column.better or ("lower" if column.unit in _COSTS else None),
         "per": float(written.per),
         "prefixed": written.prefixed,
@@ -261,7 +261,7 @@ def _other_builds(
         wanted = any(figure.conditions.build == build for figure in printed_of(networks.get(its.name)))
         if not wanted or any(other.name == its.name and builds.is_build(other, build) for other in measured):
             continue
-        label = units.printable(f"{its.name}, {units.size(its.input_shape or ())}, {its.num_classes} classes")
+        label = f"{its.name}, {units.size(its.input_shape or ())}, {its.num_classes} classes"
         cells = standard.counted(view)
         values = {counts[key]: _cell(column, cells) for key, column in _COUNTS.items() if key in counts}
         yield _Point(its.name, **_mark(label, hollow(view)), subject=its, values=values)
@@ -284,16 +284,16 @@ def _accuracies(points: Collection[_Point], networks: Mapping[str, ModelSpec]) -
             other = builds.apart(of, point.subject) if point.subject is not None else ""
             apart = "; ".join(filter(None, (other, builds.of_passes(of))))
             try:
-                value = _value(percent(figure), units.printable(f"{as_printed(figure)} ({figure.where})"))
+                value = _value(percent(figure), f"{as_printed(figure)} ({figure.where})")
             except SheetError:  # no number; the table has it as printed
                 continue
-            value |= {"apart": units.printable(apart)} if apart else {}
+            value |= {"apart": apart} if apart else {}
             found.setdefault((figure.dataset, figure.paper), []).append((point, value))
     for (dataset, paper), values in sorted(found.items(), key=lambda item: item[0]):
         if len(values) < _ENOUGH:
             continue
         on = f" on {dataset}" if dataset else ""
-        title = units.printable(f"Accuracy{on}, paper {paper} (%)")
+        title = f"Accuracy{on}, paper {paper} (%)"
         axis = f"accuracy.{paper}.{dataset}"
         for point, value in values:
             point.values[axis] = value

@@ -1,7 +1,7 @@
 """Rows as CSV: raw values in base units, so that a spreadsheet or a script can go on with them.
 
-A text is the text, as pandas writes it, without the control characters that a terminal would obey. One that begins
-with ``= + - @`` stays as it is, too: an apostrophe before it would be part of the name for everything that reads data.
+A text is the text, as pandas writes it, with U+FFFD for what a terminal would obey. One that begins with ``= + - @``
+stays as it is, too: an apostrophe before it would be part of the name for everything that reads data.
 Only a spreadsheet takes it for a formula; with records of others import its column as text.
 """
 
@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from fer_bench.records import units
+from fer_bench.records import output
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Table
 
@@ -34,7 +34,7 @@ def rows_to_csv(rows: Iterable[Mapping[str, Json]], first: Sequence[str] = ()) -
     writer = csv.DictWriter(out, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
-    return out.getvalue()
+    return output.printable(out.getvalue(), lines=True)
 
 
 # Objects whose fields are the same in every row; others, as calls by operator, would make a column of each operator.
@@ -54,4 +54,4 @@ def _flat(row: Mapping[str, Json]) -> dict[str, Json]:
 def _plain(value: Json) -> Json:
     if isinstance(value, list | tuple | Mapping):
         return json.dumps(value)
-    return units.printable(value) if isinstance(value, str) else value
+    return value

@@ -3,7 +3,7 @@
 import json
 import re
 
-from fer_bench.records import units
+from fer_bench.records import output
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Table, is_missing
 
@@ -58,13 +58,14 @@ def to_html(table: Table) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
-    return environment.from_string(_FRAGMENT).render(
+    fragment = environment.from_string(_FRAGMENT).render(
         table=table,
         anchor=anchor(table),
         legend=table.legend("bold", "italic"),
         rows=list(zip(table.rows, table.note_numbers(), strict=True)),
         raw=_raw,
     )
+    return output.printable(fragment, lines=True)
 
 
 def anchor(table: Table) -> str:
@@ -76,4 +77,4 @@ def _raw(value: Json) -> str:
     """Write a raw value for a script: a text as it is, all else as JSON; nothing where nothing is known."""
     if is_missing(value):
         return ""
-    return units.printable(value) if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value)

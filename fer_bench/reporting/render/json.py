@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 
+from fer_bench.records import output
 from fer_bench.records.result import Json
 from fer_bench.reporting.table import Table, is_missing
 
 
 def to_json(table: Table) -> str:
     """Write a table as one JSON object."""
-    return json.dumps(as_json(table), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return output.printable_json(json.dumps(as_json(table), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def as_json(table: Table) -> dict[str, Json]:

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from fer_bench.records import units
+from fer_bench.records import output
 
 # Commands of characters that the fonts have, or that LaTeX's syntax means otherwise.
 _COMMANDS = r"""
@@ -40,7 +40,7 @@ _NAMED = r"\[U\+[0-9A-F]{4,6}\]"
 
 def spelt(text: str) -> str:
     """Give a text with the characters that are to be seen; a letter that the T1 fonts lack is named: "[U+4E2D]"."""
-    composed = unicodedata.normalize("NFC", units.printable(text))
+    composed = unicodedata.normalize("NFC", output.printable(text))
     return "".join(c if _written(c) is not None else f"[U+{ord(c):04X}]" for c in composed)
 
 

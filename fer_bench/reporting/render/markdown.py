@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from fer_bench.records import units
+from fer_bench.records import output
 from fer_bench.reporting.table import Mark, Table
 
 _SPECIAL = str.maketrans({"<": "&lt;", "&": "&amp;"})
@@ -14,8 +14,8 @@ _MARKS: Mapping[Mark | None, str] = {"best": "**", "second": "_", None: ""}
 
 
 def escape(text: str) -> str:
-    """Make plain text safe in Markdown."""
-    return _MEANT.sub(r"\\\g<0>", units.printable(text)).translate(_SPECIAL)
+    """Make plain text safe in Markdown, in one line and without control characters."""
+    return _MEANT.sub(r"\\\g<0>", output.printable(text)).translate(_SPECIAL)
 
 
 def to_markdown(table: Table) -> str:
@@ -34,7 +34,7 @@ def to_markdown(table: Table) -> str:
         disable_numparse=True,
     )
     notes = "\n".join(f"- {escape(note)}" for note in table.footnotes)
-    parts = (f"## {escape(table.title)}", body, escape(table.caption), table.legend("bold", "italic"), notes)
+    parts = (f"## {escape(table.title)}", body, escape(table.caption), escape(table.legend("bold", "italic")), notes)
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

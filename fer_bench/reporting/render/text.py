@@ -5,10 +5,11 @@ padding takes as long as the rest of it.
 """
 
 import itertools
-import shutil
+import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
+from fer_bench.records import output
 from fer_bench.reporting.render.layout import blocks
 from fer_bench.reporting.table import Mark, Table
 
@@ -32,9 +33,10 @@ def to_text(table: Table, width: int | None = None) -> str:
         width: columns of the terminal; 0 for no limit, None to ask the terminal.
     """
     width = terminal_width() if width is None else width
-    cells = [[column.heading for column in table.columns]]
+    rows = [[column.heading for column in table.columns]]
     for place, row in enumerate(table.cells()):
-        cells.append([cell + _MARKS[table.mark(place, its)] for cell, its in zip(row, table.columns, strict=True)])
+        rows.append([cell + _MARKS[table.mark(place, its)] for cell, its in zip(row, table.columns, strict=True)])
+    cells = output.each_text(rows)
     folds = [column.align == "left" for column in table.columns]
     natural = [max(map(len, column)) for column in zip(*cells, strict=True)]
     drawn = []
@@ -43,7 +45,7 @@ def to_text(table: Table, width: int | None = None) -> str:
         widths = _fold([natural[place] for place in block], left, width)
         drawn.append("\n".join(_draw([[row[place] for place in block] for row in cells], widths, left)))
     notes = [fill(text, width) for text in (table.caption, table.legend("*", "+"), *table.footnotes) if text]
-    return "\n\n".join(filter(None, [table.title, *drawn, "\n".join(notes)])) + "\n"
+    return "\n\n".join(filter(None, [output.printable(table.title), *drawn, "\n".join(notes)])) + "\n"
 
 
 def definitions(pairs: Iterable[tuple[str, str]], width: int | None = None) -> str:
@@ -54,13 +56,18 @@ def definitions(pairs: Iterable[tuple[str, str]], width: int | None = None) -> s
 
 def terminal_width() -> int:
     """Tell the columns of the terminal, or 0 where the output is none."""
-    return shutil.get_terminal_size((0, 0)).columns
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(output.stdout().fileno()).columns
+    except (OSError, ValueError):  # no terminal, or no file at all
+        return 0
 
 
 def fill(text: str, width: int, indent: int = 0) -> str:
     """Break a note into lines; words, which may be paths, stay whole."""
     return textwrap.fill(
-        text,
+        output.printable(text),
         min(width or _NOTE_WIDTH, _WIDEST_NOTE),
         subsequent_indent=" " * indent,
         break_long_words=False,

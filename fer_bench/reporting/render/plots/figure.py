@@ -8,12 +8,12 @@ caption are in the file's metadata.
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.records import files
 from fer_bench.records.errors import StoreError
+from fer_bench.records.output import each_text, printable
 from fer_bench.reporting.figures.history import Timeline
 from fer_bench.reporting.figures.plots import Plot
 from fer_bench.reporting.render.plots.bars import draw_divisions, draw_spreads
@@ -80,6 +80,7 @@ def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: 
         raise StoreError(f"no figure can be written as {', '.join(unknown)}; known: {', '.join(SUFFIXES)}")
     files.make_folder(folder)
     for stem, plot in plots.items():
+        plot = each_text(plot)
         figure = draw(plot)
         with style.context(dict(_LOOK), after_reset=True):
             for suffix in suffixes:
@@ -100,7 +101,7 @@ def draw(plot: Plot | Timeline) -> "Figure":
     from matplotlib.figure import Figure
 
     known = frozenset(font_manager.get_font(font_manager.findfont(_FONT)).get_charmap())
-    plot = _spelled(plot, known)
+    plot = each_text(plot, lambda text: _spelled(printable(text), known))
     with style.context(dict(_LOOK), after_reset=True):
         figure = Figure()
         FigureCanvasAgg(figure)  # measures texts
@@ -108,12 +109,6 @@ def draw(plot: Plot | Timeline) -> "Figure":
     return figure
 
 
-def _spelled(drawn: Any, known: frozenset[int]) -> Any:
-    r"""Write unknown characters in all texts of a plot as their numbers, as Python does: \u8868, \U0001f600."""
-    if isinstance(drawn, str):
-        return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in drawn)
-    if isinstance(drawn, tuple):
-        return tuple(_spelled(part, known) for part in drawn)
-    if is_dataclass(drawn) and not isinstance(drawn, type):
-        return replace(drawn, **{field.name: _spelled(getattr(drawn, field.name), known) for field in fields(drawn)})
-    return drawn
+def _spelled(text: str, known: frozenset[int]) -> str:
+    r"""Write characters that the font lacks as their numbers, as Python does: \u8868, \U0001f600."""
+    return "".join(c if ord(c) in known else c.encode("ascii", "backslashreplace").decode() for c in text)
