@@ -1,7 +1,10 @@
 """What leaves the program: nothing that a terminal obeys, no endless message, and on stdout nothing of networks."""
 
+import csv
+import io
 import json
 import re
+import sys
 import unicodedata
 
 import pytest
@@ -115,12 +118,13 @@ def sheets(tmp_path):
     folder.mkdir()
     quoted = "".join(f"\\U{ord(c):08x}" if obeyed(c) else c for c in HOSTILE)
     (folder / "mine.toml").write_text(
-        f'[mine]\ntitle = "{quoted}"\ninput_shape = [1, 8, 8]\nnum_classes = 3\nstatus = "stand-in"\n'
-        f'source = "{tmp_path / "users.py"}:raises"\nlicence = "{quoted}"\nnote = "{quoted}"\n'
+        f'[mine]\ntitle = "{quoted}"\ninput_shape = [1, 8, 8]\nnum_classes = 3\nnote = "{quoted}"\n'
+        f'citation = "{quoted}"\npublished = [{{ quantity = "epochs", printed = "{quoted}", unit = "", '
+        f'paper = "{quoted}", where = "{quoted}" }}]\n'
     )
-    (tmp_path / "users.py").write_text(
-        f"import logging, warnings\nfrom torch import nn\n"
-        f"def raises():\n    logging.getLogger({HOSTILE!r}).warning({HOSTILE!r})\n    warnings.warn({HOSTILE!r})\n"
+    (folder / "mine.py").write_text(
+        "import logging, warnings\n"
+        f"def mine():\n    logging.getLogger({HOSTILE!r}).warning({HOSTILE!r})\n    warnings.warn({HOSTILE!r})\n"
         f"    raise ValueError({HOSTILE!r})\n"
     )
     return folder
@@ -156,7 +160,8 @@ def test_json_of_a_record_is_lossless(call, stored):
                                   "count mine --format json", "count mine --debug", "show absent"])  # fmt: skip
 def test_nothing_of_a_sheet_or_an_error_is_obeyed(call, sheets, line):
     out, err = call(*line.split(), "--sheets", sheets)
-    assert "mine" in out + err or "absent" in err
+    assert ("ValueError" in out + err) == (line.startswith("count")), err
+    assert REPLACEMENT in out + err or "json" in line or "absent" in err
     assert obeyed(out + err) == []
 
 
@@ -207,3 +212,76 @@ def test_an_error_of_megabytes_is_short_in_record_row_and_stderr(fer_bench, tmp_
     assert len(fer_bench("report").stdout) < 20_000
     counted = fer_bench("count", "big.py:net", "--format", "json")
     assert len(counted.stdout + counted.stderr) < 10_000
+
+
+# What a network prints
+
+PRINTS = """
+import atexit, ctypes, os, threading, sys
+from torch import nn
+
+def everywhere(where):
+    os.write(1, f"written at {where}\\n".encode())
+    print(f"printed at {where}")
+    ctypes.CDLL(None).printf(f"C printed at {where}\\n".encode())  # in a buffer that is written at exit
+    os.system(f"echo a child at {where}")
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 7)
+        everywhere("build")
+    def forward(self, x):
+        everywhere("pass")
+        return self.fc(x.flatten(1)[:, :4])
+    def state_dict(self, *args, **kwargs):
+        everywhere("state")
+        return super().state_dict(*args, **kwargs)
+
+everywhere("import")
+atexit.register(everywhere, "exit")
+net = Net
+"""
+
+
+@pytest.mark.parametrize("fmt", ["json", "csv"])
+@pytest.mark.parametrize("by_sheet", [False, True])
+def test_stdout_has_nothing_that_a_network_prints(fer_bench, tmp_path, fmt, by_sheet):
+    (tmp_path / "prints.py").write_text(PRINTS)
+    name, options = "prints.py:net", ()
+    if by_sheet:  # in the process of the command itself, whose end flushes the buffers of C
+        (tmp_path / "net.toml").write_text('[net]\ntitle = "Prints"\ninput_shape = [1, 8, 8]\nnum_classes = 7\n')
+        (tmp_path / "prints.py").rename(tmp_path / "net.py")
+        name, options = "net", ("--sheets", ".")
+    ran = fer_bench("count", name, "--input", "1x8x8", "--format", fmt, *options)
+    assert ran.returncode == 0, ran.stderr
+    if fmt == "json":
+        (row,) = json.loads(ran.stdout)
+    else:
+        (row,) = csv.DictReader(io.StringIO(ran.stdout))
+    assert int(row["macs"]) == 4 * 7
+    assert " at " not in ran.stdout
+    for how in ("written", "printed", "a child"):
+        for where in ("import", "build", "pass"):
+            assert f"{how} at {where}" in ran.stderr
+
+
+def test_stdout_of_a_run_has_nothing_that_a_network_prints(fer_bench, tmp_path):
+    (tmp_path / "prints.py").write_text(PRINTS)
+    ran = fer_bench("run", "prints.py:net", "--metrics", "static", "--input", "1x8x8", "--debug")
+    assert ran.returncode == 0, ran.stderr
+    assert " at " not in ran.stdout
+    assert "written at pass" in ran.stderr
+
+
+def test_help_and_a_table_are_on_stdout_still(fer_bench):
+    assert "Usage: fer-bench count" in fer_bench("count", "--help").stdout
+    assert "mini_xception" in fer_bench("list").stdout
+
+
+def test_a_program_that_calls_a_command_keeps_its_stdout(call, capsys):
+    before = sys.stdout
+    assert "mini_xception" in call("list").out
+    print("ours")  # noqa: T201
+    assert sys.stdout is before
+    assert capsys.readouterr().out == "ours\n"

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from fer_bench.cli.common import complain, guarded, say
 from fer_bench.records import exit_codes
-from fer_bench.records.output import own_stdout_descriptor
+from fer_bench.records.output import program_stdout
 
 # What `fer-bench --help` lists, by group: each command's name, and the module and function that it is.
 COMMANDS = {
@@ -84,8 +84,13 @@ def fer_bench() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; errors that a user can mend print one message and no traceback, unless ``--debug``."""
     if arguments is None:
-        own_stdout_descriptor()
-    given = _renamed(sys.argv[1:] if arguments is None else arguments)
+        with program_stdout():
+            return _main(sys.argv[1:], program=True)
+    return _main(arguments)
+
+
+def _main(arguments: Sequence[str], *, program: bool = False) -> int:
+    given = _renamed(arguments)
     with contextlib.suppress(AttributeError):  # a terminal of another encoding must not stop a table
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
 
@@ -112,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return end.code if isinstance(end.code, int) else exit_codes.FAILED
         return exit_codes.OK
 
-    if arguments is None and _runs_users_code(given):
+    if program and _runs_users_code(given):
         from fer_bench.cli.apart import EndedError, apart
 
         try:

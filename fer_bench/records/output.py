@@ -91,14 +91,20 @@ def own_stdout() -> Iterator[None]:
         _ours = before
 
 
-def own_stdout_descriptor() -> None:
-    """Point file descriptor 1 at stderr for good, and ``sys.stdout`` at a copy of it.
+@contextlib.contextmanager
+def program_stdout() -> Iterator[None]:
+    """Point file descriptor 1 at stderr for the rest of the process, and ``sys.stdout`` at a copy of it in the block.
 
-    For a program of its own, before it does anything: C code of a network writes to the descriptor, and what it has
-    buffered is written when the process ends.
+    For a program of its own: C code of a network writes to the descriptor, and what it has buffered is written when the
+    process ends. After the block ``sys.stdout`` is stderr, since threads and exit handlers of a network print, too.
     """
     if sys.stdout is None or sys.stderr is None:  # closed by whoever started the program
+        yield
         return
     copy = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = os.fdopen(copy, "w", encoding=sys.stdout.encoding, errors="replace")
+    try:
+        yield
+    finally:
+        sys.stdout = sys.stderr
