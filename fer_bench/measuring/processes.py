@@ -1,5 +1,8 @@
 """Start workers: forked from a server that has imported PyTorch, or fresh; read what they answer, and end them.
 
+What a network leaves behind is ended with its worker. On Linux that is all of it, since a server starts the workers and
+adopts their orphans. Elsewhere it is what the worker has not detached, and only if the worker still runs.
+
 A fresh process imports for seconds. A server imports once and forks in milliseconds; that its children's times vary as
 fresh processes' do is measured in ``benchmarks/test_isolation.py``.
 """
@@ -19,6 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Self
 
+import psutil
+
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.output import capped
@@ -26,19 +31,27 @@ from fer_bench.records.output import capped
 # -P: the current folder, which may hold a `models/` of the user's, is not a place to import from.
 _MODULE = ("-P", "-m", "fer_bench.measuring.worker")
 _START_LIMIT_S = 300.0  # a cold disk may take a minute to import PyTorch from
+_PATIENCE_S = 1.0  # for what a network left behind to end by itself
 END_LIMIT_S = 30.0  # for a process that was killed to be gone
 
 
 class _Server:
     """The process that forks workers."""
 
-    def __init__(self, libraries: Sequence[str], python: str) -> None:
-        self._ended: dict[int, int] = {}  # exit codes of children that nobody has asked for yet
+    def __init__(self, libraries: Sequence[str], python: str, *, fresh: bool) -> None:
+        self._ended: dict[int, tuple[int, int]] = {}  # how children ended that nobody has asked for yet
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # ours till end
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own module
-                (python, *_MODULE, str(os.getpid()), "--serve", str(theirs.fileno()), *libraries),
+                (
+                    python,
+                    *_MODULE,
+                    str(os.getpid()),
+                    "--fresh" if fresh else "--serve",
+                    str(theirs.fileno()),
+                    *libraries,
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=self._errors,
                 stderr=self._errors,
@@ -74,15 +87,17 @@ class _Server:
                 return int(words[1])
         return None
 
-    def wait(self, pid: int, limit_s: float) -> int:
-        """Give a child's exit code once it has ended; with the server its children are killed.
+    def wait(self, pid: int, limit_s: float) -> tuple[int, int]:
+        """Return a child's exit code, and how many processes it left behind, once these have ended.
+
+        With the server its children are killed.
 
         Raises:
             TimeoutError: it has not ended within the limit.
         """
         while pid not in self._ended:
             if not self._receive(limit_s):
-                return -signal.SIGKILL
+                return -signal.SIGKILL, 0
         return self._ended.pop(pid)
 
     def _receive(self, limit_s: float) -> list[str]:
@@ -100,16 +115,21 @@ class _Server:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(END_LIMIT_S)
         elif words[0] == "ended":
-            self._ended[int(words[1])] = int(words[2])
+            self._ended[int(words[1])] = int(words[2]), int(words[3])
         return words
 
-    def kill(self) -> None:
-        self._process.kill()
+    def end(self) -> None:
+        """Have it end its workers, what they left behind, and itself."""
+        self._process.terminate()
 
     def close(self) -> None:
+        self.end()
+        try:
+            self._process.wait(END_LIMIT_S)
+        except subprocess.TimeoutExpired:  # a library hangs while it is imported
+            self._process.kill()
+            self._process.wait()
         self._connection.close()
-        self._process.kill()
-        self._process.wait()
 
 
 class _Forked:
@@ -119,6 +139,7 @@ class _Forked:
         self._server = server
         self._pid = server.fork(job, files)
         self._returncode = None if self._pid else -signal.SIGKILL  # the server is gone, and its children with it
+        self.left_behind = 0
 
     def kill(self) -> None:
         if self._returncode is None and self._pid is not None:
@@ -129,10 +150,27 @@ class _Forked:
         if self._returncode is None:
             assert self._pid is not None  # noqa: S101  # else it has a code
             try:
-                self._returncode = self._server.wait(self._pid, timeout)
+                self._returncode, self.left_behind = self._server.wait(self._pid, timeout)
             except TimeoutError as error:
                 raise subprocess.TimeoutExpired(_MODULE, timeout) from error
         return self._returncode
+
+
+class _Started(subprocess.Popen[bytes]):
+    """A process of ours where there is no server: only what it has not detached is seen, and only while it lives."""
+
+    left_behind = 0
+
+    def kill(self) -> None:
+        children: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            children = psutil.Process(self.pid).children(recursive=True)
+        super().kill()
+        _, left = psutil.wait_procs(children, _PATIENCE_S)
+        for child in left:
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+        self.left_behind += len(left)
 
 
 class Worker:
@@ -142,7 +180,7 @@ class Worker:
         start: starts the process, with the descriptors that it reads commands from and writes answers to.
     """
 
-    def __init__(self, start: Callable[[int, int], "subprocess.Popen[bytes] | _Forked"]) -> None:
+    def __init__(self, start: Callable[[int, int], "_Started | _Forked"]) -> None:
         answers, theirs = os.pipe()
         given, commands = os.pipe()
         self.answers: IO[str] = os.fdopen(answers, encoding="utf-8", errors="replace")
@@ -162,6 +200,11 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):
             self._commands.close()
 
+    @property
+    def left_behind(self) -> int:
+        """How many processes of the network were ended after it, once it has been waited for."""
+        return self._process.left_behind
+
     def wait(self, limit_s: float) -> int:
         returncode = self._process.wait(limit_s)
         self.send_no_more()
@@ -180,7 +223,8 @@ class Starter:
     def __init__(self, specs: Iterable[ModelSpec], *, fresh: bool = False, python: str = sys.executable) -> None:
         self._libraries = sorted({spec.source.library for spec in specs} - {""})
         self.python = python
-        self.fresh = fresh or not (hasattr(socket, "SOCK_SEQPACKET") and sys.platform == "linux")
+        self._served = hasattr(socket, "SOCK_SEQPACKET") and sys.platform == "linux"
+        self.fresh = fresh or not self._served
         self._server: _Server | None = None
         self._ended = False
 
@@ -197,17 +241,17 @@ class Starter:
             self._server = None
 
     def end(self) -> None:
-        """Kill the server, and its children with it, whatever another thread waits for; nothing is started any more."""
+        """End the server, and its children with it, whatever another thread waits for; nothing is started any more."""
         self._ended = True
         if self._server is not None:
-            self._server.kill()
+            self._server.end()
 
     def begin(self) -> None:
         """Start the server, where there is to be one, and do not wait for it.
 
         Called in the main thread, where threads are to start workers: the server ends with the thread that started it.
         """
-        if not self.fresh:
+        if self._served:
             self._running()
 
     def start(self, job: str, errors: IO[str], *, stepped: bool = False) -> Worker:
@@ -227,11 +271,11 @@ class Starter:
             worker.send_no_more()
         return worker
 
-    def _process(self, job: str, given: int, theirs: int, errors: IO[str]) -> "subprocess.Popen[bytes] | _Forked":
-        if self.fresh:
+    def _process(self, job: str, given: int, theirs: int, errors: IO[str]) -> "_Started | _Forked":
+        if not self._served:
             command = (self.python, *_MODULE, str(os.getpid()))
             environment = _environment(self.python)
-            return subprocess.Popen(command, stdin=given, stdout=theirs, stderr=errors, env=environment)  # noqa: S603
+            return _Started(command, stdin=given, stdout=theirs, stderr=errors, env=environment)
         server = self._running()
         try:
             server.be_ready()
@@ -245,7 +289,8 @@ class Starter:
     def _running(self) -> _Server:
         """Return the server, another one where it has ended."""
         if self._server is None or not self._server.alive:
-            self._server = _Server(self._libraries, self.python)
+            libraries = [] if self.fresh else self._libraries
+            self._server = _Server(libraries, self.python, fresh=self.fresh)
         return self._server
 
 

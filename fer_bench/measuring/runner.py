@@ -19,7 +19,7 @@ from fer_bench.measuring.task import Task
 from fer_bench.records import stats
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.plan import Plan
-from fer_bench.records.result import Environment, Json, Measurement, Result
+from fer_bench.records.result import LEFT_BEHIND, Environment, Json, Measurement, Result
 from fer_bench.records.store import Store
 
 # These count on meta tensors: nothing of one touches the other.
@@ -155,6 +155,9 @@ def measure(
             run.latency()
         else:
             run.process(*groups)
+    if run.left_behind and run.measurements:
+        last = run.measurements[-1]
+        run.measurements[-1] = dataclasses.replace(last, details={**last.details, LEFT_BEHIND: run.left_behind})
     environment = run.environment
     return Result(
         task.subject(run.shape, run.exempt),
@@ -195,6 +198,7 @@ class _Report:
     passes_s: float = 0.0
     failure: str = ""
     refused: bool = False
+    left_behind: int = 0
 
     def add(self, message: Message) -> None:
         match message:
@@ -223,6 +227,7 @@ def _report(job: Job, starter: Starter, *, debug: bool) -> _Report:
                 report.add(message)
         except WorkerError as error:
             report.failure, report.refused = str(error), error.refused
+    report.left_behind = session.left_behind
     return report
 
 
@@ -238,6 +243,7 @@ class _Run:
     shape: tuple[int, ...] | None = None
     exempt: str = ""
     refused: str = ""
+    left_behind: int = 0
     passes_s: float = 0.0
     measurements: list[Measurement] = field(default_factory=list)
 
@@ -272,6 +278,7 @@ class _Run:
         if report.shape is not None:
             self.shape, self.exempt = report.shape, self.exempt or report.exempt
         self.passes_s += report.passes_s
+        self.left_behind += report.left_behind
         self.measurements += report.measurements
         if report.failure:
             self.measurements += [

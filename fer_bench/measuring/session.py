@@ -36,6 +36,7 @@ class Session:
     def __init__(self, job: Job, starter: Starter, *, debug: bool = False) -> None:
         self._job, self._starter, self._debug = job, starter, debug
         self._limit_s = job.plan.time_limit_s
+        self.left_behind = 0  # processes of the network that were ended after its worker
 
     def __enter__(self) -> Self:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # closed below
@@ -51,6 +52,7 @@ class Session:
         self._worker.kill()
         try:
             self._worker.wait(END_LIMIT_S)
+            self.left_behind = self._worker.left_behind
         except subprocess.TimeoutExpired:  # it hangs in the kernel, on a GPU perhaps
             self._starter.close()
         with self._errors:

@@ -2,8 +2,11 @@
 
 Run as a program it does the one job on its stdin (a fresh process) and answers on stdout. With ``--serve FD`` it
 imports what networks need, does nothing else, and forks a worker for each job that comes over the socket FD: a process
-that costs milliseconds and has run as little as a fresh one. Whatever else the network prints goes to stderr, so that
-it cannot pass for a measurement.
+that costs milliseconds and has run as little as a fresh one. With ``--fresh FD`` it imports nothing for them and starts
+fresh processes. Whatever else the network prints goes to stderr, so that it cannot pass for a measurement.
+
+On Linux a server is the subreaper of all that its workers start. A process that a network detached, by a double fork
+and a session of its own, becomes a child of its worker, and of the server when the worker is gone: there it is ended.
 """
 
 import contextlib
@@ -20,9 +23,11 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
+
+import psutil
 
 from fer_bench.measuring import environment, messages
 from fer_bench.measuring.messages import Job, Message
@@ -35,6 +40,8 @@ from fer_bench.records.errors import DeviceError, FerBenchError, brief
 from fer_bench.records.result import Measurement
 
 _JOB_BYTES = 2**17  # more than a job ever takes, and less than what a socket carries as one message
+_PATIENCE_S = 1.0  # for what a network left behind to end by itself, and for what was killed to be gone
+_POLL_S = 0.01
 _HEAP_SHIFT_BYTES = 2**20  # forked processes begin with their parent's heap: a random shift of up to this parts them
 
 
@@ -104,12 +111,15 @@ def answer(text: str, answers: int, commands: TextIO) -> int:
     return 0
 
 
-def serve(connection: socket.socket, libraries: Sequence[str]) -> int:
-    """Fork a worker for each job that comes, and tell its process id, then how it ended.
+def serve(connection: socket.socket, libraries: Sequence[str], *, fresh: bool = False) -> int:
+    """Fork a worker for each job that comes, and send its process id, then how it ended and what it left behind.
+
+    When the connection is closed or SIGTERM comes, workers and what they left behind are ended.
 
     Args:
         connection: of messages; a job with three files: for answers, for what the network prints, and of commands.
         libraries: modules that are imported beforehand.
+        fresh: a worker is a new program, which reads its job from its commands.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's, which ends us by closing the connection
     warnings.filterwarnings("ignore", category=DeprecationWarning, message=".*fork.*")  # of libraries' idle threads
@@ -122,50 +132,94 @@ def serve(connection: socket.socket, libraries: Sequence[str]) -> int:
     ended, wake = socket.socketpair()  # the kernel's word that a child has ended, to be heard beside the connection
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno())
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    connection.send(b"ready")
-    while True:
-        heard, _, _ = select.select([connection, ended], [], [])
-        if ended in heard:
-            ended.recv(_JOB_BYTES)
-            for child, code in _children_that_ended():
-                connection.send(f"ended {child} {code}".encode())
-        if connection not in heard:
-            continue
-        text, files, _, _ = socket.recv_fds(connection, _JOB_BYTES, 3)
-        if not text:
-            return 0
-        child = os.fork()
-        if child == 0:
-            for theirs in (connection, ended, wake):
-                theirs.close()
-            os._exit(_forked(server, text.decode(), *files))
-        for file in files:
-            os.close(file)
-        connection.send(f"forked {child}".encode())
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    adopt_orphans()
+    workers: set[int] = set()
+    try:
+        connection.send(b"ready")
+        while True:
+            heard, _, _ = select.select([connection, ended], [], [])
+            if ended in heard:
+                if signal.SIGTERM in ended.recv(_JOB_BYTES):
+                    return 0
+                for child, code in _workers_that_ended(workers):
+                    workers.remove(child)
+                    connection.send(f"ended {child} {code} {end_children(workers)}".encode())
+            if connection not in heard:
+                continue
+            text, files, _, _ = socket.recv_fds(connection, _JOB_BYTES, 3)
+            if not text:
+                return 0
+            child = os.fork()
+            if child == 0:
+                for theirs in (connection, ended, wake):
+                    theirs.close()
+                os._exit(_forked(server, "" if fresh else text.decode(), *files))
+            workers.add(child)
+            for file in files:
+                os.close(file)
+            connection.send(f"forked {child}".encode())
+    except ConnectionError:  # the runner was killed
+        return 0
+    finally:
+        if os.getpid() == server:
+            end_children(patience_s=0.0)
 
 
-def _children_that_ended() -> Iterator[tuple[int, int]]:
-    while True:
-        try:
-            child, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:  # there is none left
-            return
-        if not child:
-            return
-        yield child, os.waitstatus_to_exitcode(status)
+def _workers_that_ended(workers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    for worker in list(workers):
+        child, status = os.waitpid(worker, os.WNOHANG)
+        if child:
+            yield child, os.waitstatus_to_exitcode(status)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of descendants whose own parents are gone (Linux)."""
+    if sys.platform == "linux":
+        pr_set_child_subreaper = 36  # sys/prctl.h
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1)
+
+
+def end_children(but: Collection[int] = (), patience_s: float = _PATIENCE_S) -> int:
+    """End the children of this process, and theirs, which become its own, and return how many had to be killed.
+
+    Args:
+        but: processes that go on.
+        patience_s: what they have to end by themselves, as helpers do when the pipe from their parent is closed.
+    """
+    killed: set[int] = set()
+    began = time.monotonic()
+    while left := [child for child in psutil.Process().children() if child.pid not in but]:
+        waited_s = time.monotonic() - began
+        if waited_s > patience_s + _PATIENCE_S and not {child.pid for child in left} - killed:
+            break  # killed, and still in a call of the kernel's
+        for child in left:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                if os.waitpid(child.pid, os.WNOHANG)[0] == 0 and waited_s >= patience_s:
+                    os.kill(child.pid, signal.SIGKILL)
+                    killed.add(child.pid)
+        time.sleep(_POLL_S)
+    return len(killed)
 
 
 def _forked(server: int, text: str, answers: int, errors: int, commands: int) -> int:
-    """Be the worker that a server has just forked."""
+    """Be the worker that a server has just forked; without a job's text, become a fresh program."""
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not text:
+        for place, file in enumerate((commands, answers, errors)):
+            os.dup2(file, place)
+            os.close(file)
+        os.execv(sys.executable, [sys.executable, "-P", "-m", "fer_bench.measuring.worker", str(server)])  # noqa: S606
     os.dup2(errors, 2)
     os.dup2(errors, 1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     try:
         die_with_parent(server)
+        adopt_orphans()
         _shift_heap()
         return answer(text, answers, os.fdopen(commands, encoding="utf-8"))
     except BaseException:  # the process ends here whatever it was: it must not go on as a second server
@@ -185,11 +239,11 @@ def _shift_heap() -> None:
     malloc(random.SystemRandom().randrange(_HEAP_SHIFT_BYTES))
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask Linux to kill this process when its parent is gone, killed itself perhaps, so that nothing runs on unseen."""
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
+    """Ask Linux to end this process when its parent is gone, killed itself perhaps, so that nothing runs on unseen."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1  # sys/prctl.h
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
         if os.getppid() != parent:  # it was gone before we asked
             os._exit(1)
 
@@ -198,11 +252,15 @@ def main(arguments: Sequence[str]) -> int:
     """Read a job from stdin and answer on the original stdout, or serve.
 
     Args:
-        arguments: the parent's process id; then, to serve, ``--serve``, the socket's descriptor and modules.
+        arguments: the parent's process id; then, to serve, ``--serve`` or ``--fresh``, the socket's descriptor and
+        modules.
     """
+    if arguments[1:]:
+        die_with_parent(int(arguments[0]), signal.SIGTERM)  # to end its workers first
+        how, descriptor, *libraries = arguments[1:]
+        os._exit(serve(socket.socket(fileno=int(descriptor)), libraries, fresh=how == "--fresh"))
     die_with_parent(int(arguments[0]))
-    if arguments[1:2] == ["--serve"]:
-        return serve(socket.socket(fileno=int(arguments[2])), arguments[3:])
+    adopt_orphans()
     answers = os.dup(1)
     os.dup2(2, 1)  # C code that prints, too
     commands = os.fdopen(os.dup(0), encoding="utf-8")

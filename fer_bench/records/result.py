@@ -20,6 +20,7 @@ from fer_bench.records.schema import Amount, Count, Integer, Name, Shape, Whole
 from fer_bench.records.schema import Json as Json  # read from here by all others
 
 SCHEMA_VERSION = 2
+LEFT_BEHIND = "left_behind"  # detail of a result's last measurement: processes of the network that had to be ended
 
 Part = TypeVar("Part")
 

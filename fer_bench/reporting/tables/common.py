@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
 from fer_bench.records.plan import Plan
-from fer_bench.records.result import Environment, Json, Result
+from fer_bench.records.result import LEFT_BEHIND, Environment, Json, Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import MEASURED_ONCE, Column, RowSource, Table
 from fer_bench.reporting.tables import standard
@@ -181,7 +181,7 @@ def about(result: Result, networks: Networks) -> list[str]:
     texts = doubts(subject.status, subject.note, subject.uncertain)
     if subject.settings:
         texts.append(built_with(subject.settings))
-    texts += exempt(result)
+    texts += exempt(result) + left_behind(result)
     spec = networks.get(subject.name)
     if spec is not None and subject.input_shape is not None and spec.input_shape is not None:
         ours, own = (f"{units.size(of.input_shape or ())} and {of.num_classes} classes" for of in (subject, spec))
@@ -194,6 +194,12 @@ def exempt(result: Result) -> list[str]:
     """Say why a network was measured at another size than the protocol's."""
     why = result.subject.exempt
     return [f"Exempt from the protocol's size, measured at its own: {why}."] if why else []
+
+
+def left_behind(result: Result) -> list[str]:
+    """Say how many processes of a network outlived the processes that measured it."""
+    number = sum(m.details.get(LEFT_BEHIND, 0) for m in result.measurements)
+    return [f"Ended {number} process{'es' * (number > 1)} that the network left behind."] if number else []
 
 
 def warnings_of(result: Result, *prefixes: str) -> list[str]:
