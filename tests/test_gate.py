@@ -21,7 +21,7 @@ from fer_bench.gating.pairs import Pair
 from fer_bench.measuring import runner
 from support.pairs import recorded, replay
 from support.processes import heed_ctrl_c, plain_environment
-from support.repositories import git
+from support.repositories import contents, git
 
 NET = """
 from torch import nn
@@ -103,10 +103,11 @@ def gate(top, capfd):
     def run(*arguments):
         report = top / "report.json"
         report.unlink(missing_ok=True)
+        repository = contents(top / ".git")
         code = main(["gate", *map(str, arguments), "--json", str(report)])
         said = capfd.readouterr()
         told = json.loads(report.read_text()) if report.exists() else None
-        assert len(git(top, "worktree", "list").splitlines()) == 1
+        assert contents(top / ".git") == repository
         assert not any(path.name.startswith("fer-bench") for path in (top.parent / "temporary").iterdir())
         return code, said.out + said.err, told
 
@@ -558,6 +559,14 @@ def test_a_setup_command_runs_in_each_checkout(top, gate):
     assert (code, words(told)) == (0, {"counts": "same"})
 
 
+def test_a_setup_command_that_calls_git_changes_its_checkout_and_not_the_repository(top, gate, monkeypatch):
+    commit(top, (top / "net.py").read_text() + "\n#\n")
+    monkeypatch.setenv("GIT_DIR", str(top / ".git"))  # as in a hook
+    setup = ("--setup", "git tag of-a-setup && git config a.b c && git checkout -q -b of-a-setup")
+    code, said, told = gate("--baseline", "HEAD~1", "--models", "net.py:build", *setup)
+    assert (code, words(told)) == (0, {"counts": "same"}), said
+
+
 def test_reports_are_written_for_people_and_for_readers_of_junit(top, gate):
     (top / "net.py").write_text(WIDER)
     files = ("--summary", "summary.md", "--junit", "junit.xml")
@@ -570,6 +579,7 @@ def test_reports_are_written_for_people_and_for_readers_of_junit(top, gate):
 @pytest.mark.slow
 def test_ctrl_c_in_the_middle_leaves_neither_checkouts_nor_processes(top):
     commit(top, SAME_COUNTS)
+    before = contents(top / ".git")
     environment = {**os.environ, "TMPDIR": str(top.parent / "temporary")}
     command = [sys.executable, "-m", "fer_bench.cli", "gate", "--against", "HEAD~1", "--models", "net.py:build"]
     process = subprocess.Popen(
@@ -581,12 +591,13 @@ def test_ctrl_c_in_the_middle_leaves_neither_checkouts_nor_processes(top):
         preexec_fn=heed_ctrl_c,
     )
     children = processes_of(process, 4)  # two servers, two of a pair
+    assert contents(top / ".git") == before
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"interrupted" in said
     assert b"Traceback" not in said
-    assert len(git(top, "worktree", "list").splitlines()) == 1
+    assert contents(top / ".git") == before
     assert not any(path.name.startswith("fer-bench") for path in (top.parent / "temporary").iterdir())
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
@@ -599,14 +610,16 @@ def test_sigterm_while_counting_ends_it_at_once(top):
         NET.replace("    return Net(num_classes)", "    __import__('time').sleep(600)\n    return Net(num_classes)"),
     )
     commit(top, (top / "net.py").read_text() + "\n")
+    before = contents(top / ".git")
     environment = {**os.environ, "TMPDIR": str(top.parent / "temporary")}
     command = [sys.executable, "-m", "fer_bench.cli", "gate", "--against", "HEAD~1", "--models", "net.py:build"]
     process = subprocess.Popen(command, cwd=top, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     children = processes_of(process, 4)  # two servers, two that count
+    assert contents(top / ".git") == before
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)  # and not when the network has been built
     assert process.returncode == 130
-    assert len(git(top, "worktree", "list").splitlines()) == 1
+    assert contents(top / ".git") == before
     assert not any(path.name.startswith("fer-bench") for path in (top.parent / "temporary").iterdir())
     assert psutil.wait_procs(children, timeout=30)[1] == []
 

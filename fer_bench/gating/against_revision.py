@@ -54,7 +54,7 @@ def against_revision(
         findings.notes += [*base.notes, *head.notes]
         for side in (base, head) if request.setup else ():
             watcher.stage(f"setting up {side.told}")
-            _set_up(side, request.setup)
+            _set_up(side, request.setup, repository.environment)
         reasons = repository.accepted(base, head)
         specs = _choose(base, head, repository, request, reasons, findings)
         plan = dataclasses.replace(request.plan, isolation="fresh") if request.base_python else request.plan
@@ -188,10 +188,17 @@ def _within(name: str, repository: Repository) -> str:
     return f"{os.path.relpath(Path(path).resolve(), Path.cwd().resolve())}:{factory}"
 
 
-def _set_up(side: Revision, command: str) -> None:
+def _set_up(side: Revision, command: str, environment: Mapping[str, str]) -> None:
     try:
         done = subprocess.run(  # noqa: S602  # the user's own command, in the user's own shell
-            command, shell=True, cwd=side.place.folder, capture_output=True, text=True, timeout=_SETUP_S, check=False
+            command,
+            shell=True,
+            cwd=side.place.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_SETUP_S,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise RevisionError(f"--setup did not end within {_SETUP_S:g} s in {side.told}") from error

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from fer_bench.records import git
 from fer_bench.records.result import Environment, Json
 
 _PACKAGES = ("fer-bench", "torch", "torchvision", "timm", "numpy")
@@ -220,14 +221,16 @@ def _commit(code: Path | None) -> tuple[str, bool]:
     """Name the git commit of a network's code, and whether it was changed since; "" outside a checkout."""
     ours = Path(__file__).parent.parent
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(code or ours), *arguments]  # the user's own git
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    def asked(*arguments: str) -> str:
+        command = [*git.ONLY_READ, "-C", str(code or ours), *arguments]  # the user's own git
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, env=git.environment(), timeout=10, check=False
+        )
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
-        if code is None and Path(git("rev-parse", "--show-toplevel")).joinpath("fer_bench") != ours:
+        if code is None and Path(asked("rev-parse", "--show-toplevel")).joinpath("fer_bench") != ours:
             return "", False  # installed as a package inside somebody else's checkout
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+        return asked("rev-parse", "HEAD"), bool(asked("status", "--porcelain"))
     except (OSError, subprocess.TimeoutExpired):
         return "", False
