@@ -118,13 +118,13 @@ def find_twin(result: Result, others: Sequence[Result]) -> Result | None:
 
 
 def judge(base: Result, candidate: Result, least: float, declared: Sequence[str] = ()) -> list[Verdict]:
-    """Return the verdict on counts, if a side has them, and on the latency, if the base has it.
+    """Return the verdict on counts, if a side has any or failed to count, and on the latency, if the base has it.
 
     ``least`` is the minimum effect, as a share; ``declared`` is what of the environment differs on purpose.
     """
     network = base.subject.name
     verdicts = []
-    counted = [_counted(side) for side in (base, candidate)]
+    counted = [any(map(counts.is_count, side.measurements)) for side in (base, candidate)]
     if all(counted):
         verdicts.append(counts.judge_results(network, base, candidate))
     elif any(counted):
@@ -137,12 +137,6 @@ def judge(base: Result, candidate: Result, least: float, declared: Sequence[str]
 
 def _incomparable(network: str, reason: str) -> Verdict:
     return Verdict(network, counts.METRIC, Outcome.incomparable, reason)
-
-
-def _counted(result: Result) -> bool:
-    """Return whether a record has counts, or why there are none."""
-    failed = any(m.metric in counts.COUNTS.metrics and m.failure for m in result.measurements)
-    return failed or not counts.uncountable(result)
 
 
 def _judge_latency(base: Result, candidate: Result, least: float, declared: Sequence[str]) -> Verdict:

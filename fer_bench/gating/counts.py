@@ -1,6 +1,7 @@
 """What a network counts, exactly, and the verdict where that is not what it was: no noise, no level, no statistics."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self, TypedDict
@@ -48,6 +49,13 @@ _FOLLOW = {
 }
 _MOST_OPERATORS = 6  # named in one line
 
+# How the metrics begin that a record counts.
+_STORED = ("parameters.", "state_dict_bytes", "checkpoint_bytes")  # which depends on no image
+_LISTS = ("module_", "operator_")  # with a value for each part of the network, of which there may be none
+_KINDS = (*_STORED, *_LISTS, "macs", "layers.", "peak_activation_bytes", *COUNTS.metrics)  # a group that failed, too
+_OF_TORCH = ("peak_activation_bytes", "operator_")  # which another PyTorch counts otherwise
+_ANATOMY = ("module_own_macs", "operator_calls")  # the others are of the group "static"
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -93,13 +101,12 @@ class Snapshot:
 
     def apart_from_torch(self) -> Self:
         """Return it without what the same network counts otherwise under another version of PyTorch."""
-        counts = {name: value for name, value in self.counts.items() if name != "peak_activation_bytes"}
+        counts = {name: value for name, value in self.counts.items() if not name.startswith(_OF_TORCH)}
         return dataclasses.replace(self, counts=counts, operators=None)
 
     def without_work(self) -> Self:
         """Return it without what values of the images decide: all but what is stored."""
-        stored = ("parameters.", "state_dict_bytes", "checkpoint_bytes")
-        kept = {name: value for name, value in self.counts.items() if name.startswith(stored)}
+        kept = {name: value for name, value in self.counts.items() if name.startswith(_STORED)}
         return dataclasses.replace(self, counts=kept, uncounted={}, operators=None, modules=None)
 
     @classmethod
@@ -107,11 +114,12 @@ class Snapshot:
         """Read a network's counts from its record.
 
         Raises:
-            CountingError: the network could not be counted, or the record has no counts.
+            CountingError: a count failed, or the record has none.
         """
-        for failed in filter(None, map(result.measurement, COUNTS.metrics)):
-            if failed.failure:
-                raise CountingError(f"{result.subject.name} cannot be counted: {failed.failure}")
+        for one in filter(is_count, result.measurements):
+            if one.failure:
+                what = "" if one.metric in COUNTS.metrics else f"{one.metric}: "
+                raise CountingError(f"{result.subject.name} cannot be counted: {what}{one.failure}")
         # A network that mixes the samples of a batch has fractions of MACs a sample.
         counts = {
             name: round(value)
@@ -223,13 +231,80 @@ def uncountable(result: Result) -> str:
     return ""
 
 
+def is_count(measured: Measurement) -> bool:
+    """Return whether a measurement is a count, or says why there is none."""
+    return measured.metric.startswith(_KINDS)
+
+
 def judge_results(network: str, base: Result, candidate: Result) -> Verdict:
-    """Return what became of a network's counts between two records; what cannot be counted is an error."""
+    """Return what became of a network's counts between two records.
+
+    What cannot be counted, in whole or in part, is an error. A count that only one side has is incomparable, unless
+    another is a finding; what a plan did not ask for is not compared.
+    """
     for side, result in (("base", base), ("candidate", candidate)):
         if why := uncountable(result):
             return Verdict(network, METRIC, Outcome.error, f"{side}: {why}")
     before, after = (each.environment and each.environment.packages.get("torch") for each in (base, candidate))
-    return judge(network, Snapshot.of(base), Snapshot.of(candidate), same_torch=before == after)
+    snapshots = Snapshot.of(base), Snapshot.of(candidate)
+    verdict = judge(network, *snapshots, same_torch=before == after)
+    if verdict.outcome not in (Outcome.same, Outcome.better):
+        return verdict
+    has, had = (
+        {
+            name: one
+            for name, one in _recorded(each).items()
+            if (before == after or not name.startswith(_OF_TORCH))
+            and (name.startswith(_STORED) or not any(side.decided_by for side in snapshots))
+        }
+        for each in (candidate, base)
+    )
+    missing = [("candidate", name) for name in had.keys() - has.keys() if _group(name) in candidate.plan.metrics]
+    missing += [("base", name) for name in has.keys() - had.keys() if _group(name) in base.plan.metrics]
+    if missing:
+        lacking = ", ".join(f"the {side} has no {name}" for side, name in sorted(missing))
+        return dataclasses.replace(
+            verdict,
+            outcome=Outcome.incomparable,
+            reason=f"{lacking}: measure both with one version of fer-bench, or accept it with --accept REASON",
+        )
+    lines = [line for name in sorted(has.keys() & had.keys()) if (line := _difference(had[name], has[name]))]
+    if verdict.outcome is Outcome.same and lines:
+        details = (*lines, *verdict.details)
+        return dataclasses.replace(verdict, outcome=Outcome.changed, reason=_costs_line({}), details=details)
+    return verdict
+
+
+def _recorded(result: Result) -> dict[str, Measurement]:
+    """Return the counts of a record that have values, by metric."""
+    counted = [one for one in result.measurements if is_count(one) and (one.values or one.metric.startswith(_LISTS))]
+    return {one.metric: one for one in counted}
+
+
+def _group(metric: str) -> str:
+    """Return by which name a plan asks for a count."""
+    return "anatomy" if metric in _ANATOMY else "static"
+
+
+def _difference(base: Measurement, candidate: Measurement) -> str:
+    """Write how a count differs, in whatever order the network has its parts; "" where it does not."""
+    if not base.metric.startswith(_LISTS):
+        before, after = base.values[0], candidate.values[0]
+        return f"{base.metric} {before:,.15g} -> {after:,.15g}" if before != after else ""
+    parts = [Counter(_parts(one)) for one in (base, candidate)]
+    changed = (parts[0] - parts[1]) + (parts[1] - parts[0])
+    if not changed:
+        return ""
+    paths = ", ".join(first(sorted({str(path) for path, *_ in changed if path}), _MOST_OPERATORS))
+    sums = " -> ".join(f"{len(one.values):,} values of {sum(one.values):,.15g} in all" for one in (base, candidate))
+    return f"{base.metric}: {sums}{f' ({paths})' if paths else ''}"
+
+
+def _parts(measured: Measurement) -> list[tuple[Json, ...]]:
+    """Return each value of a list, with the path and the parameters of the module that it is of, where it is of one."""
+    modules = measured.details.get("modules") or [{}] * len(measured.values)
+    pairs = zip(modules, measured.values, strict=True)
+    return [(module.get("path", ""), module.get("parameters"), value) for module, value in pairs]
 
 
 def judge(network: str, base: Snapshot, candidate: Snapshot, *, same_torch: bool = True) -> Verdict:
