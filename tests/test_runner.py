@@ -11,7 +11,7 @@ from fer_bench.networks import registry
 from fer_bench.networks.spec import Conditions, Figure
 from fer_bench.records.errors import StoreError
 from fer_bench.records.plan import EDGE, QUICK
-from fer_bench.records.result import Measurement
+from fer_bench.records.result import Measurement, Subject
 from fer_bench.records.store import Store
 
 PLAN = dataclasses.replace(
@@ -270,6 +270,18 @@ def test_what_was_measured_before_the_end_is_kept_and_the_same_run_goes_on(tmp_p
         assert rest.stopped is None
         assert [result.subject.name for result in rest.results] == [task.spec.name for task in TASKS]
         assert store.find_run(run).state == "finished"
+
+
+def test_a_record_names_a_file_of_weights_and_not_where_it_lies(tmp_path):
+    checkpoint = tmp_path / "weights.pt"
+    checkpoint.write_bytes(b"abc")
+    subject = dataclasses.replace(TASKS[0], checkpoint=str(checkpoint)).subject(None)
+    # FIPS 180-2, appendix B.1: the digest of "abc".
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert subject.checkpoint == f"weights.pt (sha256 {digest})"
+    for of_older in (str(checkpoint), r"C:\Users\me\weights.pt"):
+        data = dataclasses.asdict(dataclasses.replace(subject, checkpoint=of_older))
+        assert Subject.of({**data, "input_shape": list(data["input_shape"])}).checkpoint == "weights.pt"
 
 
 def test_tasks_that_differ_in_anything_are_told_apart(tmp_path):

@@ -227,5 +227,9 @@ def _measure_anew(base: Sequence[Result], request: Request, findings: Findings) 
                 reason = f"it cannot be built here, but --candidate FILE names later results: {error}"
                 findings.add(Verdict(subject.name, counts.METRIC, Outcome.error, reason))
                 continue
-            task = Task(spec, plan, subject.input_shape, subject.settings, subject.checkpoint)
-            yield measure(task, starter, machine)
+            if subject.checkpoint:
+                reason = f"it had the weights of {subject.checkpoint}, and no record says where that file lies"
+                remedy = "measure it with `fer-bench run --checkpoint FILE` and give that run as --candidate"
+                findings.add(Verdict(subject.name, counts.METRIC, Outcome.error, f"{reason}: {remedy}"))
+                continue
+            yield measure(Task(spec, plan, subject.input_shape, subject.settings), starter, machine)

@@ -1,7 +1,9 @@
 """One network to be measured by one plan."""
 
+import functools
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +75,7 @@ class Task:
             input_shape=input_shape or self.input_shape or self.protocol_shape() or spec.input_shape,
             num_classes=spec.num_classes if self.plan.num_classes is None else self.plan.num_classes,
             settings=self.settings,
-            checkpoint=self.checkpoint,
+            checkpoint=_named(self.checkpoint),
             note=spec.note,
             uncertain=spec.uncertain,
             exempt=exempt,
@@ -86,6 +88,20 @@ class Task:
         channels, *sides = self.spec.input_shape or DEFAULT_INPUT
         size = self.plan.input_size
         return self.plan.channels or channels, *(size or side for side in sides)
+
+
+def _named(checkpoint: str) -> str:
+    """Name a file of weights for a record, which may be published: file and hash, and no folder of the user's."""
+    if not checkpoint:
+        return ""
+    status = os.stat(checkpoint)
+    return f"{Path(checkpoint).name} (sha256 {_hash(checkpoint, status.st_mtime_ns, status.st_size)})"
+
+
+@functools.lru_cache(maxsize=8)
+def _hash(path: str, _changed_ns: int, _size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(tasks: Sequence[Task]) -> str:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Self, TypedDict, TypeVar
 
 from fer_bench.records import details, schema, units
@@ -160,7 +161,8 @@ class Subject:
     """Which network was measured, and how it was built: enough to build it again.
 
     ``input_shape`` is (C, H, W), or None where the network failed before its size was known; ``num_classes`` None where
-    nobody told. ``exempt`` is the reason why it did not run at the protocol's size, but at its own.
+    nobody told. ``checkpoint`` is the file of weights, by name and SHA-256, or "". ``exempt`` is the reason why it did
+    not run at the protocol's size, but at its own.
     """
 
     name: Name
@@ -179,7 +181,10 @@ class Subject:
         """Read a subject as JSON has it; raise ValueError where it is none."""
         if isinstance(data, Mapping) and data.get("input_shape") == []:
             data = {**data, "input_shape": None}
-        return schema.read(cls, data)
+        subject = schema.read(cls, data)
+        # Older records have the whole path, which says where a user's files lie.
+        name = PurePath(subject.checkpoint.replace("\\", "/")).name
+        return dataclasses.replace(subject, checkpoint=name)
 
 
 # What of a plan the time of a pass depends on.
