@@ -122,7 +122,7 @@ def test_the_same_results_given_twice_are_drawn_once(records, report):
         (["--figures", "drawn", "--figure", "portrait"], "--figure portrait: there are"),
         (["--figure", "latency"], "--figures FOLDER says where"),
         (["--figures", "drawn", "--figure-types", "gif"], "no figure can be written as gif"),
-        (["--figures", "drawn", "--figure-types", ","], "names none of svg, png, pdf"),
+        (["--figures", "drawn", "--figure-types", ","], "',' has no value"),
         (["--format", "json", "--html", "page.html"], "--format is of tables"),
         (["--out", "drawn", "--format", "csv"], "--out writes markdown, latex, csv, json"),
         (["--html", "missing/page.html"], "cannot write missing/page.html"),

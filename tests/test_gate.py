@@ -519,7 +519,7 @@ def test_two_ways_to_run_a_network_are_compared(top, capfd, monkeypatch):
         (("gate", "--against", "man", "--models", "net.py:build"), "did you mean main?"),
         (("gate", "--against", "main", "--baseline", "x.json"), "name one"),
         (("gate", "--against", "missing.json"), "cannot read missing.json"),
-        (("gate", "--against", "HEAD", "--metrics", ""), "--metrics names none"),
+        (("gate", "--against", "HEAD", "--metrics", ""), "'' has no value"),
         (("gate", "--against", "HEAD~1..HEAD", "--models", "net.py:build"), "no revision 'HEAD~1..HEAD'"),
         (("gate", "--against", "x.json", "--setup", "true"), "are about revisions"),
         (("gate", "--self-test", "--max-params", "1M"), "no limits to hold"),

@@ -172,8 +172,6 @@ def _request(
     from fer_bench.gating.timing import METRICS, Rule
 
     names = tuple(parse_list(metrics)) if metrics else ("latency",)
-    if not names:
-        raise FerBenchError(f"--metrics names none; known: {', '.join(METRICS)}")
     if unknown := [name for name in names if name not in METRICS]:
         raise FerBenchError(f"--metrics {', '.join(unknown)} is unknown; known: {', '.join(METRICS)}")
     plan = plans.protocol(protocol) if protocol else plans.GATE

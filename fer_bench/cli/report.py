@@ -175,8 +175,6 @@ def _write_figures(
     from fer_bench.reporting.figures import figures, listing
     from fer_bench.reporting.render.plots.figure import write_figures
 
-    if not types:
-        raise FerBenchError("--figure-types names none of svg, png, pdf")
     drawn = figures(found, registry)
     if not drawn:
         raise FerBenchError("--figures: these results give none; latencies, counts with modules or a sweep do")
