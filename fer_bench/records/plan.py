@@ -132,6 +132,8 @@ class Plan:
         """Read what ``to_dict`` wrote, and fill in what it does not say."""
         if not isinstance(data, Mapping):
             raise FerBenchError(str(schema.wrong("", data, "an object")))
+        if "protocol" not in data:
+            raise FerBenchError("protocol is missing")
         known = {field.name for field in dataclasses.fields(cls)}
         given = _UNSAID | {key: value for key, value in data.items() if key in known}
         if isinstance(given.get("metrics"), list):
