@@ -439,7 +439,9 @@ def test_a_disk_that_fills_up_during_a_run_costs_nothing_that_was_measured(start
         assert code == 1
         assert err.count("\n") == 1
         assert err.startswith(f"fer-bench: the store {store} ")
-        assert re.search(r"(free some|has) space, or name another store with --store$", err)
+        assert re.search(
+            r"(free some|has) space, or name another store with --store; \S+:waits, measured last, is ", err
+        )
         assert re.search(r"^mtcnn_pnet\b", out, re.MULTILINE)
         assert re.search(r"^users.py:waits\b", out, re.MULTILINE)  # measured, although it could not be saved
         assert "mtcnn_rnet" not in out

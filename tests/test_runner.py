@@ -9,7 +9,8 @@ from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.networks.spec import Conditions, Figure
-from fer_bench.records.errors import StoreError
+from fer_bench.records.errors import StoreBusyError, StoreError
+from fer_bench.records.exchange import import_runs, read_file
 from fer_bench.records.plan import EDGE, QUICK
 from fer_bench.records.result import Measurement, Subject
 from fer_bench.records.store import Store
@@ -282,6 +283,83 @@ def test_a_record_names_a_file_of_weights_and_not_where_it_lies(tmp_path):
     for of_older in (str(checkpoint), r"C:\Users\me\weights.pt"):
         data = dataclasses.asdict(dataclasses.replace(subject, checkpoint=of_older))
         assert Subject.of({**data, "input_shape": list(data["input_shape"])}).checkpoint == "weights.pt"
+
+
+@pytest.fixture
+def measured(monkeypatch, make_result):
+    """Measure nothing; the results of all networks are made up, and there are no pauses."""
+    monkeypatch.setattr(runner, "measure", lambda task, *_, **__: make_result(task.spec.name))
+    monkeypatch.setattr(runner, "PAUSES_S", (0, 0, 0))
+
+
+def broken(store, monkeypatch, error, times, method="save"):
+    """Let a method of a store fail so many times."""
+    works, failures = getattr(store, method), [error] * times
+
+    def fails(*given):
+        if failures:
+            raise failures.pop()
+        return works(*given)
+
+    monkeypatch.setattr(store, method, fails)
+
+
+@pytest.mark.parametrize("method", ["save", "finish"])
+def test_a_store_that_is_locked_or_out_of_reach_for_a_while_costs_nothing(tmp_path, measured, monkeypatch, method):
+    with Store.open(f"{tmp_path}/results.sqlite") as store:
+        run = store.begin(task.fingerprint(TASKS), "test")
+        broken(store, monkeypatch, StoreBusyError("locked"), 3, method)
+        done = runner.measure_all(TASKS, store, run, Watcher())
+        assert done.stopped is None
+        assert len(store.results(run)) == 3
+        assert store.find_run(run).state == "finished"
+    assert [file.name for file in tmp_path.iterdir()] == ["results.sqlite"]
+
+
+@pytest.mark.parametrize(("error", "times"), [(StoreBusyError("locked"), 4), (StoreError("full"), 1)])
+def test_what_cannot_be_saved_is_kept_in_a_file_that_import_adds_to_its_run(
+    tmp_path, measured, monkeypatch, make_result, error, times
+):
+    with Store.open(f"{tmp_path}/results.sqlite") as store:
+        run = store.begin(task.fingerprint(TASKS), "test")
+        store.save(run, TASKS[0].key, make_result("mini_xception"))
+        broken(store, monkeypatch, error, times)
+        done = runner.measure_all(TASKS, store, run, Watcher())
+        file = tmp_path / f"fer-bench-kept-{run}-1.json"
+        assert str(done.stopped) == (
+            f"{error}; resnet50, measured last, is kept in {file}: "
+            f"`fer-bench import {file} --store {tmp_path}/results.sqlite` adds it to run {run}"
+        )
+        assert [result.subject.name for result in done.results] == ["mini_xception", "resnet50"]
+        assert store.results(run) == [make_result("mini_xception")]
+        assert read_file(file) == [make_result("resnet50")]
+        assert import_runs(store, file.read_text()).added == [run]
+        assert import_runs(store, file.read_text()).there == [run]
+        assert store.results(run) == [make_result("mini_xception"), make_result("resnet50")]
+        assert store.resumable(task.fingerprint(TASKS)).id == run
+        store.save(run, TASKS[1].key, make_result("measured again"))
+        with pytest.raises(StoreError, match=f"run {run} is in .* and differs; nothing was imported"):
+            import_runs(store, file.read_text())
+        again = runner.measure_all(TASKS, store, run, watcher := Watcher())
+        assert (again.stopped, watcher.begun) == (None, ["mtcnn_pnet"])
+
+
+def test_what_no_store_can_hold_is_a_failure_of_its_network_and_the_run_goes_on(tmp_path, monkeypatch, make_result):
+    bad = Measurement("energy_j", "J", (1.0,), details={"idle_joules": float("nan")})
+    monkeypatch.setattr(
+        runner,
+        "measure",
+        lambda task, *_, **__: make_result(task.spec.name, *([bad] if task.spec.name == "resnet50" else [])),
+    )
+    with Store.open(f"{tmp_path}/results.sqlite") as store:
+        run = store.begin(task.fingerprint(TASKS), "test")
+        done = runner.measure_all(TASKS, store, run, Watcher())
+        assert done.stopped is None
+        assert done.results == store.results(run)
+        assert store.find_run(run).state == "finished"
+        first, hit, last = map(failures, done.results)
+        assert first == last == {}
+        assert hit["energy_j"].startswith("what was measured cannot be recorded: the store ")
 
 
 def test_tasks_that_differ_in_anything_are_told_apart(tmp_path):

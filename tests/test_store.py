@@ -8,16 +8,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from fer_bench.records import database
-from fer_bench.records.errors import StoreError
-from fer_bench.records.exchange import export, import_runs, read_file
+from fer_bench.records import store as records_store
+from fer_bench.records.errors import StoreBusyError, StoreError, UnstorableError
+from fer_bench.records.exchange import export, import_runs, keep, read_file
 from fer_bench.records.result import Measurement
-from fer_bench.records.store import Store
+from fer_bench.records.store import LEASE_S, Store
 from support import postgres
 from support.samples import ENVIRONMENT
 
@@ -281,7 +284,7 @@ def dead_pid():
 
 
 def test_a_run_is_interrupted_when_its_process_is_gone_even_if_another_has_its_number(store, url, dead_pid):
-    for change in ({"pid": dead_pid}, {"process_started": 1}, {"boot": "another boot"}):
+    for change in ({"pid": dead_pid}, {"process_started": 1}):
         run_id = held(store, url, **change)
         assert store.find_run(run_id).state == "interrupted"
         assert store.resumable("print").id == run_id
@@ -292,9 +295,9 @@ def test_a_run_is_interrupted_when_its_process_is_gone_even_if_another_has_its_n
         assert not store.resume(run_id)
 
 
-def test_the_latest_interrupted_run_is_resumed(store, url):
-    held(store, url, boot="another boot")
-    later = held(store, url, boot="another boot")
+def test_the_latest_interrupted_run_is_resumed(store, url, dead_pid):
+    held(store, url, pid=dead_pid)
+    later = held(store, url, pid=dead_pid)
     store.begin("print", "under way")
     assert store.resumable("print").id == later
 
@@ -310,13 +313,111 @@ def test_a_process_that_was_killed_and_not_yet_waited_for_is_gone(store, url):
     zombie.wait()
 
 
-@pytest.mark.parametrize("elsewhere", ["host", "machine"])
-def test_a_run_of_another_computer_is_taken_only_when_it_is_asked_for(store, url, elsewhere):
-    run_id = held(store, url, **{elsewhere: "another"})
-    assert store.find_run(run_id).state == "elsewhere"
-    assert store.resumable("print") is None
-    assert store.resume(run_id)
+# Another container of this host, whose processes have numbers of their own; another host; this one, started anew.
+ELSEWHERE = ({"namespace": "pid:[1]"}, {"host": "another"}, {"machine": "another"}, {"boot": "another"})
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE, ids=lambda change: next(iter(change)))
+def test_of_a_process_elsewhere_the_lease_says_whether_it_lives(store, url, elsewhere, dead_pid):
+    run_id = held(store, url, **elsewhere, pid=dead_pid, process_started=1)
     assert store.find_run(run_id).state == "under way"
+    assert store.resumable("print") is None
+    assert not store.resume(run_id)
+    told = rf"^run {run_id} is under way in process {dead_pid} of .*, or was killed: "
+    with Store.open(url) as other, pytest.raises(StoreError, match=told):
+        other.delete(run_id)
+    held_elsewhere = store.held_elsewhere("print")
+    assert held_elsewhere.startswith(f"run {run_id} is under way in process {dead_pid} of ")
+    assert 0 < int(held_elsewhere.split()[-2]) <= LEASE_S
+    assert store.held_elsewhere("another print") == ""
+    run_out = held(store, url, **elsewhere, expires_s=time.time() - 1)
+    assert store.find_run(run_out).state == "interrupted"
+    assert store.resumable("print").id == run_out
+    assert store.resume(run_out)
+    assert store.find_run(run_out).state == "under way"
+
+
+def test_a_process_of_this_machine_that_was_stopped_for_longer_than_its_lease_keeps_its_run(store, url):
+    run_id = held(store, url, expires_s=0)
+    assert store.find_run(run_id).state == "under way"
+    assert store.held_elsewhere("print") == ""
+
+
+@pytest.mark.parametrize(("boot", "host", "state"), [("b", "h", "elsewhere"), ("b", None, "interrupted")])
+def test_a_holder_of_a_store_from_before_there_were_leases(store, url, boot, host, state):
+    run_id = store.begin("print", "title")
+    here = json.loads(execute(url, "SELECT CAST(holder AS TEXT) FROM runs")[0][0][0])
+    old = {name: here[name] for name in ("host", "machine", "boot", "pid", "process_started")}
+    execute(url, f"UPDATE runs SET holder = '{json.dumps(old)}'")
+    with Store.open(url) as other:
+        assert other.find_run(run_id).state == "under way"
+        execute(url, f"UPDATE runs SET holder = '{json.dumps(old | {'boot': boot, 'host': host or old['host']})}'")
+        assert other.find_run(run_id).state == state
+        assert other.resume(run_id)
+
+
+def test_a_lease_is_renewed_while_a_network_is_measured(store, url, monkeypatch):
+    monkeypatch.setattr(records_store, "HEARTBEAT_S", 0.01)
+    run_id = held(store, url, expires_s=1)
+
+    def expires_s():
+        [[(holder,)]] = execute(url, f"SELECT CAST(holder AS TEXT) FROM runs WHERE id = '{run_id}'")
+        return json.loads(holder)["expires_s"]
+
+    with store.held(run_id):
+        for _ in range(1000):
+            if expires_s() > 1:
+                break
+            time.sleep(0.01)
+    assert expires_s() == pytest.approx(time.time() + LEASE_S, abs=60)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lease of")]
+
+
+def test_a_heartbeat_that_fails_is_followed_by_another(store, monkeypatch):
+    monkeypatch.setattr(records_store, "HEARTBEAT_S", 0.001)
+    beats = []
+
+    def renew(run_id):
+        beats.append(run_id)
+        raise StoreError("locked")
+
+    monkeypatch.setattr(store, "renew", renew)
+    with store.held("run"):
+        for _ in range(1000):
+            if len(beats) > 2:
+                break
+            time.sleep(0.01)
+    assert beats[:3] == ["run"] * 3
+
+
+def test_a_process_that_lost_its_run_saves_nothing_more_into_it_and_leaves_it_to_the_other(url, make_result):
+    with Store.open(url) as store, Store.open(url) as other:
+        run_id = held(store, url, namespace="pid:[1]", expires_s=0)
+        assert other.resume(run_id)
+        store.renew(run_id)
+        store.release(run_id)
+        assert store.find_run(run_id).state == "under way"
+        for act in (lambda: store.save(run_id, "1", make_result()), lambda: store.finish(run_id)):
+            with pytest.raises(
+                StoreError, match=rf"^run {run_id} is under way in process {os.getpid()} .*took it over"
+            ):
+                act()
+        other.save(run_id, "1", make_result())
+        other.finish(run_id)
+        assert store.results(run_id) == [make_result()]
+
+
+def test_a_run_under_way_is_not_deleted_and_one_that_has_ended_is(url):
+    with Store.open(url) as store, Store.open(url) as other:
+        run_id = store.begin("print", "title")
+        with pytest.raises(
+            StoreError, match=rf"^run {run_id} is under way in process {os.getpid()} of .*; stop it first"
+        ):
+            other.delete(run_id)
+        assert [run.id for run in other.runs()] == [run_id]
+        store.release(run_id)
+        other.delete(run_id)
+        assert other.runs() == []
 
 
 def test_a_run_that_was_let_go_may_be_resumed_by_the_same_process(store):
@@ -336,7 +437,7 @@ def test_a_finished_run_is_not_resumed(store):
 
 def test_of_processes_that_resume_a_run_at_once_one_wins(url):
     with Store.open(url) as store:
-        run_id = held(store, url, boot="another boot")
+        run_id = held(store, url, process_started=1)
     code = "print('ready', flush=True); input(); print(store.resume(sys.argv[2]), flush=True); input()"
     rivals = [python(code, url, run_id) for _ in range(3)]
     for rival in rivals:
@@ -416,7 +517,7 @@ def test_a_store_that_another_process_keeps_locked_is_told(store, url, monkeypat
     engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.NullPool)
     with Store.open(url) as impatient, engine.connect() as other:
         other.exec_driver_sql(lock)
-        with pytest.raises(StoreError, match=r"is kept locked by another process: .*wait until") as told:
+        with pytest.raises(StoreBusyError, match=r"is kept locked by another process: .*wait until") as told:
             impatient.begin("print", "title")
         other.rollback()
         assert_plain(told)
@@ -438,7 +539,7 @@ def test_a_connection_that_is_lost_is_told_and_the_next_one_works(postgres_url, 
         run_id = store.begin("print", "title")
         sa.event.listen(sa.Engine, "before_cursor_execute", lose)
         try:
-            with pytest.raises(StoreError, match="cannot be reached: ") as told:
+            with pytest.raises(StoreBusyError, match="cannot be reached: ") as told:
                 store.save(run_id, "1", make_result())
         finally:
             sa.event.remove(sa.Engine, "before_cursor_execute", lose)
@@ -451,9 +552,39 @@ def test_a_connection_that_is_lost_is_told_and_the_next_one_works(postgres_url, 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_json_has_not_is_refused_by_both(store, make_result, value):
     run_id = store.begin("print", "title")
-    with pytest.raises(StoreError, match=r"a value that is no JSON or no text: "):
+    with pytest.raises(UnstorableError, match=r"a value that is no JSON or no text: "):
         store.save(run_id, "1", make_result("a", Measurement("latency_s", "s", (value,))))
     assert store.results(run_id) == []
+
+
+@pytest.mark.postgres
+def test_a_text_that_postgresql_has_not_is_refused_as_such(postgres_url, make_result):
+    with Store.open(postgres_url) as store:
+        run_id = store.begin("print", "title")
+        with pytest.raises(UnstorableError, match=r"a value that is no JSON or no text: "):
+            store.save(run_id, "1", make_result("a", Measurement("latency_s", "s", failure="a\0b")))
+
+
+def test_what_cannot_be_saved_is_kept_beside_the_store_or_else_here(tmp_path, monkeypatch, make_result):
+    folder, here = tmp_path / "deep", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with Store.open(f"{folder}/results.sqlite") as store:
+        run_id = store.begin("print", "title")
+        part = dataclasses.replace(store.contents(run_id), results=(("1", make_result("a")),))
+        for number in (1, 2):  # an older file is left
+            assert keep(store, part).startswith(
+                f"a, measured last, is kept in {folder}/fer-bench-kept-{run_id}-{number}"
+            )
+        store.folder = tmp_path / "gone"
+        assert f"is kept in fer-bench-kept-{run_id}-1.json: " in keep(store, part)
+        here.joinpath(f"fer-bench-kept-{run_id}-2.json").symlink_to(tmp_path / "gone" / "file")  # so that "x" fails
+        told = keep(store, part)
+        assert told.startswith("a, measured last, is lost: no file can be written beside the store or here (")
+        assert "No such file" in told
+        store.delete(run_id)
+        import_runs(store, (folder / f"fer-bench-kept-{run_id}-1.json").read_text())
+        assert store.results(run_id) == [make_result("a")]
 
 
 @pytest.mark.parametrize("content", [b"", b"PNG nonsense" * 1000], ids=["empty", "another program's"])

@@ -86,10 +86,15 @@ def test_a_job_leaves_out_what_no_build_depends_on():
 
 
 @pytest.mark.parametrize(
-    "line", ["", "[]", "3", "{}", '{"kind": "Nothing"}', '{"kind": "Alive", "more": 1}', "no json"]
+    "line",
+    [
+        *("", "[]", "3", "{}", '{"kind": "Nothing"}', '{"kind": "Alive", "more": 1}', "no json"),
+        *('{"kind": "AtWork", "passes_s": NaN}', '{"kind": "AtWork", "passes_s": 1e999}'),
+        *('{"kind": "AtWork", "passes_s": "long"}', '{"kind": "Attainable", "values": {"macs_per_s": -Infinity}}'),
+    ],
 )
 def test_a_line_that_is_no_message_is_refused(line):
-    with pytest.raises(ValueError, match=r"no message|Expecting value"):
+    with pytest.raises(ValueError, match=r"no message|Expecting value|not JSON compliant|could not convert"):
         messages.load(line)
 
 

@@ -180,6 +180,8 @@ def _begin(store: "Store", tasks: "Sequence[Task]", title: str, *, resume: str, 
             err=True,
         )
         return earlier.id
+    if not fresh and (held := store.held_elsewhere(mark)):
+        typer.echo(f"Another {held}. This command begins a run of its own.", err=True)
     return store.begin(mark, title)
 
 

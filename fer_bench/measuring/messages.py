@@ -164,7 +164,10 @@ def load(line: str) -> Message:
     """
     try:
         data = json.loads(line)
-        return _KINDS[data.pop("kind")](**_fields(data))
+        kind = _KINDS[data.pop("kind")]
+        if kind is not Measured:  # of which NaN makes a failed measurement
+            json.dumps(data, allow_nan=False)
+        return kind(**_fields(data))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no message: {line[:80]!r}") from error
 
@@ -195,6 +198,7 @@ _OBJECTS: Mapping[str, Callable[[Any], object]] = {
     "source": lambda data: Source(**data),
     "place": Place.of,
     "environment": Environment.of,
+    "passes_s": float,
     "measurement": _measurement,
     "builds": lambda data: tuple((tuple(shape), classes) for shape, classes in data),
 }

@@ -16,11 +16,11 @@ from fer_bench.measuring.messages import Attainable, AtWork, Finished, Job, Meas
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.session import Session, WorkerError
 from fer_bench.measuring.task import Task
-from fer_bench.records import stats
-from fer_bench.records.errors import FerBenchError, StoreError
+from fer_bench.records import exchange, stats
+from fer_bench.records.errors import FerBenchError, StoreBusyError, StoreError, UnstorableError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import LEFT_BEHIND, Environment, Json, Measurement, Result
-from fer_bench.records.store import Store
+from fer_bench.records.store import Contents, Store
 
 # These count on meta tensors: nothing of one touches the other.
 _COUNTED = ("static", "anatomy")
@@ -28,6 +28,9 @@ _COUNTED = ("static", "anatomy")
 _GROUPS: Mapping[str, tuple[str, ...]] = {"occupancy": ("testing_occupancy", "training_occupancy")}
 # These start from a process that has done nothing, and describing one that uses a GPU loads CUDA.
 _NOTHING_BEFORE = ("memory", "training_memory")
+
+# Before a store that is locked or cannot be reached is tried again: a server may restart meanwhile.
+PAUSES_S: Sequence[float] = (1, 2, 4, 8, 15, 30, 60)
 
 Progress = Callable[[str], None]
 
@@ -62,7 +65,8 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
     """Carry out tasks one after the other; each result is in the store before the next task begins.
 
     What the run already has is not measured again. Ctrl-C, a device that is not there and a full disk end it early;
-    what was measured is returned either way.
+    what was measured is returned either way. While it goes on, the run's lease is renewed. A result that cannot be
+    saved is kept in a file, which the reason for stopping names.
 
     Args:
         tasks: what to measure.
@@ -73,22 +77,23 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
     """
     start = time.perf_counter()
     keys = [task.key for task in tasks]
-    before = {key: result for key, result in store.done(run) if key in keys}
+    contents = store.contents(run)
+    before = {key: result for key, result in contents.results if key in keys}
     measured: dict[str, Result] = {}
     stopped: BaseException | None = None
     watcher.skip(sum(key in before for key in keys))
     fresh = any(task.plan.isolation == "fresh" for task in tasks)
     try:
-        with Starter([task.spec for task in tasks], fresh=fresh) as starter:
+        with store.held(run), Starter([task.spec for task in tasks], fresh=fresh) as starter:
             machine = Machine(starter, debug=debug)
             for key, task in zip(keys, tasks, strict=True):
                 if key not in before:
                     watcher.begin(task)
                     result = measure(task, starter, machine, progress=watcher.stage, debug=debug)
                     measured[key] = result
-                    store.save(run, key, result)
+                    measured[key] = result = _save(store, contents, key, result, watcher.stage)
                     watcher.done(task, result)
-        store.finish(run)
+            _patiently(lambda: store.finish(run), watcher.stage)
     except (KeyboardInterrupt, FerBenchError, OSError) as stop:
         stopped = stop
         with contextlib.suppress(StoreError):  # which may be why we stop
@@ -102,6 +107,42 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
         harness_share=1 - sum(result.passes_s for result in measured.values()) / wall_s if measured else 0.0,
         difference=_difference(tasks, before, measured),
     )
+
+
+def _save(store: Store, run: Contents, key: str, result: Result, progress: Progress) -> Result:
+    """Save a result into its run, and return what was saved: one with a value that no store holds becomes a failure.
+
+    Raises:
+        StoreError: it cannot be saved; the message names the file in which it is kept.
+    """
+    try:
+        try:
+            _patiently(lambda: store.save(run.id, key, result), progress)
+        except UnstorableError as error:
+            failed = [
+                Measurement(metric, "", failure=f"what was measured cannot be recorded: {error}")
+                for metric in dict.fromkeys(measured.metric for measured in result.measurements)
+            ]
+            result = dataclasses.replace(result, measurements=tuple(failed))
+            _patiently(lambda: store.save(run.id, key, result), progress)
+    except StoreError as error:
+        kept = exchange.keep(store, dataclasses.replace(run, results=((key, result),)))
+        raise StoreError(f"{error}; {kept}") from error
+    return result
+
+
+def _patiently(write: Callable[[], None], progress: Progress) -> None:
+    """Write to a store, again after a pause where it is locked or cannot be reached; Ctrl-C ends the waiting."""
+    for pause_s in PAUSES_S:
+        try:
+            return write()
+        except StoreBusyError as error:
+            progress("waiting for the store")
+            try:
+                time.sleep(pause_s)
+            except KeyboardInterrupt:
+                raise error from None
+    return write()
 
 
 def _difference(tasks: Iterable[Task], before: dict[str, Result], measured: dict[str, Result]) -> str:

@@ -9,6 +9,7 @@ Database history (``DATABASE_VERSION``):
 import json
 import os.path
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -17,12 +18,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
 from fer_bench.records import schema
-from fer_bench.records.errors import StoreError, brief
+from fer_bench.records.errors import StoreBusyError, StoreError, UnstorableError, brief
 from fer_bench.records.masking import masked_url
 
 DATABASE_VERSION = 1
@@ -44,6 +45,7 @@ class Database:
 
     Attributes:
         shown: the URL or path as it was given, without its password.
+        folder: of the SQLite file; the current one for PostgreSQL.
     """
 
     metadata = sa.MetaData()
@@ -92,8 +94,10 @@ class Database:
         """
         url = _url(text)
         self.shown = masked_url(text)
+        self.folder = Path()
         if url.drivername == "sqlite" and "uri" not in url.query:
             file = Path(str(url.database))
+            self.folder = file.parent
             if not create and not file.exists():
                 raise self._missing()
             try:
@@ -131,20 +135,35 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, durable: bool = True) -> Iterator[Connection]:
         """Give a transaction of the only writer; at its end all of it is on the disk, or with an exception nothing.
+
+        Without ``durable`` it does not wait for the disk, and may be lost with the machine's power.
 
         Raises:
             StoreError: the database fails, or another process has been writing for longer than ``WAIT_S``.
         """
-        opening: tuple[str, ...] = ("PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON", "BEGIN IMMEDIATE")
+        opening: tuple[str, ...] = (
+            f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}",
+            "PRAGMA foreign_keys=ON",
+            "BEGIN IMMEDIATE",
+        )
         if self._engine.name != "sqlite":
-            wait_ms = round(WAIT_S * 1000)
-            opening = (f"SET LOCAL lock_timeout = {wait_ms}", f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})")
+            opening = (
+                f"SET LOCAL lock_timeout = {round(WAIT_S * 1000)}",
+                f"SET LOCAL synchronous_commit = {'on' if durable else 'off'}",
+                f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})",
+            )
         with self._failures_told(), self._engine.begin() as connection:
             for statement in opening:
                 connection.exec_driver_sql(statement).close()
             yield connection
+
+    def now_s(self, connection: Connection) -> float:
+        """Return the time in seconds since 1970 by the clock that all users of the database share."""
+        if self._engine.name == "sqlite":
+            return time.time()
+        return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
     def close(self) -> None:
         self._engine.dispose()
@@ -202,7 +221,8 @@ class Database:
         try:
             yield
         except (SQLAlchemyError, ValueError) as error:  # ValueError: see the trouble of that name
-            raise StoreError(f"the store {self.shown} {_trouble(getattr(error, 'orig', None) or error)}") from error
+            kind, told = _trouble(getattr(error, "orig", None) or error, unstorable=isinstance(error, DataError))
+            raise kind(f"the store {self.shown} {told}") from error
 
 
 def _json(text: str | bytes) -> Any:
@@ -247,18 +267,25 @@ _TROUBLES = {
 }
 
 
-def _trouble(error: BaseException) -> str:
-    """Say in one line what a driver's error is about, and the cure. It says nothing of SQL."""
+_KINDS = {
+    **dict.fromkeys(("SQLITE_BUSY", "55P03", "connection"), StoreBusyError),
+    "value": UnstorableError,
+}
+
+
+def _trouble(error: BaseException, *, unstorable: bool) -> tuple[type[StoreError], str]:
+    """Return the kind of a driver's error, and in one line what it is about, with the cure. It says nothing of SQL."""
     code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or ""
     diagnosis = getattr(error, "diag", None)
     reason = getattr(diagnosis, "message_primary", None) or " ".join(str(error).split())
     lost = type(error).__name__ == "OperationalError" and not isinstance(error, sqlite3.Error) and not code
     if lost or code.startswith(("08", "28", "3D", "57P")):
         code = "connection"
-    if isinstance(error, ValueError):
+    if unstorable or isinstance(error, ValueError):
         code = "value"
     meaning, cure = next(told for prefix, told in _TROUBLES.items() if code.startswith(prefix))
-    return f"{meaning}: {reason}; {cure}"
+    kind = next((kind for prefix, kind in _KINDS.items() if code.startswith(prefix)), StoreError)
+    return kind, f"{meaning}: {reason}; {cure}"
 
 
 def _url(text: str) -> URL:

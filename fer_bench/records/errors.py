@@ -45,6 +45,14 @@ class StoreError(FerBenchError):
     """Results cannot be written or read."""
 
 
+class StoreBusyError(StoreError):
+    """The database cannot be reached or is locked: a later try may succeed."""
+
+
+class UnstorableError(StoreError):
+    """A record holds what no database can: NaN, a character that no text may have."""
+
+
 def brief(error: BaseException) -> str:
     """Say an error of somebody else's in one line of bounded length, with its type."""
     return capped(f"{type(error).__name__}: {error}".strip().splitlines()[0], MOST_OF_AN_ERROR)

@@ -1,12 +1,15 @@
 """Runs as one JSON document: to write, to read, to import into a store."""
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
-from fer_bench.records import pytest_benchmark, schema
+from fer_bench.records import files, pytest_benchmark, schema
 from fer_bench.records.errors import StoreError
 from fer_bench.records.output import printable_json
 from fer_bench.records.result import Json, Result
@@ -23,8 +26,31 @@ def export(store: Store, runs: Sequence[Run]) -> str:
         StoreError: a run is not in the store, or the database fails.
     """
     ordered = sorted(runs, key=lambda run: (run.started_at, run.id))
-    body = ",\n".join(_exported(store.contents(run.id)) for run in ordered)
-    return printable_json(f'{{"fer_bench_export":{EXPORT_VERSION},"runs":[\n{body}\n]}}\n')
+    return _document(store.contents(run.id) for run in ordered)
+
+
+def keep(store: Store, run: Contents) -> str:
+    """Write results that cannot be saved into their run to a file beside the store, which ``import_runs`` adds to it.
+
+    Returns:
+        Which file it is and how it is imported; where no file can be written, why not.
+    """
+    names = ", ".join(result.subject.name for _, result in run.results)
+    text = _document([dataclasses.replace(run, partial=True)])
+    failure: StoreError | None = None
+    name = f"fer-bench-kept-{re.sub(r'[^A-Za-z0-9-]', '_', run.id)[:12]}"
+    for folder in dict.fromkeys((store.folder, Path())):
+        number = 1
+        while (file := folder / f"{name}-{number}.json").exists():
+            number += 1
+        try:
+            files.write(file, text)
+        except StoreError as error:
+            failure = failure or error
+        else:
+            command = f"fer-bench import {shlex.quote(str(file))} --store {shlex.quote(store.shown)}"
+            return f"{names}, measured last, is kept in {file}: `{command}` adds it to run {run.id}"
+    return f"{names}, measured last, is lost: {failure}"
 
 
 class Imported(NamedTuple):
@@ -84,9 +110,15 @@ def read_file(path: Path, skipped: Skipped | None = None) -> list[Result]:
         raise StoreError(f"{path}: {error}") from error
 
 
+def _document(runs: Iterable[Contents]) -> str:
+    body = ",\n".join(map(_exported, runs))
+    return printable_json(f'{{"fer_bench_export":{EXPORT_VERSION},"runs":[\n{body}\n]}}\n')
+
+
 def _exported(run: Contents) -> str:
     lines = (compact({"key": key, "result": result.to_dict()}) for key, result in run.results)
-    return f'{json.dumps(head(run))[:-1]}, "results":[\n' + ",\n".join(lines) + "\n]}"
+    about = head(run) | ({"partial": True} if run.partial else {})
+    return f'{json.dumps(about)[:-1]}, "results":[\n' + ",\n".join(lines) + "\n]}"
 
 
 class _Read(NamedTuple):
@@ -106,7 +138,7 @@ class _Record(TypedDict):
     result: Json
 
 
-class _Run(TypedDict):
+class _WholeRun(TypedDict):
     """A run as it is exported."""
 
     id: Name
@@ -115,6 +147,12 @@ class _Run(TypedDict):
     finished_at: str | None
     fingerprint: str
     results: list[Json]
+
+
+class _Run(_WholeRun, total=False):
+    """A run as ``export`` or ``keep`` wrote it."""
+
+    partial: bool
 
 
 def _read(text: str) -> list[_Read]:

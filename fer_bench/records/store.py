@@ -1,15 +1,22 @@
 """Keep runs and their results in an SQLite file, or in PostgreSQL by URL.
 
 A result is on the disk when ``save`` returns, so that a run that was killed goes on where it was.
+
+Whoever measures a run holds it by a lease, which ``held`` renews: one process at a time adds results to it. A process
+of this machine is looked for by its number. Of one elsewhere, in another container perhaps, only the lease says whether
+it lives: once that has run out, the run may go on.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import socket
+import sys
+import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +32,9 @@ if TYPE_CHECKING:  # SQLAlchemy takes long to import, and most commands open no 
     from fer_bench.records.database import Database
 
 DEFAULT_STORE = "sqlite:///fer-bench-results/results.sqlite"
+
+HEARTBEAT_S = 15.0  # between renewals of a lease, each a write of 300 bytes that does not wait for the disk
+LEASE_S = 90.0  # several heartbeats, of which two may each wait for another process's lock
 
 State = Literal["finished", "under way", "interrupted", "elsewhere"]
 Keyed = tuple[str, Result]
@@ -43,7 +53,7 @@ class Run:
     title: str
     started_at: str
     finished_at: str | None
-    state: State  # "interrupted" may go on; of "elsewhere" only the computer that measures knows more
+    state: State  # "interrupted" may go on; "elsewhere" was imported unfinished: only where it comes from is more known
     results: int  # how many there are
     networks: tuple[str, ...]  # their names, in the order measured
     fingerprint: str  # runs with the same one measure the same in the same way, so that one may go on for another
@@ -59,6 +69,7 @@ class Contents:
     finished_at: str | None
     fingerprint: str
     results: tuple[Keyed, ...]
+    partial: bool = False  # not all that the run has: results that could not be saved into it
 
 
 class Store:
@@ -69,7 +80,10 @@ class Store:
 
     def __init__(self, database: "Database") -> None:
         self._db = database
+        self._id = uuid.uuid4().hex  # no other process or store has it
+        self._held: set[str] = set()  # runs that were begun or resumed by this store
         self.shown = database.shown  # the URL or path as given, without its password
+        self.folder = database.folder  # of the SQLite file; the current one for PostgreSQL
 
     @classmethod
     def open(cls, url: str, *, create: bool = True) -> Self:
@@ -99,7 +113,8 @@ class Store:
         run_id = uuid.uuid4().hex[:12]
         row = {"id": run_id, "started_at": _now(), "fingerprint": fingerprint, "title": title}
         with self._db.writing() as connection:
-            connection.execute(self._db.runs.insert().values({**row, "holder": _this_process()}))
+            connection.execute(self._db.runs.insert().values({**row, "holder": self._lease(connection)}))
+        self._held.add(run_id)
         return run_id
 
     def resumable(self, fingerprint: str) -> Run | None:
@@ -115,15 +130,55 @@ class Store:
         """
         with self._db.writing() as connection:
             run = self._run_row(connection, run_id)
-            if _state(run) in ("finished", "under way"):
+            if _state(run, self._db.now_s(connection)) in ("finished", "under way"):
                 return False
-            self._update(connection, run_id, holder=_this_process())
+            self._update(connection, run_id, holder=self._lease(connection))
+        self._held.add(run_id)
         return True
 
     def release(self, run_id: str) -> None:
         """Let go of a run without having finished it, so that any process, this one too, may resume it."""
         with self._db.writing() as connection:
-            self._update(connection, run_id, holder=None)
+            if self._holds(self._run_row(connection, run_id)):
+                self._update(connection, run_id, holder=None)
+                self._held.discard(run_id)
+
+    def renew(self, run_id: str) -> None:
+        """Renew the lease of a run, if this store has it still."""
+        with self._db.writing(durable=False) as connection:
+            run = self._run_row(connection, run_id)
+            if run.finished_at is None and (run.holder or {}).get("id") == self._id:
+                self._update(connection, run_id, holder=self._lease(connection))
+
+    @contextlib.contextmanager
+    def held(self, run_id: str) -> Iterator[None]:
+        """Renew the lease of a run from a thread for as long as the block lasts, however long a network takes."""
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(HEARTBEAT_S):
+                with contextlib.suppress(StoreError):  # several heartbeats fit into a lease: the next may get through
+                    self.renew(run_id)
+
+        thread = threading.Thread(target=renew, name=f"lease of {run_id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(_JOIN_S)
+
+    def held_elsewhere(self, fingerprint: str) -> str:
+        """Say who measures the same where only a lease shows whether they live; "" for nobody."""
+        with self._db.reading() as connection:
+            same = self._db.runs.select().where(
+                self._db.runs.c.fingerprint == fingerprint, self._db.runs.c.finished_at.is_(None)
+            )
+            now_s = self._db.now_s(connection)
+            for run in connection.execute(same.order_by(self._db.runs.c.started_at.desc())):
+                if _state(run, now_s) == "under way" and _lives(run.holder) is None:
+                    return f"run {run.id} {_held_by(run, now_s)}"
+        return ""
 
     def done(self, run_id: str) -> list[Keyed]:
         """Give the keys and results that a run has, in the order saved."""
@@ -144,7 +199,7 @@ class Store:
         """
         results = self._db.results
         with self._db.writing() as connection:
-            self._run_row(connection, run_id)
+            self._check_held(connection, run_id)
             replaced = results.delete().where(results.c.run_id == run_id, results.c.key == key)
             if connection.execute(replaced).rowcount:
                 self._drop_unused_environments(connection)
@@ -153,6 +208,7 @@ class Store:
     def finish(self, run_id: str) -> None:
         """Note that a run has all its results."""
         with self._db.writing() as connection:
+            self._check_held(connection, run_id)
             self._update(connection, run_id, finished_at=_now())
 
     def runs(self) -> list[Run]:
@@ -160,6 +216,7 @@ class Store:
         runs, results = self._db.runs, self._db.results
         names = defaultdict(list)
         with self._db.reading() as connection:
+            now_s = self._db.now_s(connection)
             rows = connection.execute(runs.select().order_by(runs.c.started_at.desc(), runs.c.id)).all()
             columns = results.select().with_only_columns(results.c.run_id, results.c.name).order_by(results.c.id)
             for run_id, name in connection.execute(columns):
@@ -168,7 +225,7 @@ class Store:
         return [
             Run(
                 **_as_text(row),
-                state=_state(row),
+                state=_state(row, now_s),
                 results=len(found := names[row.id]),
                 networks=tuple(dict.fromkeys(map(str, found))),
             )
@@ -191,9 +248,15 @@ class Store:
         raise StoreError(f"there is no run {text!r} in {self.shown}; the latest are {named}; or say last")
 
     def delete(self, run_id: str) -> None:
-        """Delete a run with its results."""
+        """Delete a run with its results.
+
+        Raises:
+            StoreError: also where another process is measuring it.
+        """
         with self._db.writing() as connection:
-            self._run_row(connection, run_id)
+            run, now_s = self._run_row(connection, run_id), self._db.now_s(connection)
+            if _state(run, now_s) == "under way" and run.holder.get("id") != self._id:
+                raise StoreError(f"run {run_id} {_held_by(run, now_s)}; stop it first: nothing was deleted")
             connection.execute(self._db.runs.delete().where(self._db.runs.c.id == run_id))
             self._drop_unused_environments(connection)
 
@@ -209,6 +272,8 @@ class Store:
     def add(self, runs: Sequence[Contents]) -> tuple[list[str], list[str]]:
         """Add runs of another store, all or none; give the ids of those added, and of those that were there already.
 
+        What a partial run has is added to the run of that id.
+
         Raises:
             StoreError: also where a run is there already and differs.
         """
@@ -221,14 +286,35 @@ class Store:
                     for key, result in run.results:
                         self._insert(connection, run.id, key, result)
                     added.append(run.id)
-                elif self._contents(connection, run.id) == run:
+                elif (there := self._contents(connection, run.id)) == run:
                     skipped.append(run.id)
+                elif run.partial and there.fingerprint == run.fingerprint and _in_accord(there, run):
+                    known = dict(there.results)
+                    new = [(key, result) for key, result in run.results if key not in known]
+                    for key, result in new:
+                        self._insert(connection, run.id, key, result)
+                    (added if new else skipped).append(run.id)
                 else:
                     raise StoreError(
                         f"run {run.id} is in {self.shown} already and differs; nothing was imported: delete that run "
                         "first, or import into another store with --store"
                     )
         return added, skipped
+
+    def _lease(self, connection: "Connection") -> dict[str, Json]:
+        return {"id": self._id, **_this_process(), "expires_s": self._db.now_s(connection) + LEASE_S}
+
+    def _holds(self, run: "Row[Any]") -> bool:
+        """Return False where another process has taken over a run of this store's."""
+        return run.id not in self._held or (run.holder or {}).get("id", self._id) == self._id
+
+    def _check_held(self, connection: "Connection", run_id: str) -> None:
+        run = self._run_row(connection, run_id)
+        if not self._holds(run):
+            raise StoreError(
+                f"run {run_id} {_held_by(run, self._db.now_s(connection))}, which took it over when its lease had run "
+                "out: this process was silent for too long"
+            )
 
     def _run_row(self, connection: "Connection", run_id: str) -> "Row[Any]":
         row = connection.execute(self._db.runs.select().where(self._db.runs.c.id == run_id)).first()
@@ -310,12 +396,22 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
+def _in_accord(there: Contents, run: Contents) -> bool:
+    """Return whether no key has different results in two contents of a run."""
+    known = dict(there.results)
+    return all(known.get(key, result) == result for key, result in run.results)
+
+
+_JOIN_S = 5.0  # for a renewal under way, which may wait for a lock; it does no harm when it comes later
+
+
 def _this_process() -> dict[str, Json]:
     """Say who holds a run, so that another process can find out whether the holder lives."""
     return {
         "host": socket.gethostname(),
         "machine": _system("/etc/machine-id"),  # many machines have the same host name
         "boot": _system("/proc/sys/kernel/random/boot_id"),
+        "namespace": _namespace(),  # a process has its number there only: each container counts its own
         "pid": os.getpid(),
         "process_started": _process_started(os.getpid()),
     }
@@ -324,6 +420,15 @@ def _this_process() -> dict[str, Json]:
 def _system(file: str) -> str:
     try:
         return Path(file).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _namespace() -> str:
+    if sys.platform != "linux":
+        return "system"
+    try:
+        return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
 
@@ -348,14 +453,38 @@ def _process_started(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
-def _state(run: "Row[Any]") -> State:
+def _lives(holder: Mapping[str, Json]) -> bool | None:
+    """Return whether the process that holds a run lives; None where its number means nothing here."""
+    here = _this_process()
+    # Holders recorded before there were leases say nothing of a namespace.
+    known = {"namespace": here["namespace"], **holder}
+    same = all(known.get(name) == here[name] for name in ("host", "machine", "boot", "namespace"))
+    sure = here["namespace"] and (here["boot"] or sys.platform != "linux")
+    if not (same and sure and isinstance(known.get("pid"), int)):
+        return None
+    return _process_started(known["pid"]) == known.get("process_started")
+
+
+def _state(run: "Row[Any]", now_s: float) -> State:
     if run.finished_at is not None:
         return "finished"
     if run.holder is None:
         return "interrupted"
-    here = _this_process()
     holder = run.holder if isinstance(run.holder, Mapping) else {}
-    if any(holder.get(name) != here[name] for name in ("host", "machine")) or not isinstance(holder.get("pid"), int):
-        return "elsewhere"
-    lives = holder.get("boot") == here["boot"] and _process_started(holder["pid"]) == holder.get("process_started")
+    lives, expires_s = _lives(holder), holder.get("expires_s")
+    if lives is None:
+        if not isinstance(expires_s, int | float):  # imported, or recorded before there were leases
+            here = _this_process()
+            same_machine = all(holder.get(name) == here[name] for name in ("host", "machine"))
+            return "interrupted" if same_machine else "elsewhere"
+        lives = now_s < expires_s
     return "under way" if lives else "interrupted"
+
+
+def _held_by(run: "Row[Any]", now_s: float) -> str:
+    """Say which process holds a run that is under way."""
+    holder = run.holder
+    lease = ""
+    if _lives(holder) is None:
+        lease = f", or was killed: its lease ends in {max(0.0, holder['expires_s'] - now_s):.0f} s"
+    return f"is under way in process {holder.get('pid')} of {holder.get('host')}{lease}"
