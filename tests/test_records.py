@@ -126,6 +126,19 @@ def test_details_that_tables_read_have_their_types(make_result, metric, details,
     assert f"{metric} of process 0: {told}" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("metric", "details"),
+    [
+        ("latency_s", {"others_cores": -0.01}),
+        ("peak_rss_bytes", {"file_bytes": -4096}),
+        ("energy_j", {"images": 1, "idle_joules": -0.1, "idle_w": -0.1, "window_s": 1.0, "source": "RAPL"}),
+    ],
+)
+def test_a_detail_that_is_a_difference_of_counters_may_be_below_0(make_result, metric, details):
+    result = make_result("x", Measurement(metric, "", (1.0,), details=details))
+    assert Result.from_json(result.to_json()) == result
+
+
 def test_operators_have_their_bytes_beside_their_macs(make_result):
     pair = Measurement("operator_macs", "count", (1, 2)), Measurement("operator_bytes", "bytes", (1,))
     with pytest.raises(StoreError, match="operator_macs has 2 values, and operator_bytes 1"):

@@ -9,7 +9,10 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 
 from fer_bench.records import schema
-from fer_bench.records.schema import Amount, Count, Json, Positive, Shape, Size, Whole
+from fer_bench.records.schema import MOST, Amount, Count, Integer, Json, Positive, Shape, Size, Whole
+
+# Of two readings of a counter: noise can bring it below 0.
+Difference = int | Annotated[float, Meta(ge=-MOST, le=MOST)]
 
 
 class Gpu(TypedDict, total=False):
@@ -44,7 +47,7 @@ class _Macs(TypedDict, total=False):
 
 
 class _Times(TypedDict, total=False):
-    others_cores: Amount | None
+    others_cores: Difference | None
     throttle_events: Amount | None
     gpu_before: Gpu | None
     gpu_after: Gpu | None
@@ -63,8 +66,8 @@ class _Intervals(TypedDict, total=False):
 
 class _Energy(TypedDict, total=False):
     images: Size
-    idle_joules: Amount
-    idle_w: Amount | None
+    idle_joules: Difference
+    idle_w: Difference | None
     window_s: Amount
     source: str
 
@@ -106,7 +109,7 @@ class _Builds(TypedDict, total=False):
 
 
 class _Peak(TypedDict, total=False):
-    file_bytes: Count | None
+    file_bytes: Integer | None
 
 
 # By the end of the metric's name.
