@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
 TEMPLATE = (ROOT / ".gitlab" / "gate.yml").read_text(encoding="utf-8")
 (HOOK,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE, GATE_PAGE = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("ci.md", "gate.md"))
 
 INSTALL, GATE = ACTION["runs"]["steps"]
 HEADER, JOBS = yaml.safe_load_all(TEMPLATE)
@@ -414,23 +414,16 @@ def test_the_hook_is_passed_over_where_neither_code_nor_a_sheet_is_there(bench):
     assert not (bench / "said").exists()
 
 
-# The README
-
-SECTION = "## Gate a change"
-
-
-def blocks(language):
-    """Give the examples of the section, in one language."""
-    text = README.partition(f"\n{SECTION}\n")[2].partition("\n## ")[0]
-    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+# The documentation
 
 
 def example(key):
-    (found,) = [block for block in map(yaml.safe_load, blocks("yaml")) if key in block]
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+    (found,) = [block for block in map(yaml.safe_load, blocks) if key in block]
     return found
 
 
-def test_the_workflow_of_the_readme_runs_the_gate_and_comments(bench):
+def test_the_workflow_of_the_page_runs_the_gate_and_comments(bench):
     workflow = example("jobs")
     assert set(workflow) <= {"name", True, "permissions", "jobs"}  # YAML reads "on" as true
     assert "pull_request_target" not in workflow[True]  # it would run a stranger's code with the owner's rights
@@ -457,7 +450,7 @@ def test_the_workflow_of_the_readme_runs_the_gate_and_comments(bench):
     assert comment["continue-on-error"] is True  # that a fork's token cannot write is no verdict
 
 
-def test_the_include_of_the_readme_runs_the_gate(bench):
+def test_the_include_of_the_page_runs_the_gate(bench):
     (include,) = example("include")["include"]
     assert set(include) == {"project", "ref", "file", "inputs"}
     assert (ROOT / include["file"].lstrip("/")).is_file()
@@ -473,7 +466,7 @@ def test_the_include_of_the_readme_runs_the_gate(bench):
     assert installed == ["-m", "pip", "install", f"git+https://gitlab.com/{include['project']}@{include['ref']}"]
 
 
-def test_the_hook_of_the_readme_runs_the_gate(bench):
+def test_the_hook_of_the_page_runs_the_gate(bench):
     (repo,) = example("repos")["repos"]
     (hook,) = repo["hooks"]
     assert hook["id"] == HOOK["id"]
@@ -485,11 +478,10 @@ def test_the_hook_of_the_readme_runs_the_gate(bench):
     assert said(bench) == ["gate", "--baseline", "fer-bench.json", "--models", "my_net.py:build"]
 
 
-def test_the_readme_tells_every_exit_code():
+def test_the_page_has_every_exit_code():
     from fer_bench.gating.verdicts import EXIT_CODES
 
-    text = README.partition(f"\n{SECTION}\n")[2].partition("\n## ")[0]
-    told = {int(code) for code in re.findall(r"^\| (\d+) \|", text, flags=re.MULTILINE)}
+    told = {int(code) for code in re.findall(r"^\| (\d+) \|", GATE_PAGE, flags=re.MULTILINE)}
     assert told >= {*EXIT_CODES.values(), 2}
 
 
@@ -507,7 +499,7 @@ REAL = f'#!/bin/sh\nexec "{sys.executable}" -m fer_bench.cli "$@"\n'
 
 @pytest.fixture(scope="module")
 def baseline(tmp_path_factory):
-    """The baseline of a user's network, as the README says to write it."""
+    """The baseline of a user's network, as the page says to write it."""
     bench = tmp_path_factory.mktemp("baseline")
     (bench / "bin").mkdir()
     program(bench, "fer-bench", REAL)

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,20 @@ from typer.testing import CliRunner
 
 from fer_bench import list_models
 from fer_bench.cli.main import COMMANDS as GROUPS
-from fer_bench.cli.main import app
+from fer_bench.cli.main import app, main
 from fer_bench.networks.registry import Registry
 from fer_bench.records.limits import NO_LIMITS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fer_bench"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+PAGES["README.md"] = (ROOT / "README.md").read_text(encoding="utf-8")  # in place of the table of contents
+DOCS = "\n".join(PAGES.values())
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
-    return re.findall(rf"^```(?:{language})\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```(?:{language})\n(.*?)^```", DOCS, flags=re.DOTALL | re.MULTILINE)
 
 
 def test_contributing_names_files_and_lists_that_exist():
@@ -36,13 +39,52 @@ def test_contributing_names_files_and_lists_that_exist():
     assert [name for name in sorted(lists) if not re.search(rf"^(const )?{name}\b.*=", code, flags=re.MULTILINE)] == []
 
 
+def anchors(page):
+    """Give the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_each_link_leads_to_a_file_and_a_heading(path):
+    text = path.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("http")]
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_the_table_of_contents_has_every_page():
+    listed = re.findall(r"^\| \[([\w.]+)\]", (ROOT / "docs" / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted([*listed, "README.md"]) == sorted(path.name for path in (ROOT / "docs").glob("*.md"))
+
+
+SHOWN = re.findall(r"^```console\n\$ (.*?)\n(.*?)```", PAGES["README.md"], re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize(("command", "shown"), SHOWN, ids=[command.split()[1] for command, _ in SHOWN])
+def test_a_command_of_the_readme_prints_what_is_shown(command, shown, monkeypatch):
+    """To the end, or to a line of three dots."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "fer_bench.cli", *shlex.split(command)[1:]], capture_output=True, text=True, check=True
+    )
+    beginning, dots, _ = shown.partition("\n...\n")
+    assert done.stdout.startswith(beginning + "\n") if dots else done.stdout == shown
+
+
 def test_ci_runs_the_test_command_of_the_readme():
-    (command,) = [block.strip() for block in blocks("sh") if block.strip().endswith("tox")]
+    (command,) = [block.strip() for block in blocks("sh") if block.strip().endswith("&& tox")]
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_readme_names_every_network_of_the_zoo():
-    text = README.replace("\\", "")
+    text = DOCS.replace("\\", "")
     variants = {f"nonlocal_resnetv2_50{suffix}" for suffix in re.findall(r"_s\d+", text)}
     assert [name for name in list_models() if name not in text and name not in variants] == []
 
@@ -50,7 +92,7 @@ def test_the_readme_names_every_network_of_the_zoo():
 COMMANDS = "list|show-run|show|count|runs|run|report|why|audit|check-weights|export|import|delete|gate|compare|history"
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(rf"fer-bench ({COMMANDS})", README))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(rf"fer-bench ({COMMANDS})", DOCS))))
 def test_each_command_that_the_readme_names_has_a_help_text(command):
     shown = CliRunner().invoke(app, [command, "--help"])
     assert shown.exit_code == 0
@@ -59,7 +101,8 @@ def test_each_command_that_the_readme_names_has_a_help_text(command):
 
 def test_each_option_that_the_readme_names_exists():
     ours = {"--fer-models", "--fer-sheets", "--fer-protocol", "--fer-device", "--studies"}  # pytest's, in our plugin
-    named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", README)) - ours
+    ours |= {"--extra-index-url", "--token"}  # pip's, and some other program's
+    named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", DOCS)) - ours
     named = {option for option in named if not option.startswith("--benchmark-")}  # pytest-benchmark's
     helps = "".join(CliRunner().invoke(app, [name, "--help"]).output for group in GROUPS.values() for name in group)
     assert [option for option in sorted(named) if option not in helps] == []
@@ -100,9 +143,71 @@ MY_NET = """
 from torch import nn
 
 class MyNet(nn.Sequential):
+    def __init__(self, width=4, num_classes=7, in_channels=3):
+        super().__init__(
+            nn.Conv2d(in_channels, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes)
+        )
+
+def build(num_classes=7, in_channels=3, width=4):
+    return MyNet(width, num_classes, in_channels)
+
+class Clip(nn.Module):
     def __init__(self):
-        super().__init__(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 7))
+        super().__init__()
+        self.image, self.words = MyNet(), nn.Embedding(100, 7)
+
+    def forward(self, image, tokens):
+        return self.image(image) @ self.words(tokens).mean(1).T
+
+def clip():
+    return Clip()
 """
+THEIR_TABLE = "Model,Params (M),FLOPs (G)\nResNet-50,25.6,4.1\nMobileNetV3-Large,5.5,0.22\n"
+QUICKLY = ("--runs", "5", "--max-time", "0.2", "--processes", "1", "--time-limit", "300")
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """The folder of a reader who has run one network, and has the files that the pages name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_net.py").write_text(MY_NET)
+    (tmp_path / "their_table.csv").write_text(THEIR_TABLE)
+    for page in ("sheets.md", "measure.md"):
+        for block in re.findall(r"^```toml\n(.*?)^```", PAGES[page], flags=re.DOTALL | re.MULTILINE):
+            path = tmp_path / re.match(r"# ([\w/]+\.toml)", block)[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block)
+    (tmp_path / "my_models" / "ours.py").write_text(
+        "from torch import nn\ndef ours_small(num_classes=7):\n    return nn.Conv2d(3, num_classes, 112)\n"
+    )
+    import torch
+
+    from fer_bench import create_model
+
+    torch.save(create_model("mini_xception").state_dict(), "weights.pt")
+    assert main(["run", "mini_xception", "--metrics", "static,latency", *QUICKLY]) == 0
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", ["README.md", "measure.md", "results.md", "report.md", "sheets.md", "networks.md", "audit.md", "history.md"]
+)
+def test_the_commands_of_a_page_run_in_order(reader, page, capfd):
+    """As written, but measured for less time; the gate's page has a test of its own, since it needs a repository."""
+    text = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGES[page], flags=re.DOTALL | re.MULTILINE))
+    for line in re.findall(r"^fer-bench .*$", text, re.MULTILINE):
+        words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
+        if words[0] == "gate":
+            continue
+        if words[0] == "run":
+            words += [*QUICKLY, *(["--metrics", "static,latency"] if "--protocol" not in words else [])]
+        findings = {1} if words[0] == "audit" else set()  # of figures that are wrong
+        began = time.monotonic()
+        code = main(words)
+        said = capfd.readouterr()
+        assert code in {0} | findings, (line, said)
+        print(f"{time.monotonic() - began:.1f} s {line}")
 
 
 @pytest.mark.slow

@@ -642,14 +642,13 @@ def test_the_gate_tries_itself(top, monkeypatch, capfd):
         assert code == (0 if "accepted" in told else 3)
 
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("\n## Gate a change\n")[2].partition("\n## ")[0]
-EXAMPLES = re.findall(r"^fer-bench (?:gate|compare) [^#\n]*", SECTION.partition("### In CI")[0], re.MULTILINE)
+PAGE = (Path(__file__).parent.parent / "docs" / "gate.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^fer-bench (?:gate|compare) [^#\n]*", PAGE, re.MULTILINE)
 
 
 @pytest.fixture
 def changed(top):
-    """The repository of the README's examples: a network in my_net.py, a branch, a change."""
+    """The repository of the page's examples: a network in my_net.py, a branch, a change."""
     commit(top, NET, "my_net.py")
     git(top, "checkout", "-qb", "mine")
     commit(top, SAME_COUNTS, "my_net.py")
@@ -661,14 +660,14 @@ def run(example):
     return main([*shlex.split(example)[1:], "--budget-s", "5"])
 
 
-def test_the_readme_has_examples():
+def test_the_page_has_examples():
     assert len(EXAMPLES) >= 6
 
 
 @pytest.mark.parametrize(
     "example", [line.strip() for line in EXAMPLES if "--self-test" not in line and "--baseline" not in line]
 )
-def test_the_examples_of_the_readme_run_as_written_but_for_less_time(changed, capfd, quiet, ten_ms, example):
+def test_the_examples_of_the_page_run_as_written_but_for_less_time(changed, capfd, quiet, ten_ms, example):
     code = run(example)
     said = capfd.readouterr()
     assert code == 0, said.out + said.err
@@ -676,7 +675,7 @@ def test_the_examples_of_the_readme_run_as_written_but_for_less_time(changed, ca
     assert [name for name in re.findall(r"\bgate\.\w+", example) if not (changed / name).is_file()] == []
 
 
-def test_the_baseline_of_the_readme_is_written_and_then_held(changed, capfd):
+def test_the_baseline_of_the_page_is_written_and_then_held(changed, capfd):
     write, hold = (line for line in EXAMPLES if "--baseline" in line)
     assert run(write) == 0
     assert list(json.loads((changed / "fer-bench.json").read_text())["networks"]) == ["my_net.py:build"]
