@@ -51,6 +51,37 @@ def test_neither_order_of_two_series_is_compared_with_the_other():
     assert places(noisy(12, 7), [*slow[:6], *(value + 0.5 for value in slow[6:])]) == [[], [6]]
 
 
+@pytest.mark.parametrize("length", [changepoints.LONGEST + 1, 1000, 10_001])
+def test_many_values_are_searched_in_blocks_and_changes_placed_among_them(length, monkeypatch):
+    searched = []
+    energy = changepoints._energy
+
+    def counted(distances, orders):
+        searched.append(len(distances))
+        return energy(distances, orders)
+
+    monkeypatch.setattr(changepoints, "_energy", counted)
+    first, second = length // 3 + 1, 2 * length // 3
+    ((one, two),) = places(noisy(length, 10, (first, 1.2), (second, 1.5)))
+    assert abs(one - first) <= 1
+    assert abs(two - second) <= 1
+    assert max(searched) <= changepoints.BLOCKS
+    assert places(noisy(length, 11), noisy(length, 12)) == [[], []]
+    searched.clear()
+    assert differ(noisy(length, 13), noisy(length, 14, (0, 1.2))) <= 0.01
+    assert max(searched) <= changepoints.LONGEST
+
+
+def test_blocks_of_a_perfect_step_are_placed_by_the_values():
+    for place in range(495, 506):
+        assert places([0.0] * place + [1.0] * (1000 - place)) == [[place]]
+
+
+def test_the_middle_of_many_values_is_that_of_their_blocks_medians():
+    values = [float(number) for number in range(2 * changepoints.LONGEST)]
+    assert middle(values) == statistics.mean(values)
+
+
 def test_the_same_series_gives_the_same_marks():
     series = noisy(40, 8, (20, 1.05))
     assert change_points([series]) == change_points([series])

@@ -4,12 +4,15 @@ import csv
 import dataclasses
 import io
 import json
+import re
+import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
 import pytest
+import sqlalchemy as sa
 
 from fer_bench.cli.main import main
 from fer_bench.records.errors import FerBenchError, StoreError
@@ -447,6 +450,62 @@ def test_all_runs_of_a_store_are_read(at, tmp_path, capsys):
     assert [row["run"] for row in json.loads(capsys.readouterr().out)["rows"]] == ids
     assert main(["history", "nett", "--store", url]) == 1
     assert "there are of net" in capsys.readouterr().err
+
+
+MEASURED = {"images": 2, "idle_joules": 1.0, "idle_w": 1.0, "window_s": 1.0, "source": "RAPL"}
+ASKED = {"latency": 0.01, "macs": 2_000_000, "energy": (3 - 1) / 2, "latency_s": 0.01, "occupancy": 1 / 2}
+
+
+@pytest.mark.parametrize(("metric", "value"), ASKED.items())
+def test_a_history_asks_the_store_once_however_many_runs_it_has(at, tmp_path, metric, value, capsys):
+    url = f"sqlite:///{tmp_path / 'results.sqlite'}"
+    statements, rows = [], []
+
+    def asked(_connection, _cursor, statement, *_):
+        statements.append(statement)
+
+    with Store.open(url) as store:
+        runs = [store.begin("f", "t") for _ in range(40)]
+        numbers = []
+        for day, run in enumerate(runs):
+            energy = Measurement("energy_j", "J", (2.0, 1.0), details=MEASURED)
+            spent = [
+                Measurement(f"testing.{name}", "s", (value,), details={"cores": 2, "memory_bytes": 100, "images": 2})
+                for name, value in (
+                    *(("interval_s", 2.0), ("process_user_s", 1.0), ("process_system_s", 0.0), ("rss_bytes", 50)),
+                    *((f"machine_{name}_s", 0.0) for name in ("user", "system", "steal")),
+                )
+            ]
+            result = at(day)
+            store.save(run, "k", dataclasses.replace(result, measurements=(*result.measurements, energy, *spent)))
+            if day in (0, 39):
+                sa.event.listen(sa.Engine, "before_cursor_execute", asked)
+                assert main(["history", "net", metric, "--store", url, "--format", "json"]) == 0
+                sa.event.remove(sa.Engine, "before_cursor_execute", asked)
+                rows.append(json.loads(capsys.readouterr().out)["rows"])
+                selects = [statement for statement in statements if "results" in statement]
+                numbers.append(len(selects))
+                assert any("measurements.details" in one for one in selects) == (metric in ("energy", "occupancy"))
+                statements.clear()
+    assert numbers == [1, 1]
+    assert [len(table) for table in rows] == [1, 40]
+    assert {row["value"] for row in rows[1]} == {value}
+
+
+def test_of_a_record_that_cannot_be_read_the_others_are_shown(at, tmp_path, capsys):
+    url = f"sqlite:///{tmp_path / 'results.sqlite'}"
+    with Store.open(url) as store:
+        runs = [store.begin("f", "t") for _ in range(4)]
+        for day, run in enumerate(runs):
+            store.save(run, "k", at(day))
+    with sqlite3.connect(tmp_path / "results.sqlite") as connection:
+        for run, column, value in ((1, "plan", '{"protocol": 3}'), (2, "started_at", "noon")):
+            connection.execute(f"UPDATE results SET {column} = ? WHERE run_id = ?", (value, runs[run]))
+        connection.execute("UPDATE measurements SET samples = '[0.1, -1]' WHERE result_id = 4 AND metric = 'latency_s'")
+    assert main(["history", "net", "--store", url, "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    assert [row["run"] for row in json.loads(out)["rows"]] == [runs[0]]
+    assert re.fullmatch(rf"fer-bench: net in .*: left out 3 of 4 records: run {runs[1]}: not a result .*\n", err), err
 
 
 def test_counts_need_neither_numpy_nor_matplotlib(records):

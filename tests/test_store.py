@@ -128,6 +128,34 @@ def test_results_in_the_same_environment_share_it_and_the_last_one_takes_it_alon
     assert execute(url, *count) == [[(0,)], [(0,)]]
 
 
+def test_the_results_of_a_network_are_those_of_its_runs_with_the_measurements_asked_for(store, make_result):
+    energy = {"images": 2, "idle_joules": 1, "idle_w": 0.5, "window_s": 1.5, "source": "RAPL", "text": "é"}
+    given = make_result("a", Measurement("energy_j", "J", (1, 0.5), 2, energy, ("noisy",)))
+    given = dataclasses.replace(given, environment=dataclasses.replace(given.environment, gpu={"name": "A GPU"}))
+    bare = dataclasses.replace(make_result("a", Measurement("energy_j", "J", failure="no counter")), environment=None)
+    runs = [store.begin("print", "title") for _ in range(2)]
+    store.save(runs[1], "1", given)
+    for key, result in (("1", make_result("b")), ("2", bare)):
+        store.save(runs[0], key, result)
+    for details in (True, False):
+        found = list(store.results_of("a", ["macs", "energy_j"], details=details))
+        expected = [
+            dataclasses.replace(
+                result,
+                measurements=tuple(
+                    dataclasses.replace(m, warnings=(), details=m.details if details else {})
+                    for m in result.measurements
+                    if m.metric in ("macs", "energy_j")
+                ),
+            )
+            for result in (given, bare)
+        ]
+        assert found == list(zip((runs[1], runs[0]), expected, strict=True))
+    assert store.networks() == ["a", "b"]
+    assert store.metrics("a") == {m.metric: m.unit for m in given.measurements}
+    assert [result.measurements for _, result in store.results_of("b", ["nothing"])] == [()]
+
+
 def test_runs_are_told_newest_first_and_found_by_the_beginning_of_their_id(store, make_result):
     with pytest.raises(StoreError, match=r"no runs in .* yet; `fer-bench run`"):
         store.find_run("last")

@@ -61,7 +61,7 @@ def history(
     from fer_bench.reporting.figures.history import timeline as plot
     from fer_bench.reporting.tables.history import timeline as table
 
-    found = list(_stored(model, store, sources or []))
+    found = list(_stored(model, metric, store, sources or []))
     drawn = histories.history(found, model, metric, _wanted(where or []), last)
     if out is not None:
         from fer_bench.reporting.render.plots.figure import write_figures
@@ -91,7 +91,7 @@ def _wanted(where: Sequence[str]) -> dict[str, str]:
     return wanted
 
 
-def _stored(model: str, store: str | None, sources: Sequence[str]) -> "Iterator[Stored]":
+def _stored(model: str, metric: str, store: str | None, sources: Sequence[str]) -> "Iterator[Stored]":
     """Read what files and runs hold, and the store, if it is named or nothing else is."""
     where = store or DEFAULT_STORE
     for source in sources:
@@ -101,13 +101,16 @@ def _stored(model: str, store: str | None, sources: Sequence[str]) -> "Iterator[
             yield shown, result
     if store is None and sources:
         return
-    from fer_bench.reporting.analysis.series import nothing_of
+    from fer_bench.reporting.analysis import series
 
+    measurements, details = series.measurements_for(metric)
     with Store.open(where, create=False) as opened:
-        runs = opened.runs()
-        if not sources and all(model not in run.networks for run in runs):
-            raise nothing_of(model, (name for run in runs for name in run.networks))
-        for run in reversed(runs):
-            if model in run.networks:
-                for result in opened.results(run.id, skip):
-                    yield run.id, result
+        measured = False
+        for run, result in opened.results_of(model, measurements, details=details, skipped=skip):
+            measured = measured or bool(result.measurements)
+            yield run, result
+        if measured or sources:
+            return
+        if model not in (names := opened.networks()):
+            raise series.nothing_of(model, names)
+        series.find_metric(metric, model, opened.metrics(model))  # raises, and names those that there are

@@ -159,6 +159,11 @@ class Database:
                 connection.exec_driver_sql(statement).close()
             yield connection
 
+    @staticmethod
+    def as_text(column: sa.Column[Any]) -> sa.Label[str]:
+        """Return a column of JSON as the text that is stored."""
+        return sa.cast(column, sa.Text).label(column.name)
+
     def now_s(self, connection: Connection) -> float:
         """Return the time in seconds since 1970 by the clock that all users of the database share."""
         if self._engine.name == "sqlite":

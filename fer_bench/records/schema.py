@@ -83,6 +83,36 @@ def parse_toml(data: bytes) -> dict[str, Json]:
         raise ValueError(f"nested deeper than {MOST_DEPTH} levels") from None
 
 
+def decode(kind: Any, text: str) -> Any:
+    """Make a dataclass of JSON in one step, the fast way for many; None where ``read`` would say what is wrong."""
+    try:
+        return _decoder(kind).decode(text)
+    except msgspec.DecodeError:
+        return None
+
+
+@functools.cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def numbers(text: str) -> tuple[int | float, ...]:
+    """Read a JSON list of numbers from 0, the fast way for many; raise ValueError where it is none.
+
+    The message does not say which value is wrong: reading the whole record again does.
+    """
+    try:
+        values = _NUMBERS.decode(text)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+    if values and not (min(values) >= 0 and max(values) <= MOST):
+        raise ValueError("a value is out of range")
+    return values
+
+
+_NUMBERS = msgspec.json.Decoder(tuple[int | float, ...])
+
+
 def bounded(value: Json, place: str = "", depth: int = 0) -> None:
     """Raise ValueError where a value as JSON has it is nested too deep, too long, too large or not finite."""
     if isinstance(value, str):

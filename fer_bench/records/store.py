@@ -9,6 +9,7 @@ it lives: once that has run out, the run may go on.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import socket
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from fer_bench.records import schema
 from fer_bench.records.errors import StoreError
-from fer_bench.records.result import Json, Result
+from fer_bench.records.result import Environment, Json, Measurement, Result
 
 if TYPE_CHECKING:  # SQLAlchemy takes long to import, and most commands open no store
     from sqlalchemy.engine import Connection, Row
@@ -40,6 +41,7 @@ State = Literal["finished", "under way", "interrupted", "elsewhere"]
 Keyed = tuple[str, Result]
 Skipped = Callable[[str], None]  # gets a line on a run of which something was left out
 
+_DECODED = ("subject", "plan")  # fields of a result whose columns are JSON
 _OF_RESULT = ("started_at", "wall_s", "passes_s", "schema_version", "subject", "plan")  # fields with columns
 # Fields of a measurement whose columns have the same name; its values do not, since VALUES is a word of SQL.
 _AS_STORED = ("metric", "unit", "process", "details", "warnings", "failure")
@@ -232,6 +234,61 @@ class Store:
             for row in rows
         ]
 
+    def networks(self) -> list[str]:
+        """Give the names of all networks that have results."""
+        names = self._db.results.select().with_only_columns(self._db.results.c.name).distinct()
+        with self._db.reading() as connection:
+            return sorted(map(str, connection.execute(names).scalars()))
+
+    def metrics(self, name: str) -> dict[str, str]:
+        """Give the metrics that were measured of a network, or failed, with their units."""
+        results, measurements = self._db.results, self._db.measurements
+        pairs = measurements.join(results).select().where(results.c.name == name)
+        columns = pairs.with_only_columns(measurements.c.metric, measurements.c.unit).distinct()
+        with self._db.reading() as connection:
+            return {str(row.metric): str(row.unit) for row in connection.execute(columns.order_by(measurements.c.unit))}
+
+    def results_of(
+        self, name: str, metrics: Sequence[str], *, details: bool = True, skipped: Skipped | None = None
+    ) -> Iterator[Keyed]:
+        """Yield the results of a network in all runs, in the order saved, each with its run's id: by one query.
+
+        They have the measurements of these metrics only, with no warnings, and without ``details`` none of these. With
+        ``skipped`` results that cannot be read are left out; without, the first of them is a StoreError.
+        """
+        environments, results, measurements = self._db.environments, self._db.results, self._db.measurements
+        columns: list[Any] = [
+            column for column in results.c if column.name not in (*_DECODED, "key", "name", "environment_id")
+        ]
+        columns += [measurements.c[name] for name in ("metric", "unit", "process", "failure")]
+        texts = [measurements.c.samples, *([measurements.c.details] if details else [])]
+        texts += [results.c[name] for name in _DECODED]
+        columns += [*map(self._db.as_text, texts), self._db.as_text(environments.c.data).label("environment")]
+        asked = (measurements.c.result_id == results.c.id) & measurements.c.metric.in_(metrics)
+        query = (
+            results.outerjoin(environments)
+            .outerjoin(measurements, asked)
+            .select()
+            .where(results.c.name == name)
+            .with_only_columns(*columns)
+            .order_by(results.c.id, measurements.c.position)
+        )
+        read, refused, kept = _Reader(details=details), [], 0
+        with self._db.reading() as connection:
+            for _, rows in itertools.groupby(connection.execute(query), key=lambda row: row.id):
+                first, *more = rows
+                try:
+                    result = read.result(first, (first, *more) if first.metric is not None else ())
+                except (StoreError, ValueError) as error:
+                    if skipped is None:
+                        raise StoreError(f"{name} in run {first.run_id} of {self.shown}: {error}") from error
+                    refused.append(f"run {first.run_id}: {error}")
+                else:
+                    kept += 1
+                    yield first.run_id, result
+        if skipped is not None and refused:
+            skipped(left_out(f"{name} in {self.shown}", refused, kept))
+
     def find_run(self, text: str) -> Run:
         """Return a run by its id, by a beginning of it that only one has, or the newest by "last"."""
         runs = self.runs()
@@ -371,6 +428,52 @@ class Store:
         if skipped is not None and refused:
             skipped(left_out(f"run {run_id} of {self.shown}", refused, len(keyed)))
         return Contents(**head(run), results=tuple(keyed))
+
+
+class _Reader:
+    """Makes results of rows whose JSON is text yet: of equal texts, which most subjects and plans are, once."""
+
+    def __init__(self, *, details: bool) -> None:
+        self._details = details
+        self._known: dict[tuple[Json, ...], Result] = {}
+
+    def result(self, row: "Row[Any]", measured: Sequence["Row[Any]"]) -> Result:
+        """Read a result and its measurements; raise StoreError or ValueError where that fails."""
+        if self._details:
+            where = schema.parse(row.environment) if row.environment is not None else None
+            return self._whole(row, where, [_row_of(one) for one in measured])
+        texts = row.schema_version, row.subject, row.plan
+        if texts not in self._known:
+            self._known[texts] = self._whole(row, None, [])
+        known = self._known[texts]
+        return Result(
+            known.subject,
+            known.plan,
+            Environment.of_json(row.environment) if row.environment is not None else None,
+            tuple(map(_values_of, measured)),
+            schema.time(row.started_at, "started_at"),
+            row.wall_s,
+            row.passes_s,
+        )
+
+    def _whole(self, row: "Row[Any]", environment: Json, measurements: list[Json]) -> Result:
+        data = {name: getattr(row, name) for name in _OF_RESULT if name not in _DECODED}
+        data |= {name: schema.parse(getattr(row, name)) for name in _DECODED}
+        return Result.of({**data, "environment": environment, "measurements": measurements})
+
+
+def _row_of(row: "Row[Any]") -> dict[str, Json]:
+    known = {name: getattr(row, name) for name in ("metric", "unit", "process", "failure")}
+    details = schema.parse(row.details) if "details" in row._fields else {}
+    return {**known, "values": schema.parse(row.samples), "details": details, "warnings": []}
+
+
+def _values_of(row: "Row[Any]") -> Measurement:
+    try:
+        values = schema.numbers(row.samples)
+    except ValueError:  # one that is wrong, or below 0, which some may be
+        return Measurement.of(_row_of(row))
+    return Measurement(row.metric, row.unit, values, row.process, failure=row.failure)
 
 
 def head(run: "Row[Any] | Contents") -> dict[str, Any]:

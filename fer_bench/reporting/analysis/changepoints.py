@@ -16,8 +16,13 @@ neighbours correlate by 0.3, and in 32 % by 0.6: runs of the same hour are no in
 in the middle is found in 89 % if it is of 5 % and in 98 % if it is of 10 %, in the last three values in 35 and 83 %,
 and there and back for six values in 34 and 82 %. A step of 5 % in the middle is placed exactly in 65 % of the cases and
 at most one value beside in 85 %; of 10 %, in 89 and 96 %.
+
+The search takes the square of the number of values. Of more than ``LONGEST`` it goes over the medians of blocks of
+neighbours, which are as exchangeable as the values, so that the level holds; a change is then placed among the values.
+A level that lasts for less than three blocks is not seen.
 """
 
+import functools
 import itertools
 import math
 import random
@@ -41,6 +46,8 @@ SHUFFLES = 999
 SMALLEST = 3
 # Values below which no change can be told: a perfect step in nine values is matched by one shuffle in 63.
 FEWEST = 10
+LONGEST = 200  # values that are searched one by one: a second's work
+BLOCKS = 100  # that more values are searched in
 CLIP = 3.0  # robust standard deviations
 _NORMAL_MAD = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
 _AT_ONCE = 250_000  # distances: few enough for the cache, and for stopping early
@@ -65,6 +72,36 @@ def change_points(series: Sequence[Sequence[float]]) -> list[list[Change]]:
     Returns:
         For each series its changes, by place.
     """
+    if sum(len(one) ** 2 for one in series) <= LONGEST**2:
+        return _search(series)
+    of_block = 2
+    while sum((len(one) // of_block) ** 2 for one in series) > BLOCKS**2:
+        of_block += 1
+    found = _search([_blocks(one, of_block) for one in series])
+    return [
+        [Change(_place(one, changes, number, of_block), change.p) for number, change in enumerate(changes)]
+        for one, changes in zip(series, found, strict=True)
+    ]
+
+
+def _blocks(values: Sequence[float], of_block: int) -> list[float]:
+    """Give the medians of so many neighbours each; a last block that is not full is left out."""
+    return [
+        statistics.median(values[start : start + of_block]) for start in range(0, len(values) - of_block + 1, of_block)
+    ]
+
+
+def _place(values: Sequence[float], changes: Sequence[Change], number: int, of_block: int) -> int:
+    """Place a change of blocks where the values beside it are nearest to the level on either side."""
+    edges = [0, *(change.place * of_block for change in changes), len(values)]
+    before, edge, after = edges[number : number + 3]
+    old, new = statistics.median(values[before:edge]), statistics.median(values[edge:after])
+    start, end = edge - of_block, min(edge + of_block, after)
+    gained = itertools.accumulate((abs(value - new) - abs(value - old) for value in values[start:end]), initial=0.0)
+    return start + max(enumerate(gained), key=lambda its: its[1])[0]
+
+
+def _search(series: Sequence[Sequence[float]]) -> list[list[Change]]:
     values = [value for one in series for value in one]
     rng = _of(values)
     bounds = list(itertools.accumulate(map(len, series), initial=0))
@@ -85,8 +122,10 @@ def change_points(series: Sequence[Sequence[float]]) -> list[list[Change]]:
 def differ(before: Sequence[float], after: Sequence[float]) -> float | None:
     """Give the probability that two groups differ as much by chance, by the same distance and by shuffling.
 
-    None where a group has fewer than ``SMALLEST`` values.
+    None where a group has fewer than ``SMALLEST`` values. Of more than ``LONGEST`` together, those are compared that
+    lie nearest to each other.
     """
+    before, after = before[-LONGEST // 2 :], after[: LONGEST // 2]
     if min(len(before), len(after)) < SMALLEST:
         return None
     values, cut = [*before, *after], len(before) - 1
@@ -105,8 +144,11 @@ def steps(values: Sequence[float]) -> list[int]:
 def middle(values: Sequence[float]) -> float:
     """Give the level of values: the median of the means of all pairs, each value with itself too.
 
-    Hodges and Lehmann (1963, Ann. Math. Statist. 34): hardly touched by outliers, and nearly as exact as the mean.
+    Hodges and Lehmann (1963, Ann. Math. Statist. 34): hardly touched by outliers, and nearly as exact as the mean. Of
+    more than ``LONGEST`` values it is that of the medians of blocks.
     """
+    if len(values) > LONGEST:
+        values = _blocks(values, -(-len(values) // LONGEST))
     return statistics.median((a + b) / 2 for place, a in enumerate(values) for b in values[place:])
 
 
@@ -185,19 +227,30 @@ def _energy(distances: "Numbers", orders: Sequence[Sequence[int]]) -> "Numbers":
     """
     import numpy as np
 
-    count = len(distances)
     places = np.array(orders)
-    sums = distances[places[:, :, None], places[:, None, :]].cumsum(axis=1).cumsum(axis=2)
-    inside = np.diagonal(sums, axis1=1, axis2=2)  # twice the distances among the first values
+    scores: Numbers = distances[places[:, :, None], places[:, None, :]]
+    scores.cumsum(axis=1, out=scores).cumsum(axis=2, out=scores)
+    inside = np.diagonal(scores, axis1=1, axis2=2).copy()  # twice the distances among the first values
+    of_sum, of_first, of_all, invalid = _factors(len(distances))
+    scores *= of_sum
+    scores += inside[:, :, None] * of_first
+    scores -= inside[:, None, :] * of_all
+    scores += invalid
+    return scores
+
+
+@functools.lru_cache(maxsize=16)
+def _factors(count: int) -> "tuple[Numbers, Numbers, Numbers, Numbers]":
+    """Give what ``_energy`` multiplies its sums by, and what it adds: -inf where a side is too short."""
+    import numpy as np
+
     left = np.arange(1, count + 1)[:, None]
     both = np.arange(1, count + 1)[None, :]
     right = both - left
-    valid = (left >= SMALLEST) & (right >= SMALLEST)
-    # E = 2 cross / (l r) - within left / (l (l - 1)) - within right / (r (r - 1)), times l r / (l + r).
+    # E = 2 cross / (l r) - within left / (l (l - 1)) - within right / (r (r - 1)), times l r / (l + r), where
+    # cross = sum - first and within right = all - first - 2 cross.
     of_left = right / np.maximum(left - 1, 1) / both
     of_right = left / np.maximum(right - 1, 1) / both
-    cross = sums - inside[:, :, None]
-    energy = 2 * cross / both - of_left * inside[:, :, None]
-    energy -= of_right * (inside[:, None, :] - inside[:, :, None] - 2 * cross)
-    scores: Numbers = np.where(valid, energy, -np.inf)
-    return scores
+    of_sum = 2 / both + 2 * of_right
+    valid = (left >= SMALLEST) & (right >= SMALLEST)
+    return of_sum, of_right - of_left - of_sum, of_right, np.where(valid, 0.0, -np.inf)

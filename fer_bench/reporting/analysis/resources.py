@@ -6,6 +6,12 @@ Paper 004 (tables 4 and 5) gives CPU use as a share of the whole machine: its 16
 
 from fer_bench.records.result import Measurement, Result
 
+# What ``occupancy`` reads, of a stage.
+OCCUPANCY = (
+    *("interval_s", "process_user_s", "process_system_s", "machine_user_s", "machine_system_s", "machine_steal_s"),
+    "rss_bytes",
+)
+
 
 def cores_used(cpu_s: float, interval_s: float) -> float:
     """Give how many cores were kept busy: 1.0 is one of them all the time, in 100 % as ``top`` has it."""

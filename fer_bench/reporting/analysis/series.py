@@ -53,6 +53,8 @@ class Metric:
     records: tuple[str, ...]  # the measurements that it rests on, of which one may have failed
     exact: bool = False  # no statistics are needed
     derive: Callable[[Result], Taken | None] | None = None  # where it is not what the only record holds
+    beside: tuple[str, ...] = ()  # further measurements that ``derive`` reads
+    details: bool = False  # it reads the measurements' details, too
 
     def of(self, result: Result) -> Taken | None:
         """Return what a result says of it; None where that has none."""
@@ -137,7 +139,7 @@ def points_of(
     ours = [(run, result) for run, result in everything if result.subject.name == model]
     if not ours:
         raise nothing_of(model, (result.subject.name for _, result in everything))
-    metric = find_metric(name, [result for _, result in ours])
+    metric = find_metric(name, model, {m.metric: m.unit for _, result in ours for m in result.measurements})
     chosen, others, conditions = _choose(_points(ours, metric), metric, wanted)
     chosen = _once(chosen) if metric.exact else chosen
     if all(point.taken is None for point in chosen):
@@ -213,7 +215,7 @@ _NAMED = (
         for stage, title in (("", "Peak memory"), ("training_", "Peak memory in training"))
     ),
     Metric("training", "Training step", units.milliseconds, ("training_step_s",)),
-    Metric("energy", "Energy an image", units.millijoules, ("energy_j",), derive=_joules),
+    Metric("energy", "Energy an image", units.millijoules, ("energy_j",), derive=_joules, details=True),
     *(
         Metric(
             f"{short}{name}",
@@ -221,6 +223,8 @@ _NAMED = (
             quantity,
             (f"{stage}.interval_s",),
             derive=partial(_occupation, stage, key),
+            beside=tuple(f"{stage}.{name}" for name in resources.OCCUPANCY),
+            details=True,
         )
         for short, stage in (("", "testing"), ("training_", "training"))
         for name, title, quantity, key in (
@@ -232,13 +236,21 @@ _NAMED = (
 _RAW_NAMES = {"latency_s": "latency", "energy_j": "energy", "training_step_s": "training"}
 
 
-def find_metric(name: str, results: Sequence[Result]) -> Metric:
-    """Find a metric that results measured, or tried to.
+def measurements_for(name: str) -> tuple[tuple[str, ...], bool]:
+    """Return the measurements that a metric of this name is worked out from, and whether from their details, too."""
+    asked = _RAW_NAMES.get(name, name)
+    for metric in _NAMED:
+        if metric.name == asked:
+            return (*metric.records, *metric.beside), metric.details
+    return (asked,), False
+
+
+def find_metric(name: str, model: str, raw: Mapping[str, str]) -> Metric:
+    """Find a metric that results of a network measured, or tried to: ``raw`` are their measurements' units.
 
     Raises:
         FerBenchError: none of them did; the message names what there is.
     """
-    raw = {m.metric: m.unit for result in results for m in result.measurements}
     here = {metric.name: metric for metric in _NAMED if set(metric.records) & set(raw)}
     asked = _RAW_NAMES.get(name, name)
     if asked in here:
@@ -246,9 +258,7 @@ def find_metric(name: str, results: Sequence[Result]) -> Metric:
     if asked not in raw:
         known = [*here, *sorted(set(raw) - set(here) - set(_RAW_NAMES))]
         what = "was never measured" if asked in {metric.name for metric in _NAMED} else "is no metric"
-        raise FerBenchError(
-            f"{name!r} {what} of {results[0].subject.name}{nearest(name, known)}; there are {', '.join(known)}"
-        )
+        raise FerBenchError(f"{name!r} {what} of {model}{nearest(name, known)}; there are {', '.join(known)}")
     exact = asked.startswith(("parameters.", "layers.")) or asked in (*_STATIC, *_TOTALS)
     quantity = _QUANTITIES.get(raw[asked], units.number)
     if exact and raw[asked] == "count":
@@ -301,8 +311,12 @@ def _choose(
 ) -> tuple[list[Point], str, dict[str, str]]:
     """Choose the points under the conditions wanted, and of several the most frequent, of these the latest."""
     groups: dict[tuple[str, ...], list[Point]] = {}
+    keys: dict[tuple[int, int], tuple[str, ...]] = {}  # by the identity of plan and subject, which many results share
     for point in found:
-        groups.setdefault(tuple(CONDITIONS[name](point.result) for name in metric.conditions), []).append(point)
+        same = id(point.result.plan), id(point.result.subject)
+        if same not in keys:
+            keys[same] = tuple(CONDITIONS[name](point.result) for name in metric.conditions)
+        groups.setdefault(keys[same], []).append(point)
     for name, text in wanted.items():
         if name not in metric.conditions:
             unknown = f"there is no {name}{nearest(name, CONDITIONS)}"
