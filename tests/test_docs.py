@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -163,7 +162,7 @@ def clip():
     return Clip()
 """
 THEIR_TABLE = "Model,Params (M),FLOPs (G)\nResNet-50,25.6,4.1\nMobileNetV3-Large,5.5,0.22\n"
-QUICKLY = ("--runs", "5", "--max-time", "0.2", "--processes", "1", "--time-limit", "300")
+QUICKLY = ("--runs", "5", "--max-time", "20", "--processes", "1", "--time-limit", "300")
 
 
 @pytest.fixture
@@ -202,12 +201,10 @@ def test_the_commands_of_a_page_run_in_order(reader, page, capfd):
             continue
         if words[0] == "run":
             words += [*QUICKLY, *(["--metrics", "static,latency"] if "--protocol" not in words else [])]
-        findings = {1} if words[0] == "audit" else set()  # of figures that are wrong
-        began = time.monotonic()
+        if words[0] == "audit" and not {"--table", "--sheets"} & set(words):
+            words += ["--from", str(ROOT / "reports" / "audit" / "recounts.json")]  # counting takes a minute
         code = main(words)
-        said = capfd.readouterr()
-        assert code in {0} | findings, (line, said)
-        print(f"{time.monotonic() - began:.1f} s {line}")
+        assert code == 0 or (words[0] == "audit" and code == 1), (line, capfd.readouterr())  # 1: a figure is wrong
 
 
 @pytest.mark.slow

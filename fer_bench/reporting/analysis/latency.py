@@ -135,7 +135,8 @@ def _real_time(found: stats.Interval | None, runs: Sequence[float]) -> Literal["
 def too_few(result: Result) -> str:
     """Say that there are too few passes for a latency: "4 passes, which give none"; "" where enough or none."""
     few = sum(map(len, result.samples(LATENCY)))
-    return f"{few} pass{'es' * (few > 1)}, which give none" if 0 < few < FEWEST_RUNS else ""
+    many = "passes, which give none" if few > 1 else "pass, which gives none"
+    return f"{few} {many}" if 0 < few < FEWEST_RUNS else ""
 
 
 def median_of(result: Result, metric: str) -> float | None:
