@@ -26,6 +26,14 @@ def no_users_sheets(monkeypatch):
     monkeypatch.setenv("FER_BENCH_SHEETS", "")
 
 
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path_factory):
+    """What a test leaves in the user's cache is in a folder of its own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
 USERS_NETWORKS = """
 import os, signal, time, torch
 from torch import nn

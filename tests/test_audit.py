@@ -248,6 +248,27 @@ def test_every_fit_is_listed_simplest_first_with_its_chance():
     assert [fit.chance for fit in verdict.fits] == sorted(fit.chance for fit in verdict.fits)
 
 
+def test_a_long_table_is_judged_by_reading_each_figure_once(evidence, monkeypatch):
+    calls = []
+    of = recounted.Followed.of
+    monkeypatch.setattr(recounted.Followed, "of", lambda *given: calls.append(given) or of(*given))
+    spec = find("mini_xception")
+    figures = [
+        Figure(quantity, f"{number % 90 + 10}.{number}", "M", "mine", "table", row=f"row {number}", column=quantity)
+        for number in range(60)
+        for quantity in ("parameters", "flops")
+    ]
+    claims = [Claim(figure, spec, of_table=True) for figure in figures]
+    watched = []
+    verdicts = audit(
+        claims, evidence, built_in().networks, claims[:70], lambda judged: watched.append(judged) or judged
+    )
+    assert [verdict.claim for verdict in verdicts] == claims[:70]
+    assert watched == [claims[:70]]
+    # Each figure once for its column and once for its row.
+    assert len(calls) <= 2 * len(claims)
+
+
 def test_a_build_that_may_not_be_the_papers_network_refutes_nothing():
     unsure = ModelSpec("net", Source("zoo", "net", "family"), "Net", status="stand-in")
     about = claim("parameters", "1,234,567", spec=unsure)
@@ -263,8 +284,15 @@ def test_a_column_that_follows_one_convention_decides_its_coarse_cells():
         thop = macs * 102 // 100
         found = network(macs=macs, thop={"macs": thop, "parameters": 1})
         column.append((number(f"{thop / 1e9:.3f}", "G"), hypotheses.of("flops", found)))
-    assert recounted.column_convention(column) == "thop"
-    assert recounted.column_convention(column[:2]) == ""
+    followed = [recounted.Followed.of(printed, tried) for printed, tried in column]
+    assert recounted.Column(followed).convention() == "thop"
+    assert recounted.Column(followed[:2]).convention() == ""
+    # Each is judged by the others: the same as the column without it.
+    for place in range(len(followed)):
+        rest = followed[:place] + followed[place + 1 :]
+        assert recounted.Column(followed).convention(place) == recounted.Column(rest).convention()
+    # The number of ways to choose half of so many is beyond a float.
+    assert recounted.Column(followed * 1000).convention() == "thop"
     coarse = network(macs=215_318_720, thop={"macs": 233_567_416, "parameters": 1}, fvcore=231_000_000)
     tried = hypotheses.of("flops", coarse)
     about = claim("flops", "0.23", "B", NET)

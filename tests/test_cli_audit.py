@@ -1,11 +1,18 @@
 """`fer-bench audit` as a user calls it, on a network and figures of their own."""
 
+import importlib.metadata
 import json
+import subprocess
+import sys
+from datetime import timedelta
 
 import pytest
 from torch import nn
 
+from fer_bench.cli import audit as cli_audit
 from fer_bench.cli.main import main
+from fer_bench.records.store import Store
+from support.processes import wait_until
 
 CODE = """
 from torch import nn
@@ -177,3 +184,74 @@ def test_counts_that_cannot_be_saved_are_told(folder, capsys, tmp_path):
     code, _, err = audit(capsys, "--sheets", folder, "--models", "tiny", "--save", tmp_path / "missing" / "counts.json")
     assert code == 3
     assert "cannot write" in err
+
+
+WAITS = """
+import os, time
+from torch import nn
+
+
+def net(num_classes):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+
+
+def counted(num_classes=7):
+    with open("built", "a") as file:
+        file.write("x")
+    return net(num_classes)
+
+
+def waits(num_classes=7):
+    open("waits_now", "w").close()
+    while not os.path.exists("go_on"):
+        time.sleep(0.05)
+    return net(num_classes)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("edited", [False, True])
+def test_an_audit_that_was_killed_goes_on_where_it_was_unless_the_code_was_edited(folder, tmp_path, cache, edited):
+    (folder / "odd.py").write_text(WAITS)
+    printed = figure("parameters", "1.5", "M", paper="odd")
+    (folder / "odd.toml").write_text(
+        "".join(f'[{name}]\ntitle = "Odd"\npublished = [ {printed} ]\n' for name in ("counted", "waits"))
+    )
+    command = [sys.executable, "-m", "fer_bench.cli", "audit", "--sheets", folder, "--models", "counted,waits"]
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_until((tmp_path / "waits_now").exists)
+    first.kill()
+    first.communicate()
+    built = (tmp_path / "built").read_text()
+    (tmp_path / "go_on").touch()
+    if edited:
+        (folder / "odd.py").write_text(WAITS + "\n# edited\n")
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ("The audit goes on: 1 of 2 networks are counted.\n" in again.stderr) == (not edited), again.stderr
+    assert (tmp_path / "built").read_text() == built * (2 if edited else 1)
+    with Store.open(str(cache / "fer-bench" / "audits.sqlite"), create=False) as store:
+        assert [run.state for run in store.runs()] == (["interrupted"] if edited else [])
+
+
+@pytest.mark.slow
+def test_without_a_cache_folder_an_audit_counts_as_ever(folder, capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    code, out, _ = audit(capsys, "--sheets", folder, "--models", "tiny", "--format", "json")
+    assert code == 1
+    assert json.loads(out)
+
+
+def test_recounts_of_long_ago_and_of_other_code_are_not_gone_on_with(cache, monkeypatch):
+    with cli_audit._unfinished_counts() as store:
+        mark = cli_audit._counted_by()
+        run = store.begin(mark, "recounts for an audit")
+        store.release(run)
+        assert cli_audit._resumed(store, "another mark", 3) == ""
+        assert cli_audit._resumed(store, mark, 3) == run
+        store.release(run)
+        monkeypatch.setattr(cli_audit, "_KEPT", timedelta(0))
+        assert cli_audit._resumed(store, mark, 3) == ""
+        assert store.runs() == []
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "another")
+    assert cli_audit._counted_by() != mark

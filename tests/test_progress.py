@@ -2,7 +2,7 @@
 
 import io
 
-from fer_bench.cli.progress import Display
+from fer_bench.cli.progress import Display, counted
 from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records.plan import QUICK
@@ -38,6 +38,19 @@ def test_a_terminal_sees_the_table_grow_and_the_bar(make_result, monkeypatch):
     assert "Measured so far" in text
     assert "a.b:[red]b" in text
     assert "2/2" in text
+
+
+def test_a_terminal_sees_how_many_are_done_and_nobody_else_does(monkeypatch, capsys):
+    assert list(counted(["a", "b", "c"], "judging")) == ["a", "b", "c"]
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    shown = io.StringIO()
+    monkeypatch.setattr("sys.stderr", shown)
+    assert list(counted(["a", "b", "c"], "judging")) == ["a", "b", "c"]
+    assert "judging" in shown.getvalue()
+    assert "3/3" in shown.getvalue()
 
 
 def test_what_is_measured_already_is_not_waited_for(make_result, capsys):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fer_bench.auditing import csv_table
 from fer_bench.auditing.csv_table import read_table
 from fer_bench.networks.registry import built_in
 from fer_bench.records.errors import FerBenchError
@@ -105,6 +106,22 @@ def test_what_the_user_says_goes_for_rows_that_say_nothing(tmp_path):
 def test_a_table_that_cannot_be_read_says_what_was_expected(tmp_path, text, message):
     with pytest.raises(FerBenchError, match=message):
         claims(tmp_path, text)
+
+
+def test_a_table_of_more_rows_than_any_publication_has_is_refused(tmp_path):
+    rows = "Net,25.5M\n" * 10_000
+    assert len(claims(tmp_path, f"Model,Params\n{rows}")) == 10_000
+    with pytest.raises(FerBenchError, match="has 100,000 rows below its headings, and an audit takes up to 10,000"):
+        claims(tmp_path, f"Model,Params\n{rows * 10}")
+
+
+def test_a_name_is_looked_up_once_however_many_rows_have_it(tmp_path, monkeypatch):
+    looked_up = []
+    network = csv_table._network
+    monkeypatch.setattr(csv_table, "_network", lambda name, registry: looked_up.append(name) or network(name, registry))
+    found = claims(tmp_path, "Model,Params\n" + "resnet50,25.5M\nOurNet,3M\n" * 30)
+    assert looked_up == ["resnet50", "OurNet"]
+    assert {claim.network for claim in found} == {"resnet50", ""}
 
 
 def test_a_missing_file_and_one_of_bytes_are_told(tmp_path):

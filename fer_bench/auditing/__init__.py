@@ -6,7 +6,7 @@ facts that others published (``facts_and_bounds``). Verdicts are computed from t
 sheet's author noted beside a figure is shown as a note.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fer_bench.auditing import hypotheses
 from fer_bench.auditing.evidence import Evidence
@@ -42,16 +42,24 @@ def needed(claims: Iterable[Claim]) -> list[ModelSpec]:
     return list(specs.values())
 
 
-def audit(claims: Sequence[Claim], evidence: Sequence[Evidence], specs: Mapping[str, ModelSpec]) -> list[Verdict]:
+def audit(
+    claims: Sequence[Claim],
+    evidence: Sequence[Evidence],
+    specs: Mapping[str, ModelSpec],
+    chosen: Sequence[Claim] | None = None,
+    watch: Callable[[Sequence[Claim]], Iterable[Claim]] = iter,
+) -> list[Verdict]:
     """Return a verdict for each claim.
 
     Args:
         claims: what papers print.
         evidence: recounts of the networks that ``needed`` names, as far as they are to be had.
         specs: all networks by name, to tell which are of one family.
+        chosen: which of the claims are judged; None for all.
+        watch: yields the claims that it is given, and may show how far it has come.
 
     Raises:
         SheetError: a sheet's arithmetic or unit is none.
     """
     judge = Judge(claims, evidence, specs)
-    return [judge.verdict(claim) for claim in claims]
+    return [judge.verdict(claim) for claim in watch(claims if chosen is None else chosen)]

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ _SAY = '--classes 1000 for ImageNet, --classes 7 for FER2013, or a column "Class
 _UNITS = {"latency": ("ns", "us", "µs", "ms", "s", "min"), "file_size": ("KB", "MB", "GB")}
 _BLANK = ("", "-", "--", "\N{EN DASH}", "\N{EM DASH}", "n/a", "N/A")
 _MOST_BYTES = 10**7  # of a table that someone typed
+_MOST_ROWS = 10_000
 
 
 def read_table(
@@ -58,6 +60,10 @@ def read_table(
         FerBenchError: the file cannot be read, or has no such columns, or nothing in it is a figure.
     """
     first, *rows = _rows(path)
+    if len(rows) > _MOST_ROWS:
+        raise FerBenchError(
+            f"{path} has {len(rows):,} rows below its headings, and an audit takes up to {_MOST_ROWS:,}: split the file"
+        )
     headings = [_Heading.of(heading) for heading in first]
     quantities = [heading.quantity for heading in headings]
     if "network" not in quantities or not {"parameters", "macs", "flops"} & set(quantities):
@@ -66,11 +72,15 @@ def read_table(
             f"has {', '.join(first)}"
         )
     claims = []
+    known: dict[str, ModelSpec | None] = {}
     for number, row in enumerate(rows, start=2):
         cells = dict(zip(quantities, (cell.strip() for cell in row), strict=False))
         if cells.get("network"):
             place = f"{path.name}, line {number}"
-            spec = _network(_BESIDE_NAME.sub("", cells["network"]), registry)
+            name = _BESIDE_NAME.sub("", cells["network"])
+            if name not in known:
+                known[name] = _network(name, registry)
+            spec = known[name]
             built = _built(spec, cells, classes, shape, place) if spec is not None else None
             claims += list(_figures(path.stem, headings, row, cells, built, place))
     if not any(is_number(claim.figure.printed) for claim in claims):
@@ -171,10 +181,16 @@ def _network(name: str, registry: Registry) -> ModelSpec | None:
     for spec in registry.networks.values():
         if plain in (_plain(spec.name), _plain(spec.title)) and spec.can_be_built:
             return spec
+    known = _libraries().get(plain)
+    return registry.find(known) if known is not None else None
+
+
+@functools.cache
+def _libraries() -> dict[str, str]:
+    """Return the names of torchvision's and timm's networks by what ``_plain`` makes of them, torchvision's first."""
     from fer_bench.networks.build import library_names
 
-    known = next((known for known in library_names() if plain == _plain(known.partition(":")[2])), None)
-    return registry.find(known) if known is not None else None
+    return {_plain(name.partition(":")[2]): name for name in reversed(library_names())}
 
 
 def _plain(name: str) -> str:

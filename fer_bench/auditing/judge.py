@@ -1,7 +1,7 @@
 """Which check judges which claim: ``_CHECKS`` is the table."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fer_bench.auditing import facts, hypotheses
 from fer_bench.auditing.checks import arithmetic, counts, facts_and_bounds, times
@@ -28,14 +28,25 @@ class Judge:
         self._papers: dict[str, list[Claim]] = {}
         self._rows: dict[tuple[str, str, str], dict[str, Claim]] = {}
         self._columns: dict[tuple[str, ...], list[Claim]] = {}
+        self._matrices: dict[tuple[str, str, str], Claim] = {}
+        self._image_counts: dict[str, list[Figure]] = {}
         for claim in claims:
             figure = claim.figure
             self._papers.setdefault(figure.paper, []).append(claim)
+            if figure.quantity == "confusion_matrix":
+                self._matrices.setdefault((figure.paper, figure.dataset, claim.network), claim)
+            if figure.quantity == "image_count":
+                self._image_counts.setdefault(figure.paper, []).append(figure)
             if figure.row:
                 self._rows.setdefault((figure.paper, figure.where, figure.row), {})[figure.quantity] = claim
                 for line in _lines(figure):
                     self._columns.setdefault(line, []).append(claim)
         self._hypotheses: dict[tuple[object, ...], list[Hypothesis]] = {}
+        # What a line of a table says is worked out once, not for each of its claims: a table may have thousands.
+        self._found: dict[object, Evidence | None] = {}
+        self._counted: dict[tuple[str, ...], list[tuple[Claim, Printed, Evidence]]] = {}
+        self._followed: dict[tuple[str, ...], tuple[counts.Column, dict[int, int]]] = {}
+        self._times: dict[tuple[str, ...], str] = {}
 
     def verdict(self, claim: Claim) -> Verdict:
         """Judge one claim, and say whose build it was judged by where that is uncertain."""
@@ -89,8 +100,11 @@ class Judge:
         if evidence is None:
             return None
         verdict = times.by_rate(claim, printed, evidence, self._environment(claim, "GPU"))
-        for line in self._counted_lines(claim):
-            if remark := times.what_times_follow([(float(number.value), network) for _, number, network in line]):
+        for line in _lines(claim.figure):
+            if line not in self._times:
+                rows = [(float(number.value), network) for _, number, network in self._counted_in(line)]
+                self._times[line] = times.what_times_follow(rows)
+            if remark := self._times[line]:
                 return verdict.remarked(remark)
         return verdict
 
@@ -133,32 +147,35 @@ class Judge:
     def _test_sets(self, claim: Claim) -> dict[str, int]:
         """Give the test sets that an accuracy may be of: those whose size the paper prints, then the data set's own."""
         found: dict[str, int] = {}
-        for figure in (other.figure for other in self._papers[claim.figure.paper]):
+        for figure in self._image_counts.get(claim.figure.paper, ()):
             tested = figure.stage == "testing" or "validation" in figure.subject
-            images = figure.quantity == "image_count" and figure.dataset == claim.figure.dataset and tested
+            images = figure.dataset == claim.figure.dataset and tested
             if images and isinstance(figure.printed, str) and (number := read(figure.printed, "")):
                 found.setdefault(f"{figure.subject} as the paper prints it", int(number.value))
         known = facts.dataset(claim.figure.dataset).get("tests", {})
         return found | {name: size for name, size in known.items() if size not in found.values()}
 
     def _matrix(self, claim: Claim) -> Claim | None:
-        wanted = ("confusion_matrix", claim.figure.dataset, claim.network)
-        papers = self._papers[claim.figure.paper] if claim.network else []
-        return next((c for c in papers if (c.figure.quantity, c.figure.dataset, c.network) == wanted), None)
+        where = claim.figure.paper, claim.figure.dataset, claim.network
+        return self._matrices.get(where) if claim.network else None
 
     def _row(self, claim: Claim) -> Mapping[str, Claim]:
         figure = claim.figure
         return self._rows.get((figure.paper, figure.where, figure.row), {})
 
-    def _counted_lines(self, claim: Claim) -> Iterator[list[tuple[Claim, Printed, Evidence]]]:
-        """Yield the claim's column and row: the claims with a number and recounts, the claim itself among them."""
-        for line in _lines(claim.figure):
+    def _counted_in(self, line: tuple[str, ...]) -> list[tuple[Claim, Printed, Evidence]]:
+        """Return the claims of a column or row that have a number and recounts."""
+        if line not in self._counted:
             numbers = ((other, read(other.figure.printed, other.figure.unit)) for other in self._columns[line])
-            counted = ((other, number, self._of(other.spec)) for other, number in numbers if number is not None)
-            yield [(other, number, evidence) for other, number, evidence in counted if evidence is not None]
+            known = ((other, number, self._of(other.spec)) for other, number in numbers if number is not None)
+            self._counted[line] = [(other, number, its) for other, number, its in known if its is not None]
+        return self._counted[line]
 
     def _of(self, spec: ModelSpec | None) -> Evidence | None:
-        return find(spec, self._evidence)
+        key = spec and (spec.name, spec.num_classes, spec.input_shape)
+        if key not in self._found:
+            self._found[key] = find(spec, self._evidence)
+        return self._found[key]
 
     def _siblings(self, spec: ModelSpec | None) -> list[Evidence]:
         """Give the recounts of other networks of the family, which may have been meant."""
@@ -179,9 +196,13 @@ class Judge:
 
     def _convention(self, claim: Claim) -> str:
         """Find the convention that the other figures of the claim's column follow, or of its row."""
-        for line in self._counted_lines(claim):
-            others = [(number, self._tried(other, network)) for other, number, network in line if other is not claim]
-            if found := counts.column_convention(others):
+        for line in _lines(claim.figure):
+            if line not in self._followed:
+                counted = self._counted_in(line)
+                column = counts.Column([counts.Followed.of(n, self._tried(one, its)) for one, n, its in counted])
+                self._followed[line] = column, {id(one): place for place, (one, _, _) in enumerate(counted)}
+            column, places = self._followed[line]
+            if found := column.convention(places.get(id(claim))):
                 return found
         return ""
 

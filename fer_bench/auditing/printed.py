@@ -1,5 +1,6 @@
 """Read a figure as a paper prints it: its value, and what else would have been printed the same."""
 
+import functools
 import re
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
@@ -54,6 +55,7 @@ class Printed:
         return (cut - Decimal("0.5")) * self.step, (rounded + Decimal("0.5")) * self.step
 
 
+@functools.lru_cache(maxsize=2**16)
 def read(printed: str, unit: str) -> Printed | None:
     """Read a printed figure; None where it is words, a list or a range.
 

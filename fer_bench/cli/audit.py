@@ -1,18 +1,24 @@
 """The command that audits published figures."""
 
+import contextlib
 import dataclasses
+import hashlib
+import importlib.metadata
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import fer_bench
 from fer_bench.cli import options
 from fer_bench.cli.common import complain, parse_list, parse_shape, print_tables, read_results, registry_of
 from fer_bench.cli.options import Names, several
 from fer_bench.records import files
-from fer_bench.records.errors import FerBenchError
+from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.exit_codes import FINDING, OK
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.store import DEFAULT_STORE, Store
@@ -22,6 +28,9 @@ if TYPE_CHECKING:
     from fer_bench.networks.registry import Registry
     from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Result
+
+
+_KEPT = timedelta(days=7)  # recounts of an audit that did not end
 
 
 def audit(
@@ -44,7 +53,7 @@ def audit(
     """Recompute published figures and judge each of them.
 
     A figure is right, right by another convention, or wrong: an impossible unit, another network's count, a
-    contradiction, or a number that nothing explains.
+    contradiction, or a number that nothing explains. The same command goes on with an audit that was killed.
     """
     from fer_bench.auditing import audit as judge
     from fer_bench.auditing import needed
@@ -52,6 +61,7 @@ def audit(
     from fer_bench.auditing.csv_table import read_table
     from fer_bench.auditing.evidence import find, gather
     from fer_bench.auditing.verdicts import WRONG
+    from fer_bench.cli.progress import counted
     from fer_bench.reporting.render import write_all
 
     registry = registry_of(sheets)
@@ -69,7 +79,7 @@ def audit(
     missing = [spec for spec in needed(claims) if find(spec, evidence) is None]
     evidence += gather(_recounted(missing, save, debug=debug))
     specs = {**registry.networks, **{claim.network: claim.spec for claim in claims if claim.spec is not None}}
-    verdicts = [verdict for verdict in judge(claims, evidence, specs) if verdict.claim in chosen]
+    verdicts = judge(claims, evidence, specs, chosen, lambda judged: counted(judged, "judging"))
     shown = [verdict for verdict in verdicts if verdict.kind in WRONG] if wrong else verdicts
     full, short = (
         drawn.verdicts(shown),
@@ -118,15 +128,52 @@ def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) 
     from fer_bench.reporting.tables import failures
 
     tasks = [Task(spec, dataclasses.replace(RECOUNT, num_classes=spec.num_classes), spec.input_shape) for spec in specs]
-    with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/audit.sqlite", create=True) as store:
-        run = store.begin(fingerprint(tasks), "recounts for an audit")
+    with _unfinished_counts() as store:
+        mark = f"{fingerprint(tasks)}-{_counted_by()}"
+        run = _resumed(store, mark, len(tasks)) or store.begin(mark, "recounts for an audit")
         with Display(len(tasks)) as display:
             done = measure_all(tasks, store, run, display, debug=debug)
         if done.stopped is not None:
             raise done.stopped
         if save is not None:
             files.write(save, export(store, [store.find_run(run)]))
+        store.delete(run)
     for result in done.results:
         for failure in failures(result):
             complain(f"{result.subject.name}: {failure}", OK)
     return done.results
+
+
+@contextlib.contextmanager
+def _unfinished_counts() -> Iterator[Store]:
+    """Open the user's store of recounts that an audit was killed at, or where there can be none, one for this audit."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer-bench"
+    with contextlib.ExitStack() as stack:
+        try:
+            store = Store.open(str(cache / "audits.sqlite"), create=True)
+        except StoreError:  # the home folder cannot be written to, or is full
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            store = Store.open(str(Path(folder) / "audits.sqlite"), create=True)
+        yield stack.enter_context(store)
+
+
+def _resumed(store: Store, mark: str, count: int) -> str:
+    """Go on with the recounts of the same networks by the same code, if there are any; drop those of long ago."""
+    oldest = (datetime.now(UTC) - _KEPT).isoformat()
+    for old in store.runs():
+        if old.state != "under way" and old.started_at < oldest:
+            store.delete(old.id)
+    earlier = store.resumable(mark)
+    if earlier is None or not store.resume(earlier.id):
+        return ""
+    typer.echo(f"The audit goes on: {earlier.results} of {count} networks are counted.", err=True)
+    return earlier.id
+
+
+def _counted_by() -> str:
+    """Return a mark of the code that counts: another version, or an edited file, may count otherwise."""
+    package = Path(fer_bench.__file__).parent
+    files = sorted(file for folder in (package, package / "models") for file in folder.resolve().rglob("*.py"))
+    about = [(str(file), file.stat().st_mtime_ns) for file in files]
+    versions = [importlib.metadata.version(name) for name in ("fer-bench", "torch", "torchvision", "timm", "thop")]
+    return hashlib.sha256(repr((about, versions)).encode()).hexdigest()[:16]

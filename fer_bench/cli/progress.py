@@ -2,8 +2,9 @@
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,8 +18,18 @@ from fer_bench.records.output import printable
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
 
+Item = TypeVar("Item")
+
 _OTHER_LINES = 6  # of a terminal, for the table's frame and the progress bar
 _HEADINGS = ("Network", "MACs", "Latency (ms)", "95 % interval", "Runs", "Took (s)")
+
+
+def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
+    """Yield items; on a terminal show how many are done and the time that is left."""
+    console = Console(file=sys.stderr, soft_wrap=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield from bar.track(items, description=what)
 
 
 class Display:

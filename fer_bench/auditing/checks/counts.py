@@ -1,7 +1,11 @@
 """Judge a printed count by the recounts of its network."""
 
 import math
-from collections.abc import Sequence
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 from fer_bench.auditing.chance import ALPHA, covered, fits, up_to
 from fer_bench.auditing.evidence import Evidence
@@ -100,20 +104,67 @@ def _nearest(printed: Printed, hypotheses: Sequence[Hypothesis]) -> str:
     return f"almost {nearest.text}, {nearest.arithmetic}, {off:.2g} off"
 
 
-def column_convention(judged: Sequence[tuple[Printed, Sequence[Hypothesis]]]) -> str:
-    """Find the one convention that a column of printed counts follows; "" if none does beyond chance.
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Which conventions a printed count may follow.
 
-    At least three figures and half of the column must fit it, and that must be a hundred times less likely than
-    ``ALPHA`` for random figures, all conventions tried.
+    Attributes:
+        tiers: of each convention that was tried.
+        chances: that a random figure fits, as a logarithm; of each convention that fits.
     """
-    tiers = {one.convention: one.tier for _, hypotheses in judged for one in reversed(hypotheses) if one.convention}
-    names = sorted(tiers, key=lambda name: tiers[name])
-    best, most = "", 0
-    for name in names:
-        followed = [(printed, [one for one in tried if one.convention == name]) for printed, tried in judged]
-        chances = [covered(printed, [one.value for one in mine]) for printed, mine in followed if fits(printed, mine)]
-        hits, combinations = len(chances), math.comb(len(judged), len(chances)) * len(names)
-        enough = hits >= max(3, (len(judged) + 1) // 2) and math.prod(chances) * combinations < ALPHA / 100
-        if enough and hits > most:  # of as many hits the simplest, which comes first
-            best, most = name, hits
-    return best
+
+    tiers: Mapping[str, int]
+    chances: Mapping[str, float]
+
+    @classmethod
+    def of(cls, printed: Printed, hypotheses: Sequence[Hypothesis]) -> Self:
+        """Try the conventions of a network's hypotheses."""
+        chances = {}
+        tiers = {one.convention: one.tier for one in reversed(hypotheses) if one.convention}
+        for name in tiers:
+            mine = [one for one in hypotheses if one.convention == name]
+            if fits(printed, mine):
+                chances[name] = math.log(covered(printed, [one.value for one in mine]) or sys.float_info.min)
+        return cls(tiers, chances)
+
+
+class Column:
+    """The printed counts of a line of a table, each of which is judged by the convention of the others."""
+
+    def __init__(self, members: Sequence[Followed]) -> None:
+        self._members = members
+        # Of the members before a place, and of those from a place on: together, of all but one.
+        self._before: list[dict[str, int]] = [{}]
+        self._after: list[dict[str, int]] = [{}]
+        for member in members:
+            self._before.append({**self._before[-1], **member.tiers})
+        for member in reversed(members):
+            self._after.append({**member.tiers, **self._after[-1]})
+        self._after.reverse()
+        self._hits: Counter[str] = Counter()
+        self._chances: dict[str, float] = defaultdict(float)
+        for member in members:
+            self._hits.update(member.chances.keys())
+            for name, chance in member.chances.items():
+                self._chances[name] += chance
+
+    def convention(self, apart_from: int | None = None) -> str:
+        """Find the one convention that the counts follow, one of them apart; "" if none does beyond chance.
+
+        At least three figures and half of the column must fit it, and that must be a hundred times less likely than
+        ``ALPHA`` for random figures, all conventions tried.
+        """
+        count, tiers = len(self._members), self._after[0]
+        own: Mapping[str, float] = {}
+        if apart_from is not None:
+            count -= 1
+            tiers = self._before[apart_from] | self._after[apart_from + 1]
+            own = self._members[apart_from].chances
+        best, most = "", 0
+        for name in sorted(tiers, key=lambda name: tiers[name]):
+            hits, chance = self._hits[name] - (name in own), self._chances[name] - own.get(name, 0.0)
+            chance += math.log(math.comb(count, hits) * len(tiers))
+            enough = hits >= max(3, (count + 1) // 2) and chance < math.log(ALPHA / 100)
+            if enough and hits > most:  # of as many hits the simplest, which comes first
+                best, most = name, hits
+        return best

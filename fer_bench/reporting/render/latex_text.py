@@ -1,5 +1,6 @@
 """Plain text made safe in LaTeX: what its syntax means otherwise, ligatures, letters that its fonts lack."""
 
+import functools
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -34,10 +35,12 @@ _ACCENTS = {
 _LIGATURE = re.compile(r"([-',])(?=\1)")
 
 
+_KNOWN = 2**14  # characters and words that are kept: a long table repeats most of its words
 # A letter that is named by its number.
 _NAMED = r"\[U\+[0-9A-F]{4,6}\]"
 
 
+@functools.lru_cache(maxsize=_KNOWN)
 def spelt(text: str) -> str:
     """Give a text with the characters that are to be seen; a letter that the T1 fonts lack is named: "[U+4E2D]"."""
     composed = unicodedata.normalize("NFC", output.printable(text))
@@ -63,6 +66,7 @@ def breakable(text: str, run: int) -> str:
     return "".join(word(m) if len(m[0]) > run else escape(m[0]) for m in re.finditer(r"\s+|\S+", spelt(text)))
 
 
+@functools.lru_cache(maxsize=_KNOWN)
 def _written(character: str) -> str | None:
     """Write a character of a text, if with accents; None for one that the fonts lack."""
     if character in _SPECIAL:
