@@ -1,51 +1,64 @@
 """Benchmarks and efficiency profiles of facial-expression-recognition networks in PyTorch.
 
-The public names, each imported when it is first used, so that ``import fer_bench`` does not load PyTorch.
+The public names, each imported when it is first used, so that ``import fer_bench`` does not load PyTorch or pandas.
+``docs/api.md`` lists them with an example each.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fer_bench.measuring.counting.count import Count, count
-    from fer_bench.measuring.counting.recorder import Trace
-    from fer_bench.measuring.counting.trace import trace
-    from fer_bench.networks.build import Build, create_model
-    from fer_bench.networks.checkpoints import load_checkpoint
-    from fer_bench.networks.registry import find, list_models
-    from fer_bench.networks.spec import ModelSpec
-    from fer_bench.records.errors import FerBenchError
+    from fer_bench.measuring.counting.count import Count as Count
+    from fer_bench.measuring.counting.count import count as count
+    from fer_bench.measuring.counting.recorder import Trace as Trace
+    from fer_bench.measuring.counting.trace import trace as trace
+    from fer_bench.networks.build import Build as Build
+    from fer_bench.networks.build import create_model as create_model
+    from fer_bench.networks.checkpoints import load_checkpoint as load_checkpoint
+    from fer_bench.networks.registry import Registry as Registry
+    from fer_bench.networks.registry import find as find
+    from fer_bench.networks.registry import list_models as list_models
+    from fer_bench.networks.spec import ModelSpec as ModelSpec
+    from fer_bench.records.errors import FerBenchError as FerBenchError
+    from fer_bench.records.plan import Plan as Plan
+    from fer_bench.records.result import Result as Result
+    from fer_bench.reporting.results import Results as Results
+    from fer_bench.reporting.results import load as load
 
+    __version__: str
+
+# Where each public name is. Type checkers read the imports above, which a test holds to be the same.
 _HOMES = {
-    "Build": "networks.build",
+    "count": "measuring.counting.count",
+    "load": "reporting.results",
+    "trace": "measuring.counting.trace",
+    "list_models": "networks.registry",
+    "find": "networks.registry",
     "create_model": "networks.build",
     "load_checkpoint": "networks.checkpoints",
-    "FerBenchError": "records.errors",
+    "Build": "networks.build",
     "Count": "measuring.counting.count",
-    "count": "measuring.counting.count",
+    "FerBenchError": "records.errors",
+    "ModelSpec": "networks.spec",
+    "Plan": "records.plan",
+    "Registry": "networks.registry",
+    "Result": "records.result",
+    "Results": "reporting.results",
     "Trace": "measuring.counting.recorder",
-    "trace": "measuring.counting.trace",
-    "ModelSpec": "networks.registry",
-    "find": "networks.registry",
-    "list_models": "networks.registry",
 }
 
-__all__ = [
-    "Build",
-    "Count",
-    "FerBenchError",
-    "ModelSpec",
-    "Trace",
-    "count",
-    "create_model",
-    "find",
-    "list_models",
-    "load_checkpoint",
-    "trace",
-]
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("fer-bench")
     if name in _HOMES:
         return getattr(importlib.import_module(f"fer_bench.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'fer_bench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,17 +2,36 @@
 
 from pathlib import Path
 
+import pandas
 import torch
 
-import fer_bench
-from fer_bench import Build, Count, ModelSpec, Trace
+import fer_bench as fb
 
-names: list[str] = fer_bench.list_models()
-spec: ModelSpec = fer_bench.find("mini_xception")
-model: torch.nn.Module = fer_bench.create_model("resnet50", num_classes=7, in_channels=1)
-weighted: torch.nn.Module = fer_bench.create_model("resmaskingnet", checkpoint=Path("weights.pt"))
-counted: Count = fer_bench.count(spec, Build(num_classes=8), batch=4, counters=["thop"])
+version: str = fb.__version__
+names: list[str] = fb.list_models()
+registry: fb.Registry = fb.Registry([Path("my_models")])
+spec: fb.ModelSpec = fb.find("mini_xception")
+model: torch.nn.Module = fb.create_model("resnet50", num_classes=7, in_channels=1)
+weighted: torch.nn.Module = fb.create_model("resmaskingnet", checkpoint=Path("weights.pt"))
+counted: fb.Count = fb.count(spec, fb.Build(num_classes=8), batch=4, counters=["thop"])
+by_name: fb.Count = fb.count("my_net", input_shape=(3, 96, 96), num_classes=8, registry=registry)
+of_module: fb.Count = fb.count(model, input_shape=(1, 224, 224), name="mine")
 macs: int = counted.inference.macs
 trainable: int = counted.parameters.trainable
-seen: Trace = fer_bench.trace(model, (torch.empty(1, 1, 224, 224),), train=True)
-missing: tuple[str, ...] = fer_bench.load_checkpoint(model, "weights.pt", strict=False).missing
+row: pandas.DataFrame = counted.to_frame()
+seen: fb.Trace = fb.trace(model, (torch.empty(1, 1, 224, 224),), train=True)
+missing: tuple[str, ...] = fb.load_checkpoint(model, "weights.pt", strict=False).missing
+plan: fb.Plan = fb.Plan("mine", threads=1)
+
+results: fb.Results = fb.load("last", store="results.sqlite", registry=registry)
+first: fb.Result = results[0]
+some: fb.Results = results[:2]
+frame: pandas.DataFrame = results.to_frame()
+
+
+def mistake() -> str:
+    """Catch what the user can mend."""
+    try:
+        return fb.load(Path("results.json"))[0].subject.name
+    except fb.FerBenchError as error:
+        return str(error)

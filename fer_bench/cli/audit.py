@@ -15,12 +15,13 @@ import typer
 
 import fer_bench
 from fer_bench.cli import options
-from fer_bench.cli.common import complain, parse_list, parse_shape, print_tables, read_results, registry_of
+from fer_bench.cli.common import complain, parse_list, parse_shape, print_tables, registry_of
 from fer_bench.cli.options import Names, several
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.exit_codes import FINDING, OK
 from fer_bench.records.plan import RECOUNT
+from fer_bench.records.sources import read_results
 from fer_bench.records.store import DEFAULT_STORE, Store
 
 if TYPE_CHECKING:

@@ -25,14 +25,12 @@ from fer_bench.records import output, units
 from fer_bench.records.errors import FerBenchError, brief
 from fer_bench.records.exit_codes import FAILED, OK
 from fer_bench.records.plan import parse_settings
-from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting.render import FORMATS
 from fer_bench.reporting.table import Table
 
 if TYPE_CHECKING:
     from fer_bench.networks.spec import ModelSpec
-    from fer_bench.records.result import Json, Result
-    from fer_bench.records.store import Skipped
+    from fer_bench.records.result import Json
 
 Shape = tuple[int, ...]
 
@@ -230,31 +228,6 @@ def settings_with(settings: Names, inputs: str, sizes: Names) -> tuple[str, ...]
         read_inputs(inputs)
     parse_settings(settings or [])
     return (*(settings or ()), *([f"{SETTING}={inputs}"] if inputs else []))
-
-
-def read_results(source: str, store: str = DEFAULT_STORE, skipped: "Skipped | None" = None) -> "list[Result]":
-    """Read a run of the store, or a file of results.
-
-    With ``skipped`` records that cannot be read are left out; without, the first of them is a StoreError.
-    """
-    from fer_bench.records.exchange import read_file
-
-    if _is_file(source):
-        return read_file(Path(source), skipped)
-    with Store.open(store, create=False) as opened:
-        return opened.results(opened.find_run(source).id, skipped)
-
-
-def name_source(source: str, store: str) -> str:
-    """Return the name of a file of results, or of a run with its whole id."""
-    if _is_file(source):
-        return f"file {source}"
-    with Store.open(store, create=False) as opened:
-        return f"run {opened.find_run(source).id} of {opened.shown}"
-
-
-def _is_file(source: str) -> bool:
-    return Path(source).exists() or source.endswith((".json", ".jsonl"))
 
 
 def print_json(rows: "Json") -> None:

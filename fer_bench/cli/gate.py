@@ -11,9 +11,7 @@ import typer
 
 from fer_bench.cli import options
 from fer_bench.cli.common import (
-    name_source,
     parse_list,
-    read_results,
     reason,
     registry_of,
     say,
@@ -28,6 +26,7 @@ from fer_bench.records.limits import Budget
 from fer_bench.records.masking import command_line
 from fer_bench.records.output import printable
 from fer_bench.records.plan import parse_settings
+from fer_bench.records.sources import name_source, read_results
 from fer_bench.records.store import DEFAULT_STORE
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import name_source, print_json, print_tables, read_results, say, skip
+from fer_bench.cli.common import print_json, print_tables, say, skip
 from fer_bench.cli.options import Names
 from fer_bench.records.errors import FerBenchError
+from fer_bench.records.sources import name_source, read_results
 from fer_bench.records.store import DEFAULT_STORE, Store
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fer_bench.cli import options
-from fer_bench.cli.common import name_source, parse_list, print_tables, read_results, registry_of, say, skip
+from fer_bench.cli.common import parse_list, print_tables, registry_of, say, skip
 from fer_bench.cli.options import Names, choice, several
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import RECOUNT
+from fer_bench.records.sources import name_source, read_results
 from fer_bench.records.store import DEFAULT_STORE
 from fer_bench.reporting import arrange
 from fer_bench.reporting import tables as reports

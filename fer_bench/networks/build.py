@@ -86,6 +86,10 @@ class Build:
         input_shape: (C, H, W) of the images; None for the sheet's.
         arguments: further arguments of the factory, by name.
         inputs: what the network takes, where that is not one image of ``input_shape``.
+
+    Examples:
+        >>> fb.count("mini_xception", fb.Build(input_shape=(1, 64, 64))).input_shape
+        (1, 64, 64)
     """
 
     num_classes: int | None = None
@@ -168,6 +172,49 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
     return model
 
 
+@contextlib.contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put somebody's network into eval mode, and each of its modules back into its own mode."""
+    modes = [(module, module.training) for module in model.modules()]
+    _set_eval(model)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def check_module(model: object, input_shape: Shape | None, known: str = "") -> tuple[str, Shape]:
+    """Return the class's name and (C, H, W) of a network that somebody has built.
+
+    Args:
+        model: the network.
+        input_shape: of an image.
+        known: why the batch is no part of it, for the message.
+
+    Raises:
+        BuildError: it is no network, or the shape is none of an image.
+    """
+    kind = type(model).__name__
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise BuildError(f"got the class {model.__name__}; expected a network: {model.__name__}(...)")
+    if not isinstance(model, nn.Module):
+        raise BuildError(f"got {kind}; expected a torch.nn.Module, or a name such as resnet50")
+    if input_shape is None:
+        raise BuildError(
+            f"{kind}: a module does not say what images it takes: give input_shape=(channels, height, width)"
+        )
+    whole = isinstance(input_shape, tuple | list) and all(type(n) is int and n > 0 for n in input_shape)
+    if not whole or len(input_shape) != 3:
+        raise BuildError(
+            f"{kind}: input_shape is {input_shape!r}; expected (channels, height, width), each from 1{known}"
+        )
+    if any(map(is_lazy, model.parameters())):
+        raise BuildError(f"{kind} has lazy modules, whose shapes a first pass decides: make that pass first")
+    channels, height, width = input_shape
+    return kind, (channels, height, width)
+
+
 def _make(factory: Factory, arguments: dict[str, Any], ours: set[str]) -> Any:
     """Call a factory; what it refuses of the arguments that are ours and not named by the user, it is not given.
 
@@ -222,6 +269,11 @@ def create_model(
 
     Raises:
         UnknownModelError, BuildError, CheckpointError: see ``find``, ``create`` and ``load_checkpoint``.
+
+    Examples:
+        >>> model = fb.create_model("mini_xception", num_classes=8)
+        >>> model(torch.zeros(2, 1, 48, 48)).shape
+        torch.Size([2, 8])
     """
     spec = registry.find(name)
     shape = None

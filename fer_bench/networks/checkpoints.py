@@ -249,6 +249,12 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: the file cannot be read, or (strict) keys are missing, unexpected or of another shape.
+
+    Examples:
+        >>> model = fb.create_model("mtcnn_pnet")
+        >>> torch.save(model.state_dict(), "weights.pt")
+        >>> fb.load_checkpoint(model, "weights.pt").complete
+        True
     """
     entries, container, also_averaged = read_checkpoint(path)
     own = model.state_dict()

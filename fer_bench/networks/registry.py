@@ -12,7 +12,7 @@ _ZOO = Path(__file__).parent.parent / "models"
 
 
 class Registry:
-    """The networks and papers of our sheets, and of those in folders that a user names.
+    r"""The networks and papers of our sheets, and of those in folders that a user names.
 
     Sheets are read when they are first needed, and once.
 
@@ -22,6 +22,15 @@ class Registry:
 
     Raises:
         SheetError: a folder is not there.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> Path("my_models").mkdir()
+        >>> _ = Path("my_models", "my_net.toml").write_text(
+        ...     '[my_net]\ntitle = "My network"\ninput_shape = [1, 48, 48]\nnum_classes = 7\nstatus = "exact"\n'
+        ... )
+        >>> fb.Registry(["my_models"]).find("my_net").title
+        'My network'
     """
 
     def __init__(self, folders: Iterable[str | Path] = (), zoo: Path | None = None) -> None:
@@ -130,10 +139,25 @@ def built_in() -> Registry:
 
 
 def list_models() -> list[str]:
-    """Return the names of the built-in networks, alphabetically."""
+    """Return the names of the built-in networks, alphabetically.
+
+    Examples:
+        >>> "mini_xception" in fb.list_models()
+        True
+    """
     return built_in().names()
 
 
 def find(name: str) -> ModelSpec:
-    """Find a built-in network, or one of a library, a file or a module, by name (see ``Registry.find``)."""
+    """Return the ModelSpec of a built-in network, or of one of a library, a file or a module, by name.
+
+    Raises:
+        UnknownModelError: no sheet has the name (see ``Registry.find``).
+
+    Examples:
+        >>> fb.find("mini_xception").input_shape
+        (1, 48, 48)
+        >>> fb.find("my_net.py:build").source.kind
+        'file'
+    """
     return built_in().find(name)

@@ -78,6 +78,7 @@ class Source:
 
 
 PUBLISHED = Source("published")
+USERS_MODULE = Source("module")  # of an instance that a user has built, and no process but his can have
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,11 @@ class ModelSpec:
         published: figures that the papers print.
         gate: limits that the network stays under.
         min_size: the smallest H and W that the network runs at.
+
+    Examples:
+        >>> spec = fb.find("resmaskingnet")
+        >>> isinstance(spec, fb.ModelSpec), spec.num_classes, spec.figures("accuracy")[0].paper
+        (True, 7, '001')
     """
 
     name: str

@@ -6,7 +6,15 @@ from fer_bench.records.output import MOST_OF_AN_ERROR, capped
 
 
 class FerBenchError(Exception):
-    """A mistake or a condition that the user can mend; the CLI prints it without a traceback."""
+    """A mistake or a condition that the user can mend; the CLI prints it without a traceback.
+
+    Examples:
+        >>> try:
+        ...     fb.find("mini_xceptoin")
+        ... except fb.FerBenchError as error:
+        ...     print(error)
+        no network is called 'mini_xceptoin'...mini_xception...
+    """
 
 
 class UnknownModelError(FerBenchError):

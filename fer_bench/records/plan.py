@@ -68,6 +68,15 @@ class Plan:
         sample_s, sample_every_s: how long occupancy is sampled, and how often.
         seed: of initial weights and images.
         time_limit_s: after which a process that says nothing is given up as hung.
+
+    Examples:
+        >>> import dataclasses
+        >>> plan = fb.Plan("mine", metrics=("static", "latency"), threads=1, runs=50)
+        >>> dataclasses.replace(plan, batch_size=8).batch_size
+        8
+        >>> fb.Plan("mine", precision="int8")
+        Traceback (most recent call last):
+        fer_bench.records.errors.FerBenchError: precision is 'int8'; known: fp32, tf32, default, bf16, fp16
     """
 
     protocol: Name

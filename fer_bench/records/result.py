@@ -6,6 +6,7 @@ Schema history (``SCHEMA_VERSION``):
 """
 
 import dataclasses
+import html
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Self, TypedDict, TypeVar
 
-from fer_bench.records import details, schema, units
+from fer_bench.records import details, output, schema, stats, units
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.output import capped
 from fer_bench.records.plan import Plan
@@ -203,11 +204,21 @@ PLAN_CONDITIONS = ("device", "batch_size", "precision", "layout", "mode", "threa
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """All that one run learned of one network.
+    """All that one run learned of one network, as raw values; it prints as a summary.
 
     Attributes:
         wall_s: how long it took in all.
         passes_s: how long of that the network was at work: warm-up, timed passes, steps.
+
+    Examples:
+        >>> result = fb.measure("mtcnn_pnet", "quick", metrics="static", progress=False)[0]
+        >>> result.value("macs"), result.measurement("latency_s")
+        (44760, None)
+        >>> print(result)
+        mtcnn_pnet: 3x12x12, 2 classes; quick on cpu, batch 1, ... by forked processes
+        ...
+          macs                           44,760
+        ...
     """
 
     subject: Subject
@@ -237,6 +248,28 @@ class Result:
         pairs = [("input", self.subject.input_shape, other.subject.input_shape)]
         pairs += [(name, getattr(self.plan, name), getattr(other.plan, name)) for name in PLAN_CONDITIONS]
         return next((f"{name}: {ours!r} and {theirs!r}" for name, ours, theirs in pairs if ours != theirs), "")
+
+    def __str__(self) -> str:
+        """Write what was measured, a line for each metric: its value, or the median of all values in base units."""
+        subject, plan = self.subject, self.plan
+        size = units.size(subject.input_shape) if subject.input_shape else "input unknown"
+        head = f"{subject.name}: {size}, {subject.num_classes or 'unknown'} classes; {plan.protocol} on {plan.device}, "
+        lines = [f"{head}batch {plan.batch_size}, {plan.threads or 'all'} threads, by {plan.isolation} processes"]
+        for metric in dict.fromkeys(measured.metric for measured in self.measurements):
+            values = [value for sample in self.samples(metric) for value in sample]
+            failed = [m.failure for m in self.measurements if m.metric == metric and m.failure]
+            unit = next(m.unit for m in self.measurements if m.metric == metric).replace("count", "")
+            if len(values) == 1:
+                text = f"{units.grouped(values[0])} {unit}"
+            elif values:
+                text = f"{units.number(stats.median(values))} {unit}, the median of {len(values)} values"
+            else:
+                text = f"failed: {failed[0]}" if failed else "no value"
+            lines.append(f"  {metric:<30} {text}".rstrip())
+        return output.printable("\n".join(lines), lines=True)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def to_dict(self) -> dict[str, Json]:
         """Return the result as JSON has it."""

@@ -1,14 +1,17 @@
 """A table that knows no format: rows of raw values in base units, and how each column writes them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fer_bench.networks.spec import Figure
 from fer_bench.records import units
 from fer_bench.records.result import Json, Result
 from fer_bench.records.units import Quantity
+
+if TYPE_CHECKING:
+    import pandas
 
 MISSING = units.EN_DASH
 APPROXIMATELY = "\N{ALMOST EQUAL TO}"
@@ -92,6 +95,18 @@ class Column:
         """Unit of its raw values; empty for counts, shares and texts."""
         owner = getattr(self.write, "__self__", self.write)  # an interval is written by a quantity's method
         return owner.base if isinstance(owner, Quantity) else ""
+
+    def cells(self, row: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
+        """Give a row's raw value by a name with its unit, then the ends of its interval, if it may have one."""
+        value = row.get(self.key)
+        if self.key.startswith("interval_"):  # on its own, in a table that leaves out what it is the interval of
+            yield from zip(_ends_of(self.key), value or (None, None), strict=True)
+            return
+        suffix = {"": "", "B": "_bytes"}.get(self.unit, f"_{self.unit.lower()}")
+        name = self.key if self.key.endswith(suffix) else f"{self.key}{suffix}"
+        yield name, tuple(value) if isinstance(value, list) else value
+        if self.interval:
+            yield from zip(_ends_of(name), row.get(self.interval) or (None, None), strict=True)
 
     def text(self, row: Mapping[str, Json]) -> str:
         """Write a row's cell, with as many digits as the data supports."""
@@ -197,6 +212,47 @@ class Table:
             return ""
         told = ("times only where their intervals are apart, counts exactly", *self.marking)
         return f"Marks: {', '.join(named)}; {'; '.join(told)}."
+
+    def records(self) -> list[dict[str, Json]]:
+        """Return the rows with raw values in base units, by names that end in the unit where there is one.
+
+        An interval is two columns, such as ``latency_low_s`` and ``latency_high_s``. The notes of a row are one text.
+        """
+        ends = {column.interval for column in self.columns if column.interval}
+        shown = [column for column in self.columns if column.key not in ends]
+        records = [dict(cell for column in shown for cell in column.cells(row)) for row in self.rows]
+        if any(self.notes):
+            for record, notes in zip(records, self.notes, strict=True):
+                record["notes"] = " ".join(notes)
+        return records
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a pandas DataFrame of ``records``, a line for each row.
+
+        Examples:
+            >>> table = fb.count("mtcnn_pnet").table()
+            >>> table.to_frame()[["name", "macs", "peak_activation_bytes"]].iloc[0].to_list()
+            ['mtcnn_pnet', 44760, 9728]
+        """
+        import pandas
+
+        return pandas.DataFrame(self.records())
+
+    def __str__(self) -> str:
+        from fer_bench.reporting.render.text import to_text
+
+        return to_text(self).rstrip("\n")
+
+    def _repr_html_(self) -> str:
+        from fer_bench.reporting.render.html import to_html
+
+        return to_html(self)
+
+
+def _ends_of(name: str) -> tuple[str, str]:
+    """Return the names of the ends of an interval: of latency_s they are latency_low_s and latency_high_s."""
+    stem, _, unit = name.rpartition("_")
+    return f"{stem}_low_{unit}", f"{stem}_high_{unit}"
 
 
 def is_missing(value: Json) -> bool:

@@ -1,8 +1,10 @@
 """The static metrics of one network: what can be told without running any arithmetic."""
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -27,9 +29,15 @@ from fer_bench.measuring.machine import collector_at_rest
 from fer_bench.networks import build as building
 from fer_bench.networks.build import DEFAULT_BUILD, Build
 from fer_bench.networks.inputs import Input
-from fer_bench.networks.spec import ModelSpec, Shape
+from fer_bench.networks.registry import Registry, built_in
+from fer_bench.networks.spec import USERS_MODULE, ModelSpec, Shape
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
+from fer_bench.reporting.table import Table
+from fer_bench.reporting.tables import counts
+
+if TYPE_CHECKING:
+    import pandas
 
 # Batch norm cannot train on one value a channel, which is what a 1x1 map of one image is.
 SMALLEST_TRAINING_BATCH = 2
@@ -37,11 +45,18 @@ SMALLEST_TRAINING_BATCH = 2
 _FILES = ("state_dict_bytes", "checkpoint_bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Count:
-    """What was counted of one network. ``training`` and ``others`` are there if asked for.
+    """What was counted of one network; it prints itself as a table. ``training`` and ``others`` are there if asked for.
 
     ``training`` is the reason, in words, where the network can be counted and not be trained.
+
+    Examples:
+        >>> counted = fb.count("mtcnn_pnet")
+        >>> counted.parameters.trainable, counted.inference.macs
+        (6632, 44760)
+        >>> [row["module"] for row in counted.by_module()][:2]
+        ['(network)', 'features']
     """
 
     spec: ModelSpec
@@ -58,8 +73,8 @@ class Count:
 
     def _parameters(self) -> dict[str, int]:
         unused = sum(self.inference.unused.values())
-        counts = dataclasses.asdict(self.parameters) | {"total": self.parameters.total, "unused": unused}
-        return {name: count for name, count in counts.items() if name not in _FILES}
+        every = dataclasses.asdict(self.parameters) | {"total": self.parameters.total, "unused": unused}
+        return {name: number for name, number in every.items() if name not in _FILES}
 
     def row(self) -> dict[str, Json]:
         """Give the count as the JSON object that ``fer-bench count --format json`` promises."""
@@ -115,6 +130,22 @@ class Count:
         asked = self.build.num_classes
         return [_ignored(asked, self.num_classes)] if asked and asked != self.num_classes else []
 
+    def table(self) -> Table:
+        """Return the count as a table of one row, as ``fer-bench count`` prints it."""
+        return counts.of_rows([self.row()])
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return the count as a pandas DataFrame of one row, in base units."""
+        return self.table().to_frame()
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
     def by_module(self) -> list[dict[str, Json]]:
         """Give MACs a sample by module, in the order in which they ran, each module's own and with all inside it."""
         seen = self.inference
@@ -156,13 +187,13 @@ class Count:
     def measurements(self) -> list[Measurement]:
         """Give the count as measurements, one value each."""
         seen, details = self.inference, {"batch": self.inference.batch}
-        counts = {f"parameters.{name}": count for name, count in self._parameters().items()}
-        counts |= {f"layers.{name}": count for name, count in dataclasses.asdict(self.layers).items()}
+        numbers = {f"parameters.{name}": number for name, number in self._parameters().items()}
+        numbers |= {f"layers.{name}": number for name, number in dataclasses.asdict(self.layers).items()}
         said = {
             "parameters.trainable": (*unused_parameters(seen, self.parameters.total), *self._other_classes()),
         }
         return [
-            *(Measurement(name, "count", (value,), warnings=said.get(name, ())) for name, value in counts.items()),
+            *(Measurement(name, "count", (value,), warnings=said.get(name, ())) for name, value in numbers.items()),
             *(Measurement(metric, "bytes", (getattr(self.parameters, metric),)) for metric in _FILES),
             self._macs(),
             measure_activations(seen),
@@ -183,29 +214,58 @@ def _ancestry(path: str) -> list[str]:
 
 
 def count(
-    spec: ModelSpec,
+    network: str | ModelSpec | nn.Module,
     build: Build = DEFAULT_BUILD,
     *,
+    input_shape: Shape | None = None,
+    num_classes: int | None = None,
     batch: int = 1,
     train: bool = False,
     counters: Sequence[str] = (),
+    name: str = "",
+    registry: Registry | None = None,
 ) -> Count:
-    """Build a network on meta tensors and count it; where it cannot be built there, on the CPU.
+    """Count parameters, MACs, activations and layers of a network.
+
+    It runs once on meta tensors, which have shapes and no data. Where it cannot be built or run there, that is done on
+    the CPU. A module of yours is counted in eval mode and stays as it is: modes, values, gradients, devices, hooks.
 
     Args:
-        spec: which network.
+        network: a name, as ``find`` takes it, a ModelSpec, or a module that you have built.
         build: classes, input and arguments.
+        input_shape: (C, H, W) of an image; a module needs it, a network by name has its own.
+        num_classes: outputs; a module has those that it was made with.
         batch: images in the pass; MACs are given a sample, activation bytes for the batch.
         train: also trace a training step, of at least two images.
         counters: other tools to ask too: "torch", "fvcore", "thop".
+        name: of a module in the count; by default its class's.
+        registry: has the names; by default that of the built-in networks.
 
     Raises:
-        BuildError: the network cannot be built.
+        UnknownModelError: no network has the name.
+        BuildError: the network cannot be built, or the input is none.
         CountingError: it cannot run on this input.
+
+    Examples:
+        >>> fb.count("mini_xception").inference.macs
+        5520448
+        >>> counted = fb.count(torch.nn.Conv2d(3, 8, 3), input_shape=(3, 10, 10))
+        >>> counted.parameters.trainable, counted.inference.macs  # 8 x (3 x 9 + 1), and 3 x 9 x 8 x 8 x 8
+        (224, 13824)
+        >>> counted.to_frame()["peak_activation_bytes"].item()  # 4 x (3 x 10 x 10 + 8 x 8 x 8)
+        3248
     """
     if batch < 1:
         raise CountingError(f"a batch of {batch} images cannot be counted; it starts at 1")
-    shape = building.input_shape(spec, build)
+    if input_shape is not None:
+        build = dataclasses.replace(build, input_shape=tuple(input_shape))
+    if num_classes is not None:
+        build = dataclasses.replace(build, num_classes=num_classes)
+    if isinstance(network, str):
+        network = (registry or built_in()).find(network)
+    if not isinstance(network, ModelSpec):
+        return _count_users(network, build, name, batch=batch, train=train, counters=counters)
+    spec, shape = network, building.input_shape(network, build)
     with collector_at_rest(), building.quiet():
         try:
             model = building.create(spec, build, "meta")
@@ -221,10 +281,28 @@ def count(
             model = _with_values(spec, build)
             inference = _trace(model, shape, batch, build.inputs)
         training = _training(model, shape, batch, build.inputs) if train else None
-        others = tuple(count_with(tool, spec, build, inference) for tool in counters)
+        others = tuple(
+            count_with(tool, building.create(spec, build, "cpu"), shape, inference, build.inputs) for tool in counters
+        )
     asked = spec.num_classes if build.num_classes is None else build.num_classes
     counted = _counted(model, spec, build, shape, asked, inference)
     return dataclasses.replace(counted, training=training, others=others)
+
+
+def _count_users(
+    model: nn.Module, build: Build, name: str, *, batch: int, train: bool, counters: Sequence[str]
+) -> Count:
+    """Count a network that somebody has built, in eval mode, and leave it as it is."""
+    kind, shape = building.check_module(model, build.inputs[0].shape if build.inputs else build.input_shape)
+    if build.num_classes is not None or build.arguments:
+        raise BuildError(f"{kind}: a module has the classes and arguments that it was made with: leave them out")
+    with collector_at_rest(), torch.random.fork_rng(devices=[]), building.in_eval_mode(model), building.quiet():
+        counted = count_module(model, ModelSpec(name or kind, USERS_MODULE, kind), shape, batch, build.inputs)
+        training = _training(model, shape, batch, build.inputs) if train else None
+        others = tuple(
+            count_with(tool, copy.deepcopy(model).cpu(), shape, counted.inference, build.inputs) for tool in counters
+        )
+    return dataclasses.replace(counted, build=build, training=training, others=others)
 
 
 def _with_values(spec: ModelSpec, build: Build) -> nn.Module:
@@ -267,7 +345,9 @@ def measure_published_builds(
         yield Measurement("published_builds", "count", macs, details={"builds": others})
 
 
-def count_module(model: nn.Module, spec: ModelSpec, shape: Shape, batch: int = 1) -> Count:
+def count_module(
+    model: nn.Module, spec: ModelSpec, shape: Shape, batch: int = 1, inputs: Sequence[Input] = ()
+) -> Count:
     """Count a network that somebody has built; it stays as it is, in the mode in which it is.
 
     Args:
@@ -275,12 +355,13 @@ def count_module(model: nn.Module, spec: ModelSpec, shape: Shape, batch: int = 1
         spec: what it is called.
         shape: channels, height and width of an image.
         batch: images in the pass.
+        inputs: what it takes, where that is not one image.
 
     Raises:
         CountingError: it cannot run on this input.
     """
     with building.quiet():
-        inference = _trace(model, shape, batch)
+        inference = _trace(model, shape, batch, inputs)
     return _counted(model, spec, DEFAULT_BUILD, shape, None, inference)
 
 

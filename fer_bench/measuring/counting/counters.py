@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from fer_bench.measuring.counting.recorder import Trace
 from fer_bench.networks import build as building
-from fer_bench.networks.build import Build
-from fer_bench.networks.spec import ModelSpec
+from fer_bench.networks.inputs import Input
 from fer_bench.records.errors import CountingError, brief
 
 
@@ -120,20 +119,24 @@ COUNTERS: dict[str, Callable[[nn.Module, tuple[Any, ...], Trace], OtherCount]] =
 }
 
 
-def count_with(tool: str, spec: ModelSpec, build: Build, ours: Trace) -> OtherCount:
-    """Count a network with another tool, on the CPU.
+def count_with(
+    tool: str, model: nn.Module, input_shape: tuple[int, ...], ours: Trace, inputs: Sequence[Input] = ()
+) -> OtherCount:
+    """Count a network with another tool.
 
     Args:
         tool: a key of ``COUNTERS``.
-        spec: the network.
-        build: how to build it, which is done anew, since thop leaves buffers in it.
+        model: the network, on the CPU in eval mode; a network of its own, since thop leaves buffers in it.
+        input_shape: (C, H, W) of an image.
         ours: our own trace of it, to say what the tool missed, with the batch.
+        inputs: what the network takes, where that is not one image.
 
     Raises:
-        CountingError: the network takes its inputs by name, which the tools do not know.
+        CountingError: there is no such tool, or the network takes its inputs by name, which the tools do not know.
     """
-    model = building.create(spec, build, "cpu")
-    fed = building.feed(model, building.input_shape(spec, build), build.inputs, ours.batch, "cpu")
+    if tool not in COUNTERS:
+        raise CountingError(f"there is no counter {tool!r}; known: {', '.join(COUNTERS)}")
+    fed = building.feed(model, input_shape, inputs, ours.batch, "cpu")
     if fed.kwargs:
         raise CountingError(f"{tool} gives inputs by their place only: leave the names out of --inputs")
     with warnings.catch_warnings():

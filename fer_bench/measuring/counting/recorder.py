@@ -82,6 +82,11 @@ class Trace:
         unused: elements of the parameters that no operator of the pass got, by name.
         operator_macs, operator_bytes: MACs, and bytes read and written, of each call in order; views, which move
             nothing, left out.
+
+    Examples:
+        >>> seen = fb.trace(torch.nn.Linear(8, 2), (torch.empty(4, 8),))
+        >>> seen.macs, seen.per_sample(seen.macs), seen.outputs
+        (64, 16, [(4, 2)])
     """
 
     batch: int

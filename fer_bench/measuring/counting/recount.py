@@ -92,7 +92,8 @@ def _recount(spec: ModelSpec, build: Build, change: str) -> Measurement:
 def _fvcore(spec: ModelSpec, build: Build, seen: Trace) -> int | None:
     """Ask fvcore, which traces and therefore runs the network on the CPU; None where it cannot."""
     try:
-        return count_with("fvcore", spec, build, seen).value
+        model = building.create(spec, build, "cpu")
+        return count_with("fvcore", model, building.input_shape(spec, build), seen, build.inputs).value
     except Exception:  # its tracer refuses some networks, each in a way of its own; the other conventions remain
         return None
 

@@ -174,6 +174,11 @@ def trace(
 
     Raises:
         CountingError: none of the ways could run the network; the message is the last one's, and says the shapes.
+
+    Examples:
+        >>> seen = fb.trace(fb.create_model("mtcnn_pnet"), (torch.empty(2, 3, 12, 12),), train=True)
+        >>> seen.forward_macs == 2 * 44760, seen.batch
+        (True, 2)
     """
     ways: tuple[Device, ...] = (device,) if device else ("meta", "fake", "cpu")
     if device is None and any(_needs_values(part) for part in (model.modules(), model.parameters(), model.buffers())):

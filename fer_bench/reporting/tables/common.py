@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
-from fer_bench.records.plan import Plan
+from fer_bench.records.plan import SHARED, Plan
 from fer_bench.records.result import LEFT_BEHIND, Environment, Json, Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import MEASURED_ONCE, Column, RowSource, Table
@@ -188,6 +188,13 @@ def about(result: Result, networks: Networks) -> list[str]:
         if ours != own:
             texts.append(f"Counted and measured with {ours}; its sheet, and what is said of its counts, has {own}.")
     return texts
+
+
+def shared(result: Result) -> list[str]:
+    """Say that the times were measured in a process that does other work, too."""
+    if result.plan.isolation != SHARED or not result.samples(latency.LATENCY):
+        return []
+    return ["Measured in a process that is shared with other work (isolation: shared), not in processes of its own."]
 
 
 def exempt(result: Result) -> list[str]:

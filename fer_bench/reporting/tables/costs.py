@@ -109,7 +109,7 @@ def _efficiency_of(result: Result, results: Sequence[Result], networks: common.N
     if taken is not None:
         row |= common.timed(result, taken) | {"real_time": taken.real_time}
     notes = common.about(result, networks) + common.warnings_of(result) + common.failures(result)
-    notes += latency.warnings(result) + _other_allocator(result, results)
+    notes += common.shared(result) + latency.warnings(result) + _other_allocator(result, results)
     notes += _of_other_builds(accuracies, result, results)
     return Entry(row, notes, RowSource((result,), {"accuracy": accuracies}))
 

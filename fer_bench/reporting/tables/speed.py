@@ -63,6 +63,7 @@ def latency(results: Sequence[Result]) -> Table:
             result,
             common.head(result) | _latencies(result),
             *common.failures(result),
+            *common.shared(result),
             *stability.warnings(result),
             *_not_captured(result),
             *_no_roof(result),
