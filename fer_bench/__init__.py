@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fer_bench.measuring.counting.count import count as count
     from fer_bench.measuring.counting.recorder import Trace as Trace
     from fer_bench.measuring.counting.trace import trace as trace
+    from fer_bench.measuring.measure import measure as measure
     from fer_bench.networks.build import Build as Build
     from fer_bench.networks.build import create_model as create_model
     from fer_bench.networks.checkpoints import load_checkpoint as load_checkpoint
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # Where each public name is. Type checkers read the imports above, which a test holds to be the same.
 _HOMES = {
     "count": "measuring.counting.count",
+    "measure": "measuring.measure",
     "load": "reporting.results",
     "trace": "measuring.counting.trace",
     "list_models": "networks.registry",

@@ -5,6 +5,7 @@ import doctest
 import importlib.metadata
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,135 @@ def test_a_result_prints_a_summary_that_no_name_breaks(make_result):
     assert "failed: no counter" in lines[-1]
     assert "\x1b" not in str(result)
     assert "<b>" not in result._repr_html_()
+
+
+FAST = {"runs": 8, "warmup_runs": 1, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Two modules, and two networks by name, of which one is a file's, in the order asked; and the store's results."""
+    folder = tmp_path_factory.mktemp("measured")
+    (folder / "theirs.py").write_text("from torch import nn\ndef build(): return nn.Conv2d(3, 4, 1)\n")
+    model = Net()
+    model(torch.zeros(2, 3, 10, 10)).sum().backward()
+    before = state(model), torch.get_num_threads(), torch.get_rng_state()
+    networks = ["mtcnn_pnet", model, f"{folder}/theirs.py:build"]
+    results = fb.measure(networks, "quick", input_shape=(3, 12, 12), store=f"{folder}/mine.sqlite", **FAST)
+    return results, before, (state(model), torch.get_num_threads(), torch.get_rng_state()), folder
+
+
+@pytest.mark.slow
+def test_names_are_measured_in_processes_and_modules_here_and_both_are_kept_in_order(measured):
+    results, before, after, folder = measured
+    assert [r.subject.name for r in results] == ["mtcnn_pnet", "Net", f"{folder}/theirs.py:build"]
+    assert [r.plan.isolation for r in results] == ["forked", "shared", "forked"]
+    assert [len(r.samples("latency_s")[0]) for r in results] == [8, 8, 8]
+    assert [r.value("macs") for r in results] == [44760, 8 * 3 * 9 * 100 + 40, 4 * 3 * 144]
+    assert results[1].plan.metrics == ("static", "latency")
+    assert results[1].measurement("latency_s").details["clock"] == "perf_counter_ns"
+    stored = fb.load("last", store=f"{folder}/mine.sqlite")
+    assert sorted(r.to_json() for r in stored) == sorted(r.to_json() for r in results)
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+@pytest.mark.slow
+def test_the_row_of_a_module_says_that_its_process_is_shared(measured):
+    frame = measured[0].to_frame()
+    assert frame["isolation"].to_list() == ["forked", "shared", "forked"]
+    assert [("isolation: shared" in notes) for notes in frame["notes"]] == [False, True, False]
+    assert "isolation: shared" in str(measured[0])
+    assert (frame["latency_s"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("networks", "given", "said"),
+    [
+        (Net(), {}, "give input_shape="),
+        (Net, {"input_shape": (3, 8, 8)}, "got the class Net; expected a network"),
+        ([3], {"input_shape": (3, 8, 8)}, "got int; expected a torch.nn.Module"),
+        (
+            Net(),
+            {"input_shape": (3, 8, 8), "metrics": ["latency", "memory"]},
+            "Net is a module of this process, and memory",
+        ),
+        (Net(), {"input_shape": (3, 8, 8), "isolation": "fresh"}, "'file.py:factory'"),
+        (Net(), {"input_shape": (3, 8, 8), "processes": 5}, "'file.py:factory'"),
+        (Net(), {"input_shape": (3, 8, 8), "protocol": "training", "metrics": ["training"]}, "'file.py:factory'"),
+        ([Net(), Net()], {"input_shape": (3, 8, 8)}, "two networks are called Net"),
+        (Net(), {"input_shape": (3, 8, 8), "checkpoint": "weights.pt"}, "load_checkpoint"),
+        ("mtcnn_pnet", {"checkpoint": "weights.pt"}, "there is no checkpoint weights.pt"),
+        ("mtcnn_pnet", {"batch": 8}, "a plan has no batch; it has protocol, metrics"),
+        ("mtcnn_pnet", {"batch": [8]}, "a plan has no batch"),
+        ("mtcnn_pnet", {"protocol": "fastest"}, "'fastest' is unknown"),
+        ("mtcnn_pnet", {"metrics": "speed"}, "metrics speed: unknown"),
+        ("mtcnn_pne", {}, "mtcnn_pnet"),
+        ([], {}, "no networks are given"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(networks, given, said, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fer_bench.measuring.in_process.measure_here", None)
+    with pytest.raises(fb.FerBenchError) as caught:
+        fb.measure(networks, store="mine.sqlite", **given)
+    assert said in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_of_values_measures_each_and_a_mapping_names_modules():
+    nets = {"first": Net(), "second": Net()}
+    results = fb.measure(nets, "quick", metrics="static", input_size=[10, 12], batch_size=2, progress=False)
+    assert [(r.subject.name, r.subject.input_shape) for r in results] == [
+        ("first", (3, 10, 10)),
+        ("second", (3, 10, 10)),
+        ("first", (3, 12, 12)),
+        ("second", (3, 12, 12)),
+    ]
+    assert {r.plan.batch_size for r in results} == {2}
+    assert results[0].value("macs") == MACS
+    assert results[0].measurement("latency_s") is None
+
+
+def test_a_module_that_fails_lets_go_of_the_run(tmp_path):
+    class Fails(Net):
+        def forward(self, x):
+            if not x.is_meta:
+                raise RuntimeError("boom")
+            return super().forward(x)
+
+    model, store = Fails(), f"{tmp_path}/mine.sqlite"
+    with pytest.raises(RuntimeError, match="boom"):
+        fb.measure(model, "quick", input_shape=(3, 10, 10), store=store, **FAST)
+    assert model.training
+    with Store.open(store) as opened:
+        assert [run.state for run in opened.runs()] == ["interrupted"]
+
+
+def test_progress_is_plain_lines_without_a_terminal_and_none_if_not_wanted(capsys):
+    for shown in (True, False):
+        fb.measure(Net(), "quick", metrics="static", input_shape=(3, 10, 10), progress=shown)
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("[1/1] Net: MACs: 13.9 k") if shown else err == ""
+
+
+def test_a_notebook_sees_one_line_that_changes(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, line, *, raw):
+            shown.append(("update", line["text/plain"]))
+
+    def display(line, *, raw, display_id):
+        shown.append(("display", line["text/plain"]))
+        return Handle()
+
+    monkeypatch.setattr("IPython.get_ipython", lambda: types.SimpleNamespace(kernel=object()))
+    monkeypatch.setattr("IPython.display.display", display)
+    fb.measure({"\x1b[1mmine": Net()}, "quick", metrics="static", input_shape=(3, 10, 10))
+    assert [kind for kind, _ in shown] == ["display", "update", "update"]
+    assert "[0/1] " in shown[0][1]
+    assert "mine: in this process" in shown[1][1]
+    assert shown[-1][1].startswith("[1/1] ")
+    assert "\x1b" not in "".join(text for _, text in shown)

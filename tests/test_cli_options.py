@@ -9,7 +9,7 @@ import typer
 from fer_bench.cli import common
 from fer_bench.cli.common import guarded, registry_of
 from fer_bench.cli.main import COMMANDS, DEPRECATED, main
-from fer_bench.cli.run import _sweep
+from fer_bench.measuring.measure import sweep
 from fer_bench.records.plan import QUICK
 from fer_bench.records.store import Store
 
@@ -129,7 +129,7 @@ def test_an_input_of_one_number_is_a_square_of_each_network_s_own_channels(call)
 
 
 def test_a_run_sweeps_sizes_of_both_kinds():
-    plans = _sweep(QUICK, {"batch_size": [1, 2], "input_size": [48, (1, 64, 32)], "mode": []})
+    plans = sweep(QUICK, {"batch_size": [1, 2], "input_size": [48, (1, 64, 32)], "mode": []})
     assert [(plan.batch_size, plan.input_size, shape) for plan, shape in plans] == [
         (1, 48, None),
         (1, None, (1, 64, 32)),

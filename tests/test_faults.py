@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from fer_bench.cli import progress
+from fer_bench.measuring import progress
 from fer_bench.records.errors import StoreError
 from fer_bench.records.store import Store
 

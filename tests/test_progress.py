@@ -2,7 +2,7 @@
 
 import io
 
-from fer_bench.cli.progress import Display, counted
+from fer_bench.measuring.progress import Display, counted
 from fer_bench.measuring.task import Task
 from fer_bench.networks import registry
 from fer_bench.records.plan import QUICK

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench.measuring.pytest_plugin.networks import lent
+from fer_bench.measuring.in_process import lent
 from fer_bench.measuring.pytest_plugin.rounds import difference, planned_rounds
 from fer_bench.records.errors import BuildError, CountingError, DeviceError
 from fer_bench.records.plan import QUICK
@@ -279,8 +279,8 @@ def test_a_mistake_is_told_at_the_line_of_the_test(suite, tmp_path):
     )
     said = suite("--tb=short", tests="test_bad.py", code=1)
     assert "fer_benchmark was used twice in one test" in said
-    assert "an earlier test of this session told glibc to keep freed memory" in said
-    assert "fer_benchmark got the class Net; expected a network: Net(...)" in said
+    assert "an earlier measurement told glibc to keep freed memory" in said
+    assert "got the class Net; expected a network: Net(...)" in said
     assert "--fer-protocol 'fastest' is unknown" in said
     assert "rounds.py" not in said  # no line of ours is between the test's and the message
 

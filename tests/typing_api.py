@@ -24,6 +24,10 @@ missing: tuple[str, ...] = fb.load_checkpoint(model, "weights.pt", strict=False)
 plan: fb.Plan = fb.Plan("mine", threads=1)
 
 results: fb.Results = fb.load("last", store="results.sqlite", registry=registry)
+measured: fb.Results = fb.measure(
+    ["resnet50", model], "edge", metrics=["static"], input_shape=(1, 96, 96), batch_size=8
+)
+of_plan: fb.Results = fb.measure({"mine": model}, plan, store="results.sqlite", progress=False)
 first: fb.Result = results[0]
 some: fb.Results = results[:2]
 frame: pandas.DataFrame = results.to_frame()

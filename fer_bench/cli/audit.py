@@ -62,7 +62,7 @@ def audit(
     from fer_bench.auditing.csv_table import read_table
     from fer_bench.auditing.evidence import find, gather
     from fer_bench.auditing.verdicts import WRONG
-    from fer_bench.cli.progress import counted
+    from fer_bench.measuring.progress import counted
     from fer_bench.reporting.render import write_all
 
     registry = registry_of(sheets)
@@ -122,7 +122,7 @@ def _recounted(specs: "Sequence[ModelSpec]", save: Path | None, *, debug: bool) 
     """Count networks in workers; what cannot be counted is reported, and its figures have no recount."""
     if not specs:
         return []
-    from fer_bench.cli.progress import Display
+    from fer_bench.measuring.progress import Display
     from fer_bench.measuring.runner import measure_all
     from fer_bench.measuring.task import Task, fingerprint
     from fer_bench.records.exchange import export

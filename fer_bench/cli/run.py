@@ -1,8 +1,6 @@
 """Measure networks."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +8,6 @@ import typer
 
 from fer_bench.cli import options
 from fer_bench.cli.common import (
-    Shape,
     complain,
     fail_if,
     find_specs,
@@ -33,10 +30,8 @@ from fer_bench.reporting import tables as reports
 
 if TYPE_CHECKING:
     from fer_bench.measuring.runner import Outcome
-    from fer_bench.measuring.task import Task
+    from fer_bench.measuring.task import Task, fingerprint
     from fer_bench.networks.registry import Registry
-    from fer_bench.records.plan import Plan
-    from fer_bench.records.store import Run
 
 # What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
 _HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing", "energy")
@@ -80,7 +75,8 @@ def run(
     Each network is measured in processes of its own, and results are stored as they come. An interrupted command
     continues where it stopped when it is run again.
     """
-    from fer_bench.cli.progress import Display
+    from fer_bench.measuring.measure import begin, plan_of, sweep
+    from fer_bench.measuring.progress import Display
     from fer_bench.measuring.runner import measure_all
     from fer_bench.measuring.task import Task
 
@@ -93,7 +89,7 @@ def run(
     if checkpoint is not None and not checkpoint.is_file():
         raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
     built_with = settings_with(settings, inputs, input_)
-    plan = _plan(
+    plan = plan_of(
         protocol,
         device,
         metrics=tuple(parse_list(metrics)) or None,
@@ -113,14 +109,23 @@ def run(
         "alloc": [value for text in parse_list(alloc) for value in (("keep", "system") if text == "both" else (text,))],
     }
     given = str(checkpoint.resolve()) if checkpoint else ""
-    plans = _sweep(plan, swept)
+    plans = sweep(plan, swept)
     tasks = [Task(spec, one, shape, built_with, given) for spec in specs for one, shape in plans]
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
     with Store.open(store, create=True) as opened:
         title = (
             f"{plan.protocol}: {', '.join(names)}" if names != registry.names() else f"{plan.protocol}: all built-ins"
         )
-        under_way = _begin(opened, tasks, title, resume=resume, fresh=fresh)
+        held = "" if fresh else opened.held_elsewhere(fingerprint(tasks))
+        under_way, earlier = begin(opened, tasks, title, resume=resume, fresh=fresh)
+        if earlier is not None:
+            say(
+                f"Run {earlier.id} of {earlier.started_at} goes on: {earlier.results} of {len(tasks)} are measured "
+                "(--fresh begins anew).",
+                err=True,
+            )
+        elif held:
+            say(f"Another {held}. This command begins a run of its own.", err=True)
         with Display(len(tasks)) as display:
             done = measure_all(tasks, opened, under_way, display, debug=debug)
         _conclude(done, tasks, registry, out)
@@ -129,70 +134,11 @@ def run(
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
 
 
-def _plan(protocol: str, device: str, **given: Any) -> "Plan":
-    """Return the protocol's plan with what is given; None leaves the protocol's value."""
-    from fer_bench.measuring.environment import has_gpu
-    from fer_bench.records import plan as plans
-
-    if device not in ("", "cpu", "cuda"):
-        raise FerBenchError(f"--device {device!r} is neither cpu nor cuda")
-    if protocol:
-        chosen = plans.protocol(protocol)
-    else:
-        chosen = plans.SAFAVI2023 if (device or ("cuda" if has_gpu() else "cpu")) == "cuda" else plans.QUICK
-    device = device or chosen.device
-    if device == "cuda" and not has_gpu():
-        raise FerBenchError("--device cuda: there is no NVIDIA GPU that the driver shows; check nvidia-smi, or use cpu")
-    changes = {key: value for key, value in given.items() if value is not None}
-    if changes.get("processes", chosen.processes) <= chosen.pilot_processes:
-        changes["pilot_processes"] = 0  # so few that there is nothing to decide
-    return dataclasses.replace(chosen, device=device, **changes)
-
-
-def _sweep(plan: "Plan", swept: Mapping[str, Sequence[Any]]) -> "list[tuple[Plan, Shape | None]]":
-    """Return a plan for each combination of the values given; an input size that is no square is a shape beside it."""
-    given = {name: values for name, values in swept.items() if values}
-    plans = []
-    for values in product(*given.values()):
-        changes = dict(zip(given, values, strict=True))
-        shape = changes.pop("input_size") if isinstance(changes.get("input_size"), tuple) else None
-        plans.append((dataclasses.replace(plan, **changes), shape))
-    return plans
-
-
 def _numbers(option: str, given: Names) -> list[int]:
     parts = parse_list(given)
     if wrong := [part[:60] for part in parts if units.whole_number(part) is None]:
         raise FerBenchError(f"{option} {', '.join(wrong)} is no number from 1; several have commas between, as 1,2,4")
     return [int(part) for part in parts]
-
-
-def _begin(store: "Store", tasks: "Sequence[Task]", title: str, *, resume: str, fresh: bool) -> str:
-    """Continue the run that these tasks left unfinished, or begin one."""
-    from fer_bench.measuring.task import fingerprint
-
-    mark = fingerprint(tasks)
-    earlier = _asked_for(store, resume, mark) if resume else None if fresh else store.resumable(mark)
-    if earlier is not None and store.resume(earlier.id):
-        say(
-            f"Run {earlier.id} of {earlier.started_at} goes on: {earlier.results} of {len(tasks)} are measured "
-            "(--fresh begins anew).",
-            err=True,
-        )
-        return earlier.id
-    if not fresh and (held := store.held_elsewhere(mark)):
-        typer.echo(f"Another {held}. This command begins a run of its own.", err=True)
-    return store.begin(mark, title)
-
-
-def _asked_for(store: "Store", name: str, fingerprint: str) -> "Run":
-    """Return the run to continue."""
-    found = store.find_run(name)
-    if found.fingerprint != fingerprint:
-        raise FerBenchError(f"run {found.id} ({found.title}) is not of this command: give it the same options")
-    if found.state in ("finished", "under way"):
-        raise FerBenchError(f"run {found.id} is {found.state}: there is nothing to go on with")
-    return found
 
 
 def _conclude(done: "Outcome", tasks: "Sequence[Task]", registry: "Registry", out: Path | None) -> None:

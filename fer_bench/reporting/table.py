@@ -227,13 +227,7 @@ class Table:
         return records
 
     def to_frame(self) -> "pandas.DataFrame":
-        """Return a pandas DataFrame of ``records``, a line for each row.
-
-        Examples:
-            >>> table = fb.count("mtcnn_pnet").table()
-            >>> table.to_frame()[["name", "macs", "peak_activation_bytes"]].iloc[0].to_list()
-            ['mtcnn_pnet', 44760, 9728]
-        """
+        """Return a pandas DataFrame of ``records``, a line for each row."""
         import pandas
 
         return pandas.DataFrame(self.records())

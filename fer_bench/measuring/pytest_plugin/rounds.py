@@ -1,28 +1,18 @@
-"""Measure the latency of a network in this process, a round of pytest-benchmark's a pass.
+"""Measure the latency of a network in this process, a round of pytest-benchmark's a pass."""
 
-A pytest session is one process, so that its networks share an allocator, libraries' caches and the state that earlier
-tests left. The record says so: its plan has one process and the isolation "shared". ``fer-bench run`` and ``fer-bench
-gate`` measure in processes of their own.
-"""
-
-import contextlib
 import dataclasses
-import datetime
 import gc
 import math
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.measuring import environment, machine
-from fer_bench.measuring.pytest_plugin.networks import Ready, Shape, built, lent
+from fer_bench.measuring import in_process, machine
+from fer_bench.measuring.in_process import Ready, Shape
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import stats
-from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import KEPT_ALLOCATOR, SHARED, Plan
+from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement, Result
 
 if TYPE_CHECKING:
@@ -33,10 +23,6 @@ if TYPE_CHECKING:
 Commit = Callable[[], tuple[str, bool]]
 
 _WALL_CLOCKS = ("perf_counter", "monotonic", "time")  # of the module time, in seconds
-
-
-# What this process has been through: glibc was told to keep freed memory, for good; so many networks were measured.
-_here = SimpleNamespace(memory_kept=False, networks=0)
 
 
 class _TimeIsUp(BaseException):
@@ -71,39 +57,13 @@ def measure_here(
     Raises:
         FerBenchError: the network, its input or the device is not as it must be.
     """
-    import torch
-
-    began, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    alone = dataclasses.replace(
-        plan, metrics=("static", "latency"), processes=1, pilot_processes=0, interval_share=None, budget_s=None
-    )
-    try:
-        with contextlib.ExitStack() as stack:
-            allocator = stack.enter_context(_settings(alone))
-            if isinstance(network, ModelSpec):
-                ready = built(network, alone, input_shape)
-            else:
-                ready = stack.enter_context(lent(network, alone, input_shape, name or benchmark.fullname))
-            where = environment.describe(alone.device, allocator)
-            with torch.inference_mode():  # not around what builds or moves a network: its weights would stay so
-                timed = _timed(benchmark, ready, alone)
-            users = ready.users
-            subject, static = ready.subject, ready.static
-            del ready  # and with it the network, before the next one comes
-    finally:
-        _here.networks += 1
-        _free(alone)
-    if users:
-        told, dirty = commit()
-        where = dataclasses.replace(where, commit=told, dirty=dirty)
-    return Result(
-        subject,
-        dataclasses.replace(alone, isolation=SHARED),
-        where,
-        (*static, *timed),
-        started_at,
-        wall_s=time.perf_counter() - began,
-        passes_s=sum(sum(m.values) + sum(m.details.get("warmup_s", ())) for m in timed if m.metric == "latency_s"),
+    return in_process.measure_here(
+        network,
+        dataclasses.replace(plan, metrics=("static", "latency")),
+        lambda ready, alone, before: _timed(benchmark, ready, alone, before),
+        input_shape=input_shape,
+        name=name or benchmark.fullname,
+        commit=commit,
     )
 
 
@@ -123,44 +83,7 @@ def planned_rounds(plan: Plan, pass_s: float) -> int:
     return wanted if plan.max_time_s is None else max(1, min(wanted, math.ceil(plan.max_time_s / pass_s)))
 
 
-@contextlib.contextmanager
-def _settings(plan: Plan) -> Iterator[str]:
-    """Bring this process into the state that a plan demands, as a worker is, and back; name the allocator's setting."""
-    import torch
-
-    from fer_bench.measuring.network import apply_plan_settings
-
-    if plan.alloc == "system" and _here.memory_kept:
-        raise FerBenchError(
-            'alloc is "system", and an earlier test of this session told glibc to keep freed memory, which cannot be '
-            "undone: run this test in a session of its own"
-        )
-    threads, cores = torch.get_num_threads(), os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        allocator = apply_plan_settings(plan)
-        _here.memory_kept |= allocator == KEPT_ALLOCATOR
-        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if plan.device == "cuda" else []):
-            yield allocator
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounded
-        torch.set_num_threads(threads)
-        if cores:
-            os.sched_setaffinity(0, cores)
-
-
-def _free(plan: Plan) -> None:
-    """Give back what a network held."""
-    import torch
-
-    if plan.mode == "compile":
-        torch._dynamo.reset()
-    gc.collect()
-    if plan.device == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
-
-
-def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
+def _timed(benchmark: Any, ready: Ready, plan: Plan, before_it: int) -> list[Measurement]:
     """Warm up, let pytest-benchmark time the passes, and write them down as ``profilers.latency`` does."""
     from fer_bench.measuring.profilers.passes import Passes
 
@@ -194,7 +117,7 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan) -> list[Measurement]:
         "warmup_s": [*warmup_s, *seconds[:longer]],
         "stopped_by": "runs" if len(seconds) >= plan.runs else "time cap",
         "kernel_s_per_run": statistics.fmean(passes.system_s[:rounds]),
-        "networks_before": _here.networks,
+        "networks_before": before_it,
         **during,
     }
     wall = on_device or (clock.__module__ == "time" and clock.__name__ in _WALL_CLOCKS)

@@ -1,10 +1,12 @@
-"""Show the progress of a run: a live table on a terminal, plain lines elsewhere; always on stderr."""
+"""Show the progress of a run: on stderr a live table on a terminal, plain lines elsewhere; one line in a notebook."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from fer_bench.measuring.runner import Watcher
 from fer_bench.measuring.task import Task
 from fer_bench.records import units
 from fer_bench.records.output import printable
@@ -30,6 +33,65 @@ def counted(items: Sequence[Item], what: str) -> Iterator[Item]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield from bar.track(items, description=what)
+
+
+def watch(total: int, *, show: bool = True) -> AbstractContextManager[Watcher]:
+    """Return what shows the progress of so many measurements where this program runs, or shows nothing.
+
+    Args:
+        total: how many there are.
+        show: False for nothing.
+    """
+    if not show:
+        return contextlib.nullcontext(Quiet())
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return contextlib.nullcontext(Line(total)) if hasattr(shell, "kernel") else Display(total)
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def skip(self, count: int) -> None: ...
+    def begin(self, task: Task) -> None: ...
+    def stage(self, stage: str) -> None: ...
+    def done(self, task: Task, result: Result) -> None: ...
+
+
+class Line:
+    """Shows one line in the output of a notebook's cell, and changes it as it goes on."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._measured, self._name, self._began = total, 0, "", time.perf_counter()
+        self._handle: Any = None
+
+    def skip(self, count: int) -> None:
+        """Count tasks that are measured already."""
+        self._measured = count
+
+    def begin(self, task: Task) -> None:
+        """Show which network is next."""
+        self._name = task.spec.name
+        self._show(self._name)
+
+    def stage(self, stage: str) -> None:
+        """Show which metric group is under way."""
+        self._show(f"{self._name}: {stage}")
+
+    def done(self, task: Task, result: Result) -> None:
+        """Show the result of a network."""
+        self._measured += 1
+        latency_ms = _row(result, 0.0)[2]
+        self._show(f"{self._name}: {latency_ms} ms" if latency_ms else self._name)
+
+    def _show(self, text: str) -> None:
+        from IPython.display import display
+
+        took_s = time.perf_counter() - self._began
+        line = {"text/plain": printable(f"[{self._measured}/{self._total}] {text} ({took_s:.0f} s)")}
+        if self._handle is None:
+            self._handle = display(line, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(line, raw=True)
 
 
 class Display:
