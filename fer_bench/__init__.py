@@ -8,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fer_bench.auditing.audit import Audit as Audit
+    from fer_bench.auditing.audit import audit as audit
     from fer_bench.measuring.counting.count import Count as Count
     from fer_bench.measuring.counting.count import count as count
     from fer_bench.measuring.counting.recorder import Trace as Trace
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from fer_bench.records.errors import FerBenchError as FerBenchError
     from fer_bench.records.plan import Plan as Plan
     from fer_bench.records.result import Result as Result
+    from fer_bench.reporting.report import Report as Report
+    from fer_bench.reporting.report import report as report
     from fer_bench.reporting.results import Results as Results
     from fer_bench.reporting.results import load as load
 
@@ -32,18 +36,22 @@ if TYPE_CHECKING:
 _HOMES = {
     "count": "measuring.counting.count",
     "measure": "measuring.measure",
+    "report": "reporting.report",
+    "audit": "auditing.audit",
     "load": "reporting.results",
     "trace": "measuring.counting.trace",
     "list_models": "networks.registry",
     "find": "networks.registry",
     "create_model": "networks.build",
     "load_checkpoint": "networks.checkpoints",
+    "Audit": "auditing.audit",
     "Build": "networks.build",
     "Count": "measuring.counting.count",
     "FerBenchError": "records.errors",
     "ModelSpec": "networks.spec",
     "Plan": "records.plan",
     "Registry": "networks.registry",
+    "Report": "reporting.report",
     "Result": "records.result",
     "Results": "reporting.results",
     "Trace": "measuring.counting.recorder",

@@ -8,6 +8,7 @@ import sys
 import types
 from pathlib import Path
 
+import pandas
 import pytest
 import torch
 from torch import nn
@@ -344,3 +345,49 @@ def test_a_notebook_sees_one_line_that_changes(monkeypatch):
     assert "mine: in this process" in shown[1][1]
     assert shown[-1][1].startswith("[1/1] ")
     assert "\x1b" not in "".join(text for _, text in shown)
+
+
+def test_a_report_is_its_tables_by_name_and_writes_files(make_result, tmp_path):
+    results = fb.Results([make_result(), make_result("mtcnn_pnet")])
+    drawn = fb.report(results, names=["efficiency", "counts"], models="mtcnn_pnet", best=True)
+    assert list(drawn) == ["efficiency", "counts"]
+    assert drawn.to_frame()["name"].to_list() == ["mtcnn_pnet"]
+    drawn.write(tmp_path / "drawn", ["csv", "markdown"])
+    names = {"efficiency.csv", "efficiency.md", "counts.csv", "counts.md"}
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == names
+    drawn.write_figures(tmp_path / "figures", types=["svg"])
+    assert (tmp_path / "figures" / "figures.md").exists()
+    drawn.write_page(tmp_path / "page.html", fb.audit(papers="004", networks="mini_xception", recount=False))
+    assert "mtcnn_pnet" in (tmp_path / "page.html").read_text()
+    assert "id=table-counts" in drawn._repr_html_().replace('"', "")
+    for given, said in (
+        ({"names": ["speed"]}, "there are efficiency"),
+        ({"columns": "speed"}, "no table has speed"),
+        ({"models": ["resnet50"]}, "resnet50"),
+        ({"paper": "999"}, "there are tables of"),
+    ):
+        with pytest.raises(fb.FerBenchError, match=said):
+            fb.report(results, **given)
+    with pytest.raises(fb.FerBenchError, match="no results to report"):
+        fb.report([])
+
+
+@pytest.mark.slow
+def test_a_frame_is_audited_as_the_same_table_in_a_file_is(tmp_path):
+    # 1,235,496 parameters: torchvision's own documentation of squeezenet1_1.
+    names = ["SqueezeNet 1.1", "SqueezeNet 1.1", None]
+    frame = pandas.DataFrame({"Model": names, "Params (M)": [1.24, 12.4, 1.0], "Input": [224, None, 224]})
+    (tmp_path / "theirs.csv").write_text(
+        "Model,Params (M),Input\nSqueezeNet 1.1,1.24,224\nSqueezeNet 1.1,12.4,\n,1,224\n"
+    )
+    of_frame, of_file = (
+        fb.audit(source, num_classes=1000, progress=False) for source in (frame, tmp_path / "theirs.csv")
+    )
+    assert [verdict.kind for verdict in of_frame] == [verdict.kind for verdict in of_file] == ["confirmed", "slip"]
+    assert [verdict.claim.figure.printed for verdict in of_frame] == ["1.24", "12.4"]
+    assert [verdict.claim.figure.printed for verdict in of_frame.wrong] == ["12.4"]
+    assert of_frame.to_frame()["verdict"].to_list() == ["confirmed", "slip"]
+    assert "slip" in str(of_frame) == repr(of_frame)
+    assert of_frame._repr_html_().count("<table") == 2
+    with pytest.raises(fb.FerBenchError, match="table has no rows"):
+        fb.audit(frame[:0], num_classes=1000)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fer_bench.auditing import audit, claims_of, expressions, facts, hypotheses
+from fer_bench.auditing import claims_of, expressions, facts, hypotheses, judge_all
 from fer_bench.auditing.chance import covered
 from fer_bench.auditing.checks import arithmetic as derived
 from fer_bench.auditing.checks import counts as recounted
@@ -260,7 +260,7 @@ def test_a_long_table_is_judged_by_reading_each_figure_once(evidence, monkeypatc
     ]
     claims = [Claim(figure, spec, of_table=True) for figure in figures]
     watched = []
-    verdicts = audit(
+    verdicts = judge_all(
         claims, evidence, built_in().networks, claims[:70], lambda judged: watched.append(judged) or judged
     )
     assert [verdict.claim for verdict in verdicts] == claims[:70]
@@ -493,13 +493,13 @@ def sheets(networks=(), papers=()):
 
 
 def verdicts_of(names, evidence):
-    return audit(claims_of(sheets(map(find, names))), evidence, built_in().networks)
+    return judge_all(claims_of(sheets(map(find, names))), evidence, built_in().networks)
 
 
 def test_wrong_arithmetic_in_a_sheet_is_told_with_its_place():
     about = Claim(Figure("parameter_ratio", "2", "", "p", "section 9", subject="net", arithmetic="import os"))
     with pytest.raises(SheetError, match=r"net, parameter_ratio '2' of section 9"):
-        audit([about], [], {})
+        judge_all([about], [], {})
 
 
 def test_a_user_s_paper_without_any_network_is_judged_as_far_as_it_goes():
@@ -508,7 +508,7 @@ def test_a_user_s_paper_without_any_network_is_judged_as_far_as_it_goes():
         Figure("claim", "state of the art", "", "mine", "abstract", subject="ours"),
         Figure("recipe", "0.1", "", "mine", "Table 1", subject="learning rate"),
     )
-    found = audit(claims_of(sheets(papers=[Paper("mine", "My paper", figures=figures)])), [], {})
+    found = judge_all(claims_of(sheets(papers=[Paper("mine", "My paper", figures=figures)])), [], {})
     assert [verdict.kind for verdict in found] == [Kind.refuted, Kind.statement, Kind.out_of_scope]
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fer_bench.auditing import audit, claims_of, needed, tables
+from fer_bench.auditing import claims_of, judge_all, needed, tables
 from fer_bench.auditing.evidence import find, gather
 from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, WRONG, Kind
 from fer_bench.networks.registry import Registry
@@ -22,7 +22,7 @@ def verdicts():
     claims = claims_of(registry)
     evidence = gather(exchange.read_file(RECOUNTS))
     assert [spec.name for spec in needed(claims) if find(spec, evidence) is None] == []
-    return audit(claims, evidence, registry.networks)
+    return judge_all(claims, evidence, registry.networks)
 
 
 def found(verdicts, paper, subject, quantity, printed, where=""):
@@ -151,7 +151,7 @@ def test_no_verdict_depends_on_the_notes_of_the_sheets(verdicts):
         for key, paper in registry.papers.items()
     }
     noted = SimpleNamespace(networks=specs, papers=papers, find=registry.find)
-    again = audit(claims_of(noted), gather(exchange.read_file(RECOUNTS)), specs)
+    again = judge_all(claims_of(noted), gather(exchange.read_file(RECOUNTS)), specs)
     assert [(v.kind, v.line, v.remarks) for v in again] == [(v.kind, v.line, v.remarks) for v in verdicts]
 
 

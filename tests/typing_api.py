@@ -32,6 +32,12 @@ first: fb.Result = results[0]
 some: fb.Results = results[:2]
 frame: pandas.DataFrame = results.to_frame()
 
+drawn: fb.Report = fb.report(results, names=["latency"], columns=["name", "latency_s"], sort="-latency_s", best=True)
+heading: str = drawn["latency"].title
+drawn.write(Path("drawn"), ["csv"])
+verdicts: fb.Audit = fb.audit(pandas.DataFrame({"Model": ["ResNet-50"], "Params (M)": ["25.6"]}), num_classes=1000)
+wrong: fb.Audit = fb.audit(papers=["001"], known=results, recount=False).wrong
+
 
 def mistake() -> str:
     """Catch what the user can mend."""

@@ -15,7 +15,7 @@ from fer_bench.auditing.verdicts import Claim, Verdict
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 
-__all__ = ["audit", "claims_of", "is_condition", "needed"]
+__all__ = ["claims_of", "is_condition", "judge_all", "needed"]
 
 
 def claims_of(registry: Registry) -> list[Claim]:
@@ -42,7 +42,7 @@ def needed(claims: Iterable[Claim]) -> list[ModelSpec]:
     return list(specs.values())
 
 
-def audit(
+def judge_all(
     claims: Sequence[Claim],
     evidence: Sequence[Evidence],
     specs: Mapping[str, ModelSpec],

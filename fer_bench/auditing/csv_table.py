@@ -1,4 +1,4 @@
-"""Read a published table that a user has typed in as CSV: a row for each network, its counts in whatever unit."""
+"""Read a published table of a user, as CSV or a frame: a row for each network, its counts in whatever unit."""
 
 import csv
 import dataclasses
@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer_bench.auditing.printed import is_number, read
 from fer_bench.auditing.verdicts import Claim
@@ -13,6 +14,9 @@ from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import DEFAULT_INPUT, Figure, ModelSpec
 from fer_bench.records.errors import FerBenchError, SheetError
 from fer_bench.records.units import whole_number
+
+if TYPE_CHECKING:
+    import pandas
 
 # Headings, in lower case without anything but letters, and the quantity below them; the first that fits.
 _HEADINGS = (
@@ -42,16 +46,20 @@ _MOST_ROWS = 10_000
 
 
 def read_table(
-    path: Path, registry: Registry, classes: int | None = None, shape: tuple[int, ...] | None = None
+    source: "Path | pandas.DataFrame",
+    registry: Registry,
+    classes: int | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> list[Claim]:
     """Read a table.
 
     Cells are data: a name is looked up among the networks of the sheets, torchvision's and timm's, no more.
 
     Args:
-        path: a CSV file whose heading names the network (model, name, method), and parameters, FLOPs or MACs, each
-            with its unit in the heading, "Params (M)", or in the cells, "5.48M". Columns for input, classes, batch,
-            device, latency, file size and accuracy are read too; others are left alone.
+        source: a CSV file or a frame, whose heading names the network (model, name, method), and parameters, FLOPs or
+            MACs, each with its unit in the heading, "Params (M)", or in the cells, "5.48M". Columns for input, classes,
+            batch, device, latency, file size and accuracy are read too; others are left alone. Cells of a frame are
+            best texts: a number 25.0 counts as printed "25", since nobody knows whether the zero was printed.
         registry: the networks that may be named.
         classes: of every network without a cell for it.
         shape: (C, H, W) of every network without a cell for it; None takes the network's own.
@@ -59,33 +67,51 @@ def read_table(
     Raises:
         FerBenchError: the file cannot be read, or has no such columns, or nothing in it is a figure.
     """
-    first, *rows = _rows(path)
+    if isinstance(source, Path):
+        shown, stem, place_of = str(source), source.stem, f"{source.name}, line"
+        first, *rows = _rows(source)
+    else:
+        shown = stem = "table"
+        place_of = "table, row"
+        first, *rows = _cells(source)
     if len(rows) > _MOST_ROWS:
         raise FerBenchError(
-            f"{path} has {len(rows):,} rows below its headings, and an audit takes up to {_MOST_ROWS:,}: split the file"
+            f"{shown} has {len(rows):,} rows below its headings, and an audit takes up to {_MOST_ROWS:,}: split it"
         )
     headings = [_Heading.of(heading) for heading in first]
     quantities = [heading.quantity for heading in headings]
     if "network" not in quantities or not {"parameters", "macs", "flops"} & set(quantities):
         raise FerBenchError(
-            f"{path}: the first line names no column of networks (model, name) and of counts (params, FLOPs, MACs); it "
-            f"has {', '.join(first)}"
+            f"{shown}: the first line names no column of networks (model, name) and of counts (params, FLOPs, MACs); "
+            f"it has {', '.join(first)}"
         )
     claims = []
     known: dict[str, ModelSpec | None] = {}
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(rows, start=2 if isinstance(source, Path) else 1):
         cells = dict(zip(quantities, (cell.strip() for cell in row), strict=False))
         if cells.get("network"):
-            place = f"{path.name}, line {number}"
+            place = f"{place_of} {number}"
             name = _BESIDE_NAME.sub("", cells["network"])
             if name not in known:
                 known[name] = _network(name, registry)
             spec = known[name]
             built = _built(spec, cells, classes, shape, place) if spec is not None else None
-            claims += list(_figures(path.stem, headings, row, cells, built, place))
+            claims += list(_figures(stem, headings, row, cells, built, place))
     if not any(is_number(claim.figure.printed) for claim in claims):
-        raise FerBenchError(f"{path} holds no figure: cells are numbers, such as 5.48, 5.48M or 5,483,032")
+        raise FerBenchError(f"{shown} holds no figure: cells are numbers, such as 5.48, 5.48M or 5,483,032")
     return claims
+
+
+def _cells(frame: "pandas.DataFrame") -> list[list[str]]:
+    """Return the cells of a frame as texts, headings first; whole numbers without a point, and blanks empty."""
+    if frame.empty:
+        raise FerBenchError("the table has no rows")
+    rows = frame.astype(object).where(frame.notna(), "")
+    return [list(map(str, frame.columns)), *([_text(cell) for cell in row] for row in rows.itertuples(index=False))]
+
+
+def _text(cell: object) -> str:
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def _rows(path: Path) -> list[list[str]]:

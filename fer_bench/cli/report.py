@@ -1,6 +1,6 @@
 """The commands that draw tables and figures of results, and show where a cell comes from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,19 +9,17 @@ import typer
 from fer_bench.cli import options
 from fer_bench.cli.common import parse_list, print_tables, registry_of, say, skip
 from fer_bench.cli.options import Names, choice, several
-from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import RECOUNT
 from fer_bench.records.sources import name_source, read_results
 from fer_bench.records.store import DEFAULT_STORE
-from fer_bench.reporting import arrange
 from fer_bench.reporting import tables as reports
-from fer_bench.reporting.render import FILED, write_all
-from fer_bench.reporting.table import Table
+from fer_bench.reporting.render import FILED
+from fer_bench.reporting.report import report as draw
 
 if TYPE_CHECKING:
-    from fer_bench.networks.registry import Registry
+    from fer_bench.auditing.audit import Audit
     from fer_bench.records.result import Result
+    from fer_bench.reporting.report import Report
 
 
 def report(
@@ -54,15 +52,20 @@ def report(
     """
     _check(template, out, fmt, html=html, figures=figures)
     registry = registry_of(sheets)
-    found, recounts = _found(sources, store)
-    names = parse_list(models)
-    drawn, more = _drawn(found, registry, paper)
-    drawn = _arranged(_named(drawn, more, parse_list(table)), ",".join(columns or []), names, sort, best)
-    chosen = [result for result in found if not names or result.subject.name in names]
+    drawn = draw(
+        _found(sources, store),
+        names=parse_list(table),
+        paper=paper,
+        columns=columns or (),
+        models=parse_list(models),
+        sort=sort,
+        best=best == "bold",
+        registry=registry,
+    )
     if html is not None:
-        _write_page(html, chosen, drawn, registry, recounts)
+        drawn.write_page(html, _audited(drawn))
     if figures is not None:
-        _write_figures(figures, chosen, registry, parse_list(figure), parse_list(figure_types or ["svg,png"]))
+        drawn.write_figures(figures, parse_list(figure), parse_list(figure_types or ["svg,png"]))
     elif figure:
         raise FerBenchError("--figure says which of the figures; --figures FOLDER says where they go")
     if (html is not None or figures is not None) and out is None:
@@ -72,7 +75,7 @@ def report(
 
         say(fill(template, drawn), end="")
     elif out is not None:
-        write_all(out, drawn, (*FILED, "html") if fmt == "html" else FILED)
+        drawn.write(out, (*FILED, "html") if fmt == "html" else FILED)
     else:
         print_tables(drawn.values(), fmt)
 
@@ -93,10 +96,11 @@ def why(
     from fer_bench.reporting.render.text import definitions
 
     registry = registry_of(sheets)
-    found, _ = _found(sources, store)
+    drawn = draw(_found(sources, store), registry=registry)
+    found = drawn.results
     told = [("results", name_source(source, store)) for source in sources or ["last"]]
-    drawn = {**_drawn(found, registry, "")[0], **reports.papers(found, registry), **reports.details(found, registry)}
-    say(definitions([*told, *explain(drawn, table, row, column, registry.papers)]), end="")
+    every = {**drawn, **reports.papers(found, registry), **reports.details(found, registry)}
+    say(definitions([*told, *explain(every, table, row, column, registry.papers)]), end="")
 
 
 def _check(template: Path | None, out: Path | None, fmt: str, *, html: Path | None, figures: Path | None) -> None:
@@ -114,8 +118,15 @@ def _check(template: Path | None, out: Path | None, fmt: str, *, html: Path | No
         )
 
 
-def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], list[Result]]":
-    """Read results: those that were measured, and recounts, which only the audit reads."""
+def _audited(drawn: "Report") -> "Audit | None":
+    """Judge the printed figures by the recounts among the results, if there are any."""
+    from fer_bench.auditing.audit import audit
+
+    return audit(known=drawn.recounts, recount=False, registry=drawn.registry) if drawn.recounts else None
+
+
+def _found(sources: Sequence[str] | None, store: str) -> "list[Result]":
+    """Read results."""
     results: list[Result] = []
     left_out: list[str] = []
     for source in dict.fromkeys(sources or ["last"]):
@@ -125,73 +136,4 @@ def _found(sources: Sequence[str] | None, store: str) -> "tuple[list[Result], li
     if not results:
         there = "none of its results can be read" if left_out else "there are no results yet"
         raise FerBenchError(f"{' and '.join(sources or ['last'])}: {there}")
-    measured = [result for result in results if result.plan.metrics != RECOUNT.metrics]
-    return measured, [result for result in results if result not in measured]
-
-
-def _drawn(found: "Sequence[Result]", registry: "Registry", paper: str) -> tuple[dict[str, Table], dict[str, Table]]:
-    """Draw the tables of results, or of a paper; and those that are only drawn when named."""
-    baselines = [spec for spec in registry.networks.values() if not spec.can_be_built]
-    if not paper:
-        return reports.report(found, registry, baselines), reports.details(found, registry)
-    drawn = reports.papers(found, registry)
-    kept = {stem: table for stem, table in drawn.items() if paper == "all" or stem.startswith(f"paper{paper}_")}
-    if not kept:
-        papers = sorted({stem.partition("_")[0].removeprefix("paper") for stem in drawn})
-        raise FerBenchError(f"--paper {paper}: there are tables of {', '.join(papers)}, and all")
-    return kept, {}
-
-
-def _named(drawn: Mapping[str, Table], more: Mapping[str, Table], names: Sequence[str] | None) -> dict[str, Table]:
-    """Return the tables asked for; without any, those shown by default."""
-    known = {**drawn, **more}
-    if unknown := [name for name in names or () if name not in known]:
-        raise FerBenchError(f"--table {', '.join(unknown)}: there are {', '.join(known)}")
-    return {name: known[name] for name in names or drawn}
-
-
-def _write_page(
-    path: Path,
-    found: "Sequence[Result]",
-    drawn: Mapping[str, Table],
-    registry: "Registry",
-    recounts: "Sequence[Result]",
-) -> None:
-    from fer_bench.auditing import audit as judge
-    from fer_bench.auditing import claims_of, tables
-    from fer_bench.auditing.evidence import gather
-    from fer_bench.auditing.verdicts import TONES
-    from fer_bench.reporting.page import page
-
-    audited: dict[str, Table] = {}
-    if recounts:
-        verdicts = judge(claims_of(registry), gather(recounts), registry.networks)
-        audited = {"audit_summary": tables.summary(verdicts), "audit": tables.verdicts(verdicts)}
-    files.write(path, page("fer_bench report", found, drawn, registry, audited, TONES))
-
-
-def _write_figures(
-    folder: Path, found: "Sequence[Result]", registry: "Registry", names: Sequence[str], types: Sequence[str]
-) -> None:
-    from fer_bench.reporting.figures import figures, listing
-    from fer_bench.reporting.render.plots.figure import write_figures
-
-    drawn = figures(found, registry)
-    if not drawn:
-        raise FerBenchError("--figures: these results give none; latencies, counts with modules or a sweep do")
-    if unknown := [name for name in names if name not in drawn]:
-        raise FerBenchError(f"--figure {', '.join(unknown)}: there are {', '.join(drawn)}")
-    drawn = {name: drawn[name] for name in names or drawn}
-    write_figures(folder, drawn, types)
-    write_all(folder, {"figures": listing(drawn)}, ("markdown",))
-
-
-def _arranged(drawn: dict[str, Table], columns: str, models: Sequence[str], sort: str, best: str) -> dict[str, Table]:
-    """Choose, sort and mark; columns last, so that a table may be sorted by one that is left out."""
-    if models:
-        drawn = arrange.choose_models(drawn, models)
-    if sort:
-        drawn = arrange.sort_rows(drawn, sort)
-    if best == "bold":
-        drawn = {name: arrange.mark_best(table) for name, table in drawn.items()}
-    return arrange.choose_columns(drawn, columns) if columns else drawn
+    return results

@@ -21,6 +21,7 @@ from fer_bench.records import plan as plans
 from fer_bench.records.errors import BuildError, FerBenchError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Measurement, Result
+from fer_bench.records.schema import listed
 from fer_bench.records.store import Run, Store
 from fer_bench.reporting.results import Results
 
@@ -39,7 +40,7 @@ def measure(
     *,
     metrics: str | Iterable[str] | None = None,
     input_shape: Shape | None = None,
-    settings: Sequence[str] = (),
+    settings: str | Sequence[str] = (),
     checkpoint: str | Path = "",
     store: str | None = None,
     fresh: bool = False,
@@ -85,7 +86,7 @@ def measure(
         >>> results.to_frame()[["name", "isolation", "macs"]].to_dict("records")  # 3 x 9 x 4 x 30 x 30
         [{'name': 'mine', 'isolation': 'shared', 'macs': 97200}]
     """
-    wanted = None if metrics is None else (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    wanted = None if metrics is None else listed(metrics)
     swept = {name: values for name, values in plan_fields.items() if isinstance(values, list)}
     single = {name: value for name, value in plan_fields.items() if name not in swept}
     plan = plan_of(protocol, single.pop("device", ""), metrics=wanted, **single)
@@ -103,7 +104,7 @@ def measure(
         for name, network in named:
             asked = input_shape or shape
             if isinstance(network, ModelSpec):
-                tasks.append(Task(network, one, asked, tuple(settings), weights))
+                tasks.append(Task(network, one, asked, listed(settings), weights))
                 order.append(tasks[-1])
             else:
                 here.append(_Here.of(name, network, one, asked, explicit=plan_fields.keys(), metrics=wanted))

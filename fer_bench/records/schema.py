@@ -256,3 +256,8 @@ def first_of(texts: Sequence[str], most: int = 3) -> str:
     """Join the first of several messages in one line."""
     more = f"; and {len(texts) - most} more" if len(texts) > most else ""
     return "; ".join(texts[:most]) + more
+
+
+def listed(values: str | Iterable[str]) -> tuple[str, ...]:
+    """Return texts as a tuple; one alone may be given as it is."""
+    return (values,) if isinstance(values, str) else tuple(values)

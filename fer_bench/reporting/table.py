@@ -105,7 +105,7 @@ class Column:
         suffix = {"": "", "B": "_bytes"}.get(self.unit, f"_{self.unit.lower()}")
         name = self.key if self.key.endswith(suffix) else f"{self.key}{suffix}"
         yield name, tuple(value) if isinstance(value, list) else value
-        if self.interval:
+        if self.interval and suffix:
             yield from zip(_ends_of(name), row.get(self.interval) or (None, None), strict=True)
 
     def text(self, row: Mapping[str, Json]) -> str:
