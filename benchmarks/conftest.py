@@ -15,6 +15,7 @@ _RATIOS = pytest.StashKey[dict[tuple[str, str], tuple[float, float]]]()
 _INSTRUMENT = pytest.StashKey[dict[str, dict[str, float]]]()
 _ISOLATION = pytest.StashKey[dict[str, dict[str, float]]]()
 _STARTUP = pytest.StashKey[dict[str, dict[str, float]]]()
+_BUSY = pytest.StashKey[dict[str, dict[str, float]]]()
 
 
 def pytest_addoption(parser):
@@ -59,9 +60,20 @@ def startup_rows(request):
     return request.config.stash.setdefault(_STARTUP, {})
 
 
+@pytest.fixture
+def busy_rows(request):
+    """Take, for each network and tool, figures by name."""
+    return request.config.stash.setdefault(_BUSY, {})
+
+
 def pytest_terminal_summary(terminalreporter, config):
     _counting(terminalreporter, config.stash.get(_RATIOS, {}))
-    for title, key in (("other tools over ours", _INSTRUMENT), ("isolation", _ISOLATION), ("startup", _STARTUP)):
+    for title, key in (
+        ("other tools over ours", _INSTRUMENT),
+        ("isolation", _ISOLATION),
+        ("startup", _STARTUP),
+        ("beside a busy process", _BUSY),
+    ):
         rows = config.stash.get(key, {})
         if rows:
             terminalreporter.section(title)

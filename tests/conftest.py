@@ -153,7 +153,7 @@ def make_result() -> Callable[..., Result]:
         )
         return Result(
             subject=Subject(name, **{**facts, **subject}),
-            plan=dataclasses.replace(QUICK, batch_size=2),
+            plan=dataclasses.replace(QUICK, batch_size=2, wait="active"),
             environment=ENVIRONMENT,
             measurements=(*(m for m in measurements if m.metric not in without), *more),
             started_at="2026-01-01T00:00:00+00:00",

@@ -77,6 +77,7 @@ def test_one_process_a_side_tells_only_what_is_large(timed, seconds, word):
     [
         ({"cpu": "Another CPU"}, "cpu: "),
         ({"threads": 1}, "threads: 2 and 1"),
+        ({"plan": {"wait": "passive"}}, "wait: 'active' and 'passive'"),
         ({"plan": {"alloc": "system"}}, "alloc: 'keep' and 'system'"),
         ({"plan": {"batch_size": 8}}, "batch_size: 2 and 8"),
         ({"packages": {"torch": "2.10.0"}}, "packages: "),

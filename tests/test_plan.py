@@ -8,7 +8,18 @@ import pytest
 from fer_bench.measuring.task import Task
 from fer_bench.networks.spec import ModelSpec, Source
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import EDGE, OCCUPANCY, PRESETS, QUICK, SAFAVI2023, Plan, parse_settings, protocol
+from fer_bench.records.plan import (
+    EDGE,
+    GATE,
+    OCCUPANCY,
+    PRESETS,
+    QUICK,
+    SAFAVI2023,
+    Load,
+    Plan,
+    parse_settings,
+    protocol,
+)
 
 
 def test_a_setting_is_a_python_literal_or_a_string():
@@ -50,6 +61,33 @@ def test_what_a_record_does_not_say_is_filled_in_or_not_known():
 def test_of_somebody_else_s_benchmark_only_what_is_known_is_written():
     known = {"protocol": "x", "metrics": ["latency"], "batch_size": 1, "processes": 1, "isolation": "shared"}
     assert list(Plan.of(known).to_dict().items()) == list(known.items())
+
+
+def test_a_record_from_before_there_was_a_wait_policy_had_that_of_the_libraries():
+    """GNU's OpenMP spins without OMP_WAIT_POLICY, as with ACTIVE (libgomp's manual, GOMP_SPINCOUNT)."""
+    old = {name: value for name, value in EDGE.to_dict().items() if name != "wait"}
+    assert Plan.of(old).wait == "active"
+
+
+@pytest.mark.parametrize(
+    ("busy_cores", "cores", "threads", "expected"),
+    [
+        (0.05, 2, None, ("active", None)),
+        (1.0, 2, None, ("passive", 1)),
+        (0.3, 4, None, ("passive", 4)),
+        (1.2, 16, None, ("passive", 15)),
+        (8.0, 4, None, ("passive", 1)),  # more work than cores
+        (1.0, 2, 2, ("passive", 2)),  # what is asked for stays
+        (1.0, 2, 1, ("active", 1)),  # one thread waits for none
+    ],
+)
+def test_threads_and_wait_policy_suit_the_load(busy_cores, cores, threads, expected):
+    plan = dataclasses.replace(QUICK, threads=threads).settled(Load(busy_cores, cores))
+    assert (plan.wait, plan.threads) == expected
+
+
+def test_a_protocol_of_one_thread_is_the_same_whatever_the_load():
+    assert {plan.settled(Load(2.0, 2)) for plan in (EDGE, GATE)} == {EDGE, GATE}
 
 
 @pytest.mark.parametrize(("name", "value"), [("isolation", "shared"), ("device", ""), ("alloc", "")])

@@ -11,7 +11,7 @@ from fer_bench.networks import registry
 from fer_bench.networks.spec import Conditions, Figure
 from fer_bench.records.errors import StoreBusyError, StoreError
 from fer_bench.records.exchange import import_runs, read_file
-from fer_bench.records.plan import EDGE, QUICK
+from fer_bench.records.plan import EDGE, QUICK, Load
 from fer_bench.records.result import Measurement, Subject
 from fer_bench.records.store import Store
 
@@ -72,6 +72,29 @@ def test_a_network_gets_every_metric_from_a_process_of_its_own(fresh):
     assert result.subject.input_shape == (3, 12, 12)
     assert (result.environment.device, result.environment.threads) == ("cpu", 1)
     assert 0 < result.passes_s < result.wall_s
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fresh", [False, True], ids=["forked", "fresh"])
+def test_each_wait_policy_has_processes_that_began_with_it(fresh, monkeypatch):
+    """OpenMP reads its variables when it is loaded: two policies are two servers, whatever the user's variables say."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    plan = dataclasses.replace(PLAN, metrics=("latency",))
+    with Starter([], fresh=fresh) as starter:
+        for wait, spins in (("passive", "0"), ("active", "300000"), ("passive", "0")):
+            task = Task(registry.find("mtcnn_pnet"), dataclasses.replace(plan, wait=wait))
+            found = runner.measure(task, starter).environment.openmp_settings
+            assert (found["OMP_WAIT_POLICY"], found["GOMP_SPINCOUNT"]) == (wait.upper(), spins)
+
+
+def test_a_run_that_goes_on_keeps_the_threads_and_the_wait_policy_that_it_began_with(make_result):
+    plan = dataclasses.replace(PLAN, threads=None)
+    tasks = [Task(registry.find(name), plan) for name in ("mtcnn_pnet", "mtcnn_rnet")]
+    began = task.settle(tasks, {}, Load(1.0, 4))
+    assert {(one.plan.wait, one.plan.threads) for one in began} == {("passive", 3)}
+    done = {tasks[0].key: dataclasses.replace(make_result(), plan=began[0].plan)}
+    assert task.settle(tasks, done, Load(0.0, 4)) == began
+    assert {one.plan.wait for one in task.settle(tasks, {}, Load(0.0, 4))} == {"active"}
 
 
 @pytest.mark.slow

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from fer_bench.measuring.task import Task
 
 # What of a plan two sides of a comparison may differ in: all that a pass depends on, and nothing of how it is measured.
-_DIFFER = tuple("device batch_size input_size channels num_classes precision layout mode threads pin alloc".split())
+_DIFFER = tuple(
+    "device batch_size input_size channels num_classes precision layout mode threads wait pin alloc".split()
+)
 
 # Options of both commands.
 Metrics = Annotated[Names, several("latency, memory, occupancy; by default latency.")]
@@ -174,6 +176,10 @@ def _request(
     if unknown := [name for name in names if name not in METRICS]:
         raise FerBenchError(f"--metrics {', '.join(unknown)} is unknown; known: {', '.join(METRICS)}")
     plan = plans.protocol(protocol) if protocol else plans.GATE
+    if plan.wait == plans.AUTO:
+        from fer_bench.measuring.machine import load_now
+
+        plan = plan.settled(load_now())
     return Request(
         metrics=names,
         rule=Rule(min_effect / 100, budget_s),
@@ -301,6 +307,8 @@ def _side(text: str, request: "Request", settings: Sequence[str], store: str) ->
         raise FerBenchError(f"{text}: what differs is expected after the @, such as mode=compile")
     if others := sorted(changed.keys() - set(_DIFFER)):
         raise FerBenchError(f"{text}: two sides do not differ in {', '.join(others)}, but in {', '.join(_DIFFER)}")
+    if changed.get("wait") == plans.AUTO:
+        raise FerBenchError(f"{text}: a side has one wait policy, active or passive")
     try:
         dataclasses.replace(request.plan, **changed)
     except FerBenchError as error:

@@ -45,6 +45,9 @@ def run(
     device: options.Device = "",
     batch: Annotated[Names, several("Images in a pass; several, as 1,2,4,8, are a sweep.")] = None,
     threads: Annotated[Names, several("CPU threads; by default one a core.")] = None,
+    wait: Annotated[
+        Names, several("Waiting threads spin or sleep: active, passive; by default by the load (quick, training).")
+    ] = None,
     input_: options.Input = None,
     precision: Annotated[Names, several("fp32, tf32, default, bf16, fp16; by default the protocol's.")] = None,
     layout: Annotated[Names, several("nchw, nhwc (channels_last); by default the protocol's.")] = None,
@@ -102,6 +105,7 @@ def run(
     swept: dict[str, Sequence[Any]] = {
         "batch_size": _numbers("--batch", batch),
         "threads": _numbers("--threads", threads),
+        "wait": parse_list(wait),
         "input_size": parse_inputs(input_),
         "precision": parse_list(precision),
         "layout": parse_list(layout),

@@ -52,7 +52,7 @@ def count_both(
 ) -> list[dict[str, Result]]:
     """Count two sides at once; nothing is timed meanwhile."""
     for starter in starters:
-        starter.begin()
+        starter.begin(counts.COUNTS.wait)
     with ThreadPoolExecutor(len(starters)) as pool:
         try:
             return list(pool.map(count, specs, starters, [plan, plan], places))

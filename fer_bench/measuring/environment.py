@@ -19,6 +19,8 @@ _PACKAGES = ("fer-bench", "torch", "torchvision", "timm", "numpy")
 
 _MALLOC = re.compile(r"(MALLOC_|GLIBC_TUNABLES$|LD_PRELOAD$|THP_MEM_ALLOC_ENABLE$|PYTORCH_.*ALLOC_CONF$)")  # variables
 
+_OPENMP = re.compile(r"(OMP|GOMP|KMP)_")
+
 _LIBRARIES = ("Math Kernel Library", "MKL-DNN", "OpenBLAS", "Accelerate")
 
 # What NVML says of a lowered clock; an idle GPU's, and one that the user asked for, are none.
@@ -66,6 +68,7 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
         affinity=affinity(),
         frequency_policy=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         malloc_settings={name: value for name, value in sorted(os.environ.items()) if _MALLOC.match(name)},
+        openmp_settings={name: value for name, value in sorted(os.environ.items()) if _OPENMP.match(name)},
         huge_pages="".join(re.findall(r"\[(\w+)\]", _read("/sys/kernel/mm/transparent_hugepage/enabled"))),
     )
 

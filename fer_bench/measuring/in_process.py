@@ -17,7 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from fer_bench.measuring import environment
+from fer_bench.measuring import environment, machine
 from fer_bench.networks.spec import USERS_MODULE, ModelSpec
 from fer_bench.records.errors import DeviceError, FerBenchError
 from fer_bench.records.plan import KEPT_ALLOCATOR, SHARED, Plan
@@ -107,7 +107,7 @@ def measure_here(
         where = dataclasses.replace(where, commit=told, dirty=dirty)
     return Result(
         subject,
-        dataclasses.replace(alone, isolation=SHARED),
+        dataclasses.replace(alone, isolation=SHARED, wait=machine.wait_policy()),
         where,
         (*static, *measured),
         started_at,

@@ -6,13 +6,13 @@ import gc
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 from fer_bench.measuring.environment import affinity, gpu_state
-from fer_bench.records.plan import KEPT_ALLOCATOR
+from fer_bench.records.plan import KEPT_ALLOCATOR, Load
 from fer_bench.records.result import Json
 
 # glibc's mallopt parameters (malloc.h), the setting that keeps freed memory in the process, and the one that maps each
@@ -22,6 +22,7 @@ _BLOCK_BYTES = 128 * 2**10
 _KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, 256 * 2**20))
 _ALONE = ((_M_MMAP_MAX, 2**16), (_M_MMAP_THRESHOLD, _BLOCK_BYTES), (_M_TRIM_THRESHOLD, _BLOCK_BYTES), (_M_TOP_PAD, 0))
 _LEAST_S = 0.5  # of time, before a few ticks too many are less than a tenth of a core
+_LOOK_AT_LOAD_S = 0.5  # a tenth of a core is then five of the kernel's ticks
 _LOOK_S = 0.05  # for how long the cores are looked at before one is chosen
 _BUSY = ("user", "nice", "system", "irq", "softirq", "steal")  # of /proc/stat; "user" includes guests
 SYSTEM_ALLOCATOR = "system"
@@ -74,6 +75,27 @@ def pin(threads: int) -> None:
     """Keep this process on as many cores as it has threads, those that are the idlest just now."""
     if cores := idlest(threads)[0]:
         stay_on(cores)
+
+
+def load_now() -> Load:
+    """Look for half a second at how busy the cores are that this process may use."""
+    busy = dict(enumerate(psutil.cpu_percent(_LOOK_AT_LOAD_S, percpu=True)))
+    cores = affinity() or tuple(busy)
+    return Load(sum(busy.get(core, 0.0) for core in cores) / 100, len(cores))
+
+
+# What makes waiting threads spin or sleep: GNU's OpenMP, and LLVM's and Intel's. They read it when they are loaded.
+# "active" is what they do without, written down so that no variable of the user's changes it.
+WAIT_SETTINGS: Mapping[str, Mapping[str, str]] = {
+    "active": {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "300000", "KMP_BLOCKTIME": "200"},
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"},
+}
+
+
+def wait_policy() -> str:
+    """Return the policy of this process's threads, which its environment decided when OpenMP was loaded."""
+    policy = os.environ.get("OMP_WAIT_POLICY", "").strip().lower()
+    return "passive" if policy == "passive" else "active"
 
 
 class LoadMonitor:

@@ -24,6 +24,7 @@ from typing import IO, Self
 
 import psutil
 
+from fer_bench.measuring.machine import WAIT_SETTINGS
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.output import capped
@@ -38,7 +39,7 @@ END_LIMIT_S = 30.0  # for a process that was killed to be gone
 class _Server:
     """The process that forks workers."""
 
-    def __init__(self, libraries: Sequence[str], python: str, *, fresh: bool) -> None:
+    def __init__(self, libraries: Sequence[str], python: str, wait: str, *, fresh: bool) -> None:
         self._ended: dict[int, tuple[int, int]] = {}  # how children ended that nobody has asked for yet
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  # ours till end
@@ -56,7 +57,7 @@ class _Server:
                 stdout=self._errors,
                 stderr=self._errors,
                 pass_fds=[theirs.fileno()],
-                env=_environment(python),
+                env=_environment(python, wait),
             )
         self._ready = False
 
@@ -225,7 +226,7 @@ class Starter:
         self.python = python
         self._served = hasattr(socket, "SOCK_SEQPACKET") and sys.platform == "linux"
         self.fresh = fresh or not self._served
-        self._server: _Server | None = None
+        self._servers: dict[str, _Server] = {}  # by wait policy, which a process cannot change after its start
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -235,63 +236,64 @@ class Starter:
         self.close()
 
     def close(self) -> None:
-        """End the server; the next worker gets another."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        """End the servers; the next worker gets another."""
+        while self._servers:
+            self._servers.popitem()[1].close()
 
     def end(self) -> None:
-        """End the server, and its children with it, whatever another thread waits for; nothing is started any more."""
+        """End the servers, and their children, whatever another thread waits for; nothing is started any more."""
         self._ended = True
-        if self._server is not None:
-            self._server.end()
+        for server in self._servers.values():
+            server.end()
 
-    def begin(self) -> None:
+    def begin(self, wait: str) -> None:
         """Start the server, where there is to be one, and do not wait for it.
 
         Called in the main thread, where threads are to start workers: the server ends with the thread that started it.
         """
         if self._served:
-            self._running()
+            self._running(wait)
 
-    def start(self, job: str, errors: IO[str], *, stepped: bool = False) -> Worker:
+    def start(self, job: str, errors: IO[str], wait: str, *, stepped: bool = False) -> Worker:
         """Start a worker on a job; what it prints goes to a file of the caller's.
 
         Args:
             job: a line of JSON.
             errors: where it prints to.
+            wait: the plan's wait policy.
             stepped: commands follow (``Worker.send``); without, there is nothing for it to read.
         """
         if self._ended:
             raise FerBenchError("interrupted")
-        worker = Worker(lambda given, theirs: self._process(job, given, theirs, errors))
+        worker = Worker(lambda given, theirs: self._process(job, given, theirs, errors, wait))
         if self.fresh:
             worker.send(job)
         if not stepped:
             worker.send_no_more()
         return worker
 
-    def _process(self, job: str, given: int, theirs: int, errors: IO[str]) -> "_Started | _Forked":
+    def _process(self, job: str, given: int, theirs: int, errors: IO[str], wait: str) -> "_Started | _Forked":
         if not self._served:
             command = (self.python, *_MODULE, str(os.getpid()))
-            environment = _environment(self.python)
+            environment = _environment(self.python, wait)
             return _Started(command, stdin=given, stdout=theirs, stderr=errors, env=environment)
-        server = self._running()
+        server = self._running(wait)
         try:
             server.be_ready()
         except FerBenchError:  # killed for memory in its first moments, perhaps
             if self._ended:
                 raise
-            server = self._running()
+            server = self._running(wait)
             server.be_ready()
         return _Forked(server, job, [theirs, errors.fileno(), given])
 
-    def _running(self) -> _Server:
-        """Return the server, another one where it has ended."""
-        if self._server is None or not self._server.alive:
+    def _running(self, wait: str) -> _Server:
+        """Return the server of a wait policy, another one where it has ended."""
+        server = self._servers.get(wait)
+        if server is None or not server.alive:
             libraries = [] if self.fresh else self._libraries
-            self._server = _Server(libraries, self.python, fresh=self.fresh)
-        return self._server
+            server = self._servers[wait] = _Server(libraries, self.python, wait, fresh=self.fresh)
+        return server
 
 
 def lines(stream: IO[str], limit_s: float) -> Iterator[str | None]:
@@ -329,8 +331,8 @@ def ending(returncode: int, errors: IO[str]) -> str:
     return f"the process ended with exit code {returncode} before it was done{said}"
 
 
-def _environment(python: str) -> dict[str, str]:
-    found = {**os.environ, "PYTHONUNBUFFERED": "1"}
+def _environment(python: str, wait: str) -> dict[str, str]:
+    found = {**os.environ, "PYTHONUNBUFFERED": "1", **WAIT_SETTINGS[wait]}
     if python != sys.executable:
         found["PYTHONPATH"] = os.pathsep.join(filter(None, (_alone(), os.environ.get("PYTHONPATH", ""))))
     return found

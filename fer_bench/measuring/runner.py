@@ -15,10 +15,10 @@ from typing import Any, Protocol
 from fer_bench.measuring.messages import Attainable, AtWork, Finished, Job, Measured, Message, Ready, Started
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.session import Session, WorkerError
-from fer_bench.measuring.task import Task
+from fer_bench.measuring.task import Task, settle
 from fer_bench.records import exchange, stats
 from fer_bench.records.errors import FerBenchError, StoreBusyError, StoreError, UnstorableError
-from fer_bench.records.plan import Plan
+from fer_bench.records.plan import Load, Plan
 from fer_bench.records.result import LEFT_BEHIND, Environment, Json, Measurement, Result
 from fer_bench.records.store import Contents, Store
 
@@ -61,7 +61,15 @@ class Outcome:
     difference: str = ""
 
 
-def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher, *, debug: bool = False) -> Outcome:
+def measure_all(
+    tasks: Sequence[Task],
+    store: Store,
+    run: str,
+    watcher: Watcher,
+    *,
+    load: Load | None = None,
+    debug: bool = False,
+) -> Outcome:
     """Carry out tasks one after the other; each result is in the store before the next task begins.
 
     What the run already has is not measured again. Ctrl-C, a device that is not there and a full disk end it early;
@@ -73,6 +81,7 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
         store: where results go.
         run: which run of the store's they belong to.
         watcher: told how it goes on.
+        load: what other programs take, by which plans choose that leave it open; None looks.
         debug: pass on to stderr what the processes print there, tracebacks among it.
     """
     start = time.perf_counter()
@@ -86,7 +95,7 @@ def measure_all(tasks: Sequence[Task], store: Store, run: str, watcher: Watcher,
     try:
         with store.held(run), Starter([task.spec for task in tasks], fresh=fresh) as starter:
             machine = Machine(starter, debug=debug)
-            for key, task in zip(keys, tasks, strict=True):
+            for key, task in zip(keys, settle(tasks, before, load), strict=True):
                 if key not in before:
                     watcher.begin(task)
                     result = measure(task, starter, machine, progress=watcher.stage, debug=debug)
@@ -173,7 +182,7 @@ def measure(
     """Measure one network by a plan.
 
     Args:
-        task: which and how.
+        task: which and how; a plan that leaves the wait policy open gets one by the load now.
         starter: of processes.
         machine: knows what the machine attains; without one that is not looked at.
         environment: of the starter's processes, where that is known already.
@@ -185,6 +194,7 @@ def measure(
         A result with measurements for each metric; one that failed carries its reason.
     """
     began, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    (task,) = settle([task], {})
     attainable = machine.attainable(task.plan, progress) if machine and "latency" in task.plan.metrics else {}
     run = _Run(task, starter, progress, environment, debug=debug)
     if task.plan.metrics[0] in _NOTHING_BEFORE:
@@ -341,7 +351,7 @@ class Machine:
 
     def attainable(self, plan: Plan, progress: Progress) -> Mapping[str, Json]:
         """Give what ``profilers.roofline`` measures, or why it could not."""
-        setting = (plan.device, plan.precision, plan.threads, plan.alloc, plan.pin)
+        setting = (plan.device, plan.precision, plan.threads, plan.wait, plan.alloc, plan.pin)
         if setting not in self._known:
             progress("what the machine attains")
             report = _report(Job(plan), self._starter, debug=self._debug)

@@ -41,7 +41,8 @@ class Session:
     def __enter__(self) -> Self:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # closed below
         try:
-            self._worker = self._starter.start(messages.dump(self._job), self._errors, stepped=self._job.stepped)
+            job = self._job
+            self._worker = self._starter.start(messages.dump(job), self._errors, job.plan.wait, stepped=job.stepped)
         except BaseException:
             self._errors.close()
             raise

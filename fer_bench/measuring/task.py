@@ -4,16 +4,17 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fer_bench.measuring.machine import load_now
 from fer_bench.measuring.messages import Job
 from fer_bench.networks.place import Place
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
-from fer_bench.records.plan import Plan
-from fer_bench.records.result import Subject
+from fer_bench.records.plan import AUTO, Load, Plan
+from fer_bench.records.result import Result, Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,28 @@ def _named(checkpoint: str) -> str:
 def _hash(path: str, _changed_ns: int, _size: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def settle(tasks: Sequence[Task], done: Mapping[str, Result], load: Load | None = None) -> list[Task]:
+    """Return tasks whose plans have a wait policy: that of earlier results of the same run, or else by the load now.
+
+    Args:
+        tasks: as asked for, by whose keys results are stored.
+        done: what the run has already, by key.
+        load: of the machine when the run began; None looks, where it matters.
+    """
+    if all(task.plan.wait != AUTO for task in tasks):
+        return list(tasks)
+    known = {task.plan: done[task.key].plan for task in tasks if task.plan.wait == AUTO and task.key in done}
+    load = load or load_now()
+    settled = []
+    for task in tasks:
+        plan = task.plan
+        if plan.wait == AUTO:
+            like = known.get(plan) or next(iter(known.values()), None) or plan.settled(load)
+            plan = replace(plan, wait=like.wait, threads=plan.threads or like.threads)
+        settled.append(replace(task, plan=plan))
+    return settled
 
 
 def fingerprint(tasks: Sequence[Task]) -> str:

@@ -22,15 +22,39 @@ _CHOICES = {
     "layout": ("nchw", "nhwc"),
     "mode": ("eager", "compile"),
     "alloc": ("keep", "system"),
+    "wait": ("active", "passive", "auto"),
     "optimizer": ("adam", "sgd"),
     "isolation": ("forked", "fresh"),
 }
+AUTO = "auto"  # wait: chosen by the machine's load when the run begins; a record has what was chosen
 # What a record can say beside that, and nobody can ask for: "" is what pytest-benchmark does not record.
 KEPT_ALLOCATOR = "glibc, memory kept"  # what an environment records where "keep" took effect
 _RECORDED = {"device": ("",), "alloc": ("",), "isolation": (SHARED,)}
 # What a record means that does not say. Before there was a choice of precision it was PyTorch's own.
 _UNSAID = {"device": "", "alloc": "", "precision": "default"}
 _OF_OTHERS = ("protocol", "metrics", "batch_size", "processes", "isolation")  # known of a benchmark without our plan
+
+
+# Cores that other programs kept busy on average. A quiet machine's own housekeeping takes some hundredths; a tenth on
+# the core of the passes is 10 % of the time.
+OTHERS_CORES = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What other programs take of the cores that this process may use, just now."""
+
+    busy_cores: float
+    cores: int
+
+    @property
+    def quiet(self) -> bool:
+        return self.busy_cores <= OTHERS_CORES
+
+    @property
+    def idle_cores(self) -> int:
+        """Cores that are not busy, to the nearest; 1 at least."""
+        return max(1, round(self.cores - self.busy_cores))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +76,11 @@ class Plan:
         threads: CPU threads of PyTorch's operators; None leaves PyTorch's choice, one a core. One thread, as
             torch.utils.benchmark has it, tells the algorithm; all threads tell the machine.
         pin: each process stays on as many cores as it has threads, the idlest ones when it starts.
+        wait: what a thread does that waits for the others: "active", it spins for some milliseconds before it sleeps,
+            as OpenMP libraries have it by default; "passive", it sleeps at once, which costs small networks a third on
+            a quiet machine, and saves any network from passes a hundred times as long on a busy one; "auto", active
+            where the machine is quiet when the run begins, else passive with a thread for each idle core
+            (``settled``). One thread, as of "edge" and of `fer-bench gate`, waits for none.
         alloc: "keep": glibc is told to keep freed memory; "system": the allocator is left as deployed.
         isolation: "forked": processes are forked from one that has imported PyTorch and done nothing else, and shift
             their heaps by a random amount; "fresh": each starts and imports for itself. Records of a
@@ -91,6 +120,7 @@ class Plan:
     mode: str = "eager"
     threads: Size | None = None
     pin: bool = False
+    wait: str = "active"
     alloc: str = "keep"
     isolation: str = "forked"
     processes: Size = 1
@@ -121,6 +151,14 @@ class Plan:
             raise FerBenchError(f"metrics are none; known: {', '.join(METRICS)}")
         if unknown := [metric for metric in self.metrics if metric not in METRICS]:
             raise FerBenchError(f"metrics {', '.join(map(str, unknown))}: unknown; known: {', '.join(METRICS)}")
+
+    def settled(self, load: "Load") -> "Plan":
+        """Return the plan with the wait policy, and unless given the threads, that suit the load of the machine."""
+        if self.wait != AUTO:
+            return self
+        if load.quiet or self.threads == 1:
+            return dataclasses.replace(self, wait="active")
+        return dataclasses.replace(self, wait="passive", threads=self.threads or load.idle_cores)
 
     def check_asked(self) -> None:
         """Raise FerBenchError where the plan says what only a record can, and no process can be asked to do."""
@@ -169,7 +207,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 # The default on a CPU: the whole zoo on two cores in about six minutes, with one latency process a network.
-QUICK = Plan("quick", max_time_s=12.0)
+QUICK = Plan("quick", wait=AUTO, max_time_s=12.0)
 # What a small device at the edge does: one image, one thread, and an interval of +-1 % of the median over processes
 # (a process differs from the next by 1.5 % here, so that takes about a dozen), within a minute and a half a network.
 EDGE = Plan(
@@ -195,6 +233,7 @@ TRAINING = Plan(
     "training",
     metrics=("static", "training", "training_memory"),
     batch_size=16,
+    wait=AUTO,
     warmup_runs=2,
     runs=30,
     max_time_s=8.0,

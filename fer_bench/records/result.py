@@ -96,6 +96,8 @@ class Environment:
     affinity: tuple[Count, ...] = ()  # the cores that the process may run on
     frequency_policy: str = ""  # the CPU's governor, or "" where the system reports none
     malloc_settings: Mapping[str, str] = field(default_factory=dict)  # environment variables that change the allocator
+    # Environment variables that change OpenMP's threads. What they say of waiting is compared as the plan's ``wait``.
+    openmp_settings: Mapping[str, str] = field(default_factory=dict)
     huge_pages: str = ""  # the system's mode of transparent huge pages
     cpu_limit: Amount | None = None  # processors' worth of time that the container gets; None without a limit
     memory_limit_bytes: Count | None = None  # of the container; None without a limit
@@ -199,7 +201,7 @@ class Subject:
 
 
 # What of a plan the time of a pass depends on.
-PLAN_CONDITIONS = ("device", "batch_size", "precision", "layout", "mode", "threads", "pin", "alloc")
+PLAN_CONDITIONS = ("device", "batch_size", "precision", "layout", "mode", "threads", "wait", "pin", "alloc")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Literal
 
 from fer_bench.records import stats, units
-from fer_bench.records.plan import KEPT_ALLOCATOR
+from fer_bench.records.plan import KEPT_ALLOCATOR, OTHERS_CORES
 from fer_bench.records.result import Json, Measurement, Result
 from fer_bench.reporting.table import MEASURED_ONCE
 
@@ -22,9 +22,6 @@ _NORMAL_95 = 1.96  # standard errors to either side of 95 % of a normal distribu
 # Below this an image is processed in real time: a frame of 24 a second, cut to whole milliseconds (paper 001, III.D).
 REAL_TIME_S = 0.041
 
-# Cores that other programs kept busy on average. A quiet machine's own housekeeping takes some hundredths; a tenth on
-# the core of the passes is 10 % of the time.
-OTHERS_CORES = 0.1
 # Involuntary context switches a run. Undisturbed processes had at most 0.8, disturbed ones 3.5 and their times doubled.
 SWITCHES_PER_RUN = 1.0
 # And a second: housekeeping takes a core some times a second, which adds up over a long pass; undisturbed processes had

@@ -252,6 +252,7 @@ def _told(plan: Plan, where: Environment) -> dict[str, str]:
         "mode": plan.mode if plan.mode != "eager" else "",
         "device": f"{where.device} ({where.device_name})" if where.device else "",
         "threads": f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}" if where.threads else "",
+        "wait": "waiting threads sleep" if plan.wait == "passive" and where.threads > 1 else "",
         "alloc": f"allocator: {where.allocator}" if where.allocator else "",
         "platform": ", ".join(filter(None, (where.os, f"Python {where.python}", packages(where)))),
     }

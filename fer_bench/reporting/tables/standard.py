@@ -31,6 +31,7 @@ SETTINGS = (
     Column("threads", "Threads", setting=True).with_origin(
         "Threads of PyTorch's operators, as the measuring process told."
     ),
+    Column("wait", "Waiting", setting=True).with_origin(_PLAN),
     Column("precision", "Precision", setting=True).with_origin(_PLAN),
     Column("layout", "Layout", setting=True).with_origin(_PLAN),
     Column("mode", "Mode", setting=True).with_origin(_PLAN),
