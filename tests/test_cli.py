@@ -210,7 +210,9 @@ def test_a_run_prints_the_table_and_its_report_is_the_same_bytes(fer_bench, tmp_
     assert re.search(r"^mtcnn_pnet \[.*\] +3x12x12 +2 +6\.632 k +44\.8 k +89\.5 k ", done.stdout, re.MULTILINE)
     assert "too few processes: one process tells nothing" in done.stdout
     assert "% of the wall time went to starting" in done.stdout
-    assert done.stderr.startswith("[1/1] mtcnn_pnet: MACs: 44.8 k, ")
+    begins, measured = done.stderr.splitlines()
+    assert re.match(r"cpu, protocol quick: 1 network, about \d+ s, into sqlite:///\S+; (no other l|other prog)", begins)
+    assert measured.startswith("[1/1] mtcnn_pnet: MACs: 44.8 k, ")
     (run,) = json.loads(fer_bench("runs", "--format", "json").stdout)
     assert (run["state"], run["results"], run["title"]) == ("finished", 1, "quick: mtcnn_pnet")
     assert f"all tables: fer-bench report {run['id']}" in done.stdout
@@ -221,6 +223,25 @@ def test_a_run_prints_the_table_and_its_report_is_the_same_bytes(fer_bench, tmp_
         assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
     assert fer_bench("report", "last", "--table", "efficiency").stdout in done.stdout
     assert "--table beauty: there are efficiency, latency" in fer_bench("report", "--table", "beauty").stderr
+
+
+def test_a_dry_run_lists_what_would_be_measured_and_stores_nothing(fer_bench, tmp_path):
+    done = fer_bench(*RUN, "--models", "mtcnn_pnet,mtcnn_rnet", "--batch", "1,2", "--dry-run")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = re.findall(r"^(mtcnn_[pr]net) +3x\d+x\d+ +([12]) +", done.stdout, re.MULTILINE)
+    assert rows == [("mtcnn_pnet", "1"), ("mtcnn_pnet", "2"), ("mtcnn_rnet", "1"), ("mtcnn_rnet", "2")]
+    assert "4 measurements. About " in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_than_a_hundred_measurements_are_not_begun_unasked(fer_bench):
+    done = fer_bench(
+        "run", "--metrics", "static", "--models", "mtcnn_pnet", "--batch", ",".join(map(str, range(1, 102)))
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "1 network in 101 measurements, about " in done.stderr
+    assert "these are 101 measurements: --yes measures them, --dry-run lists them" in done.stderr
+    assert json.loads(fer_bench("runs", "--format", "json").stdout) == []
 
 
 def test_stored_runs_can_be_shown_exported_imported_and_deleted(fer_bench, tmp_path):
@@ -307,6 +328,7 @@ def interrupted(tmp_path, users_file, stop):
         text=True,
         preexec_fn=heed_ctrl_c,
     )
+    assert process.stderr.readline().startswith("cpu, protocol quick: 2 networks, ")
     assert process.stderr.readline().startswith("[1/2] mtcnn_pnet")
     wait_until((tmp_path / "it_hangs").exists)  # for good, so that no machine is too slow for this
     process.send_signal(stop)
@@ -323,8 +345,10 @@ def test_ctrl_c_ends_a_run_at_once_and_the_same_command_goes_on(users_file, tmp_
     (tmp_path / "go_on").touch()
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    assert "goes on: 1 of 2 are measured" in again.stderr.splitlines()[0]
-    assert again.stderr.splitlines()[1].startswith("[2/2] ")
+    begins, goes_on, measured = again.stderr.splitlines()
+    assert begins.startswith("cpu, protocol quick: 1 network, ")
+    assert "goes on: 1 of 2 are measured" in goes_on
+    assert measured.startswith("[2/2] ")
     assert "mtcnn_pnet" in again.stdout
 
 
@@ -345,7 +369,7 @@ def test_a_killed_run_goes_on_too_unless_one_begins_anew(users_file, tmp_path, f
     assert code == -signal.SIGKILL
     (tmp_path / "go_on").touch()
     anew = subprocess.run([*command, "--fresh"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert anew.stderr.startswith("[1/2] mtcnn_pnet")
+    assert anew.stderr.splitlines()[1].startswith("[1/2] mtcnn_pnet")
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "goes on: 1 of 2 are measured" in again.stderr
     states = [run["state"] for run in json.loads(fer_bench("runs", "--format", "json").stdout)]

@@ -151,6 +151,7 @@ def whole(tmp_path_factory):
     run = Run(folder, *ALL, "--models", NETWORKS, "--store", "results.sqlite")
     assert run.wait_for(run.workers)
     worker_s = time.monotonic() - began
+    assert run.process.stderr.readline().startswith("cpu, protocol ")
     assert run.process.stderr.readline().startswith("[1/6] ")
     result_s = time.monotonic() - began
     code, _, err = run.end()
@@ -322,6 +323,7 @@ def test_a_worker_whose_run_is_killed_while_it_imports_does_not_go_on(start, tmp
 def test_a_run_that_is_terminated_leaves_no_process_and_goes_on(start, users_file, tmp_path):
     models = f"mtcnn_pnet,{users_file}:hangs_once"
     run = start("--metrics", "static", "--models", models, "--store", "results.sqlite")
+    assert run.process.stderr.readline().startswith("cpu, protocol quick: 2 networks")
     first = run.process.stderr.readline()
     assert first.startswith("[1/2] mtcnn_pnet")
     assert run.wait_for(run.workers)
@@ -431,6 +433,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_nothing_that_was_measured(start
     command = ("--metrics", "static", "--models", "mtcnn_pnet,users.py:waits,mtcnn_rnet", "--store", store)
     for begins, left in ((r"\[1/3\] mtcnn_pnet", 0), (r"Run \w+ of .* goes on: 1 of 3 are measured", 36 * 1024)):
         run = start(*command)
+        assert run.process.stderr.readline().startswith("cpu, protocol quick: ")
         assert re.match(begins, run.process.stderr.readline())
         assert run.wait_for(run.workers)
         small.fill(run, left)

@@ -23,6 +23,7 @@ def test_each_network_gets_one_plain_line_on_stderr(make_result, capsys):
     assert out == ""
     first, second = err.splitlines()
     assert first.startswith("[1/2] mini_xception: MACs: 2.00 M, Latency (ms): 10.0, Runs: 1 x 5, Took (s): ")
+    assert first.endswith(", 1 s left")
     assert second.startswith("[2/2] a.b:[red]b: ")
     assert second.endswith(" failed: \N{REPLACEMENT CHARACTER}[1mboom")
 

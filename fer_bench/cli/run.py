@@ -1,5 +1,6 @@
 """Measure networks."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,10 +31,11 @@ from fer_bench.reporting import tables as reports
 
 if TYPE_CHECKING:
     from fer_bench.measuring.runner import Outcome
-    from fer_bench.measuring.task import Task, fingerprint
+    from fer_bench.measuring.task import Task
     from fer_bench.networks.registry import Registry
 
 # What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
+_MANY = 100  # measurements, above which `run` asks
 _HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing", "energy")
 
 
@@ -71,6 +73,8 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of continuing a run.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write all tables here, too.")] = None,
     sheets: options.Sheets = None,
+    yes: Annotated[bool, typer.Option("--yes", help=f"Do not ask before more than {_MANY} measurements.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the measurements and their expected time.")] = False,
     debug: options.Debug = False,
 ) -> None:
     """Measure networks and print the table that a paper would.
@@ -78,10 +82,12 @@ def run(
     Each network is measured in processes of its own, and results are stored as they come. An interrupted command
     continues where it stopped when it is run again.
     """
-    from fer_bench.measuring.measure import begin, plan_of, sweep
+    from fer_bench.measuring.forecast import TimeLeft, forecast
+    from fer_bench.measuring.machine import load_now
+    from fer_bench.measuring.measure import begin, earlier_run, plan_of, sweep
     from fer_bench.measuring.progress import Display
-    from fer_bench.measuring.runner import measure_all
-    from fer_bench.measuring.task import Task
+    from fer_bench.measuring.runner import Machine, measure_all, starter_of
+    from fer_bench.measuring.task import Task, fingerprint, settle
 
     registry = registry_of(sheets)
     stop_on_sigterm()
@@ -116,12 +122,25 @@ def run(
     plans = sweep(plan, swept)
     tasks = [Task(spec, one, shape, built_with, given) for spec in specs for one, shape in plans]
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
-    with Store.open(store, create=True) as opened:
+    if dry_run:
+        load = load_now()
+        with starter_of(tasks) as starter:
+            print_tables([forecast(settle(tasks, {}, load), load, Machine(starter, debug=debug)).table()])
+        return
+    with Store.open(store, create=True) as opened, starter_of(tasks) as starter:
         title = (
             f"{plan.protocol}: {', '.join(names)}" if names != registry.names() else f"{plan.protocol}: all built-ins"
         )
         held = "" if fresh else opened.held_elsewhere(fingerprint(tasks))
-        under_way, earlier = begin(opened, tasks, title, resume=resume, fresh=fresh)
+        earlier = earlier_run(opened, tasks, resume=resume, fresh=fresh)
+        before = dict(opened.done(earlier.id)) if earlier is not None else {}
+        load, machine = load_now(), Machine(starter, debug=debug)
+        settled = zip(tasks, settle(tasks, before, load), strict=True)
+        expected = forecast([one for task, one in settled if task.key not in before], load, machine)
+        say(expected.line(plan.device, opened.shown), err=True)
+        if len(expected.tasks) > _MANY and not yes:
+            _ask(len(expected.tasks))
+        under_way, earlier = begin(opened, tasks, title, earlier)
         if earlier is not None:
             say(
                 f"Run {earlier.id} of {earlier.started_at} goes on: {earlier.results} of {len(tasks)} are measured "
@@ -130,8 +149,8 @@ def run(
             )
         elif held:
             say(f"Another {held}. This command begins a run of its own.", err=True)
-        with Display(len(tasks)) as display:
-            done = measure_all(tasks, opened, under_way, display, debug=debug)
+        with Display(len(tasks), TimeLeft(expected.seconds)) as display:
+            done = measure_all(tasks, opened, under_way, display, load=load, machine=machine, debug=debug)
         _conclude(done, tasks, registry, out)
         where = f" --store {opened.shown}" if store != DEFAULT_STORE else ""
         say(f"\nRun {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}")
@@ -143,6 +162,13 @@ def _numbers(option: str, given: Names) -> list[int]:
     if wrong := [part[:60] for part in parts if units.whole_number(part) is None]:
         raise FerBenchError(f"{option} {', '.join(wrong)} is no number from 1; several have commas between, as 1,2,4")
     return [int(part) for part in parts]
+
+
+def _ask(measurements: int) -> None:
+    """Ask whether to go on."""
+    if not sys.stdin.isatty():
+        raise FerBenchError(f"these are {measurements} measurements: --yes measures them, --dry-run lists them")
+    typer.confirm(f"These are {measurements} measurements. Measure them?", abort=True, err=True)
 
 
 def _conclude(done: "Outcome", tasks: "Sequence[Task]", registry: "Registry", out: Path | None) -> None:

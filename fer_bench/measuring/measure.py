@@ -113,7 +113,7 @@ def measure(
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
     results: dict[_Here, Result] = {}
     with opened(store) as kept, watch(len(tasks) + len(here), show=progress) as watcher:
-        run, _ = begin(kept, tasks, title, fresh=fresh or bool(here))
+        run, _ = begin(kept, tasks, title, earlier_run(kept, tasks, fresh=fresh or bool(here)))
         try:
             for number, module in enumerate(here):
                 watcher.begin(module.task)
@@ -183,26 +183,28 @@ def opened(store: str | None) -> Iterator[Store]:
         yield stack.enter_context(Store.open(store, create=True))
 
 
-def begin(
-    store: Store, tasks: Sequence[Task], title: str, *, resume: str = "", fresh: bool = False
-) -> tuple[str, Run | None]:
-    """Go on with the run that these tasks left unfinished, or begin one.
+def earlier_run(store: Store, tasks: Sequence[Task], *, resume: str = "", fresh: bool = False) -> Run | None:
+    """Return the run that these tasks left unfinished, if there is one.
 
     Args:
         store: of runs.
         tasks: what is measured.
-        title: of a run that is begun.
         resume: the run to go on with, or "" for the latest that was interrupted.
-        fresh: begin one in any case.
+        fresh: None in any case.
+    """
+    mark = fingerprint(tasks)
+    return _asked_for(store, resume, mark) if resume else None if fresh else store.resumable(mark)
+
+
+def begin(store: Store, tasks: Sequence[Task], title: str, earlier: Run | None) -> tuple[str, Run | None]:
+    """Go on with an unfinished run, or begin one.
 
     Returns:
         The run's id, and what there was of it before, if anything.
     """
-    mark = fingerprint(tasks)
-    earlier = _asked_for(store, resume, mark) if resume else None if fresh else store.resumable(mark)
     if earlier is not None and store.resume(earlier.id):
         return earlier.id, earlier
-    return store.begin(mark, title), None
+    return store.begin(fingerprint(tasks), title), None
 
 
 def _asked_for(store: Store, name: str, mark: str) -> Run:

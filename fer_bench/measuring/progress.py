@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from fer_bench.measuring.forecast import TimeLeft, duration
 from fer_bench.measuring.runner import Watcher
 from fer_bench.measuring.task import Task
 from fer_bench.records import units
@@ -95,10 +96,16 @@ class Line:
 
 
 class Display:
-    """Shows the network and stage under way, what is done, and the time that is left."""
+    """Shows the network and stage under way, what is done, and the time that is left.
 
-    def __init__(self, total: int) -> None:
+    Args:
+        total: networks, those measured already among them.
+        left: the time that the others take.
+    """
+
+    def __init__(self, total: int, left: TimeLeft | None = None) -> None:
         self._total = total
+        self._left = left or TimeLeft([None] * total)
         self._rows: list[tuple[str, ...]] = []
         self._skipped = 0
         self._name = ""
@@ -109,11 +116,10 @@ class Display:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("left:"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=self._console,
         )
-        self._task = self._bar.add_task("starting", total=total)
+        self._task = self._bar.add_task("starting", total=total, left="")
         self._live = Live(console=self._console, transient=True, get_renderable=self._drawn)
 
     def __enter__(self) -> Self:
@@ -134,6 +140,7 @@ class Display:
     def begin(self, task: Task) -> None:
         """Show which network is next."""
         self._name, self._began = printable(task.spec.name), time.perf_counter()
+        self._left.begin()
         self._bar.update(self._task, description=_escaped(self._name))
 
     def stage(self, stage: str) -> None:
@@ -143,15 +150,24 @@ class Display:
     def done(self, task: Task, result: Result) -> None:
         """Show the result of a network."""
         self._bar.advance(self._task)
+        self._left.done()
         row = _row(result, time.perf_counter() - self._began)
         self._rows.append(row)
         if not self._console.is_terminal:
             named = zip(_HEADINGS[1:], row[1:], strict=True)
-            line = ", ".join(f"{heading}: {cell}" for heading, cell in named if cell)
+            line = ", ".join([f"{heading}: {cell}" for heading, cell in named if cell])
+            left = f", {self._time_left()}" if self._skipped + len(self._rows) < self._total else ""
             # `out` prints no markup: a name may have square brackets.
-            self._console.out(f"[{self._skipped + len(self._rows)}/{self._total}] {row[0]}: {line}", highlight=False)
+            self._console.out(
+                f"[{self._skipped + len(self._rows)}/{self._total}] {row[0]}: {line}{left}", highlight=False
+            )
+
+    def _time_left(self) -> str:
+        left_s = self._left.left_s()
+        return f"{duration(left_s)} left" if left_s is not None else ""
 
     def _drawn(self) -> Group:
+        self._bar.update(self._task, left=self._time_left())
         table = Table(*_HEADINGS, title="Measured so far", title_justify="left")
         for column in table.columns[1:]:
             column.justify = "right"

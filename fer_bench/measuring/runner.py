@@ -68,6 +68,7 @@ def measure_all(
     watcher: Watcher,
     *,
     load: Load | None = None,
+    machine: "Machine | None" = None,
     debug: bool = False,
 ) -> Outcome:
     """Carry out tasks one after the other; each result is in the store before the next task begins.
@@ -82,6 +83,7 @@ def measure_all(
         run: which run of the store's they belong to.
         watcher: told how it goes on.
         load: what other programs take, by which plans choose that leave it open; None looks.
+        machine: knows what the machine attains, and its starter is used; None for others, which end with the run.
         debug: pass on to stderr what the processes print there, tracebacks among it.
     """
     start = time.perf_counter()
@@ -91,10 +93,12 @@ def measure_all(
     measured: dict[str, Result] = {}
     stopped: BaseException | None = None
     watcher.skip(sum(key in before for key in keys))
-    fresh = any(task.plan.isolation == "fresh" for task in tasks)
     try:
-        with store.held(run), Starter([task.spec for task in tasks], fresh=fresh) as starter:
-            machine = Machine(starter, debug=debug)
+        with (
+            store.held(run),
+            contextlib.nullcontext(machine.starter) if machine else starter_of(tasks) as starter,
+        ):
+            machine = machine or Machine(starter, debug=debug)
             for key, task in zip(keys, settle(tasks, before, load), strict=True):
                 if key not in before:
                     watcher.begin(task)
@@ -152,6 +156,11 @@ def _patiently(write: Callable[[], None], progress: Progress) -> None:
             except KeyboardInterrupt:
                 raise error from None
     return write()
+
+
+def starter_of(tasks: Sequence[Task]) -> Starter:
+    """Return a starter of processes for the networks of these tasks."""
+    return Starter([task.spec for task in tasks], fresh=any(task.plan.isolation == "fresh" for task in tasks))
 
 
 def _difference(tasks: Iterable[Task], before: dict[str, Result], measured: dict[str, Result]) -> str:
@@ -346,7 +355,7 @@ class Machine:
     """What the machine attains, looked at once for each setting that changes it."""
 
     def __init__(self, starter: Starter, *, debug: bool) -> None:
-        self._starter, self._debug = starter, debug
+        self.starter, self._debug = starter, debug
         self._known: dict[tuple[Any, ...], Mapping[str, Json]] = {}
 
     def attainable(self, plan: Plan, progress: Progress) -> Mapping[str, Json]:
@@ -354,6 +363,6 @@ class Machine:
         setting = (plan.device, plan.precision, plan.threads, plan.wait, plan.alloc, plan.pin)
         if setting not in self._known:
             progress("what the machine attains")
-            report = _report(Job(plan), self._starter, debug=self._debug)
+            report = _report(Job(plan), self.starter, debug=self._debug)
             self._known[setting] = report.attainable or {"failure": report.failure}
         return self._known[setting]
