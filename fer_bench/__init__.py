@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fer_bench.auditing.audit import Audit as Audit
     from fer_bench.auditing.audit import audit as audit
+    from fer_bench.gating.gate import compare as compare
+    from fer_bench.gating.gate import gate as gate
     from fer_bench.measuring.counting.count import Count as Count
     from fer_bench.measuring.counting.count import count as count
     from fer_bench.measuring.counting.recorder import Trace as Trace
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from fer_bench.records.errors import FerBenchError as FerBenchError
     from fer_bench.records.plan import Plan as Plan
     from fer_bench.records.result import Result as Result
+    from fer_bench.reporting.history import history as history
     from fer_bench.reporting.report import Report as Report
     from fer_bench.reporting.report import report as report
     from fer_bench.reporting.results import Results as Results
@@ -38,6 +41,9 @@ _HOMES = {
     "measure": "measuring.measure",
     "report": "reporting.report",
     "audit": "auditing.audit",
+    "gate": "gating.gate",
+    "compare": "gating.gate",
+    "history": "reporting.history",
     "load": "reporting.results",
     "trace": "measuring.counting.trace",
     "list_models": "networks.registry",

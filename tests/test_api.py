@@ -391,3 +391,26 @@ def test_a_frame_is_audited_as_the_same_table_in_a_file_is(tmp_path):
     assert of_frame._repr_html_().count("<table") == 2
     with pytest.raises(fb.FerBenchError, match="table has no rows"):
         fb.audit(frame[:0], num_classes=1000)
+
+
+def test_results_in_hand_are_compared_with_results_in_a_file(tmp_path):
+    def counted(width):
+        net = nn.Sequential(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 5))
+        return fb.measure({"net": net}, "quick", metrics="static", input_shape=(3, 10, 10), progress=False)
+
+    (tmp_path / "before.json").write_text(counted(4)[0].to_json() + "\n")
+    same, larger = (fb.compare(tmp_path / "before.json", counted(width), progress=False) for width in (4, 5))
+    assert same.to_frame()[["network", "metric", "outcome"]].to_dict("records") == [
+        {"network": "net", "metric": "counts", "outcome": "same"}
+    ]
+    assert (same.exit_code(), larger.exit_code()) == (0, 1)
+    assert larger.to_frame()["outcome"].to_list() == ["worse"]
+    verdicts, larger = larger, counted(5)
+    assert "worse" in str(verdicts) == repr(verdicts)
+    assert verdicts._repr_html_().startswith("<pre>base ")
+    with pytest.raises(fb.FerBenchError, match="a network and stored results"):
+        fb.compare("mtcnn_pnet", larger)
+    with pytest.raises(fb.FerBenchError, match="speed is unknown; known: latency"):
+        fb.compare("mtcnn_pnet", "mtcnn_rnet", metrics="speed")
+    with pytest.raises(fb.FerBenchError, match="name one"):
+        fb.gate("mtcnn_pnet", baseline="counts.json", against="main")

@@ -281,7 +281,9 @@ def test_nothing_is_deleted_without_a_yes(fer_bench):
 
 
 def test_a_sweep_is_a_row_for_each_setting_and_a_column_for_what_differs(fer_bench):
-    done = fer_bench(*RUN, "--models", "mtcnn_pnet", "--batch", "1,2", "--threads", "1,2", "--alloc", "both")
+    done = fer_bench(
+        *RUN, "--models", "mtcnn_pnet", "--batch", "1,2", "--threads", "1,2", "--alloc", "both", "--wait", "active"
+    )
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(fer_bench("runs", "--format", "json").stdout)
     assert run["results"] == 8

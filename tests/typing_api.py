@@ -38,6 +38,10 @@ drawn.write(Path("drawn"), ["csv"])
 verdicts: fb.Audit = fb.audit(pandas.DataFrame({"Model": ["ResNet-50"], "Params (M)": ["25.6"]}), num_classes=1000)
 wrong: fb.Audit = fb.audit(papers=["001"], known=results, recount=False).wrong
 
+points: pandas.DataFrame = fb.history("my_net", "macs", store="results.sqlite", where={"device": "cpu"}).to_frame()
+code: int = fb.gate(["my_net"], against="main", limits={"max_params": "5M"}, min_effect=0.03).exit_code()
+changes: pandas.DataFrame = fb.compare(results, "results.json", progress=False).to_frame()
+
 
 def mistake() -> str:
     """Catch what the user can mend."""

@@ -1,11 +1,9 @@
 """Commands that judge a change: gate, compare."""
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,25 +16,13 @@ from fer_bench.cli.common import (
     stop_on_sigterm,
 )
 from fer_bench.cli.options import Names, choice, several
-from fer_bench.gating.verdicts import Verdict
 from fer_bench.records import files
-from fer_bench.records import plan as plans
-from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
-from fer_bench.records.limits import Budget
+from fer_bench.records.errors import FerBenchError
 from fer_bench.records.masking import command_line
-from fer_bench.records.output import printable
-from fer_bench.records.plan import parse_settings
-from fer_bench.records.sources import name_source, read_results
 from fer_bench.records.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
-    from fer_bench.gating.request import Report, Request
-    from fer_bench.measuring.task import Task
-
-# What of a plan two sides of a comparison may differ in: all that a pass depends on, and nothing of how it is measured.
-_DIFFER = tuple(
-    "device batch_size input_size channels num_classes precision layout mode threads wait pin alloc".split()
-)
+    from fer_bench.gating.request import Report
 
 # Options of both commands.
 Metrics = Annotated[Names, several("latency, memory, occupancy; by default latency.")]
@@ -90,6 +76,8 @@ def gate(
     Counts are compared exactly, and latency by alternating pairs of fresh processes. Networks are by default those of
     the baseline file, or of all sheets.
     """
+    from fer_bench.gating.gate import gate as judge
+
     limits = {
         "max_params": max_params,
         "max_macs": max_macs,
@@ -98,23 +86,27 @@ def gate(
         "max_latency": max_latency,
     }
     stop_on_sigterm()
-    request = _request(
-        metrics,
-        min_effect,
-        budget_s,
-        protocol,
-        device,
-        declare,
-        models=tuple(parse_list(networks, models)),
-        budget=Budget.of({name: value for name, value in limits.items() if value}),
+    report = judge(
+        parse_list(networks, models),
+        baseline=baseline,
+        against=against,
+        candidate=candidate,
+        metrics=parse_list(metrics) if metrics else "latency",
+        min_effect=min_effect / 100,
+        budget_s=budget_s,
+        limits={name: value for name, value in limits.items() if value},
         accept=accept,
         unchanged=unchanged,
+        protocol=protocol,
+        device=device,
         setup=setup,
         base_python=base_python,
+        declare=parse_list(declare),
+        self_test=self_test,
+        store=store,
         registry=registry_of(sheets),
         command=command_line(sys.argv[1:]),
     )
-    report = _gated(baseline, against, candidate, request, store, self_test=self_test)
     _conclude(report, summary, junit, json_file, inconclusive_passes=inconclusive == "pass")
 
 
@@ -142,129 +134,23 @@ def compare(
 
     Two stored runs or files of results are compared by what they hold. Less of a metric is better.
     """
-    from fer_bench.gating import against_results
+    from fer_bench.gating.gate import compare as judge
 
     stop_on_sigterm()
-    parse_settings(settings or [])
-    request = _request(metrics, min_effect, budget_s, protocol, device, declare, registry=registry_of(sheets))
-    ours, theirs = (_side(side, request, tuple(settings or ()), store) for side in (base, candidate))
-    if ours is not None and theirs is not None:
-        report = against_results.compare((base, candidate), (ours, theirs), request, _Told())
-    elif ours is not None or theirs is not None:
-        raise FerBenchError(f"{base} and {candidate} are a network and stored results: compare two of one kind")
-    else:
-        _refuse_plans(request)
-        results = [read_results(side, store) for side in (base, candidate)]
-        told = name_source(base, store), name_source(candidate, store)
-        report = against_results.against_results(told, results[0], results[1], request, _Told())
-    _conclude(report, summary, junit, json_file, inconclusive_passes=inconclusive == "pass")
-
-
-def _request(
-    metrics: Names,
-    min_effect: float,
-    budget_s: float,
-    protocol: str,
-    device: str,
-    declared: Names,
-    **others: Any,
-) -> "Request":
-    from fer_bench.gating.request import Request
-    from fer_bench.gating.timing import METRICS, Rule
-
-    names = tuple(parse_list(metrics)) if metrics else ("latency",)
-    if unknown := [name for name in names if name not in METRICS]:
-        raise FerBenchError(f"--metrics {', '.join(unknown)} is unknown; known: {', '.join(METRICS)}")
-    plan = plans.protocol(protocol) if protocol else plans.GATE
-    if plan.wait == plans.AUTO:
-        from fer_bench.measuring.machine import load_now
-
-        plan = plan.settled(load_now())
-    return Request(
-        metrics=names,
-        rule=Rule(min_effect / 100, budget_s),
-        plan=dataclasses.replace(plan, device=device) if device else plan,
-        declared=tuple(parse_list(declared)),
-        **others,
+    report = judge(
+        base,
+        candidate,
+        metrics=parse_list(metrics) if metrics else "latency",
+        min_effect=min_effect / 100,
+        budget_s=budget_s,
+        protocol=protocol,
+        device=device,
+        settings=settings or (),
+        declare=parse_list(declare),
+        store=store,
+        registry=registry_of(sheets),
     )
-
-
-class _Told:
-    """Shows progress on stderr: one line that changes on a terminal, a line for each verdict elsewhere."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-
-    def stage(self, message: str) -> None:
-        if self._live:
-            sys.stderr.write(f"\r\033[K{printable(message)}")
-            sys.stderr.flush()
-
-    def done(self, verdict: Verdict) -> None:
-        if self._live:
-            sys.stderr.write("\r\033[K")
-        elif verdict.effect is not None:
-            say(printable(f"{verdict.network}: {verdict.metric} {verdict.outcome}"), err=True)
-        sys.stderr.flush()
-
-
-def _gated(baseline: str, against: str, candidate: str, request: "Request", store: str, *, self_test: bool) -> "Report":
-    from fer_bench.gating import against_baseline, against_results, against_revision
-
-    told = _Told()
-    if sum(map(bool, (baseline, against, self_test))) > 1:
-        raise FerBenchError("--baseline, --against and --self-test are three kinds of gate: name one")
-    if candidate and not against and (not baseline or _is_baseline(baseline)):
-        raise FerBenchError("--candidate is held against a revision or against results: name one with --against")
-    if self_test:
-        if request.budget.set():
-            raise FerBenchError("--self-test has no limits to hold: leave --max-... out")
-        return against_results.self_test(request, told)
-    stored = bool(against) and _stored(against, store)
-    if (request.setup or request.base_python or request.unchanged) and (stored or not (against or baseline)):
-        raise FerBenchError("--setup, --base-python and --unchanged are about revisions: name one with --against")
-    if stored:
-        _refuse_plans(request)
-    of_revision = bool(against and not stored) or bool(baseline and not _is_baseline(baseline))
-    if of_revision and request.budget.max_latency is not None and (baseline or "latency" not in request.metrics):
-        raise FerBenchError("--max-latency is held where the latency is measured: by --against REV --metrics latency")
-    if against:
-        if not stored:
-            return against_revision.against_revision(against, candidate, request, told)
-        later = read_results(candidate, store) if candidate else None
-        names = name_source(against, store), name_source(candidate, store) if candidate else "measured now"
-        return against_results.against_results(names, read_results(against, store), later, request, told)
-    if baseline:
-        if _is_baseline(baseline):
-            return against_baseline.against_baseline(Path(baseline), request, told)
-        return against_revision.against_revision(baseline, candidate, request, told, timed=False)
-    return against_baseline.against_nothing(request, told)
-
-
-def _refuse_plans(request: "Request") -> None:
-    """Refuse what stored results do not follow: they hold counts and latencies, by plans of their own."""
-    if request.metrics != ("latency",):
-        raise FerBenchError("stored results hold counts and latencies: --metrics is measured by --against REV")
-    if request.plan != plans.GATE:
-        raise FerBenchError("stored results have plans of their own: leave --protocol and --device out")
-
-
-def _is_baseline(text: str) -> bool:
-    """Return whether a file is meant, and no revision."""
-    return Path(text).suffix == ".json" or Path(text).is_file()
-
-
-def _stored(source: str, store: str) -> bool:
-    """Return whether results are meant, and no revision: a file, a folder with one, or a run of the store."""
-    folder = Path(source, "results.json").exists() or Path(source, "results.jsonl").exists()
-    if source.endswith((".json", ".jsonl")) or Path(source).is_file() or folder:
-        return True
-    from fer_bench.gating.revisions import Repository
-
-    with contextlib.suppress(RevisionError):
-        if Repository(Path.cwd()).commit_of(source):
-            return False
-    return _is_results(source, store)  # of anything else git says what is wrong with it
+    _conclude(report, summary, junit, json_file, inconclusive_passes=inconclusive == "pass")
 
 
 def _conclude(
@@ -289,36 +175,3 @@ def _conclude(
     if failures:
         raise FerBenchError("; ".join(failures))
     raise typer.Exit(report.exit_code(inconclusive_passes=inconclusive_passes))
-
-
-def _side(text: str, request: "Request", settings: Sequence[str], store: str) -> "tuple[Task, dict[str, Any]] | None":
-    """Read NAME or NAME@FIELD=VALUE,...: a network, and what of the plan is changed; None for what is stored."""
-    from fer_bench.measuring.task import Task
-
-    name, at, changes = text.partition("@")
-    try:
-        spec = request.registry.find(name)
-    except UnknownModelError:
-        if at or not _is_results(text, store):
-            raise
-        return None
-    changed = parse_settings(parse_list([changes] if changes else None))
-    if at and not changed:
-        raise FerBenchError(f"{text}: what differs is expected after the @, such as mode=compile")
-    if others := sorted(changed.keys() - set(_DIFFER)):
-        raise FerBenchError(f"{text}: two sides do not differ in {', '.join(others)}, but in {', '.join(_DIFFER)}")
-    if changed.get("wait") == plans.AUTO:
-        raise FerBenchError(f"{text}: a side has one wait policy, active or passive")
-    try:
-        dataclasses.replace(request.plan, **changed)
-    except FerBenchError as error:
-        raise FerBenchError(f"{text}: {error}") from error
-    return Task(spec, request.plan, settings=tuple(settings)), changed
-
-
-def _is_results(text: str, store: str) -> bool:
-    try:
-        name_source(text, store)
-    except FerBenchError:
-        return False
-    return True

@@ -1,8 +1,8 @@
 """The command that draws a metric over stored runs and commits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,14 +10,10 @@ from fer_bench.cli import options
 from fer_bench.cli.common import print_json, print_tables, say, skip
 from fer_bench.cli.options import Names
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.sources import name_source, read_results
-from fer_bench.records.store import DEFAULT_STORE, Store
-
-if TYPE_CHECKING:
-    from fer_bench.reporting.analysis.series import Stored
+from fer_bench.records.store import DEFAULT_STORE
+from fer_bench.reporting.history import LAST
 
 _FIGURES = (".svg", ".png", ".pdf")
-_LAST = 200  # points: what is legible, and takes seconds to search for changes
 
 
 def history(
@@ -43,7 +39,7 @@ def history(
             "key lists what there is.",
         ),
     ] = None,
-    last: Annotated[int, typer.Option(min=1, metavar="N", help="Only the latest points.")] = _LAST,
+    last: Annotated[int, typer.Option(min=1, metavar="N", help="Only the latest points.")] = LAST,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw a figure (svg, png, pdf) here, and print nothing.")
     ] = None,
@@ -58,12 +54,11 @@ def history(
         raise FerBenchError(
             f"--out {out}: draws {', '.join(_FIGURES)}, without --format; tables are printed: --format csv > FILE"
         )
-    from fer_bench.reporting.analysis import history as histories
     from fer_bench.reporting.figures.history import timeline as plot
-    from fer_bench.reporting.tables.history import timeline as table
+    from fer_bench.reporting.history import history as draw
 
-    found = list(_stored(model, metric, store, sources or []))
-    drawn = histories.history(found, model, metric, _wanted(where or []), last)
+    found = draw(model, metric, store=store, sources=sources or [], where=_wanted(where or []), last=last, skipped=skip)
+    drawn = found.history
     if out is not None:
         from fer_bench.reporting.render.plots.figure import write_figures
 
@@ -71,14 +66,14 @@ def history(
     elif fmt == "json":
         from fer_bench.reporting.render.json import as_json
 
-        print_json(as_json(table(drawn)))
+        print_json(as_json(found.table()))
     else:
         if fmt == "table":
             from fer_bench.reporting.render.plots.history import to_letters
             from fer_bench.reporting.render.text import terminal_width
 
             say(to_letters(plot(drawn), terminal_width()))
-        print_tables([table(drawn)], fmt)
+        print_tables([found.table()], fmt)
 
 
 def _wanted(where: Sequence[str]) -> dict[str, str]:
@@ -90,28 +85,3 @@ def _wanted(where: Sequence[str]) -> dict[str, str]:
         if wanted.setdefault(key, value) != value:
             raise FerBenchError(f"--where {condition}: {key}={wanted[key]} was asked for, too; a history is of one")
     return wanted
-
-
-def _stored(model: str, metric: str, store: str | None, sources: Sequence[str]) -> "Iterator[Stored]":
-    """Read what files and runs hold, and the store, if it is named or nothing else is."""
-    where = store or DEFAULT_STORE
-    for source in sources:
-        kind, _, name = name_source(source, where).partition(" ")
-        shown = Path(name).name if kind == "file" else name.split()[0]
-        for result in read_results(source, where, skip):
-            yield shown, result
-    if store is None and sources:
-        return
-    from fer_bench.reporting.analysis import series
-
-    measurements, details = series.measurements_for(metric)
-    with Store.open(where, create=False) as opened:
-        measured = False
-        for run, result in opened.results_of(model, measurements, details=details, skipped=skip):
-            measured = measured or bool(result.measurements)
-            yield run, result
-        if measured or sources:
-            return
-        if model not in (names := opened.networks()):
-            raise series.nothing_of(model, names)
-        series.find_metric(metric, model, opened.metrics(model))  # raises, and names those that there are

@@ -1,10 +1,11 @@
 """What is asked of a gate, and what it has concluded so far."""
 
 import dataclasses
+import html
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fer_bench.gating import limits, timing
 from fer_bench.gating.pairs import Side
@@ -16,6 +17,9 @@ from fer_bench.records.exit_codes import CANNOT_JUDGE, OK
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Environment, Json
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class Watcher(Protocol):
@@ -70,7 +74,7 @@ class Request:
         return self.budget.or_else(spec.gate)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """All that one gate concluded.
 
@@ -97,6 +101,37 @@ class Report:
         if inconclusive_passes:
             left.discard(Outcome.inconclusive)
         return next((code for outcome, code in EXIT_CODES.items() if outcome in left), OK)
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return a pandas DataFrame, one row for each verdict; an effect and its interval are shares."""
+        import pandas
+
+        return pandas.DataFrame([_row(verdict) for verdict in self.verdicts])
+
+    def __str__(self) -> str:
+        from fer_bench.gating.report import as_text
+
+        return as_text(self).rstrip("\n")
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def _row(verdict: Verdict) -> dict[str, Json]:
+    effect = verdict.effect
+    return {
+        "network": verdict.network,
+        "metric": verdict.metric,
+        "outcome": verdict.outcome.value,
+        "change_share": effect.estimate if effect else None,
+        "change_low_share": effect.low if effect else None,
+        "change_high_share": effect.high if effect else None,
+        "pairs": effect.pairs if effect else None,
+        "reason": verdict.reason,
+        "accepted": verdict.accepted,
+    }
 
 
 @dataclass(slots=True)
