@@ -65,7 +65,7 @@ def test_an_unknown_column_is_told_with_those_that_there_are():
         "one": dataclasses.replace(COUNTED, columns=(MACS,)),
         "other": dataclasses.replace(COUNTED, columns=(NAME,)),
     }
-    with pytest.raises(FerBenchError, match=r"no table has all of them; name is of other; macs is of one$"):
+    with pytest.raises(FerBenchError, match=r"no table has all of them; name is in other; macs is in one$"):
         arrange.choose_columns(split, "name,macs")
 
 

@@ -208,7 +208,7 @@ def test_a_run_prints_the_table_and_its_report_is_the_same_bytes(fer_bench, tmp_
     done = fer_bench(*RUN, "--models", "mtcnn_pnet", "--out", "out")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^mtcnn_pnet \[.*\] +3x12x12 +2 +6\.632 k +44\.8 k +89\.5 k ", done.stdout, re.MULTILINE)
-    assert "too few processes: one process tells nothing" in done.stdout
+    assert "too few processes: one process does not predict" in done.stdout
     assert "% of the wall time went to starting" in done.stdout
     begins, measured = done.stderr.splitlines()
     assert re.match(r"cpu, protocol quick: 1 network, about \d+ s, into sqlite:///\S+; (no other l|other prog)", begins)

@@ -128,7 +128,7 @@ def test_accuracies_stand_against_our_costs_with_a_front_for_each_paper(costing)
     ]
     (front,) = plot.lines  # a front of one network is no line
     assert (front.group, front.points, front.steps) == ("1 (Lee et al., 2020)", ((100, 60), (400, 70)), True)
-    assert "Accuracies on FER are the papers'; we measured none." in plot.caption
+    assert "Accuracies on FER are as published; none was measured here." in plot.caption
     assert plot.notes == ("1 network without a published accuracy on FER: not drawn.", "c: Stand-in: A guess.")
 
 
@@ -145,7 +145,7 @@ def test_an_accuracy_stands_at_the_cost_of_its_own_build(costing):
     plot = accuracy([built_otherwise(costing("a", 100), 900, (3, 224, 224), 8), costing("b", 200)], "macs", known, {})
     assert [(p.label, p.x, p.y) for p in plot.points] == [("a", 900, 60), ("b", 200, 50)]
     assert plot.lines[0].points == ((200, 50), (900, 60))
-    assert "of the build with the accuracy in every case." in plot.caption
+    assert "on the build with the accuracy in every case." in plot.caption
     measured = costing("a", 800, input_shape=(3, 224, 224), num_classes=8)  # a result of that build goes as well
     plot = accuracy([costing("a", 100), measured, costing("b", 200)], "macs", known, {})
     assert [(p.label, p.x) for p in plot.points] == [("a", 800), ("b", 200)]
@@ -167,9 +167,9 @@ def test_an_accuracy_of_another_build_is_marked_and_on_no_front(make_result, cos
     plot = accuracy([make_result(name) for name in ("a", "50", "60")], cost, known, {})
     assert [p.label for p in plot.points if "\N{DAGGER}" in p.label and p.named] == ["a \N{DAGGER}"]
     assert not any((point.x, 99) in line.points for line in plot.lines for point in plot.points)
-    notes = [note for note in plot.notes if note.startswith("a \N{DAGGER}: the accuracy is of")]
-    assert notes == [f"a \N{DAGGER}: the accuracy is of {said}, the cost of 1x48x48 and 7 classes; on no front."]
-    assert "except where \N{DAGGER} marks another." in plot.caption
+    notes = [note for note in plot.notes if note.startswith("a \N{DAGGER}: the accuracy is for")]
+    assert notes == [f"a \N{DAGGER}: the accuracy is for {said}, the cost for 1x48x48 and 7 classes; on no front."]
+    assert "except where \N{DAGGER} marks another build." in plot.caption
 
 
 def test_a_network_with_arguments_of_the_users_is_another_build(costing):
@@ -184,7 +184,7 @@ def test_a_network_that_ignored_the_classes_asked_for_is_another_build(make_resu
     counted = Measurement("macs", "count", (100,), details={"num_classes": 1000})  # of 7 that the subject was asked for
     plot = accuracy([make_result("a", counted, without=("macs",)), make_result("b")], "latency", known, {})
     assert [p.label for p in plot.points] == ["b", "a \N{DAGGER}"]
-    assert any("the cost of 1x48x48 and 1000 classes" in note for note in plot.notes)
+    assert any("the cost for 1x48x48 and 1000 classes" in note for note in plot.notes)
 
 
 def test_an_accuracy_of_several_passes_costs_as_many(make_result):
@@ -199,8 +199,8 @@ def test_an_accuracy_of_several_passes_costs_as_many(make_result):
     (macs,) = {result.value("macs") for result in results}
     plot = accuracy(results, "macs", known, {})
     assert [(p.label, p.x) for p in plot.points] == [("a", 10 * macs), ("b", macs), ("c", macs)]
-    assert "a: cost of 10 passes an image." in plot.notes
-    assert "c: passes an image are not known, one is assumed." in plot.notes
+    assert "a: cost of 10 passes per image." in plot.notes
+    assert "c: passes per image are unknown, one is assumed." in plot.notes
     timed = accuracy(results, "latency", known, {})  # ten passes may run as one batch, whose time nobody measured
     assert [p.label for p in timed.points] == ["b", "c", "a \N{DAGGER}"]
 

@@ -300,9 +300,9 @@ def test_an_accuracy_of_another_build_says_so(make_result):
     chart = explorer(results, report(results, built_in()), known)
     apart = {point["label"]: point["values"]["accuracy.1.F"].get("apart") for point in chart["points"]}
     assert apart == {
-        "n60": "the accuracy is of 3x224x224 and 8 classes, the cost of 1x48x48 and 7 classes",
+        "n60": "the accuracy is for 3x224x224 and 8 classes, the cost for 1x48x48 and 7 classes",
         "n50": None,
-        "n40": "the accuracy is of 10 passes an image, the cost of one",
+        "n40": "the accuracy is for 10 passes per image, the cost for one",
     }
 
 
@@ -634,10 +634,10 @@ def test_an_accuracy_of_another_build_is_marked_and_on_no_front(visit, make_resu
     select(up, "Accuracy on F, paper 1 (%)")
     found = {mark.get_attribute("aria-label"): mark.get_attribute("class") for mark in marks(driver, "explorer")}
     (marked,) = (label for label in found if label.startswith("n60 \N{DAGGER};"))
-    assert "the accuracy is of 3x224x224 and 8 classes, the cost of 1x48x48 and 7 classes" in marked
+    assert "the accuracy is for 3x224x224 and 8 classes, the cost for 1x48x48 and 7 classes" in marked
     assert [label.partition(";")[0] for label, look in found.items() if "front" in look] == ["n50"]
     said = figure.find_element("css selector", ".status").text
-    assert "1 marked \N{DAGGER}: the accuracy is of another build than the cost; on no front." in said
+    assert "1 marked \N{DAGGER}: the accuracy is for another build than the cost; on no front." in said
 
 
 def test_an_axis_is_logarithmic_or_linear_as_the_reader_wants(visit, results):

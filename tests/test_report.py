@@ -13,8 +13,8 @@ from fer_bench.reporting.render.latex import to_latex
 from fer_bench.reporting.tables import costs, resources, speed
 
 MIB = 2**20
-ALONE = "too few processes: one process tells nothing about the next, which differs by several percent"
-CURE = "cure: --processes 5 or --protocol edge"
+ALONE = "too few processes: one process does not predict the next, which can differ by several percent"
+CURE = "try: --processes 5 or --protocol edge"
 
 
 def efficiency(results):
@@ -74,7 +74,7 @@ def test_one_process_has_no_interval_and_the_row_says_so(make_result):
         assert "Student" not in caption
     mixed = tables.latency([make_result(), make_result("y", *latencies((0.01,), (0.02,)), without=("latency_s",))])
     assert "Student's over processes" in mixed.caption
-    assert "A single process has none." in mixed.caption
+    assert "A single process has no interval." in mixed.caption
     assert table.footnotes == [f"[1] {ALONE}; {CURE}"]
 
 
@@ -96,8 +96,8 @@ def test_real_time_is_unclear_where_what_is_known_holds_the_limit(make_result):
 
 def test_an_image_s_share_of_a_batch_of_one_is_not_repeated(make_result):
     one, two = (with_plan(make_result(), QUICK, batch_size=size) for size in (1, 2))
-    assert "ms an image" not in cells(tables.latency([one]))[0]
-    assert [row["ms an image"] for row in cells(tables.latency([one, two]))] == ["–", "5.0"]  # two digits at least
+    assert "ms per image" not in cells(tables.latency([one]))[0]
+    assert [row["ms per image"] for row in cells(tables.latency([one, two]))] == ["–", "5.0"]  # two digits at least
 
 
 def test_code_of_libraries_in_the_peak_is_told_apart(make_result):
@@ -144,7 +144,7 @@ def test_a_doubtful_build_and_a_warning_are_footnotes_and_equal_ones_are_shared(
         f"[2] {ALONE}; {CURE}",
         "[3] peak_rss_bytes: odd.",
         f"[4] Reconstruction: {STATUSES['reconstruction']}.",
-        "[5] Exempt from the protocol's size, measured at its own: it needs 75x75 pixels.",
+        "[5] Exempt from the protocol's input size, measured at its own: it needs 75x75 pixels.",
     ]
 
 
@@ -165,7 +165,7 @@ def test_the_system_s_allocator_is_told_where_it_makes_a_difference(make_result)
     faults = Measurement("minor_faults", "count", (1970.0, 1990.0))
     system = make_result("x", *latencies((0.01664,)), faults, without=("latency_s",))
     table = efficiency([with_plan(kept, QUICK), with_plan(system, QUICK, alloc="system")])
-    told = "Memory kept; under the system's allocator, as deployed, 16.6 ms (+28 %, 1980 page faults a run)."
+    told = "Memory kept; under the system's allocator, as deployed, 16.6 ms (+28 %, 1980 page faults per run)."
     assert any(told in note for note in table.footnotes)
     assert [row["Allocator"] for row in cells(table)] == ["keep", "system"]
     same = efficiency([with_plan(kept, QUICK), with_plan(kept, QUICK, alloc="system")])
@@ -190,22 +190,22 @@ def test_the_latency_table_tells_all_of_it(make_result):
         "p90 (ms)": "12",
         "p99 (ms)": "12",
         "Between processes": "13 %",  # 1.414 / 11, which is known to 71 % of itself of two processes
-        "ms an image": "2.8",  # 11 / 4, which is known no better than the 11
+        "ms per image": "2.8",  # 11 / 4, which is known no better than the 11
         "Images/s": "360",
         "Processes": "2",
         "Runs": "200",
-        "Faults a run": "4.0",  # 3 and 5 in one process: 4 -+ 1
-        "Switches a run": "0.25",
+        "Faults per run": "4.0",  # 3 and 5 in one process: 4 -+ 1
+        "Switches per run": "0.25",
     }
 
 
 def test_a_mean_over_processes_has_the_digits_of_its_standard_error(make_result):
     # Means 4000 and 4200 of two processes: 4100 -+ 141 / sqrt(2) = 100.
     faults = [Measurement("minor_faults", "count", (value,), process=n) for n, value in enumerate((4000.0, 4200.0))]
-    assert cells(tables.latency([make_result("x", *faults)]))[0]["Faults a run"] == "4100"
+    assert cells(tables.latency([make_result("x", *faults)]))[0]["Faults per run"] == "4100"
     faults = [Measurement("minor_faults", "count", (value,), process=n) for n, value in enumerate((3.0, 6.333))]
     # 4.6665 -+ 1.67: two digits at least.
-    assert cells(tables.latency([make_result("x", *faults)]))[0]["Faults a run"] == "4.7"
+    assert cells(tables.latency([make_result("x", *faults)]))[0]["Faults per run"] == "4.7"
 
 
 def test_a_caption_has_no_gap_where_nothing_is_said(make_result):
@@ -359,7 +359,7 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
             "Sampled (s)": "2.00",
         }
     ]
-    assert table.footnotes == ["[1] Beside it ran browser (0.25 cores)."]
+    assert table.footnotes == ["[1] Running beside it: browser (0.25 cores)."]
     assert "Cores: 6. CPU: the process's" in table.caption
     assert cells(resources.occupation([result], "training"))[0] == {
         "Model": "x",
@@ -380,7 +380,7 @@ def test_energy_is_told_where_a_counter_told_it_and_is_blank_elsewhere(make_resu
         {
             "Network": "x",
             "Input": "1x48x48",
-            "Energy an image (mJ)": "500",
+            "Energy per image (mJ)": "500",
             "Idle share subtracted (mJ)": "200",
             "Idle (W)": "10.0",
             "Window (s)": "2.00",
@@ -425,12 +425,12 @@ def test_each_setting_has_a_row_of_its_own_whatever_the_order_of_the_files(make_
     assert sorted(map(str, rows)) == sorted(map(str, cells(published([timed_spec()], [two, one]))))
     assert "cpu (Some CPU), 2 threads" in table.caption
     assert "the interval is Student's" in table.caption
-    assert table.caption.endswith("Of several measurements under the same settings the first.")
+    assert table.caption.endswith("Of several measurements under the same settings the first is shown.")
     assert "Of several" not in published([timed_spec()], [one, two]).caption
 
 
 def test_a_count_at_another_input_than_the_sheet_s_says_so(make_result):
-    told = "Counted and measured with 1x48x48 and 7 classes; its sheet, and what is said of its counts, has 3x224x224"
+    told = "Counted and measured with 1x48x48 and 7 classes; its sheet and the notes on its counts are for 3x224x224"
     small = make_result("resnet152")
     for table in (
         published([built_in().find("resnet152")], [small]),
@@ -489,8 +489,8 @@ def test_a_bare_count_adds_no_row_beside_a_measured_result_of_the_same_build(mak
 def test_a_value_of_one_pass_has_one_figure_and_says_that_it_is_about(make_result):
     once = make_result("x", Measurement("minor_faults", "count", (1234.0,)))
     several = make_result("x", Measurement("minor_faults", "count", (1234.0, 1236.0, 1232.0, 1235.0, 1233.0)))
-    assert cells(tables.latency([once]))[0]["Faults a run"] == "≈1000"
-    assert cells(tables.latency([several]))[0]["Faults a run"] == "1230"
+    assert cells(tables.latency([once]))[0]["Faults per run"] == "≈1000"
+    assert cells(tables.latency([several]))[0]["Faults per run"] == "1230"
     assert r"\ensuremath{\approx}" in to_latex(tables.latency([once]))
 
 
@@ -498,4 +498,6 @@ def test_a_latency_of_fewer_than_five_passes_is_not_shown(make_result):
     few = make_result("x", Measurement("latency_s", "s", (0.010,) * 4), without=("latency_s",))
     (row,) = cells(efficiency([few, make_result("y")]))[:1]
     assert (row["Latency (ms)"], row["Images/s"]) == ("–", "–")
-    assert "latency not measured: 4 passes, which give none; cure: --runs 5 or more" in str(efficiency([few]).notes)
+    assert "latency not measured: 4 passes, fewer than the 5 needed; try: --runs 5 or more" in str(
+        efficiency([few]).notes
+    )

@@ -208,7 +208,7 @@ def test_a_caption_credits_the_paper_and_says_what_its_columns_mean():
         "As published in Towards Efficient Deep Learning Models for Facial Expression Recognition"
     )
     assert "Flops: floating-point operations per second, in the paper's words." in caption
-    assert "Data: FER2013. We measured no accuracy." in caption
+    assert "Data: FER2013. No accuracy was measured here." in caption
     assert "fer_bench" not in caption
 
 
@@ -263,7 +263,7 @@ def test_a_row_has_the_result_of_the_build_that_its_paper_had(make_result):
     assert cells(papers([first, second])["paper001_table2"])["Resnet152"]["Input"] == "3x224x224"
     table = papers([first])["paper001_table2"]
     assert cells(table)["Resnet152"]["Input"] == "3x48x48"
-    said = "Not of one build: the accuracy is of 3x224x224 and 7 classes, the cost of 3x48x48 and 7 classes."
+    said = "Different builds: the accuracy is for 3x224x224 and 7 classes, the cost for 3x48x48 and 7 classes."
     assert any(said in note for note in table.footnotes)
 
 

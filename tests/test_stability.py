@@ -113,13 +113,13 @@ def test_a_quiet_result_has_no_warnings(make):
     assert warnings(make(QUIET, QUIET, more=more, **told)) == []
 
 
-def test_every_warning_has_its_numbers_and_its_cure(make):
+def test_every_warning_has_its_numbers_and_its_remedy(make):
     assert warnings(make(QUIET, QUIET, others_cores=0.4)) == [
-        "other load: other programs kept up to 0.40 cores busy during the passes in 2 of 2 processes; cure: stop other "
-        "programs, or measure when the machine is idle"
+        "other load: other programs kept up to 0.40 cores busy during the passes in 2 of 2 processes; try: stopping "
+        "other programs, or measuring when the machine is idle"
     ]
     assert warnings(make(QUIET)) == [
-        "too few processes: one process tells nothing about the next, which differs by several percent; cure: "
+        "too few processes: one process does not predict the next, which can differ by several percent; try: "
         "--processes 5 or --protocol edge"
     ]
 
@@ -128,7 +128,7 @@ def test_processes_that_wait_for_a_core_are_told(make):
     more = per_pass("involuntary_switches", [1.0, 2.0, 1.5], [0.0, 0.0])
     ((trouble, text),) = troubles(make(QUIET, QUIET, more=more))
     assert trouble is Trouble.WAITING_FOR_CORES
-    assert text == "other load: a pass had to give up its core up to 1.5 times a run in 1 of 2 processes"
+    assert text == "other load: a pass had to give up its core up to 1.5 times per run in 1 of 2 processes"
 
 
 def test_a_throttled_cpu_is_told(make):
@@ -169,18 +169,18 @@ def with_variables(**variables):
         ("system", with_variables(MALLOC_ARENA_MAX="1"), Trouble.FAULTS),  # which keeps nothing
     ],
 )
-def test_page_faults_are_told_with_the_cure_that_the_allocator_needs(make, alloc, environment, trouble):
+def test_page_faults_are_reported_with_the_remedy_that_the_allocator_needs(make, alloc, environment, trouble):
     more = per_pass("minor_faults", [1500.0, 1600.0], [1400.0])
     ((found, text),) = troubles(make(QUIET, QUIET, plan={"alloc": alloc}, environment=environment, more=more))
     assert found is trouble
-    assert "up to 1550 a run, about 3.1 ms of 10.0 ms in 2 of 2 processes" in text
+    assert "up to 1550 per run, about 3.1 ms of 10.0 ms in 2 of 2 processes" in text
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(None, []), (2.0, []), (1.5, [Trouble.OVER_THE_QUOTA])])
 def test_more_threads_than_a_container_gets_are_named(make, limit, expected):
     result = make(QUIET, QUIET, environment={"threads": 2, "cpu_limit": limit})
     assert seen(result) == expected
-    assert not expected or "2 threads, and the container gets 1.5 cores' time" in warnings(result)[0]
+    assert not expected or "2 threads, but the container gets the time of 1.5 cores" in warnings(result)[0]
 
 
 def test_few_page_faults_are_many_for_a_fast_network(make):
@@ -214,7 +214,7 @@ def test_a_latency_takes_five_passes(make, passes, measured):
         assert text.startswith(f"latency not measured: {passes} pass")
         assert "--runs 5" in text
     capped = make([0.010] * passes, stopped_by="time cap")
-    assert measured or warnings(capped)[0].endswith("cure: a longer --max-time, or fewer --runs")
+    assert measured or warnings(capped)[0].endswith("try: a longer --max-time, or fewer --runs")
     halves = make([0.010] * (passes // 2 or 1), [0.010] * (passes - passes // 2))  # of all processes together
     assert (summary(halves) is not None) == (passes >= 5)
 
@@ -253,7 +253,7 @@ def test_an_interval_wider_than_wanted_is_told_with_how_many_processes_it_takes(
     ((trouble, text),) = troubles(make(*medians, plan={"interval_share": 0.01, "processes": 5}))
     assert trouble is Trouble.NOT_CONVERGED
     # 2.776 x 1.414 % / sqrt(5) = 1.756 %
-    assert "±1.8 % after 5 processes, and ±1.0 % was wanted, which takes about 15" in text
+    assert "±1.8 % after 5 processes, but ±1.0 % was requested, which needs about 15" in text
     assert seen(make(*medians, plan={"interval_share": 0.02, "processes": 5})) == []
 
 
@@ -261,8 +261,8 @@ def test_a_time_cap_before_all_runs_is_told(make):
     ((trouble, text),) = troubles(make(QUIET, QUIET[:5], stopped_by="time cap"))
     assert trouble is Trouble.TIME_CAP
     assert (
-        text
-        == f"few runs: the time cap of {QUICK.max_time_s:g} s came after 5 of the 300 runs wanted in 2 of 2 processes"
+        text == f"few runs: the time cap of {QUICK.max_time_s:g} s was reached after 5 of the 300 requested runs "
+        "in 2 of 2 processes"
     )
 
 
@@ -275,9 +275,9 @@ def test_troubles_come_in_the_order_of_the_list(make):
     assert found == sorted(found, key=list(Trouble).index)
 
 
-def test_cures_name_options_and_fields_that_there_are(fer_bench):
-    cures = " ".join(trouble.value for trouble in Trouble).replace("nvidia-smi --lock-gpu-clocks", "nvidia-smi")
+def test_remedies_name_options_and_fields_that_there_are(fer_bench):
+    remedies = " ".join(trouble.value for trouble in Trouble).replace("nvidia-smi --lock-gpu-clocks", "nvidia-smi")
     known = fer_bench("run", "--help").stdout
-    assert {option for option in re.findall(r"--[a-z-]+", cures) if option not in known} == set()
-    assert set(re.findall(r"\b[a-z]+_[a-z]+\b", cures)) - {"dirty_decay", "muzzy_decay"} <= EDGE.to_dict().keys()
+    assert {option for option in re.findall(r"--[a-z-]+", remedies) if option not in known} == set()
+    assert set(re.findall(r"\b[a-z]+_[a-z]+\b", remedies)) - {"dirty_decay", "muzzy_decay"} <= EDGE.to_dict().keys()
     assert (SAFAVI2023.processes, EDGE.protocol, EDGE.alloc) == (5, "edge", "keep")

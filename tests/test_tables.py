@@ -35,7 +35,7 @@ def test_a_portrait_leaves_out_what_the_sheet_does_not_say():
     assert catalogue.network_details(ModelSpec("n", Source("timm", "n"), "N", input_shape=None), built_in()) == [
         ("name", "n: N"),
         ("status", f"unregistered: {STATUSES['unregistered']}"),
-        ("input", "as the library has it"),
+        ("input", "as defined by the library"),
         ("classes", "7"),
     ]
 

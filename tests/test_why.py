@@ -137,7 +137,7 @@ def test_a_long_series_shows_its_ends_and_its_middle(make_result):
     assert told["process 0"] == [
         "0.001, 0.002, 0.003, ... 0.099, 0.1, 0.101; lowest 0.001, median 0.051, highest 0.101"
     ]
-    assert told["interval"] == ["none: one process tells nothing about the next"]
+    assert told["interval"] == ["none: an interval needs several processes"]
     assert any(note.startswith("too few processes") for note in told["note"])
 
 
@@ -148,7 +148,7 @@ def test_a_count_is_told_with_its_convention_and_flops_with_their_formula(make_r
     assert told["source"] == ["FLOPs = 2 x MACs."]
     assert told["cell"] == ["6.00 M"]
     assert told["process 0"] == ["3000000"]
-    assert told["told by it"] == ["convention=conv+matmul-v1"]
+    assert told["details"] == ["convention=conv+matmul-v1"]
 
 
 def test_a_failure_and_a_warning_are_told(make_result):
@@ -160,7 +160,7 @@ def test_a_failure_and_a_warning_are_told(make_result):
     told = ask([result], "latency", "x", "name")
     assert "Failed (latency_s): boom" in told["note"]
     told = ask([dataclasses.replace(result, environment=None)], "efficiency", "x", "macs")
-    assert told["environment"] == ["unknown: the process failed before it could tell"]
+    assert told["environment"] == ["unknown: the process failed before reporting it"]
 
 
 def test_uncommitted_changes_are_told(make_result):
@@ -210,7 +210,7 @@ def test_ours_in_a_paper_s_table_is_told_from_the_record(make_result):
     told = ask([make_result("resnet152")], "paper001_table2", "resnet152", "fer_bench: MACs")
     assert told["metric"] == ["macs: 1 value of 1 process, in count"]
     told = ask([make_result("resnet152")], "paper001_table2", "densenet121", "fer_bench: macs")
-    assert told["measured"] == ["nothing of this row is among the results"]
+    assert told["measured"] == ["no result for this row"]
     told = ask([make_result()], "paper002_table2", "CPU", "ours")
     assert told["commit"] == [COMMIT]
     assert "cpu=Some CPU" in told["machine"][0]
@@ -230,7 +230,7 @@ def test_printed_figures_outside_of_a_paper_s_table_are_told(make_result, tmp_pa
     told = ask(results, "efficiency", "smith", "parameters", registry)
     assert (told["source"], told["where"]) == (["as published, paper smith2024"], ["Table 3, row SmithNet"])
     told = ask(results, "efficiency", "smith", "macs", registry)
-    assert told["measured"] == ["nothing of this row is among the results"]
+    assert told["measured"] == ["no result for this row"]
     assert ask([make_result("x")], "efficiency", "x", "name")["source"][0].startswith("Which network was measured")
 
 
@@ -265,4 +265,4 @@ def test_sorted_rows_keep_what_they_were_made_from(make_result):
 
 def test_a_column_whose_origin_nobody_wrote_down_is_an_error():
     table = Table("t", (Column("nonsense", "Nonsense"),), ({"name": "x", "nonsense": 1},))
-    assert "nobody wrote down where column nonsense of t comes from" in fails({"t": table}, "t", "1", "nonsense")
+    assert "the origin of column nonsense of t is not recorded" in fails({"t": table}, "t", "1", "nonsense")

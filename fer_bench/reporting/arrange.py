@@ -39,7 +39,7 @@ def choose_columns(tables: Mapping[str, Table], text: str) -> dict[str, Table]:
     if not kept:
         asked = dict.fromkeys(column.key for _, column in _named_columns(everywhere, text) if column is not None)
         owners = {key: [name for name, of in tables.items() if key in [c.key for c in of.columns]] for key in asked}
-        told = "; ".join(f"{key} is of {', '.join(names)}" for key, names in owners.items())
+        told = "; ".join(f"{key} is in {', '.join(names)}" for key, names in owners.items())
         raise FerBenchError(f"--columns {text}: no table has all of them; {told}")
     return kept
 
@@ -109,7 +109,7 @@ def mark_best(table: Table) -> Table:
         for place, mark in found:
             marks[place][column.key] = mark
     said = {
-        "best of those measured, where a network of a paper has no value": incomplete,
+        "best of those measured, where a paper has no value for a network": incomplete,
         "networks with another number of classes than most are not compared": len(compared) < len(table.rows),
         "inputs differ": len({tuple(row[_INPUT]) for row in compared.values() if row.get(_INPUT) is not None}) > 1,
     }

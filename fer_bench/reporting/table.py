@@ -210,7 +210,7 @@ class Table:
         named = [f"{mark}: {how}" for mark, how in (("best", best), ("second", second)) if mark in found]
         if not named:
             return ""
-        told = ("times only where their intervals are apart, counts exactly", *self.marking)
+        told = ("times only where their intervals do not overlap, counts exactly", *self.marking)
         return f"Marks: {', '.join(named)}; {'; '.join(told)}."
 
     def records(self) -> list[dict[str, Json]]:

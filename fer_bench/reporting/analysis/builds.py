@@ -88,10 +88,10 @@ def apart(conditions: Conditions, subject: Subject) -> str:
     ours = written(subject.input_shape, subject.num_classes)
     if subject.settings:
         ours = f"{ours}, built with {', '.join(subject.settings)}"
-    return f"the accuracy is of {written(conditions.input_shape, conditions.num_classes)}, the cost of {ours}"
+    return f"the accuracy is for {written(conditions.input_shape, conditions.num_classes)}, the cost for {ours}"
 
 
 def of_passes(conditions: Conditions) -> str:
     """Say that a published result is of several passes an image, and its cost of one; "" where it is not."""
     passes = conditions.passes or 1
-    return f"the accuracy is of {passes} passes an image, the cost of one" if passes > 1 else ""
+    return f"the accuracy is for {passes} passes per image, the cost for one" if passes > 1 else ""

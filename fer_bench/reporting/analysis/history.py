@@ -189,7 +189,7 @@ def _exact_shifts(points: Sequence[Point]) -> _Found:
     for old, new in itertools.pairwise(levels):
         before, after = points[old.last], points[new.first]
         other = ", ".join(differences(before.environment, after.environment))
-        cause = _between(before, after) + (f"; beside the code, {other}" if other else "")
+        cause = _between(before, after) + (f"; besides the code, {other}" if other else "")
         shifts.append(Shift(new.first, (old.value, new.value), None, cause))
     return [Kind("A", 0, "", "")], levels, shifts
 
@@ -220,7 +220,7 @@ def _shifts(points: Sequence[Point], firsts: Sequence[int]) -> _Found:
         before = next(point for point in reversed(points[:first]) if point.kind == base)
         told = ", ".join(differences(points[firsts[base]].environment, after.environment))
         if base != points[first - 1].kind:
-            told += f", else as {_letter(base)}"
+            told += f"; otherwise like {_letter(base)}"
         old = next(its for its in reversed(levels) if its.kind == base and its.first < first)
         new = next(its for its in levels if its.kind == kind)
         spans = _span(points, old), _span(points, new)

@@ -44,20 +44,20 @@ class Trouble(Enum):
     """What may mislead about a latency; the value is the remedy."""
 
     TOO_FEW_RUNS = f"--runs {FEWEST_RUNS} or more"
-    OTHER_LOAD = "stop other programs, or measure when the machine is idle"
-    WAITING_FOR_CORES = "stop other programs, or ask for no more --threads than there are idle cores"
-    OVER_THE_QUOTA = "--threads of at most the container's cores, or a container with more of them"
+    OTHER_LOAD = "stopping other programs, or measuring when the machine is idle"
+    WAITING_FOR_CORES = "stopping other programs, or no more --threads than there are idle cores"
+    OVER_THE_QUOTA = "no more --threads than the container has cores, or a container with more cores"
     CPU_THROTTLED = "better cooling, a pause before measuring, or a lower fixed clock"
     GPU_THROTTLED = "better cooling or a higher power limit, or a lower fixed clock (nvidia-smi --lock-gpu-clocks)"
     FEW_PROCESSES = "--processes 5 or --protocol edge"
     FAULTS = "--alloc keep, or MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_MMAP_MAX_=0 in the environment"
-    FAULTS_OF_THE_SETTINGS = "another value of the allocator's variables, which the environment sets already"
+    FAULTS_OF_THE_SETTINGS = "other values of the allocator's variables, which the environment already sets"
     FAULTS_OF_JEMALLOC = "MALLOC_CONF=dirty_decay_ms:-1,muzzy_decay_ms:-1 in the environment"
-    FAULTS_THOUGH_KEPT = "an allocator that can keep its memory, such as glibc's own (with no LD_PRELOAD)"
-    FAULTS_OF_THE_NETWORK = "make what the network maps in each pass once, before it; memory is kept already"
-    TWO_MODES = "look for page faults and other load above all; else report both modes, since a median is one by chance"
-    DRIFT = "measure when the machine is warm and idle, or fix its clock (governor, nvidia-smi --lock-gpu-clocks)"
-    CLOCK_CHANGED = "fix the GPU's clock (nvidia-smi --lock-gpu-clocks), or more warmup_runs in the protocol"
+    FAULTS_THOUGH_KEPT = "an allocator that can keep its memory, such as glibc's own (without LD_PRELOAD)"
+    FAULTS_OF_THE_NETWORK = "allocating once, before the passes, what the network maps in each; memory is already kept"
+    TWO_MODES = "removing page faults and other load; else reporting both modes, since a median is one by chance"
+    DRIFT = "measuring when the machine is warm and idle, or fixing its clock (governor, nvidia-smi --lock-gpu-clocks)"
+    CLOCK_CHANGED = "fixing the GPU's clock (nvidia-smi --lock-gpu-clocks), or more warmup_runs in the protocol"
     NOT_CONVERGED = "more --processes and budget_s in the protocol, or a quieter machine"
     TIME_CAP = "a longer --max-time, or fewer --runs"
 
@@ -132,8 +132,7 @@ def _real_time(found: stats.Interval | None, runs: Sequence[float]) -> Literal["
 def too_few(result: Result) -> str:
     """Say that there are too few passes for a latency: "4 passes, which give none"; "" where enough or none."""
     few = sum(map(len, result.samples(LATENCY)))
-    many = "passes, which give none" if few > 1 else "pass, which gives none"
-    return f"{few} {many}" if 0 < few < FEWEST_RUNS else ""
+    return f"{few} pass{'es' * (few > 1)}, fewer than the {FEWEST_RUNS} needed" if 0 < few < FEWEST_RUNS else ""
 
 
 def median_of(result: Result, metric: str) -> float | None:
@@ -156,7 +155,7 @@ def share_of(result: Result, metric: str) -> float | None:
 
 def warnings(result: Result) -> list[str]:
     """Say what may mislead about the latency, with its numbers and its cure; nothing where none was measured."""
-    return [f"{seen}; cure: {trouble.value}" for trouble, seen in troubles(result)]
+    return [f"{seen}; try: {trouble.value}" for trouble, seen in troubles(result)]
 
 
 def troubles(result: Result) -> list[tuple[Trouble, str]]:
@@ -213,7 +212,7 @@ def _other_load(seen: _Seen) -> _Found:
         yield Trouble.OTHER_LOAD, text + seen.among(hits)
     switches = [statistics.fmean(sample) for sample in seen.result.samples("involuntary_switches")]
     if hits := _above(max(SWITCHES_PER_RUN, SWITCHES_PER_S * seen.taken.estimate_s), switches):
-        text = f"other load: a pass had to give up its core up to {units.significant(max(switches), 2)} times a run"
+        text = f"other load: a pass had to give up its core up to {units.significant(max(switches), 2)} times per run"
         yield Trouble.WAITING_FOR_CORES, text + seen.among(hits)
 
 
@@ -221,8 +220,8 @@ def _over_the_quota(seen: _Seen) -> _Found:
     where = seen.result.environment
     if where is not None and where.cpu_limit is not None and where.threads > where.cpu_limit:
         cores = f"{where.cpu_limit:g} core{'s' * (where.cpu_limit != 1)}"
-        text = f"more threads than cores: {where.threads} threads, and the container gets {cores}' time"
-        yield Trouble.OVER_THE_QUOTA, f"{text}, so that the system stops all of them for a part of each period"
+        text = f"more threads than cores: {where.threads} threads, but the container gets the time of {cores}"
+        yield Trouble.OVER_THE_QUOTA, f"{text}, so the system stops all of them for part of each period"
 
 
 def _throttling(seen: _Seen) -> _Found:
@@ -236,12 +235,12 @@ def _throttling(seen: _Seen) -> _Found:
     ]
     if hits := sum(map(bool, reasons)):
         named = ", ".join(dict.fromkeys(itertools.chain(*reasons)))
-        yield Trouble.GPU_THROTTLED, f"throttling: the GPU's clock was held down ({named})" + seen.among(hits)
+        yield Trouble.GPU_THROTTLED, f"throttling: the GPU's clock was limited ({named})" + seen.among(hits)
 
 
 def _few_processes(seen: _Seen) -> _Found:
     if seen.taken.processes == 1:
-        differs = "one process tells nothing about the next, which differs by several percent"
+        differs = "one process does not predict the next, which can differ by several percent"
         yield Trouble.FEW_PROCESSES, f"too few processes: {differs}"
 
 
@@ -254,9 +253,9 @@ def _faults(seen: _Seen) -> _Found:
         return
     cost_s = max(per_run) * FAULT_S
     text = (
-        f"page faults: up to {units.significant(max(per_run), 3)} a run, about {units.milliseconds(cost_s, 2)} ms of "
-        f"{units.milliseconds(seen.taken.estimate_s)} ms{seen.among(hits)}; memory goes back to the kernel on every "
-        "pass, and how much differs between processes"
+        f"page faults: up to {units.significant(max(per_run), 3)} per run, about {units.milliseconds(cost_s, 2)} ms of "
+        f"{units.milliseconds(seen.taken.estimate_s)} ms{seen.among(hits)}; memory is returned to the "
+        "kernel on every pass, by an amount that differs between processes"
     )
     yield _remedy_of_faults(seen.result), text
 
@@ -307,8 +306,8 @@ def _not_converged(seen: _Seen) -> _Found:
     reached = (taken.interval.high - taken.interval.low) / 2 / taken.estimate_s
     yield (
         Trouble.NOT_CONVERGED,
-        f"not converged: the 95 % interval is ±{units.percent(reached, 2)} after {taken.processes} processes, and "
-        f"±{units.percent(share, 2)} was wanted, which takes about {taken.processes * (reached / share) ** 2:.0f}",
+        f"not converged: the 95 % interval is ±{units.percent(reached, 2)} after {taken.processes} processes, but "
+        f"±{units.percent(share, 2)} was requested, which needs about {taken.processes * (reached / share) ** 2:.0f}",
     )
 
 
@@ -317,8 +316,8 @@ def _time_cap(seen: _Seen) -> _Found:
     if capped:
         cap = seen.result.plan.max_time_s
         after = f" of {cap:g} s" if cap is not None else ""
-        wanted = f"{min(capped)} of the {seen.result.plan.runs} runs wanted"
-        yield Trouble.TIME_CAP, f"few runs: the time cap{after} came after {wanted}{seen.among(len(capped))}"
+        wanted = f"{min(capped)} of the {seen.result.plan.runs} requested runs"
+        yield Trouble.TIME_CAP, f"few runs: the time cap{after} was reached after {wanted}{seen.among(len(capped))}"
 
 
 def _above(threshold: float, values: Iterable[float]) -> int:

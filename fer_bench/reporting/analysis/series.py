@@ -144,7 +144,7 @@ def points_of(
     chosen = _once(chosen) if metric.exact else chosen
     if all(point.taken is None for point in chosen):
         raise FerBenchError(
-            f"{metric.name} of {model}: measured {len(chosen)} times, and never without failing; the last: "
+            f"{metric.name} of {model}: measured {len(chosen)} times and failed each time; the last: "
             f"{chosen[-1].failure}"
         )
     return metric, chosen, others, conditions
@@ -154,7 +154,7 @@ def nothing_of(model: str, names: Iterable[str]) -> FerBenchError:
     """Make the error that says that no result is of a network, and of which others there are."""
     known = sorted(set(names))
     if not known:
-        return FerBenchError(f"there are no results of {model} nor of any other; `fer-bench run` adds some")
+        return FerBenchError(f"there are no results of {model} or of any other network; `fer-bench run` adds some")
     return FerBenchError(f"there are no results of {model}{nearest(model, known)}; there are of {', '.join(known)}")
 
 
@@ -215,7 +215,7 @@ _NAMED = (
         for stage, title in (("", "Peak memory"), ("training_", "Peak memory in training"))
     ),
     Metric("training", "Training step", units.milliseconds, ("training_step_s",)),
-    Metric("energy", "Energy an image", units.millijoules, ("energy_j",), derive=_joules, details=True),
+    Metric("energy", "Energy per image", units.millijoules, ("energy_j",), derive=_joules, details=True),
     *(
         Metric(
             f"{short}{name}",
@@ -257,7 +257,7 @@ def find_metric(name: str, model: str, raw: Mapping[str, str]) -> Metric:
         return here[asked]
     if asked not in raw:
         known = [*here, *sorted(set(raw) - set(here) - set(_RAW_NAMES))]
-        what = "was never measured" if asked in {metric.name for metric in _NAMED} else "is no metric"
+        what = "was never measured" if asked in {metric.name for metric in _NAMED} else "is not a metric"
         raise FerBenchError(f"{name!r} {what} of {model}{nearest(name, known)}; there are {', '.join(known)}")
     exact = asked.startswith(("parameters.", "layers.")) or asked in (*_STATIC, *_TOTALS)
     quantity = _QUANTITIES.get(raw[asked], units.number)
@@ -289,7 +289,7 @@ def _time(text: str) -> datetime:
         when = datetime.fromisoformat(text)
     except ValueError as error:
         raise StoreError(
-            f"a result says that it was started at {text!r}, and such as 2026-11-21T12:00:00+00:00 was expected; "
+            f"a result has the start time {text!r}, and one such as 2026-11-21T12:00:00+00:00 was expected; "
             "remove that record, or export its run again"
         ) from error
     return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
@@ -326,7 +326,7 @@ def _choose(
         there = Counter(key[column] for key, points in groups.items() for _ in points)
         if text not in there:
             known = ", ".join(f"{each} ({count})" for each, count in sorted(there.items()))
-            raise FerBenchError(f"--where {name}={text}: nothing of that is stored; there are {known}")
+            raise FerBenchError(f"--where {name}={text}: no such result is stored; there are {known}")
         groups = {key: points for key, points in groups.items() if key[column] == text}
     chosen = max(groups, key=lambda key: (sum(p.taken is not None for p in groups[key]), groups[key][-1].when))
     chosen_points = groups.pop(chosen)
@@ -340,5 +340,5 @@ def _choose(
             others.append(f"{' '.join(f'--where {name}={text}' for name, text in differing.items())} ({len(points)})")
     if len(others) > _OTHERS:
         others[_OTHERS:] = [f"{len(others) - _OTHERS} more"]
-    told = f"Under other conditions there are {', '.join(others)}." if others else ""
+    told = f"Results under other conditions: {', '.join(others)}." if others else ""
     return sorted(chosen_points, key=lambda point: point.when), told, conditions

@@ -16,7 +16,7 @@ from fer_bench.reporting.tables.environments import as_built
 
 _ENOUGH = 2  # points; one has no front
 _NO_INTERVAL = (
-    "Latencies without a bar have no interval: networks that are close to each other in time may change places on a "
+    "Latencies without a bar have no interval: networks with similar latencies may change places on a "
     "front in another process."
 )
 
@@ -43,7 +43,7 @@ class _Cost:
 
 _TIMED = "Latency of a batch: mean of the processes' medians."
 COSTS: Mapping[str, _Cost] = {
-    "macs": _Cost("MACs", "MACs", "MACs an image, by conv+matmul-v1.", "macs", per_pass=True),
+    "macs": _Cost("MACs", "MACs", "MACs per image, by conv+matmul-v1.", "macs", per_pass=True),
     "parameters": _Cost("parameters", "Trainable parameters", "Trainable parameters.", "parameters.trainable"),
     "latency": _Cost("latency", "Latency (ms)", _TIMED, quantity="seconds"),
 }
@@ -238,9 +238,9 @@ def _passes(claims: Sequence[_Claim], cost: _Cost) -> list[str]:
     """Say of how many passes a cost is, where that is not one, or is not known."""
     if cost.metric and not cost.per_pass:
         return []
-    said: dict[int | None, str] = {None: "passes an image are not known, one is assumed"}
+    said: dict[int | None, str] = {None: "passes per image are unknown, one is assumed"}
     counts = {claim.figure.conditions.passes for claim in claims} - {None, 1}
-    said |= {number: f"cost of {number} passes an image" for number in counts if cost.per_pass}
+    said |= {number: f"cost of {number} passes per image" for number in counts if cost.per_pass}
     return [f"{who}: {text}." for who, text in _of_each(claims, lambda c: said.get(c.figure.conditions.passes, ""))]
 
 
@@ -253,8 +253,9 @@ def _remarks(claims: Sequence[_Claim]) -> list[str]:
 def _caption(results: Sequence[Result], cost: _Cost, dataset: str, claims: Sequence[_Claim]) -> str:
     known = [claim.point.x_interval is not None for claim in claims]
     return joined(
-        f"Accuracies on {dataset} are the papers'; we measured none. Costs are ours, of the build with the accuracy",
-        f"except where {APART} marks another." if any(claim.apart for claim in claims) else "in every case.",
+        f"Accuracies on {dataset} are as published; none was measured here. "
+        "Costs were measured on the build with the accuracy",
+        f"except where {APART} marks another build." if any(claim.apart for claim in claims) else "in every case.",
         cost.told,
         common.INTERVALS if any(known) else "",
         _NO_INTERVAL if not cost.metric and not all(known) else "",

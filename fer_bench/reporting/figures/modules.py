@@ -25,15 +25,15 @@ def divisions(results: Sequence[Result]) -> Divisions | None:
         return None
     if len(networks) > 1:  # a single one has a bar for each module, with room for all names
         networks = [replace(network, parts=tuple(_merged(network.parts))) for network in networks]
-    others = f'Neighbours of less than {units.percent(_SMALL, 1)} each are drawn as one part, "others".'
+    others = f'Neighbours below {units.percent(_SMALL, 1)} each are drawn as one part, "others".'
     return Divisions(
         title="MACs by module",
         caption=joined(
-            "Shares of the multiply-accumulates of an image (conv+matmul-v1) in the modules of the top level, each "
-            "with all inside it, in the order of the network; one with more than "
-            f"{units.percent(_MOST, 2)} is drawn by the modules inside it, where these are not too many. At the right: "
-            "MACs of the whole network. Where room is short, a name is cut to its last part, or a number with "
-            "the first letter of what it is in, or left out.",
+            "Shares of the multiply-accumulates per image (conv+matmul-v1) in the modules of the top level, with "
+            "submodules, in the order of the network. A module with more than "
+            f"{units.percent(_MOST, 2)} is split into its submodules, unless these are too many. At the right: "
+            "MACs of the whole network. Where room is short, a name is cut to its last part, a number gets its "
+            "parent's first letter, or the name is left out.",
             others if any(part.merged for network in networks for part in network.parts) else "",
         ),
         x=Axis("Share of MACs", "share"),

@@ -33,7 +33,7 @@ def spreads(results: Sequence[Result]) -> plots.Spreads | None:
         caption=joined(
             "A strip is a process: its median, the middle half of its runs (box) and 90 % of them (whiskers), relative "
             "to the network's latency at the right, which is the mean of the processes' medians. "
-            "Arrows: whiskers that go on.",
+            "Arrows: whiskers that end beyond the axis.",
             "Band: 95 % interval over processes, in this session." if several else "",
             conditions(measured),
         ),
@@ -128,12 +128,12 @@ def _lines(roof: plots.Roof, intensities: Sequence[float]) -> list[plots.Line]:
 def _roofs_caption(results: Sequence[Result], machines: Iterable[Environment], intervals: str) -> str:
     hows = dict.fromkeys(str(where.attainable.get("how", "")) for where in machines)
     return joined(
-        "Multiply-accumulates a second over those a byte moved (inputs, outputs and weights of all operators).",
-        "Lines: what this machine attained: multiply-accumulates, and bytes copied, at the fastest size of a copy "
+        "Multiply-accumulates per second over those per byte moved (inputs, outputs and weights of all operators).",
+        "Lines: rates measured on this machine: multiply-accumulates, and bytes copied at the fastest size of a copy "
         f"and at the largest ({'; '.join(filter(None, hows))}).",
-        "Colour and shape: which of arithmetic, memory and the start of operators takes longest by the model; none "
-        "of these where the model leaves more time unexplained than the longest of them takes. A network can "
-        "exceed a line, by caches, fused operators or cheaper convolutions.",
+        "Colour and shape: which of arithmetic, memory and starting operators takes longest by the model; none of "
+        "these where the unexplained time is longer than each of them. A network can exceed a line, by caches, fused "
+        "operators or cheaper convolutions.",
         intervals,
         conditions(results),
     )
@@ -163,7 +163,7 @@ def sweep(results: Sequence[Result]) -> plots.Sweep | None:
     return plots.Sweep(
         title="Batch sweep",
         caption=joined(
-            "Latency of a batch (mean of the processes' medians) and images a second over the batch size.",
+            "Latency of a batch (mean of the processes' medians) and images per second over the batch size.",
             common.INTERVALS if any(step.interval_s for step in steps) else "",
             conditions(drawn),
         ),

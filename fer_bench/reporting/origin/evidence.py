@@ -44,7 +44,7 @@ def _raw(measurements: Sequence[Measurement], metric: str) -> Lines:
     for measurement in measurements:
         yield f"process {measurement.process}", _series(measurement)
         if details := scalars(measurement.details):
-            yield "told by it", details
+            yield "details", details
         yield from (("warning", text) for text in measurement.warnings)
         if measurement.failure:
             yield "failed", measurement.failure
@@ -58,7 +58,7 @@ def _interval(result: Result, metric: str) -> Lines:
     yield "estimate", f"{_number(taken.estimate_s)} s, the mean of the processes' medians"
     found = taken.interval
     if found is None:
-        yield "interval", "none: one process tells nothing about the next"
+        yield "interval", "none: an interval needs several processes"
     else:
         ends = f"{_number(found.low)} to {_number(found.high)} s at {units.percent(found.level, 2)}"
         yield "interval", f"{ends}, over {found.processes} processes"
@@ -95,7 +95,7 @@ def site(result: Result) -> Lines:
     """Say where a record was measured, and by which commit."""
     where = result.environment
     if where is None:
-        yield "environment", "unknown: the process failed before it could tell"
+        yield "environment", "unknown: the process failed before reporting it"
         return
     yield "environment", conditions([result])
     about = {"cpu": where.cpu, "cores": where.cores, "memory_bytes": where.memory_bytes, "blas": where.blas}

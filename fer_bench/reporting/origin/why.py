@@ -29,7 +29,7 @@ def why(
     table = _table(tables, stem)
     number, place = _row(table, row), _column(table, column)
     if place.origin is None:
-        raise FerBenchError(f"nobody wrote down where column {place.key} of {stem} comes from")
+        raise FerBenchError(f"the origin of column {place.key} of {stem} is not recorded")
     cells = table.rows[number]
     cell = place.text(cells)
     lines = [
@@ -56,7 +56,7 @@ def _measured(origin: Origin, source: RowSource) -> Lines:
             yield from site(result)
     elif origin.evidence != "paper":
         if not source.results:
-            yield "measured", "nothing of this row is among the results"
+            yield "measured", "no result for this row"
         for result in source.results:
             if result.subject.settings:
                 yield "built", built_with(result.subject.settings)
@@ -113,12 +113,12 @@ def _printed(figure: Figure, paper: Paper | None) -> Lines:
         ("where", ", ".join(filter(None, place))),
         ("printed", printed or "lost in the text"),
         ("base units", _base(figure)),
-        ("of", figure.subject),
+        ("subject", figure.subject),
         ("quantity", figure.quantity.replace("_", " ")),
         ("convention", figure.convention),
         ("data", figure.dataset),
         ("stage", figure.stage),
-        ("worked out", figure.arithmetic),
+        ("derived", figure.arithmetic),
         ("its note", figure.note),
         ("obtained", str(figure.conditions) if figure.conditions != UNKNOWN else ""),
         ("link", paper.link if paper is not None else ""),

@@ -29,7 +29,7 @@ def doubts(status: str, note: str, uncertain: Sequence[str]) -> list[str]:
 
 def built_with(settings: Iterable[str]) -> str:
     """Say which arguments a network's factory was given."""
-    return f"Built with {', '.join(settings)}; what else is said of it is said of the default."
+    return f"Built with {', '.join(settings)}; its sheet and notes describe the default build."
 
 
 def catalogue(specs: Iterable[ModelSpec]) -> Table:
@@ -61,7 +61,7 @@ def network_details(spec: ModelSpec, registry: Registry) -> list[tuple[str, str]
     lines = [
         ("name", f"{spec.name}: {spec.title}"),
         ("status", f"{spec.status}: {STATUSES[spec.status]}"),
-        ("input", units.size(spec.input_shape) if spec.input_shape else "as the library has it"),
+        ("input", units.size(spec.input_shape) if spec.input_shape else "as defined by the library"),
         ("classes", str(spec.num_classes)),
     ]
     if spec.min_size > 1:

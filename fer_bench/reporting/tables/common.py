@@ -139,11 +139,11 @@ def latency_means(entries: Iterable[Entry]) -> str:
     if not intervals:
         return ""
     if not any(intervals):
-        return "Latency of a batch: median of one process's passes; another process may differ by several percent."
-    alone = "" if all(intervals) else " A single process has none."
+        return "Latency of a batch: median of one process's passes; another process can differ by several percent."
+    alone = "" if all(intervals) else " A single process has no interval."
     return (
         "Latency of a batch: mean of the processes' medians; the interval is Student's over processes, in this "
-        f"session: another session may differ by some percent more.{alone}"
+        f"session: another session can differ by some percent more.{alone}"
     )
 
 
@@ -186,7 +186,7 @@ def about(result: Result, networks: Networks) -> list[str]:
     if spec is not None and subject.input_shape is not None and spec.input_shape is not None:
         ours, own = (f"{units.size(of.input_shape or ())} and {of.num_classes} classes" for of in (subject, spec))
         if ours != own:
-            texts.append(f"Counted and measured with {ours}; its sheet, and what is said of its counts, has {own}.")
+            texts.append(f"Counted and measured with {ours}; its sheet and the notes on its counts are for {own}.")
     return texts
 
 
@@ -200,7 +200,7 @@ def shared(result: Result) -> list[str]:
 def exempt(result: Result) -> list[str]:
     """Say why a network was measured at another size than the protocol's."""
     why = result.subject.exempt
-    return [f"Exempt from the protocol's size, measured at its own: {why}."] if why else []
+    return [f"Exempt from the protocol's input size, measured at its own: {why}."] if why else []
 
 
 def left_behind(result: Result) -> list[str]:

@@ -16,10 +16,10 @@ from fer_bench.reporting.tables.catalogue import as_printed, doubts
 from fer_bench.reporting.tables.common import Entry, make_table
 
 _REAL_TIME = (
-    "Real time: below 41 ms an image, judged at batch 1 (paper 001); unclear where the interval, or of one process "
-    "the middle 80 % of the passes, holds that."
+    "Real time: below 41 ms per image at batch 1 (paper 001); unclear where the interval, or for one process "
+    "the middle 80 % of the passes, contains 41 ms."
 )
-_PRINTED_FLOPS = "FLOPs as printed stand apart where the sheet does not say by which convention: they may be MACs."
+_PRINTED_FLOPS = "Printed FLOPs have their own column where the sheet names no convention: they may be MACs."
 _ALLOC_DIFFERS = 0.02  # of the latency: below it the allocators' difference is not worth a note
 
 
@@ -69,7 +69,7 @@ def efficiency(results: Sequence[Result], registry: Registry, baselines: Iterabl
         replace(standard.FLOPS, tolerance=digits_of("flops")),
         Column(
             "printed_flops", "printed FLOPs, as the paper has them", units.scaled, tolerance=digits_of("printed_flops")
-        ).with_origin("no sheet has FLOPs of it without their convention", evidence="paper"),
+        ).with_origin("no sheet has FLOPs for it without a convention", evidence="paper"),
         standard.STATE_DICT,
         standard.LATENCY,
         standard.INTERVAL,
@@ -77,15 +77,15 @@ def efficiency(results: Sequence[Result], registry: Registry, baselines: Iterabl
         standard.PER_IMAGE,
         standard.IMAGES_PER_S,
         Column("real_time", "Real time").with_origin(
-            "Whether the interval, or of one process the middle 80 % of the passes, lies below 41 ms at batch 1; "
-            "unclear where it holds that.",
+            "Whether the interval, or for one process the middle 80 % of the passes, lies below 41 ms at batch 1; "
+            "unclear where it contains 41 ms.",
             "latency_s",
         ),
         Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes).with_origin(
             standard.MOST_MEMORY, "peak_cuda_allocated_bytes", "peak_rss_bytes"
         ),
         Column("accuracy", "Accuracy, as published", align="left").with_origin(
-            "no sheet has a figure of accuracy of it", evidence="paper"
+            "no sheet has an accuracy for it", evidence="paper"
         ),
     )
     caption = common.joined(
@@ -93,8 +93,8 @@ def efficiency(results: Sequence[Result], registry: Registry, baselines: Iterabl
         f"{standard.MACS_ARE}; {standard.FLOPS_ARE}",
         common.latency_means(measured),
         _REAL_TIME if any(entry.cells.get("real_time") for entry in entries) else "",
-        "Memory: peak above the idle process, code of libraries included, or allocated on the GPU. Accuracies are the "
-        "papers' (paper, place); we measured none.",
+        "Memory: peak above the idle process, library code included, or allocated on the GPU. Accuracies are as "
+        "published (paper, place); none was measured here.",
         _PRINTED_FLOPS if any(entry.cells.get("printed_flops") for entry in entries) else "",
     )
     return make_table("Efficiency", columns, entries, caption, comparable=common.comparable(results))
@@ -118,7 +118,7 @@ def _of_other_builds(accuracies: Iterable[Figure], result: Result, results: Sequ
     """Say which accuracies are of another build than the row, and what that build costs where it was counted."""
     notes = []
     for figure in accuracies:
-        of, said = figure.conditions, f"{accuracy_of(figure)} (paper {figure.paper}) is of"
+        of, said = figure.conditions, f"{accuracy_of(figure)} (paper {figure.paper}) is for"
         if passes := builds.of_passes(of):
             notes.append(f"{accuracy_of(figure)} (paper {figure.paper}): {passes}.")
         if of.build is None or builds.is_build(builds.as_counted(result), of.build):
@@ -168,16 +168,16 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result], networks: c
         *settings,
     ]
     for key, pair in pairs.items():  # a quantity that no paper prints needs no columns
-        missing = f"no sheet has a figure of {' or '.join(pair.quantities)} of it"
+        missing = f"no sheet has a figure for {' or '.join(pair.quantities)} of it"
         columns += [Column(key, pair.heading).with_origin(missing, evidence="paper"), *pair.ours]
-    caption = "Printed: digits and units as the paper has them, right or wrong; measured on its own machine."
+    caption = "Printed: digits and units as in the paper, right or wrong; measured on its own machine."
     if used:
         caption = common.joined(
             caption,
             f"fer_bench: {common.conditions(used) if 'latency' in pairs else environments.as_built(used)}",
             *(pair.said for pair in pairs.values()),
             common.latency_means(entries),
-            "Of several measurements under the same settings the first." if len(kept) < len(used) else "",
+            "Of several measurements under the same settings the first is shown." if len(kept) < len(used) else "",
         )
     return make_table("Published figures beside ours", columns, entries, caption)
 
@@ -213,5 +213,5 @@ def _other_allocator(result: Result, results: Sequence[Result]) -> list[str]:
         return []
     more, faults = system.estimate_s / kept.estimate_s - 1, common.mean(other, "minor_faults") or 0
     text = f"under the system's allocator, as deployed, {units.milliseconds(system.estimate_s)} ms"
-    told = f"Memory kept; {text} ({100 * more:+.0f} %, {faults:.0f} page faults a run)."
+    told = f"Memory kept; {text} ({100 * more:+.0f} %, {faults:.0f} page faults per run)."
     return [told] if abs(more) >= _ALLOC_DIFFERS else []

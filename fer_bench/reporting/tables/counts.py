@@ -47,7 +47,7 @@ def of_results(results: Iterable[Result], networks: Networks) -> Table:
     ]
     caption = (
         f"Parameters: trainable. {standard.MACS_ARE}; {standard.FLOPS_ARE} "
-        "Size: parameters and buffers. Activations: peak bytes beside the weights, in inference. Layers that run."
+        "Size: parameters and buffers. Activations: peak bytes besides weights, in inference. Layers: those that run."
     )
     return make_table("Counts", _COLUMNS, entries, caption)
 
@@ -66,7 +66,7 @@ def of_rows(rows: Sequence[Mapping[str, Json]]) -> Table:
     steps = dict.fromkeys(str(row["training"]["batch"]) for row in done if row.get("training", {}).get("batch"))
     caption = (
         f"Parameters: trainable. {standard.MACS_ARE}; {standard.FLOPS_ARE} "
-        f"Activations: peak bytes beside the weights, one inference pass of batch {', '.join(batches)}"
+        f"Activations: peak bytes besides the weights, one inference pass of batch {', '.join(batches)}"
     ) + (f", one training step of batch {', '.join(steps)}." if steps else ".")
     return make_table("Static counts", columns, [_of_row(row) for row in rows], caption)
 
@@ -103,7 +103,7 @@ def modules(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
         Column("macs", "MACs", units.grouped),
         Column("share", "Share", lambda share: f"{100 * share:.1f} %"),
     )
-    return Table(f"{name}: MACs an image by module", columns, tuple(rows))
+    return Table(f"{name}: MACs per image by module", columns, tuple(rows))
 
 
 def operators(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
@@ -113,4 +113,4 @@ def operators(name: str, rows: Sequence[Mapping[str, Json]]) -> Table:
         Column("calls", "Calls"),
         Column("macs", "MACs", units.grouped),
     )
-    return Table(f"{name}: MACs an image by operator", columns, tuple(rows))
+    return Table(f"{name}: MACs per image by operator", columns, tuple(rows))

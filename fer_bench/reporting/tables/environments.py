@@ -61,7 +61,7 @@ def told(fact: str, results: Sequence[Result]) -> str | None:
 
 def as_built(results: Sequence[Result]) -> str:
     """Say by which packages networks were built, for a caption."""
-    return f"as built with {told('packages', results) or 'packages that no record tells'}."
+    return f"as built with {told('packages', results) or 'packages that no record names'}."
 
 
 def listing(printed: PrintedTable, results: Sequence[Result]) -> Table:
@@ -82,9 +82,9 @@ def listing(printed: PrintedTable, results: Sequence[Result]) -> Table:
     if any(entry.cells["ours"] is not None for entry in entries):
         columns.append(
             Column("ours", "fer_bench: where measured", align="left").with_origin(
-                "Told by the processes that measured: the records' environments.", evidence="machine"
+                "Reported by the measuring processes: the records' environments.", evidence="machine"
             )
         )
         caption += " fer_bench: where the results were measured; "
-        caption += "what only we tell, the paper does not, or its text lost it."
+        caption += "a value that is not printed is missing in the paper, or lost in its text."
     return make_table(printed.heading, columns, entries, caption)

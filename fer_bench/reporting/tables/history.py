@@ -47,15 +47,15 @@ def caption(history: History) -> str:
     metric, last = history.metric, history.points[-1].result
     if metric.exact:
         under = [f"{name.replace('_', ' ')} {text}" for name, text in history.conditions.items() if text != "none"]
-        return joined(f"{', '.join(under)}: exact, so that every difference is a change.".capitalize(), *_left(history))
+        return joined(f"{', '.join(under)}: exact: every difference is a change.".capitalize(), *_left(history))
     several, fewest = len(history.kinds) > 1, changepoints.FEWEST
     most = max(sum(point.kind == kind for point in history.points) for kind in range(len(history.kinds)))
-    few = f"None can be told from fewer than {fewest} points{' of one environment' if several else ''}."
+    few = f"None can be detected from fewer than {fewest} points{' of one environment' if several else ''}."
     share = units.percent(changepoints.LEVEL, 1)
     return joined(
         f"Input {units.size(last.subject.input_shape or ())}.",
         conditions([last]),
-        "This is of the last point; what differed before is told." if several else "",
+        "These are the last point's; notes say what differed before." if several else "",
         "Changes of level: E-divisive (Matteson and James 2014)"
         f"{', within an environment' if several else ''}; without any change {share} of histories get a mark.",
         few if most < fewest else "",

@@ -49,13 +49,13 @@ def _ours(column: Column, heading: str = "", **changes: Any) -> Column:
 
 
 def _occupied(column: Column) -> Ours:
-    said = "CPU: the process's share of all cores' time; us, sy: the whole machine's; MEM: resident set of the memory."
+    said = "CPU: the process's share of all cores' time; us, sy: the whole machine's; MEM: resident set by memory."
     return Ours((_ours(column),), said, timed=True)
 
 
 _LAYERS_SAID = (
-    "Layers: of what runs, each convolution once; in the next column a depthwise and a pointwise one after it count as "
-    "one, in the third projections on shortcuts are left out; poolings by call."
+    "Layers: those that run, each convolution once. The next column counts a depthwise and its pointwise convolution "
+    "as one; the third leaves out projections on shortcuts. Pooling is counted by call."
 )
 _OF_PARAMETERS = Ours(
     (_ours(standard.PARAMETERS, "trainable", write=units.grouped), _ours(standard.KERAS_TOTAL, "by Keras")),

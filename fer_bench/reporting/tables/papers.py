@@ -90,7 +90,7 @@ def _entry(
     if any(figure.quantity == "latency" for figure in row.figures.values()):
         notes += latency.warnings(result)
     said = dict.fromkeys(builds.apart(figure.conditions, builds.as_counted(result)) for figure in row.results)
-    notes += [sentences(f"Not of one build: {text}") for text in said if text]
+    notes += [sentences(f"Different builds: {text}") for text in said if text]
     return Entry(common.head(result) | _values(row, result) | cells, notes, printed.source(row, result))
 
 
@@ -120,7 +120,7 @@ def _conventions(printed: PrintedTable) -> list[str]:
     if data := dict.fromkeys(figure.dataset for figure in printed.figures if figure.dataset):
         said.append(f"Data: {', '.join(data)}.")
     if any(figure.quantity == "accuracy" for figure in printed.figures):
-        said.append("We measured no accuracy.")
+        said.append("No accuracy was measured here.")
     if len(shared := _obtained(printed.rows)) == 1:
         said.append(f"Results were obtained with: {shared[0]}.")
     return list(dict.fromkeys(said))

@@ -110,7 +110,7 @@ class PrintedTable:
         """Whose digits these are, for a caption."""
         published = f"As published in {self.sheet.cited}" if self.sheet is not None else "As published"
         protocol = self.sheet.protocol if self.sheet is not None and not self.is_listing else ""
-        digits = "Digits and units as the paper has them, right or wrong"
+        digits = "Digits and units as in the paper, right or wrong"
         return sentences(published, digits, protocol and f"Its protocol: {protocol}", self.about.note)
 
     @property

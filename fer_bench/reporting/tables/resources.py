@@ -39,11 +39,11 @@ def memory(results: Sequence[Result]) -> Table:
             row[f"{stage}library_bytes"] = common.detail(result, f"{stage}peak_rss_bytes", "file_bytes")
         entries.append(Entry.of(result, row, *common.failures(result)))
     caption = (
-        f"{common.conditions(measured)} Process: peak resident set above the idle process, large blocks mapped "
-        "one by one whatever the allocator's setting. Of it libraries: code that the "
-        "network is the first to run; how much of a file the system maps at once differs between installations of the "
-        "same libraries, so that the rest is what compares between machines. Activations: worked out and not measured, "
-        "peak bytes beside the weights in inference."
+        f"{common.conditions(measured)} Process: peak resident set above the idle process, with large blocks "
+        "mapped one by one, whatever the allocator's setting. Of it libraries: library code that the network is the "
+        "first to run. How much of a file the system maps at once differs between installations of the same libraries: "
+        "compare the rest between machines. Activations: computed, not measured; peak bytes besides the weights, in "
+        "inference."
     )
     return make_table("Memory", (*common.head_columns(measured), standard.PARAMETERS, *columns), entries, caption)
 
@@ -90,7 +90,7 @@ def training(results: Sequence[Result]) -> Table:
     )
     caption = (
         f"{common.conditions(measured)} Medians of one process's steps, after a warm-up, with as many digits as the "
-        "steps' own spread leaves; a step has zero_grad beside its parts, and medians of parts do not add up to the "
+        "spread of the steps supports. A step also includes zero_grad, and medians of parts do not add up to the "
         "median of the step. Memory: peak of another process."
     )
     return make_table("Training step", columns, entries, caption)
@@ -117,10 +117,10 @@ _OCCUPATION = (
         *(f"{{stage}}.machine_{what}_s" for what in ("user", "system", "steal")),
     ),
     Column("rss_bytes", "RSS (MiB)", units.mebibytes).with_origin(
-        "Largest resident set when a sample was taken.", "{stage}.rss_bytes"
+        "Largest resident set of all samples.", "{stage}.rss_bytes"
     ),
     Column("images_per_s", "Images/s", units.number).with_origin(
-        "Images, by the sampled time: the detail images.", _INTERVAL
+        "Images, divided by the sampled time: the detail images.", _INTERVAL
     ),
     Column("sampled_s", "Sampled (s)", units.number).with_origin("Sum of the sampled intervals.", _INTERVAL),
 )
@@ -158,11 +158,11 @@ def joules(results: Sequence[Result]) -> Table:
         entries.append(Entry.of(result, common.head(result) | {"energy_j": found[0], "idle_j": found[1]} | details))
     columns = (
         *common.head_columns(results),
-        Column("energy_j", "Energy an image (mJ)", units.millijoules).with_origin(
-            "Energy of the counter less the idle share, divided by the images.", _ENERGY
+        Column("energy_j", "Energy per image (mJ)", units.millijoules).with_origin(
+            "Energy by the counter minus the idle share, divided by the images.", _ENERGY
         ),
         Column("idle_j", "Idle share subtracted (mJ)", units.millijoules).with_origin(
-            "Idle power by the window, divided by the images.", _ENERGY
+            "Idle power times the window, divided by the images.", _ENERGY
         ),
         Column("idle_w", "Idle (W)", units.number).with_origin("Power before the passes: the detail idle_w.", _ENERGY),
         Column("window_s", "Window (s)", units.number).with_origin("Time of the passes: the detail window_s.", _ENERGY),
@@ -181,4 +181,4 @@ def _cores(results: Sequence[Result], stage: str) -> str:
 def _others(result: Result, stage: str) -> list[str]:
     busy = common.detail(result, f"{stage}.interval_s", "busiest_others") or []
     others = ", ".join(f"{name} ({units.significant(cores, 2)} cores)" for name, cores in busy)
-    return [f"Beside it ran {others}."] if others else []
+    return [f"Running beside it: {others}."] if others else []

@@ -30,8 +30,8 @@ _OTHER_LATENCIES = (
     _known("graph_latency_cold_s", "CUDA graph, cold L2 (ms)", units.milliseconds, standard.MEDIANS),
 )
 _OF_PASSES = (
-    _known("minor_faults", "Faults a run", units.number, "Mean over all passes of all processes."),
-    _known("involuntary_switches", "Switches a run", units.number, "Mean over all passes of all processes."),
+    _known("minor_faults", "Faults per run", units.number, "Mean over all passes of all processes."),
+    _known("involuntary_switches", "Switches per run", units.number, "Mean over all passes of all processes."),
 )
 _BELOW = "of the passes of all processes together lie below."
 _LATENCY_COLUMNS = (
@@ -75,7 +75,7 @@ def latency(results: Sequence[Result]) -> Table:
         common.latency_means(entries),
         "p90 and p99 of all runs.",
         _BETWEEN if any(entry.cells.get("spread") is not None for entry in entries) else "",
-        "Faults and involuntary context switches: means a run.",
+        "Faults and involuntary context switches: means per run.",
     )
     columns = (*common.head_columns(results), *_LATENCY_COLUMNS)
     return make_table("Latency", columns, entries, caption, comparable=common.comparable(results))
@@ -115,7 +115,7 @@ _ROOF_COLUMNS = (
     Column("bytes_per_s", "B/s", units.scaled, tolerance=standard.TOLERANCE).with_origin(
         "Bytes that the operators move, divided by the latency.", "latency_s", "operator_bytes"
     ),
-    _of_roof("share_of_copy", "of a copy's", "Bytes a second, divided by those of a copy."),
+    _of_roof("share_of_copy", "of a copy's", "Bytes per second, divided by those of a copy."),
     Column("bound", "Bound by", align="left").with_origin(
         "The largest of the times of arithmetic, of memory and of starting operators; none of these where the rest is "
         "larger.",
@@ -124,7 +124,7 @@ _ROOF_COLUMNS = (
     ),
     _of_roof("arithmetic", "Arithmetic", "Time of the operators that arithmetic bounds, as a share of the latency."),
     _of_roof("memory", "Memory", "Time of the operators that memory bounds, as a share of the latency."),
-    _of_roof("overhead", "Overhead", "Operators by the time of starting one, as a share of the latency."),
+    _of_roof("overhead", "Overhead", "Operators times the time of starting one, as a share of the latency."),
     _of_roof("rest", "Rest", "What the three leave of the latency, as a share of it.", "rest_share"),
 )
 
@@ -152,16 +152,15 @@ def bounds(results: Sequence[Result]) -> Table:
         measured.append(result)
         entries.append(Entry.of(result, row, f"Attainable where it was measured: {roofs[-1]}."))
     one_roof = len(set(roofs)) == 1
-    attained = f"Attainable on this machine, as measured: {roofs[0]}." if one_roof else "Each row's note has its roof."
+    attained = f"Attainable on this machine, as measured: {roofs[0]}." if one_roof else "Each row's note has its rates."
     caption = common.joined(
         common.conditions(measured),
         common.latency_means(entries),
         attained,
-        "Each operator is given the time of its "
-        "arithmetic or of its traffic, whichever is longer, at the attainable rates, and that of starting it as "
-        "overhead; the largest of the three binds, and none of these where the rest is larger. Rest: work that reaches "
-        "neither rate, as that of depthwise convolutions and small maps. A sum above 100 % means that the network does "
-        "better than the plain model, by fusion or cheaper convolutions.",
+        "Each operator takes the longer of the times of its arithmetic and its traffic at the attainable rates, plus "
+        "the time of starting it as overhead. The largest of the three is the bottleneck, or none of these where the "
+        "rest is larger. Rest: work that reaches neither rate, such as depthwise convolutions and small maps. A sum above "
+        "100 % means that the network is faster than the model, by fusion or cheaper convolutions.",
     )
     if one_roof:
         entries = [dataclasses.replace(entry, notes=()) for entry in entries]
@@ -173,7 +172,7 @@ def _roof(where: Environment) -> str:
     told = where.attainable
     return (
         f"{units.scaled(told['macs_per_s'])} MAC/s, {units.scaled(told['copy_bytes_per_s'][-1][1])} B/s copied from "
-        f"memory, {units.microseconds(told['operator_s'])} µs an operator ({where.device_name}, {where.threads} "
+        f"memory, {units.microseconds(told['operator_s'])} µs per operator ({where.device_name}, {where.threads} "
         f"thread{'s' if where.threads > 1 else ''})"
     )
 
@@ -185,4 +184,4 @@ def _not_captured(result: Result) -> list[str]:
 
 def _no_roof(result: Result) -> list[str]:
     reason = result.environment.attainable.get("failure") if result.environment is not None else None
-    return [f"What the machine attains could not be measured: {reason}."] if reason else []
+    return [f"The machine's attainable rates could not be measured: {reason}."] if reason else []

@@ -8,11 +8,11 @@ from fer_bench.reporting.table import Column
 
 Row = dict[str, Json]
 
-MACS_ARE = "MACs an image by conv+matmul-v1 (convolutions and matrix products)"
+MACS_ARE = "MACs per image by conv+matmul-v1 (convolutions and matrix products)"
 FLOPS_ARE = "FLOPs = 2 x MACs."
 KERAS_TOTAL_IS = "By Keras: with the statistics of batch norm, as Keras prints a total."
 MEDIANS = "Mean of the processes' medians."
-MOST_MEMORY = "Most that was allocated on the GPU where that was measured, else the process's peak above the idle one."
+MOST_MEMORY = "Peak that was allocated on the GPU where measured, else the process's peak above the idle one."
 _SUBJECT = "Which network was measured, and how it was built: the record's subject."
 _PLAN = "A setting of the plan that it was measured by."
 _AS_BUILT = "Counted on the network as built."
@@ -29,7 +29,7 @@ SETTINGS = (
     Column("device", "Device", setting=True).with_origin(_PLAN),
     Column("batch_size", "Batch", setting=True).with_origin(_PLAN),
     Column("threads", "Threads", setting=True).with_origin(
-        "Threads of PyTorch's operators, as the measuring process told."
+        "Threads of PyTorch's operators, as the measuring process reported."
     ),
     Column("wait", "Waiting", setting=True).with_origin(_PLAN),
     Column("precision", "Precision", setting=True).with_origin(_PLAN),
@@ -49,7 +49,7 @@ KERAS_TOTAL = Column("keras_total", "Keras total", units.grouped, better="lower"
     f"Parameters with the statistics of batch norm, as Keras prints a total. {_AS_BUILT}", "parameters.keras_total"
 )
 MACS = Column("macs", "MACs", units.scaled, better="lower").with_origin(
-    "Multiply-accumulates of convolutions and matrix products, an image.", "macs"
+    "Multiply-accumulates of convolutions and matrix products, per image.", "macs"
 )
 FLOPS = Column("flops", "FLOPs", units.scaled, better="lower").with_origin(FLOPS_ARE, "macs")
 STATE_DICT = Column("state_dict_bytes", "Size (MiB)", units.mebibytes, better="lower").with_origin(
@@ -59,7 +59,7 @@ CHECKPOINT = Column("checkpoint_bytes", "kB", units.kilobytes).with_origin(
     f"Bytes of a checkpoint with Adam's state. {_AS_BUILT}", "checkpoint_bytes"
 )
 ACTIVATIONS = Column("peak_activation_bytes", "Activations (MiB)", units.mebibytes).with_origin(
-    "Worked out from the tensors that live at once.", "peak_activation_bytes"
+    "Computed from the tensors that are alive at once.", "peak_activation_bytes"
 )
 CONV = Column("conv", "Conv").with_origin(f"Convolutions that run, each once. {_AS_BUILT}", "layers.conv")
 CONV_SEPARABLE_ONCE = Column("conv_separable_once", "Conv, separable once").with_origin(
@@ -83,9 +83,9 @@ INTERVAL = Column("interval_s", "95 % interval (ms)", units.milliseconds.between
     "latency_s",
 )
 MEAN = Column("mean_s", "Mean of one process (ms)", units.milliseconds, tolerance=TOLERANCE).with_origin(
-    "Mean of the passes of the first process, as paper 001 has it.", "latency_s"
+    "Mean of the passes of the first process, as in paper 001.", "latency_s"
 )
-PER_IMAGE = Column("latency_per_image_s", "ms an image", units.milliseconds, tolerance=TOLERANCE).with_origin(
+PER_IMAGE = Column("latency_per_image_s", "ms per image", units.milliseconds, tolerance=TOLERANCE).with_origin(
     f"{MEDIANS} Divided by the images of a batch.", "latency_s"
 )
 IMAGES_PER_S = Column("images_per_s", "Images/s", units.number, tolerance=TOLERANCE).with_origin(

@@ -18,26 +18,26 @@ _ENOUGH_EQUAL = 0.5
 
 
 def _of_module(column: Column, how: str, *metrics: str) -> Column:
-    return column.with_origin(f"Of the module with all inside it, as it first ran: {how}", "module_macs", *metrics)
+    return column.with_origin(f"Of the module with its submodules, in its first call: {how}", "module_macs", *metrics)
 
 
 _OURS = (
     _of_module(Column("module", "Module", align="left"), "its name in the network."),
     _of_module(Column("type", "Type", align="left"), "its class."),
-    _of_module(Column("output_shape", "Output", standard.write_shape), "the shape that it gave, of one image."),
+    _of_module(Column("output_shape", "Output", standard.write_shape), "its output shape, for one image."),
     _of_module(Column("module_parameters", "Parameters", units.grouped), "its distinct parameters."),
-    _of_module(Column("module_macs", "MACs", units.grouped), "multiply-accumulates an image."),
+    _of_module(Column("module_macs", "MACs", units.grouped), "multiply-accumulates per image."),
     _of_module(
-        Column("macs_share", "of all MACs", units.percent), "multiply-accumulates by those of the network.", "macs"
+        Column("macs_share", "of all MACs", units.percent), "multiply-accumulates, divided by the network's.", "macs"
     ),
 )
 _SAID = (
-    "From the network as built: a module with all inside it, its distinct parameters, what it gave when it first ran "
-    f"(of one image), {standard.MACS_ARE}."
+    "From the network as built: a module with its submodules, its distinct parameters, the output of its first call "
+    f"(for one image), {standard.MACS_ARE}."
 )
 _FOUND = (
-    "fer_bench: networks of the paper whose modules give more than half of the printed output sizes, the modules found "
-    "by these and by their order."
+    "fer_bench: networks of the paper whose modules have more than half of the printed output sizes, matched by these "
+    "and by their order."
 )
 
 

@@ -107,8 +107,8 @@ class Explorer {
   say(drawn, without, onFront, marked) {
     const texts = [`${drawn} of ${drawn + without} have both quantities.`];
     if (onFront) texts.push(`${onFront} on the Pareto front.`);
-    else if (drawn) texts.push("No front: of one of the quantities neither more nor less is better.");
-    if (marked) texts.push(`${marked} marked \u2020: the accuracy is of another build than the cost; on no front.`);
+    else if (drawn) texts.push("No front: for one of the quantities neither more nor less is better.");
+    if (marked) texts.push(`${marked} marked \u2020: the accuracy is for another build than the cost; on no front.`);
     this.status.textContent = texts.join(" ");
   }
 
