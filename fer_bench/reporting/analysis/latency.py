@@ -130,7 +130,7 @@ def _real_time(found: stats.Interval | None, runs: Sequence[float]) -> Literal["
 
 
 def too_few(result: Result) -> str:
-    """Say that there are too few passes for a latency: "4 passes, which give none"; "" where enough or none."""
+    """Say that there are too few passes for a latency: "4 passes, fewer than ..."; "" where enough or none."""
     few = sum(map(len, result.samples(LATENCY)))
     return f"{few} pass{'es' * (few > 1)}, fewer than the {FEWEST_RUNS} needed" if 0 < few < FEWEST_RUNS else ""
 
