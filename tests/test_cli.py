@@ -205,7 +205,7 @@ RUN = ("run", "--device", "cpu", "--runs", 5, "--metrics", "static,latency,memor
 
 
 def test_a_run_prints_the_table_and_its_report_is_the_same_bytes(fer_bench, tmp_path):
-    done = fer_bench(*RUN, "--models", "mtcnn_pnet", "--out", "out")
+    done = fer_bench(*RUN, "--models", "mtcnn_pnet", "--out", "out", "--full")
     assert done.returncode == 0, done.stderr
     assert re.search(r"^mtcnn_pnet \[.*\] +3x12x12 +2 +6\.632 k +44\.8 k +89\.5 k ", done.stdout, re.MULTILINE)
     assert "too few processes: one process does not predict" in done.stdout
@@ -281,9 +281,8 @@ def test_nothing_is_deleted_without_a_yes(fer_bench):
 
 
 def test_a_sweep_is_a_row_for_each_setting_and_a_column_for_what_differs(fer_bench):
-    done = fer_bench(
-        *RUN, "--models", "mtcnn_pnet", "--batch", "1,2", "--threads", "1,2", "--alloc", "both", "--wait", "active"
-    )
+    sweep = ("--batch", "1,2", "--threads", "1,2", "--alloc", "both", "--wait", "active", "--full")
+    done = fer_bench(*RUN, "--models", "mtcnn_pnet", *sweep)
     assert done.returncode == 0, done.stderr
     (run,) = json.loads(fer_bench("runs", "--format", "json").stdout)
     assert run["results"] == 8

@@ -56,7 +56,7 @@ def test_the_first_line_says_what_is_measured_where_and_beside_what():
     assert quiet.endswith(", into sqlite:///x; no other load")
     busy = dataclasses.replace(QUICK, metrics=("latency",)).settled(Load(1.0, 4))
     line = forecast([task(plan=busy)], Load(1.0, 4), Machine()).line("cpu", "x")
-    assert line.endswith("other programs keep 1.0 of 4 cores busy, so 3 threads, which sleep while they wait")
+    assert line.endswith("other programs keep 1.0 of 4 cores busy; 3 threads, which sleep while they wait")
 
 
 @pytest.mark.parametrize(

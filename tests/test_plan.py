@@ -73,10 +73,10 @@ def test_a_record_from_before_there_was_a_wait_policy_had_that_of_the_libraries(
     ("busy_cores", "cores", "threads", "expected"),
     [
         (0.05, 2, None, ("active", None)),
-        (1.0, 2, None, ("passive", 1)),
+        (1.0, 2, None, ("active", 1)),
         (0.3, 4, None, ("passive", 4)),
         (1.2, 16, None, ("passive", 15)),
-        (8.0, 4, None, ("passive", 1)),  # more work than cores
+        (8.0, 4, None, ("active", 1)),  # more work than cores
         (1.0, 2, 2, ("passive", 2)),  # what is asked for stays
         (1.0, 2, 1, ("active", 1)),  # one thread waits for none
     ],

@@ -28,6 +28,8 @@ from fer_bench.records.exit_codes import OK
 from fer_bench.records.plan import METRICS
 from fer_bench.records.store import DEFAULT_STORE, Store
 from fer_bench.reporting import tables as reports
+from fer_bench.reporting.render.text import terminal_width
+from fer_bench.reporting.summary import summary
 
 if TYPE_CHECKING:
     from fer_bench.measuring.runner import Outcome
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from fer_bench.networks.registry import Registry
 
 # What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
+_WIDTH = 80  # of the summary where there is no terminal
 _MANY = 100  # measurements, above which `run` asks
 _HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing", "energy")
 
@@ -72,12 +75,13 @@ def run(
     resume: Annotated[str, typer.Option(metavar="RUN", help="Continue this run, even if started elsewhere.")] = "",
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of continuing a run.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write all tables here, too.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="Print the full tables, and not a summary.")] = False,
     sheets: options.Sheets = None,
     yes: Annotated[bool, typer.Option("--yes", help=f"Do not ask before more than {_MANY} measurements.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the measurements and their expected time.")] = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure networks and print the table that a paper would.
+    """Measure networks and print a summary, the fastest first.
 
     Each network is measured in processes of its own, and results are stored as they come. An interrupted command
     continues where it stopped when it is run again.
@@ -151,9 +155,9 @@ def run(
             say(f"Another {held}. This command begins a run of its own.", err=True)
         with Display(len(tasks), TimeLeft(expected.seconds)) as display:
             done = measure_all(tasks, opened, under_way, display, load=load, machine=machine, debug=debug)
-        _conclude(done, tasks, registry, out)
         where = f" --store {opened.shown}" if store != DEFAULT_STORE else ""
-        say(f"\nRun {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}")
+        closing = f"Run {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}"
+        _conclude(done, tasks, registry, out, closing, full=full)
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
 
 
@@ -171,7 +175,9 @@ def _ask(measurements: int) -> None:
     typer.confirm(f"These are {measurements} measurements. Measure them?", abort=True, err=True)
 
 
-def _conclude(done: "Outcome", tasks: "Sequence[Task]", registry: "Registry", out: Path | None) -> None:
+def _conclude(
+    done: "Outcome", tasks: "Sequence[Task]", registry: "Registry", out: Path | None, closing: str, *, full: bool
+) -> None:
     """Print what was measured, however it ended, and raise what stopped it."""
     from fer_bench.reporting.render import write_all
 
@@ -182,12 +188,17 @@ def _conclude(done: "Outcome", tasks: "Sequence[Task]", registry: "Registry", ou
             write_all(out, drawn)
     except StoreError as error:
         stopped = stopped or error
-    print_tables(table for name, table in drawn.items() if name in _HEADLINES)
-    if done.harness_share:
+    if full:
+        print_tables(table for name, table in drawn.items() if name in _HEADLINES)
+    elif done.results:
+        say(summary(done.results, registry, [closing], terminal_width() or _WIDTH), end="")
+    if full and done.harness_share:
         say(
             f"\n{100 * done.harness_share:.0f} % of the wall time went to starting, building and storing, the rest to "
             "warm-up and measured passes."
         )
+    if full:
+        say(f"\n{closing}")
     if done.difference:
         complain(f"the run went on in another environment, not comparable: {done.difference}; --fresh begins anew", OK)
     if isinstance(stopped, KeyboardInterrupt):

@@ -61,12 +61,13 @@ class Forecast:
     def _load(self) -> str:
         if self.load.quiet:
             return "no other load"
-        said = f"other programs keep {self.load.busy_cores:.1f} of {self.load.cores} cores busy"
-        chosen = dict.fromkeys(task.plan.threads for task in self.tasks if task.plan.wait == "passive")
-        numbers = " or ".join("all" if number is None else str(number) for number in chosen)
-        if list(chosen) == [1]:
-            return f"{said}, so 1 thread"
-        return f"{said}, so {numbers} threads, which sleep while they wait" if chosen else said
+        threads = dict.fromkeys(task.plan.threads for task in self.tasks)
+        numbers = " or ".join("all" if number is None else str(number) for number in threads)
+        waiting = ", which sleep while they wait" if any(task.plan.wait == "passive" for task in self.tasks) else ""
+        return (
+            f"other programs keep {self.load.busy_cores:.1f} of {self.load.cores} cores busy; "
+            f"{numbers} thread{'s' * (list(threads) != [1])}{waiting}"
+        )
 
     def table(self) -> Table:
         """Return what would be measured, a row for each task."""

@@ -156,9 +156,8 @@ class Plan:
         """Return the plan with the wait policy, and unless given the threads, that suit the load of the machine."""
         if self.wait != AUTO:
             return self
-        if load.quiet or self.threads == 1:
-            return dataclasses.replace(self, wait="active")
-        return dataclasses.replace(self, wait="passive", threads=self.threads or load.idle_cores)
+        threads = self.threads or (None if load.quiet else load.idle_cores)
+        return dataclasses.replace(self, threads=threads, wait="active" if load.quiet or threads == 1 else "passive")
 
     def check_asked(self) -> None:
         """Raise FerBenchError where the plan says what only a record can, and no process can be asked to do."""

@@ -31,6 +31,8 @@ SWITCHES_PER_S = 100.0
 FAULT_S = 2e-6
 # Share of the latency that page faults may take: less is lost in what processes differ by.
 FAULTS_SHARE = 0.01
+# Share of their cores' time that passes may lose to others before their times say more of the others.
+_TAKEN_SHARE = 0.25
 # Environment variables by which a user makes glibc keep memory.
 _KEEPING = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
 # Passes of all processes together below which their times give no latency: a median of four may be two modes' gap, and
@@ -68,6 +70,7 @@ class Latency:
 
     estimate_s: float  # of the whole batch: the mean of the processes' medians
     interval: stats.Interval | None  # around it, over processes in this session; None for one process
+    fastest_s: float  # of all runs of all processes
     p90_s: float  # below which 90 % of all runs of all processes lie
     p99_s: float  # likewise 99 %
     p90_half_s: float  # half of the 95 % interval of the true one, were runs independent
@@ -97,6 +100,7 @@ def summary(result: Result, metric: str = LATENCY) -> Latency | None:
     return Latency(
         estimate_s=estimate,
         interval=found,
+        fastest_s=min(pooled),
         p90_s=stats.quantile(pooled, 0.90),
         p99_s=stats.quantile(pooled, 0.99),
         p90_half_s=_quantile_half(pooled, 0.90),
@@ -127,6 +131,17 @@ def _real_time(found: stats.Interval | None, runs: Sequence[float]) -> Literal["
     if ends[1] < REAL_TIME_S:
         return "yes"
     return "no" if ends[0] >= REAL_TIME_S else "unclear"
+
+
+def is_usable(result: Result) -> bool:
+    """Report whether other programs left the cores that the passes needed, but for a quarter of their time."""
+    where = result.environment
+    if any(trouble is Trouble.WAITING_FOR_CORES for trouble, _ in troubles(result)):
+        return False
+    if where is None or result.plan.device == "cuda" or not where.threads:
+        return True
+    busy = max((m.details.get("others_cores") or 0.0 for m in result.measurements if m.metric == LATENCY), default=0.0)
+    return (busy - (len(where.affinity) or where.cores) + where.threads) / where.threads <= _TAKEN_SHARE
 
 
 def too_few(result: Result) -> str:

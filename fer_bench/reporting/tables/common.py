@@ -78,6 +78,8 @@ def head(result: Result) -> Row:
     row: Row = {setting.key: getattr(result.plan, setting.key) or None for setting in standard.SETTINGS}  # "": unknown
     if result.environment is not None:
         row["threads"] = result.environment.threads or None
+        if row["threads"] == 1:
+            row["wait"] = None  # a single thread waits for none
     return row | {
         "name": result.subject.name,
         "input_shape": result.subject.input_shape,

@@ -159,8 +159,8 @@ def bounds(results: Sequence[Result]) -> Table:
         attained,
         "Each operator takes the longer of the times of its arithmetic and its traffic at the attainable rates, plus "
         "the time of starting it as overhead. The largest of the three is the bottleneck, or none of these where the "
-        "rest is larger. Rest: work that reaches neither rate, such as depthwise convolutions and small maps. A sum above "
-        "100 % means that the network is faster than the model, by fusion or cheaper convolutions.",
+        "rest is larger. Rest: work that reaches neither rate, such as depthwise convolutions and small maps. A sum "
+        "above 100 % means that the network is faster than the model, by fusion or cheaper convolutions.",
     )
     if one_roof:
         entries = [dataclasses.replace(entry, notes=()) for entry in entries]
