@@ -86,6 +86,7 @@ def test_a_record_that_cannot_be_read_is_left_out_with_a_line(runs, command, dam
     assert (code, err[: len(line)], err.count("\n")) == (0, line, 1)
     assert "resnet50" in out
     code, out, err = command("history", "mini_xception", "latency_s", "--store", url, "--format", "csv")
+    line = f"fer-bench: mini_xception in {url}: left out 1 of 2 records: run {second}: not a result of fer_bench: "
     assert (code, err[: len(line)], err.count("\n")) == (0, line, 1)
     assert first in out
     assert command("runs", "--store", url)[::2] == (0, "")

@@ -69,7 +69,8 @@ def import_(
     """Add the runs of a JSON file to a store.
 
     A run that the store has already is left as it is. A run that cannot be read is refused, and the others are
-    imported; the command then fails. A file of pytest-benchmark becomes one run; what it lacks is reported.
+    imported; the command then fails. What `fer-bench run` kept in a file because it could not be saved is added to its
+    run. A file of pytest-benchmark becomes one run; what it lacks is reported.
     """
     from fer_bench.records.exchange import import_runs
 
@@ -97,7 +98,10 @@ def delete(
     store: options.Store = DEFAULT_STORE,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a run and its results."""
+    """Delete a run and its results.
+
+    A run that is being measured is not deleted: stop it first.
+    """
     with Store.open(store, create=False) as opened:
         found = opened.find_run(name)
         if not yes and not typer.confirm(

@@ -279,7 +279,7 @@ class Store:
                 first, *more = rows
                 try:
                     result = read.result(first, (first, *more) if first.metric is not None else ())
-                except (StoreError, ValueError) as error:
+                except StoreError as error:
                     if skipped is None:
                         raise StoreError(f"{name} in run {first.run_id} of {self.shown}: {error}") from error
                     refused.append(f"run {first.run_id}: {error}")
@@ -438,7 +438,13 @@ class _Reader:
         self._known: dict[tuple[Json, ...], Result] = {}
 
     def result(self, row: "Row[Any]", measured: Sequence["Row[Any]"]) -> Result:
-        """Read a result and its measurements; raise StoreError or ValueError where that fails."""
+        """Read a result and its measurements; raise StoreError where that fails."""
+        try:
+            return self._result(row, measured)
+        except ValueError as error:
+            raise StoreError(f"not a result of fer_bench: {error}") from error
+
+    def _result(self, row: "Row[Any]", measured: Sequence["Row[Any]"]) -> Result:
         if self._details:
             where = schema.parse(row.environment) if row.environment is not None else None
             return self._whole(row, where, [_row_of(one) for one in measured])
