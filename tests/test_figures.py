@@ -633,7 +633,7 @@ def test_a_name_that_must_be_seen_is_not_given_up_for_others():
 
 def place_two(scene, spots=((50, 50), (80, 50)), size=(20, 10)):
     marks = [Box(x - 2, y - 2, x + 2, y + 2) for x, y in spots]
-    return place(spots, [size] * len(spots), dataclasses.replace(scene, taken=[*marks, *scene.taken]))
+    return place(spots, [size] * len(spots), dataclasses.replace(scene, covered=[*marks, *scene.covered]))
 
 
 def test_a_name_is_not_nearer_to_another_point_than_to_its_own_unless_a_line_joins_it():

@@ -66,7 +66,7 @@ def shifts(its):
 
 def test_points_are_in_the_order_of_time_whatever_the_order_stored(at):
     its = drawn([at(3, 13), at(1, 11), at(2, 12, commit="b", dirty=True)])
-    assert [point.taken.value for point in its.points] == [0.011, 0.012, 0.013]
+    assert [point.estimate.value for point in its.points] == [0.011, 0.012, 0.013]
     assert [point.commit for point in its.points] == ["aaaaaaa", "bbbbbbb-dirty", "aaaaaaa"]
     assert [point.run for point in its.points] == ["run1", "run2", "run0"]
 
@@ -74,7 +74,7 @@ def test_points_are_in_the_order_of_time_whatever_the_order_stored(at):
 def test_times_of_other_zones_are_put_in_order(at):
     early, late = at(1, 11), at(1, 12)
     late = dataclasses.replace(late, started_at="2026-01-01T23:30:00-05:00")  # 4:30 of the next day in UTC
-    assert [point.taken.value for point in drawn([late, early]).points] == [0.011, 0.012]
+    assert [point.estimate.value for point in drawn([late, early]).points] == [0.011, 0.012]
 
 
 def test_a_time_that_is_none_is_told(at):
@@ -87,9 +87,9 @@ def test_a_point_is_the_mean_of_the_processes_medians_with_their_interval(at):
     other = dataclasses.replace(result.measurement("latency_s"), values=(0.012, 0.012), process=1)
     (point,) = drawn([dataclasses.replace(result, measurements=(*result.measurements, other))]).points
     # Of medians 10 and 12: mean 11, standard error 1, and Student's t of one degree of freedom is 12.706.
-    assert point.taken.value == pytest.approx(0.011)
-    assert point.taken.interval == pytest.approx((0.011 - 0.012706, 0.011 + 0.012706), rel=1e-3)
-    assert point.taken.processes == 2
+    assert point.estimate.value == pytest.approx(0.011)
+    assert point.estimate.interval == pytest.approx((0.011 - 0.012706, 0.011 + 0.012706), rel=1e-3)
+    assert point.estimate.processes == 2
 
 
 def test_a_result_that_is_read_from_two_places_is_one_point(at):
@@ -142,7 +142,7 @@ def test_a_change_with_the_environment_is_the_environment_s(at):
 def test_an_environment_that_changes_nothing_is_marked_and_no_change(at):
     its = drawn([at(day, 10 * wobble(day), threads=1 if day < 12 else 2) for day in range(24)])
     assert its.shifts == ()
-    assert its.kinds[1].told == "threads 1 to 2"
+    assert its.kinds[1].difference == "threads 1 to 2"
     assert its.kinds[1].compared.startswith("no change of level seen (p = ")
     (note,) = table(its).notes[12]
     assert note.startswith("Environment B: threads 1 to 2; no change")
@@ -163,7 +163,7 @@ def test_machines_that_take_turns_are_not_compared_with_each_other(at):
 def test_an_environment_is_held_against_the_one_that_is_most_like_it(at):
     results = [at(day, 10, cores=(2, 4)[day % 2]) for day in range(4)]
     results += [at(day, 10, cores=(2, 4)[day % 2], python="3.14.0") for day in range(4, 6)]
-    assert [kind.told for kind in drawn(results).kinds] == [
+    assert [kind.difference for kind in drawn(results).kinds] == [
         "",
         "cores 2 to 4",
         "Python 3.13.0 to 3.14.0; otherwise like A",
@@ -192,7 +192,7 @@ def test_a_machine_that_was_slower_itself_is_told(at):
     its = drawn(results)
     assert its.shifts[0].cause.endswith("; the machine itself was 1.6x slower in arithmetic")
     its = drawn([at(day, 10, attainable=slow if day == 2 else fast) for day in range(5)])
-    assert [point.told for point in its.points] == [
+    assert [point.notes for point in its.points] == [
         ("The machine itself was 1.6x slower in arithmetic than usual.",) if day == 2 else () for day in range(5)
     ]
 
@@ -237,7 +237,7 @@ def test_counts_of_one_run_under_several_plans_are_one_point(at):
     sweep = [("run1", counted(at(1), 100, batch)) for batch in (1, 2, 4)]
     later = [("run2", counted(at(2, commit="b"), 100))]
     assert len(history([*sweep, *later], "net", "macs").points) == 2
-    assert [point.taken.value for point in history(later, "net", "flops").points] == [200]
+    assert [point.estimate.value for point in history(later, "net", "flops").points] == [200]
 
 
 def test_of_several_conditions_the_most_frequent_is_drawn_and_the_others_told(at):
@@ -281,7 +281,7 @@ def test_one_point_is_a_history_in_which_nothing_changed(at):
 
 def test_only_the_latest_points_are_drawn_on_request(at):
     its = drawn([at(day, 10 + day) for day in range(5)], last=2)
-    assert [point.taken.value for point in its.points] == [0.013, 0.014]
+    assert [point.estimate.value for point in its.points] == [0.013, 0.014]
     assert "3 earlier points are left out" in table(its).caption
 
 
@@ -303,7 +303,7 @@ def test_a_wrong_name_lists_what_there_is(at):
         drawn([at(1)], "energy")
     with pytest.raises(FerBenchError, match=r"no results of nett \(did you mean net\?\); there are of net"):
         history(stored([at(1)]), "nett", "latency")
-    assert drawn([at(1)], "peak_rss_bytes").points[0].taken.value == 3 * 2**20
+    assert drawn([at(1)], "peak_rss_bytes").points[0].estimate.value == 3 * 2**20
     assert drawn([at(1)], "latency_s").metric.name == "latency"
 
 
@@ -313,7 +313,7 @@ def test_the_figure_has_points_levels_and_marks_where_they_are(at):
     (axes,) = figure.axes
     (line,) = (line for line in axes.lines if line.get_marker() == "o")
     assert list(line.get_xdata()) == list(range(24))
-    assert list(line.get_ydata()) == [point.taken.value for point in drawn(results).points]
+    assert list(line.get_ydata()) == [point.estimate.value for point in drawn(results).points]
     assert [list(line.get_xdata()) for line in axes.lines if line.get_linestyle() == "-"] == [[11.5, 11.5]]
     assert [text.get_text() for text in axes.texts] == ["+20 %"]
 

@@ -30,17 +30,17 @@ def choose_columns(tables: Mapping[str, Table], text: str) -> dict[str, Table]:
         raise FerBenchError(f"--columns {text}: no table has {', '.join(unknown)}{_there(tables, unknown[0])}")
     kept = {}
     for name, table in tables.items():
-        found = [column for _, column in _named_columns(table.columns, text)]
-        columns = list(dict.fromkeys(column for column in found if column is not None))
-        if columns and None not in found:
+        named = [column for _, column in _named_columns(table.columns, text)]
+        columns = list(dict.fromkeys(column for column in named if column is not None))
+        if columns and None not in named:
             label = table.columns[table.label_place]
             columns = columns if label in columns else [label, *columns]
             kept[name] = replace(table, columns=tuple(columns), label=label.key)
     if not kept:
         asked = dict.fromkeys(column.key for _, column in _named_columns(everywhere, text) if column is not None)
         owners = {key: [name for name, of in tables.items() if key in [c.key for c in of.columns]] for key in asked}
-        told = "; ".join(f"{key} is in {', '.join(names)}" for key, names in owners.items())
-        raise FerBenchError(f"--columns {text}: no table has all of them; {told}")
+        places = "; ".join(f"{key} is in {', '.join(names)}" for key, names in owners.items())
+        raise FerBenchError(f"--columns {text}: no table has all of them; {places}")
     return kept
 
 
@@ -86,7 +86,7 @@ def sort_rows(tables: Mapping[str, Table], key: str) -> dict[str, Table]:
 
 
 def mark_best(table: Table) -> Table:
-    """Mark the best and second-best value of each column that says which end is better.
+    """Mark the best and second-best value of each column that has a better end.
 
     Exact values compare exactly, and equal ones share a mark. Others are marked only where their interval, or what
     their tolerance allows, is apart from that of every value after it, so that no time without an interval beside it is
@@ -104,25 +104,25 @@ def mark_best(table: Table) -> Table:
         there = {place: row for place, row in compared.items() if not is_missing(row.get(column.key))}
         if column.better is None or any(_PAPER not in row for place, row in compared.items() if place not in there):
             continue
-        found = list(_marks_of(there, column))
-        incomplete = incomplete or bool(found and len(there) < len(compared))
-        for place, mark in found:
+        new = list(_marks_of(there, column))
+        incomplete = incomplete or bool(new and len(there) < len(compared))
+        for place, mark in new:
             marks[place][column.key] = mark
-    said = {
+    reasons = {
         "best of those measured, where a paper has no value for a network": incomplete,
         "networks with another number of classes than most are not compared": len(compared) < len(table.rows),
         "inputs differ": len({tuple(row[_INPUT]) for row in compared.values() if row.get(_INPUT) is not None}) > 1,
     }
-    return replace(table, marks=tuple(marks), marking=tuple(text for text, holds in said.items() if holds))
+    return replace(table, marks=tuple(marks), marking=tuple(text for text, holds in reasons.items() if holds))
 
 
 def _of_one_task(rows: Sequence[Mapping[str, Json]]) -> dict[int, Mapping[str, Json]]:
-    """Give the rows, by their places, that have as many classes as most have, or do not tell; none if there is no most.
+    """Return the rows, by their places, with the most frequent number of classes or none given; {} if there is no such.
 
-    Papers do not always tell, and theirs are networks for facial expressions.
+    Papers do not always give it, and theirs are networks for facial expressions.
     """
-    told = Counter(row[_CLASSES] for row in rows if row.get(_CLASSES) is not None)
-    (most, count), *others = told.most_common() or [(None, 1)]
+    counts = Counter(row[_CLASSES] for row in rows if row.get(_CLASSES) is not None)
+    (most, count), *others = counts.most_common() or [(None, 1)]
     if others and others[0][1] == count:
         return {}
     return {place: row for place, row in enumerate(rows) if row.get(_CLASSES) in (None, most)}
@@ -146,7 +146,7 @@ def _marks_of(rows: Mapping[int, Mapping[str, Json]], column: Column) -> Iterabl
 
 
 def _span(row: Mapping[str, Json], column: Column) -> tuple[float, float] | None:
-    """Give between which numbers a value lies, smaller is better; None where it is measured and nobody knows."""
+    """Return between which numbers a value lies, smaller is better; None where it is measured and nobody knows."""
     value: Json = row[column.key]
     if column.interval:
         ends = row.get(column.interval)
@@ -187,14 +187,14 @@ def _with_rows(table: Table, places: Sequence[int]) -> Table:
 def _named_columns(columns: Sequence[Column], text: str) -> list[tuple[str, Column | None]]:
     """Split a text at commas into names of columns, the longest first; None for a name that none of them has."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    found: list[tuple[str, Column | None]] = []
+    named: list[tuple[str, Column | None]] = []
     while parts:
         lengths = [n for n in range(len(parts), 0, -1) if _column(columns, ", ".join(parts[:n])) is not None]
         length = lengths[0] if lengths else 1
         name = ", ".join(parts[:length])
-        found.append((name, _column(columns, name)))
+        named.append((name, _column(columns, name)))
         parts = parts[length:]
-    return found
+    return named
 
 
 def _column(columns: Iterable[Column], name: str) -> Column | None:
@@ -203,7 +203,7 @@ def _column(columns: Iterable[Column], name: str) -> Column | None:
 
 
 def _there(tables: Mapping[str, Table], unknown: str) -> str:
-    """Ask what may have been meant, and name the columns of the one table, or the first of all tables'."""
+    """Suggest what may have been meant, and name the columns of the one table, or the first of all tables'."""
     known = list(dict.fromkeys(column.key for table in tables.values() for column in table.columns))
     headings = [column.heading for table in tables.values() for column in table.columns]
     meant = nearest(unknown, [*known, *headings])

@@ -62,7 +62,7 @@ class Column:
         heading: with the unit, where the numbers do not have one each.
         write: a quantity of ``records.units`` for numbers; any other function gives the text as it is to stand.
         align: numbers stand at the right.
-        better: which end is best, where that can be told.
+        better: which end is best, where one is.
         interval: key of the ends of the value's interval, in the value's unit. It says how many digits are written, and
             values whose intervals overlap count as equal. Without one a ``better`` value is exact.
         tolerance: key of the share of the value up to which it is known, where it has no interval of its own; it can
@@ -124,7 +124,7 @@ class Column:
         return row.get(self.interval) is None and row.get(self.tolerance) == MEASURED_ONCE
 
     def digits(self, row: Mapping[str, Json]) -> int | None:
-        """Tell the significant digits that a row's value has; None for its quantity's own."""
+        """Return the significant digits that a row's value has; None for its quantity's own."""
         quantity = self.quantity
         if quantity is None:
             return None
@@ -182,17 +182,17 @@ class Table:
         return list(dict.fromkeys(text for notes in self.notes for text in notes))
 
     def note_numbers(self) -> list[list[int]]:
-        """Give for each row the numbers of its notes."""
+        """Return for each row the numbers of its notes."""
         numbers = {text: number for number, text in enumerate(self.note_texts, start=1)}
         of_rows = self.notes or ((),) * len(self.rows)
         return [sorted({numbers[text] for text in notes}) for notes in of_rows]
 
     def written(self) -> list[list[str]]:
-        """Give the cells row by row, without the numbers of notes."""
+        """Return the cells row by row, without the numbers of notes."""
         return [[column.text(row) for column in self.columns] for row in self.rows]
 
     def cells(self) -> list[list[str]]:
-        """Give the cells row by row; the one that names the row has the numbers of its notes in brackets."""
+        """Return the cells row by row; the one that names the row has the numbers of its notes in brackets."""
         cells = self.written()
         for row, numbers in zip(cells, self.note_numbers(), strict=True):
             if numbers:
@@ -200,18 +200,18 @@ class Table:
         return cells
 
     def mark(self, row: int, column: Column) -> Mark | None:
-        """Tell whether a cell is marked."""
+        """Report whether a cell is marked."""
         return self.marks[row].get(column.key) if self.marks else None
 
     def legend(self, best: str, second: str) -> str:
-        """Say what the marks are, if there are any, given how a format makes them: "bold", "underlined"."""
+        """Describe the marks, if there are any, given how a format makes them: "bold", "underlined"."""
         shown = {column.key for column in self.columns}
-        found = {mark for marks in self.marks for key, mark in marks.items() if key in shown}
-        named = [f"{mark}: {how}" for mark, how in (("best", best), ("second", second)) if mark in found]
+        used = {mark for marks in self.marks for key, mark in marks.items() if key in shown}
+        named = [f"{mark}: {how}" for mark, how in (("best", best), ("second", second)) if mark in used]
         if not named:
             return ""
-        told = ("times only where their intervals do not overlap, counts exactly", *self.marking)
-        return f"Marks: {', '.join(named)}; {'; '.join(told)}."
+        rules = ("times only where their intervals do not overlap, counts exactly", *self.marking)
+        return f"Marks: {', '.join(named)}; {'; '.join(rules)}."
 
     def records(self) -> list[dict[str, Json]]:
         """Return the rows with raw values in base units, by names that end in the unit where there is one.
@@ -250,7 +250,7 @@ def _ends_of(name: str) -> tuple[str, str]:
 
 
 def is_missing(value: Json) -> bool:
-    """Tell whether there is nothing to write: no value, or a number that is none."""
+    """Report whether there is nothing to write: no value, or a number that is none."""
     return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 

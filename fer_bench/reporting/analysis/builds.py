@@ -82,7 +82,7 @@ def other_than(conditions: Conditions, subject: Subject) -> str:
 
 
 def apart(conditions: Conditions, subject: Subject) -> str:
-    """Say in which way a published result is of another build than the one that was measured; "" where it is not."""
+    """Describe how a published result is of another build than the one that was measured; "" where it is not."""
     if is_build(subject, conditions.build):
         return ""
     ours = written(subject.input_shape, subject.num_classes)
@@ -92,6 +92,6 @@ def apart(conditions: Conditions, subject: Subject) -> str:
 
 
 def of_passes(conditions: Conditions) -> str:
-    """Say that a published result is of several passes an image, and its cost of one; "" where it is not."""
+    """Describe that a published result is of several passes per image, and its cost of one; "" where it is not."""
     passes = conditions.passes or 1
     return f"the accuracy is for {passes} passes per image, the cost for one" if passes > 1 else ""

@@ -13,7 +13,7 @@ shuffled ones do too, that moves no error rate.
 Simulated with a standard deviation of 2 % and one value in twenty 10 to 100 % too high, in 1000 to 6000 series each: a
 mark is in 1.0, 1.3, 1.5 and 1.8 % of flat series of 10, 20, 30 and 60 values, but in 8 % of 30 values of which
 neighbours correlate by 0.3, and in 32 % by 0.6: runs of the same hour are no independent points. Of 30 values, a step
-in the middle is found in 89 % if it is of 5 % and in 98 % if it is of 10 %, in the last three values in 35 and 83 %,
+in the middle is detected in 89 % if it is of 5 % and in 98 % if it is of 10 %, in the last three values in 35 and 83 %,
 and there and back for six values in 34 and 82 %. A step of 5 % in the middle is placed exactly in 65 % of the cases and
 at most one value beside in 85 %; of 10 %, in 89 and 96 %.
 
@@ -44,7 +44,7 @@ LEVEL = 0.02
 SHUFFLES = 999
 # Values on each side of a change: two slow runs may share a busy hour.
 SMALLEST = 3
-# Values below which no change can be told: a perfect step in nine values is matched by one shuffle in 63.
+# Values below which no change can be detected: a perfect step in nine values is matched by one shuffle in 63.
 FEWEST = 10
 LONGEST = 200  # values that are searched one by one: a second's work
 BLOCKS = 100  # that more values are searched in
@@ -63,7 +63,7 @@ class Change:
 
 
 def change_points(series: Sequence[Sequence[float]]) -> list[list[Change]]:
-    """Find where levels changed.
+    """Return where levels changed.
 
     Args:
         series: one or several, in whose order values are compared; never one's values with another's. ``LEVEL`` holds
@@ -77,15 +77,15 @@ def change_points(series: Sequence[Sequence[float]]) -> list[list[Change]]:
     of_block = 2
     while sum((len(one) // of_block) ** 2 for one in series) > BLOCKS**2:
         of_block += 1
-    found = _search([_blocks(one, of_block) for one in series])
+    changes_of = _search([_blocks(one, of_block) for one in series])
     return [
         [Change(_place(one, changes, number, of_block), change.p) for number, change in enumerate(changes)]
-        for one, changes in zip(series, found, strict=True)
+        for one, changes in zip(series, changes_of, strict=True)
     ]
 
 
 def _blocks(values: Sequence[float], of_block: int) -> list[float]:
-    """Give the medians of so many neighbours each; a last block that is not full is left out."""
+    """Return the medians of so many neighbours each; a last block that is not full is left out."""
     return [
         statistics.median(values[start : start + of_block]) for start in range(0, len(values) - of_block + 1, of_block)
     ]
@@ -105,22 +105,22 @@ def _search(series: Sequence[Sequence[float]]) -> list[list[Change]]:
     values = [value for one in series for value in one]
     rng = _of(values)
     bounds = list(itertools.accumulate(map(len, series), initial=0))
-    found: dict[int, float] = {}
+    splits: dict[int, float] = {}
     while True:
-        spans = itertools.pairwise(sorted({*bounds, *found}))
+        spans = itertools.pairwise(sorted({*bounds, *splits}))
         segments = [(start, values[start:end]) for start, end in spans if end - start >= 2 * SMALLEST]
         split = _next(segments, rng)
         if split is None:
             break
-        found[split.place] = split.p
+        splits[split.place] = split.p
     return [
-        [Change(place - start, p) for place, p in sorted(found.items()) if start < place < end]
+        [Change(place - start, p) for place, p in sorted(splits.items()) if start < place < end]
         for start, end in itertools.pairwise(bounds)
     ]
 
 
 def differ(before: Sequence[float], after: Sequence[float]) -> float | None:
-    """Give the probability that two groups differ as much by chance, by the same distance and by shuffling.
+    """Return the probability that two groups differ as much by chance, by the same distance and by shuffling.
 
     None where a group has fewer than ``SMALLEST`` values. Of more than ``LONGEST`` together, those are compared that
     lie nearest to each other.
@@ -137,12 +137,12 @@ def differ(before: Sequence[float], after: Sequence[float]) -> float | None:
 
 
 def steps(values: Sequence[float]) -> list[int]:
-    """Give the places at which exact values differ from the one before: no statistics are needed."""
+    """Return the places at which exact values differ from the one before: no statistics are needed."""
     return [place for place in range(1, len(values)) if values[place] != values[place - 1]]
 
 
 def middle(values: Sequence[float]) -> float:
-    """Give the level of values: the median of the means of all pairs, each value with itself too.
+    """Return the level of values: the median of the means of all pairs, each value with itself too.
 
     Hodges and Lehmann (1963, Ann. Math. Statist. 34): hardly touched by outliers, and nearly as exact as the mean. Of
     more than ``LONGEST`` values it is that of the medians of blocks.
@@ -153,12 +153,12 @@ def middle(values: Sequence[float]) -> float:
 
 
 def _of(values: Sequence[float]) -> random.Random:
-    """Give numbers that the values decide: the same series gets the same marks, and each series its own shuffles."""
+    """Return numbers that the values decide: the same series gets the same marks, and each series its own shuffles."""
     return random.Random(repr(list(values)))  # noqa: S311
 
 
 def _next(segments: Sequence[tuple[int, Sequence[float]]], rng: random.Random) -> Change | None:
-    """Give the most telling split of any segment, or None where chance gives one as large too often."""
+    """Return the strongest split of any segment, or None where chance gives one as large too often."""
     if not segments:
         return None
     spaces = [_distances(segment) for _, segment in segments]
@@ -191,7 +191,7 @@ def _best(start: int, distances: "Numbers") -> list[tuple[float, int]]:
 
 
 def _distances(values: Sequence[float]) -> "Numbers":
-    """Give the distances of values from each other, spikes taken in."""
+    """Return the distances of values from each other, spikes clipped."""
     import numpy as np
 
     centre = statistics.median(values)
@@ -208,7 +208,7 @@ def _in_order(distances: "Numbers") -> list[int]:
 
 
 def _shuffled(distances: "Numbers", rng: random.Random) -> Iterator[list[list[int]]]:
-    """Give ``SHUFFLES`` orders of the values, some at once."""
+    """Return ``SHUFFLES`` orders of the values, some at once."""
     at_once = max(1, _AT_ONCE // len(distances) ** 2)
     for done in range(0, SHUFFLES, at_once):
         orders = []
@@ -219,7 +219,7 @@ def _shuffled(distances: "Numbers", rng: random.Random) -> Iterator[list[list[in
 
 
 def _energy(distances: "Numbers", orders: Sequence[Sequence[int]]) -> "Numbers":
-    """Give the paper's scaled distance between the sides of each split, for each order.
+    """Return the paper's scaled distance between the sides of each split, for each order.
 
     Returns:
         Shape (orders, values, values): at [k, i, j] the left side is the first i + 1 values of order k, the right side
@@ -241,7 +241,7 @@ def _energy(distances: "Numbers", orders: Sequence[Sequence[int]]) -> "Numbers":
 
 @functools.lru_cache(maxsize=16)
 def _factors(count: int) -> "tuple[Numbers, Numbers, Numbers, Numbers]":
-    """Give what ``_energy`` multiplies its sums by, and what it adds: -inf where a side is too short."""
+    """Return what ``_energy`` multiplies its sums by, and what it adds: -inf where a side is too short."""
     import numpy as np
 
     left = np.arange(1, count + 1)[:, None]

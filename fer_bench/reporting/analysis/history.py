@@ -27,7 +27,7 @@ class Kind:
 
     letter: str  # stands for it
     first: int  # place of its first point
-    told: str  # in what it differs from the earlier one that is most like it; "" for the first
+    difference: str  # from the earlier one that is most like it; "" for the first
     compared: str  # how its level compares with that one's; "" where it changed, and for the first
 
 
@@ -76,7 +76,7 @@ class History:
 def history(
     stored: Iterable[Stored], model: str, name: str, wanted: Mapping[str, str] | None = None, last: int | None = None
 ) -> History:
-    """Draw up the history of a metric.
+    """Compute the history of a metric.
 
     Args:
         stored: results of any networks, each with the name of its run.
@@ -90,10 +90,10 @@ def history(
         StoreError: a result's time is none.
     """
     metric, chosen, others, conditions = points_of(stored, model, name, wanted or {})
-    measured = [point for point in chosen if point.taken is not None]
+    measured = [point for point in chosen if point.estimate is not None]
     points = measured[-last:] if last is not None else measured
     early = len(points) < len(measured)
-    failed = [p for p in chosen if p.taken is None and not (early and p.when < points[0].when)]
+    failed = [p for p in chosen if p.estimate is None and not (early and p.when < points[0].when)]
     if metric.exact:
         kinds, levels, shifts = _exact_shifts(points)
     else:
@@ -115,7 +115,7 @@ def history(
 
 
 def _in_kinds(points: Sequence[Point]) -> tuple[list[int], list[Point]]:
-    """Number the environments; give the place of the first point of each, and the points with their numbers."""
+    """Number the environments; return the place of the first point of each, and the points with their numbers."""
     firsts: list[int] = []
     kinds: list[int] = []
     for place, point in enumerate(points):
@@ -137,7 +137,7 @@ def _letter(number: int) -> str:
 
 
 def _base(points: Sequence[Point], firsts: Sequence[int], kind: int) -> int:
-    """Give the earlier environment that one differs least from: the one just before where several do."""
+    """Return the earlier environment that one differs least from: the one just before where several do."""
     where, just = points[firsts[kind]].environment, points[firsts[kind] - 1].kind
 
     def distance(other: int) -> tuple[int, bool, int]:
@@ -147,18 +147,18 @@ def _base(points: Sequence[Point], firsts: Sequence[int], kind: int) -> int:
 
 
 def differences(before: Environment | None, after: Environment | None) -> list[str]:
-    """Tell what makes times of two environments not comparable: "torch 2.14.0 to 2.15.0", "cores 2 to 4"."""
+    """Return what makes times of two environments not comparable: "torch 2.14.0 to 2.15.0", "cores 2 to 4"."""
     if before is None or after is None:
         return [] if before is after else ["an environment that is not recorded"]
-    told: list[str] = []
+    changed: list[str] = []
     for name, ours, theirs in before.differences(after):
         if isinstance(ours, Mapping):
             pairs = [(key, ours.get(key), theirs.get(key)) for key in dict.fromkeys((*ours, *theirs))]
             about = "GPU's " if name == "gpu" else ""
-            told += [f"{about}{key} {_said(old)} to {_said(new)}" for key, old, new in pairs if old != new]
+            changed += [f"{about}{key} {_written(old)} to {_written(new)}" for key, old, new in pairs if old != new]
         elif not (name == "device_name" and before.device == after.device == "cpu"):  # there it is the CPU
-            told.append(f"{_WORDS.get(name, name)} {_said(ours)} to {_said(theirs)}")
-    return told
+            changed.append(f"{_WORDS.get(name, name)} {_written(ours)} to {_written(theirs)}")
+    return changed
 
 
 _WORDS = {
@@ -173,14 +173,14 @@ _WORDS = {
 }
 
 
-def _said(value: object) -> str:
+def _written(value: object) -> str:
     return "none" if value in ("", None) else str(value)
 
 
-_Found = tuple[list[Kind], list[Level], list[Shift]]
+_Changes = tuple[list[Kind], list[Level], list[Shift]]
 
 
-def _exact_shifts(points: Sequence[Point]) -> _Found:
+def _exact_shifts(points: Sequence[Point]) -> _Changes:
     """Return each difference of counts; versions that changed with it are named beside the commits."""
     values = [_value(point) for point in points]
     edges = [0, *changepoints.steps(values), len(points)]
@@ -194,7 +194,7 @@ def _exact_shifts(points: Sequence[Point]) -> _Found:
     return [Kind("A", 0, "", "")], levels, shifts
 
 
-def _shifts(points: Sequence[Point], firsts: Sequence[int]) -> _Found:
+def _shifts(points: Sequence[Point], firsts: Sequence[int]) -> _Changes:
     """Return the changes among the points of each environment, and those of each from the one most like it."""
     # Logarithms, so that ratios are compared; values as they are where one is not above 0.
     to, back = (math.log, math.exp) if min(map(_value, points)) > 0 else (float, float)
@@ -202,15 +202,15 @@ def _shifts(points: Sequence[Point], firsts: Sequence[int]) -> _Found:
     series = [[to(_value(points[place])) for place in places] for places in members]
     levels: list[Level] = []
     shifts: list[Shift] = []
-    for kind, (places, values, found) in enumerate(
+    for kind, (places, values, changes) in enumerate(
         zip(members, series, changepoints.change_points(series), strict=True)
     ):
-        edges = [0, *(change.place for change in found), len(values)]
+        edges = [0, *(change.place for change in changes), len(values)]
         own = [
             Level(kind, places[start], places[end - 1], back(changepoints.middle(values[start:end])))
             for start, end in itertools.pairwise(edges)
         ]
-        for change, (old, new) in zip(found, itertools.pairwise(own), strict=True):
+        for change, (old, new) in zip(changes, itertools.pairwise(own), strict=True):
             cause = _between(points[old.last], points[new.first]) + _machine(_span(points, old), _span(points, new))
             shifts.append(Shift(new.first, (old.value, new.value), change.p, cause))
         levels += own
@@ -218,20 +218,20 @@ def _shifts(points: Sequence[Point], firsts: Sequence[int]) -> _Found:
     for kind, first in enumerate(firsts[1:], start=1):
         base, after = _base(points, firsts, kind), points[first]
         before = next(point for point in reversed(points[:first]) if point.kind == base)
-        told = ", ".join(differences(points[firsts[base]].environment, after.environment))
+        difference = ", ".join(differences(points[firsts[base]].environment, after.environment))
         if base != points[first - 1].kind:
-            told += f"; otherwise like {_letter(base)}"
+            difference += f"; otherwise like {_letter(base)}"
         old = next(its for its in reversed(levels) if its.kind == base and its.first < first)
         new = next(its for its in levels if its.kind == kind)
         spans = _span(points, old), _span(points, new)
         p = changepoints.differ(*([to(_value(point)) for point in span] for span in spans))
         compared = "too few points to compare" if p is None else f"no change of level seen (p = {_p(p)})"
         if p is not None and p <= ENVIRONMENT_LEVEL:
-            compared, cause = "", f"by the environment: {told}"
+            compared, cause = "", f"by the environment: {difference}"
             if before.commit != after.commit:
                 cause += f"; but the commit changed too, {_between(before, after)}"
             shifts.append(Shift(first, (old.value, new.value), p, cause + _machine(*spans), by_environment=True))
-        kinds.append(Kind(_letter(kind), first, told, compared))
+        kinds.append(Kind(_letter(kind), first, difference, compared))
     return kinds, sorted(levels, key=lambda its: its.first), sorted(shifts, key=lambda shift: shift.place)
 
 
@@ -240,8 +240,8 @@ def _span(points: Sequence[Point], level: Level) -> list[Point]:
 
 
 def _value(point: Point) -> float:
-    assert point.taken is not None  # noqa: S101 - failed points are set aside before
-    return point.taken.value
+    assert point.estimate is not None  # noqa: S101 - failed points are set aside before
+    return point.estimate.value
 
 
 def _between(before: Point, after: Point) -> str:
@@ -265,7 +265,7 @@ def size_of(shift: Shift, metric: Metric) -> str:
 
 
 def sentence(shift: Shift, metric: Metric) -> str:
-    """Tell a change in a line."""
+    """Format a change in one line."""
     old, new = (metric.write(level) for level in shift.levels)
     chance = f", p = {_p(shift.p)}" if shift.p is not None else ""
     return f"{size_of(shift, metric)} ({old} to {new}{chance}) {shift.cause}."
@@ -276,24 +276,24 @@ def _speeds(point: Point) -> dict[str, float]:
 
 
 def _usual(points: Iterable[Point]) -> dict[str, float]:
-    found = defaultdict(list)
+    speeds_of = defaultdict(list)
     for point in points:
         for name, speed in _speeds(point).items():
-            found[name].append(speed)
-    return {name: stats.median(speeds) for name, speeds in found.items()}
+            speeds_of[name].append(speed)
+    return {name: stats.median(speeds) for name, speeds in speeds_of.items()}
 
 
 def _machine(before: Sequence[Point], after: Sequence[Point]) -> str:
-    """Say how the machine's own speed changed with a level."""
-    told = speeds_apart(_usual(before), _usual(after))
-    return f"; the machine itself was {told}" if told else ""
+    """Describe how the machine's own speed changed with a level."""
+    change = speeds_apart(_usual(before), _usual(after))
+    return f"; the machine itself was {change}" if change else ""
 
 
 def _with_speed(points: Sequence[Point]) -> list[Point]:
     """Note at which points the machine was not as fast as usual in that environment."""
     usual = {kind: _usual(p for p in points if p.kind == kind) for kind in {point.kind for point in points}}
-    told = [speeds_apart(usual[point.kind], _speeds(point)) for point in points]
+    changes = [speeds_apart(usual[point.kind], _speeds(point)) for point in points]
     return [
-        dataclasses.replace(point, told=(f"The machine itself was {text} than usual.",)) if text else point
-        for point, text in zip(points, told, strict=True)
+        dataclasses.replace(point, notes=(f"The machine itself was {text} than usual.",)) if text else point
+        for point, text in zip(points, changes, strict=True)
     ]

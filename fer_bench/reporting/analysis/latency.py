@@ -1,4 +1,4 @@
-"""How far a latency can be trusted: what tables print of it, and a closed list of warnings, each with its cure.
+"""How far a latency can be trusted: what tables print of it, and a closed list of warnings, each with a remedy.
 
 All of it follows from a result as stored; records of earlier versions say less, and nothing is concluded from silence.
 """
@@ -88,18 +88,18 @@ class Latency:
 
 
 def summary(result: Result, metric: str = LATENCY) -> Latency | None:
-    """Give what tables print of a metric in seconds, or None where it was not measured, too seldom, or failed."""
+    """Return what tables print of a metric in seconds, or None where it was not measured, too seldom, or failed."""
     samples = result.samples(metric)
     medians = [stats.median(sample) for sample in samples]
     pooled = [value for sample in samples for value in sample]
     if len(pooled) < FEWEST_RUNS or stats.estimate(medians) <= 0:  # 0: a clock that did not move has measured nothing
         return None
     estimate, batch = stats.estimate(medians), result.plan.batch_size
-    found = stats.interval(medians, result.plan.pilot_processes)
+    interval = stats.interval(medians, result.plan.pilot_processes)
     share = result.plan.interval_share
     return Latency(
         estimate_s=estimate,
-        interval=found,
+        interval=interval,
         fastest_s=min(pooled),
         p90_s=stats.quantile(pooled, 0.90),
         p99_s=stats.quantile(pooled, 0.99),
@@ -111,13 +111,13 @@ def summary(result: Result, metric: str = LATENCY) -> Latency | None:
         per_image_s=estimate / batch,
         images_per_s=batch / estimate,
         mean_s=statistics.fmean(samples[0]),
-        real_time=_real_time(found, pooled) if batch == 1 else None,
-        converged=None if share is None else stats.converged(found, share),
+        real_time=_real_time(interval, pooled) if batch == 1 else None,
+        converged=None if share is None else stats.converged(interval, share),
     )
 
 
 def _quantile_half(values: Sequence[float], share: float) -> float:
-    """Give half of the 95 % interval of a quantile: between the quantiles of the shares that chance may make of it.
+    """Return half of the 95 % interval of a quantile: between the quantiles of the shares that chance may make of it.
 
     The number of values below the true quantile is binomial, whatever their distribution (Conover, "Practical
     Nonparametric Statistics", 3.2); here by its normal approximation.
@@ -126,8 +126,12 @@ def _quantile_half(values: Sequence[float], share: float) -> float:
     return (stats.quantile(values, min(1.0, share + off)) - stats.quantile(values, max(0.0, share - off))) / 2
 
 
-def _real_time(found: stats.Interval | None, runs: Sequence[float]) -> Literal["yes", "no", "unclear"]:
-    ends = (found.low, found.high) if found is not None else (stats.quantile(runs, 0.1), stats.quantile(runs, 0.9))
+def _real_time(interval: stats.Interval | None, runs: Sequence[float]) -> Literal["yes", "no", "unclear"]:
+    ends = (
+        (interval.low, interval.high)
+        if interval is not None
+        else (stats.quantile(runs, 0.1), stats.quantile(runs, 0.9))
+    )
     if ends[1] < REAL_TIME_S:
         return "yes"
     return "no" if ends[0] >= REAL_TIME_S else "unclear"
@@ -145,22 +149,22 @@ def is_usable(result: Result) -> bool:
 
 
 def too_few(result: Result) -> str:
-    """Say that there are too few passes for a latency: "4 passes, fewer than ..."; "" where enough or none."""
+    """Describe too few passes for a latency, "4 passes, fewer than the 5 needed"; "" where enough or none."""
     few = sum(map(len, result.samples(LATENCY)))
     return f"{few} pass{'es' * (few > 1)}, fewer than the {FEWEST_RUNS} needed" if 0 < few < FEWEST_RUNS else ""
 
 
 def median_of(result: Result, metric: str) -> float | None:
-    """Give the mean of the processes' medians of any metric, or None where it was not measured or failed."""
+    """Return the mean of the processes' medians of any metric, or None where it was not measured or failed."""
     samples = result.samples(metric)
     return stats.estimate([stats.median(sample) for sample in samples]) if samples else None
 
 
 def share_of(result: Result, metric: str) -> float | None:
-    """Give how far ``median_of`` is known, as a share of it, or None where it was not measured.
+    """Return how precisely ``median_of`` is known, as a share of it, or None where it was not measured.
 
-    That is what the values of all processes spread, from their median to their 90th percentile. A single value tells
-    nothing of that, and all of it may be chance.
+    That is the spread of all processes' values, from their median to their 90th percentile. The spread of a single
+    value is unknown.
     """
     values, middle = [value for sample in result.samples(metric) for value in sample], median_of(result, metric)
     if not middle:
@@ -169,19 +173,19 @@ def share_of(result: Result, metric: str) -> float | None:
 
 
 def warnings(result: Result) -> list[str]:
-    """Say what may mislead about the latency, with its numbers and its cure; nothing where none was measured."""
+    """Return what may mislead about the latency, with numbers and a remedy; nothing where none was measured."""
     return [f"{seen}; try: {trouble.value}" for trouble, seen in troubles(result)]
 
 
 def troubles(result: Result) -> list[tuple[Trouble, str]]:
-    """Give what may mislead about the latency, each with what was seen, in the order of ``Trouble``."""
-    taken = summary(result)
-    if taken is None:
+    """Return what may mislead about the latency, each with what was seen, in the order of ``Trouble``."""
+    latency = summary(result)
+    if latency is None:
         few = too_few(result)
         capped = any(m.details.get("stopped_by") == "time cap" for m in result.measurements if m.metric == LATENCY)
         trouble = Trouble.TIME_CAP if capped else Trouble.TOO_FEW_RUNS
         return [(trouble, f"latency not measured: {few}")] if few else []
-    seen = _Seen(result, taken, tuple(m for m in result.measurements if m.metric == LATENCY and m.values))
+    seen = _Seen(result, latency, tuple(m for m in result.measurements if m.metric == LATENCY and m.values))
     checks = (
         _other_load,
         _over_the_quota,
@@ -193,7 +197,7 @@ def troubles(result: Result) -> list[tuple[Trouble, str]]:
         _not_converged,
         _time_cap,
     )
-    return [found for check in checks for found in check(seen)]
+    return [trouble for check in checks for trouble in check(seen)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,37 +205,37 @@ class _Seen:
     """A result, what tables print of its latency, and the latency of each process."""
 
     result: Result
-    taken: Latency
+    latency: Latency
     processes: tuple[Measurement, ...]
 
     def numbers(self, detail: str) -> list[float]:
-        """Give a detail of each process; one that does not tell it counts as 0."""
+        """Return a detail of each process; one without it counts as 0."""
         return [measurement.details.get(detail) or 0 for measurement in self.processes]
 
     def gpu_states(self) -> list[tuple[Mapping[str, Json], Mapping[str, Json]]]:
-        """Give what is known of the GPU before and after the passes of each process."""
+        """Return what is known of the GPU before and after the passes of each process."""
         return [(m.details.get("gpu_before") or {}, m.details.get("gpu_after") or {}) for m in self.processes]
 
     def among(self, hits: int) -> str:
-        """Say in how many of the processes: nothing where there is one only."""
+        """Format in how many of the processes; "" where there is only one."""
         return f" in {hits} of {len(self.processes)} processes" if len(self.processes) > 1 else ""
 
 
-_Found = Iterator[tuple[Trouble, str]]
+_Troubles = Iterator[tuple[Trouble, str]]
 
 
-def _other_load(seen: _Seen) -> _Found:
+def _other_load(seen: _Seen) -> _Troubles:
     busy = seen.numbers("others_cores")
     if hits := _above(OTHERS_CORES, busy):
         text = f"other load: other programs kept up to {units.significant(max(busy), 2)} cores busy during the passes"
         yield Trouble.OTHER_LOAD, text + seen.among(hits)
     switches = [statistics.fmean(sample) for sample in seen.result.samples("involuntary_switches")]
-    if hits := _above(max(SWITCHES_PER_RUN, SWITCHES_PER_S * seen.taken.estimate_s), switches):
+    if hits := _above(max(SWITCHES_PER_RUN, SWITCHES_PER_S * seen.latency.estimate_s), switches):
         text = f"other load: a pass had to give up its core up to {units.significant(max(switches), 2)} times per run"
         yield Trouble.WAITING_FOR_CORES, text + seen.among(hits)
 
 
-def _over_the_quota(seen: _Seen) -> _Found:
+def _over_the_quota(seen: _Seen) -> _Troubles:
     where = seen.result.environment
     if where is not None and where.cpu_limit is not None and where.threads > where.cpu_limit:
         cores = f"{where.cpu_limit:g} core{'s' * (where.cpu_limit != 1)}"
@@ -239,7 +243,7 @@ def _over_the_quota(seen: _Seen) -> _Found:
         yield Trouble.OVER_THE_QUOTA, f"{text}, so the system stops all of them for part of each period"
 
 
-def _throttling(seen: _Seen) -> _Found:
+def _throttling(seen: _Seen) -> _Troubles:
     events = seen.numbers("throttle_events")
     if hits := _above(0, events):
         text = f"throttling: the CPU lowered its clock for its temperature {sum(events):.0f} times"
@@ -253,23 +257,23 @@ def _throttling(seen: _Seen) -> _Found:
         yield Trouble.GPU_THROTTLED, f"throttling: the GPU's clock was limited ({named})" + seen.among(hits)
 
 
-def _few_processes(seen: _Seen) -> _Found:
-    if seen.taken.processes == 1:
+def _few_processes(seen: _Seen) -> _Troubles:
+    if seen.latency.processes == 1:
         differs = "one process does not predict the next, which can differ by several percent"
         yield Trouble.FEW_PROCESSES, f"too few processes: {differs}"
 
 
-def _faults(seen: _Seen) -> _Found:
+def _faults(seen: _Seen) -> _Troubles:
     if seen.result.plan.device == "cuda":
         return  # the host's page faults lie outside what events on the device measure
     per_run = [statistics.fmean(sample) for sample in seen.result.samples("minor_faults")]
-    enough = FAULTS_SHARE * seen.taken.estimate_s / FAULT_S
+    enough = FAULTS_SHARE * seen.latency.estimate_s / FAULT_S
     if not (hits := _above(enough, per_run)):
         return
     cost_s = max(per_run) * FAULT_S
     text = (
         f"page faults: up to {units.significant(max(per_run), 3)} per run, about {units.milliseconds(cost_s, 2)} ms of "
-        f"{units.milliseconds(seen.taken.estimate_s)} ms{seen.among(hits)}; memory is returned to the "
+        f"{units.milliseconds(seen.latency.estimate_s)} ms{seen.among(hits)}; memory is returned to the "
         "kernel on every pass, by an amount that differs between processes"
     )
     yield _remedy_of_faults(seen.result), text
@@ -289,10 +293,10 @@ def _remedy_of_faults(result: Result) -> Trouble:
     return Trouble.FAULTS_OF_THE_SETTINGS if own else Trouble.FAULTS
 
 
-def _two_modes(seen: _Seen) -> _Found:
-    found = [modes for measurement in seen.processes if (modes := stats.modes(measurement.values)) is not None]
-    if found:
-        yield Trouble.TWO_MODES, f"two modes: runs take {_both(found[0])}{seen.among(len(found))}"
+def _two_modes(seen: _Seen) -> _Troubles:
+    within = [modes for measurement in seen.processes if (modes := stats.modes(measurement.values)) is not None]
+    if within:
+        yield Trouble.TWO_MODES, f"two modes: runs take {_both(within[0])}{seen.among(len(within))}"
     if between := stats.modes([stats.median(measurement.values) for measurement in seen.processes]):
         yield Trouble.TWO_MODES, f"two modes: processes take {_both(between)}"
 
@@ -301,7 +305,7 @@ def _both(modes: tuple[float, float]) -> str:
     return " or ".join(f"{units.milliseconds(mode)} ms" for mode in modes)
 
 
-def _drift(seen: _Seen) -> _Found:
+def _drift(seen: _Seen) -> _Troubles:
     drifts = [stats.drift(measurement.values) for measurement in seen.processes]
     clocks = [[state.get("sm_clock_hz") for state in states] for states in seen.gpu_states()]
     clock_changes = [after / before - 1 for before, after in clocks if before and after]
@@ -314,19 +318,19 @@ def _drift(seen: _Seen) -> _Found:
             yield trouble, f"drift: {text.format(change)}{seen.among(hits)}"
 
 
-def _not_converged(seen: _Seen) -> _Found:
-    taken, share = seen.taken, seen.result.plan.interval_share
-    if share is None or taken.interval is None or taken.converged:
+def _not_converged(seen: _Seen) -> _Troubles:
+    latency, share = seen.latency, seen.result.plan.interval_share
+    if share is None or latency.interval is None or latency.converged:
         return
-    reached = (taken.interval.high - taken.interval.low) / 2 / taken.estimate_s
+    reached = (latency.interval.high - latency.interval.low) / 2 / latency.estimate_s
     yield (
         Trouble.NOT_CONVERGED,
-        f"not converged: the 95 % interval is ±{units.percent(reached, 2)} after {taken.processes} processes, but "
-        f"±{units.percent(share, 2)} was requested, which needs about {taken.processes * (reached / share) ** 2:.0f}",
+        f"not converged: the 95 % interval is ±{units.percent(reached, 2)} after {latency.processes} processes, but "
+        f"±{units.percent(share, 2)} was requested, which needs about {latency.processes * (reached / share) ** 2:.0f}",
     )
 
 
-def _time_cap(seen: _Seen) -> _Found:
+def _time_cap(seen: _Seen) -> _Troubles:
     capped = [len(m.values) for m in seen.processes if m.details.get("stopped_by") == "time cap"]
     if capped:
         cap = seen.result.plan.max_time_s

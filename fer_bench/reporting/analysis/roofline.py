@@ -1,4 +1,4 @@
-"""What holds a network up: arithmetic, memory traffic, or the overhead of starting its operators. Pure functions.
+"""The bottleneck of a network: arithmetic, memory traffic, or the overhead of starting its operators. Pure functions.
 
 The roofline model (Williams, Waterman and Patterson, "Roofline: an insightful visual performance model for multicore
 architectures", CACM 52(4), 2009) with one roof of memory for each size of data, since a small network lives in the
@@ -29,13 +29,13 @@ class Roofline:
     # small maps. It is 0 where the three are longer than the latency: then the network is faster than the model knows,
     # by Winograd's convolution or fused operators perhaps.
     rest_s: float
-    share_of_peak: float  # multiply-accumulates a second over the attainable ones; may exceed 1 for the same reason
+    share_of_peak: float  # multiply-accumulates per second over the attainable ones; may exceed 1 for the same reason
     bytes_per_s: float  # inputs, outputs and weights of all operators over the latency
     share_of_copy: float  # ``bytes_per_s`` over the rate of the largest copy; above 1 where the caches serve
 
     @property
     def bound_by(self) -> str:
-        """What holds the network up: ``bound``, or ``NOTHING_MODELLED`` where the rest takes longer than that."""
+        """The bottleneck: ``bound``, or ``NOTHING_MODELLED`` where the rest takes longer than that."""
         return NOTHING_MODELLED if self.rest_s > max(self.arithmetic_s, self.memory_s, self.overhead_s) else self.bound
 
 
@@ -52,12 +52,12 @@ class Attained:
 
 def attained(result: Result) -> Attained | None:
     """Return what a network reaches, or None where its latency, its operators or the machine's roofs are unknown."""
-    taken, where = latency.summary(result), result.environment
+    summary, where = latency.summary(result), result.environment
     macs, moved = result.measurement("operator_macs"), result.measurement("operator_bytes")
-    if taken is None or where is None or "macs_per_s" not in where.attainable or macs is None or moved is None:
+    if summary is None or where is None or "macs_per_s" not in where.attainable or macs is None or moved is None:
         return None
-    model = classify(taken.estimate_s, macs.values, moved.values, where.attainable)
-    return Attained(taken, sum(macs.values), sum(moved.values), where, model)
+    model = classify(summary.estimate_s, macs.values, moved.values, where.attainable)
+    return Attained(summary, sum(macs.values), sum(moved.values), where, model)
 
 
 def classify(
@@ -66,7 +66,7 @@ def classify(
     operator_bytes: Sequence[float],
     attainable: Mapping[str, Json],
 ) -> Roofline:
-    """Tell where the time of a pass goes.
+    """Compute where the time of a pass goes.
 
     Args:
         latency_s: of a pass of the whole batch.
@@ -101,12 +101,12 @@ def classify(
 
 
 def rate(curve: Sequence[Sequence[float]], size: float) -> float:
-    """Give the bytes a second of a copy that moves so many bytes.
+    """Return the bytes per second of a copy that moves so many bytes.
 
     Between two measured sizes it is interpolated linearly over the size's logarithm; beyond the ends it is theirs.
 
     Args:
-        curve: (bytes, bytes a second), by ascending bytes.
+        curve: (bytes, bytes per second), by ascending bytes.
         size: bytes moved, read and written.
     """
     for (low, slow), (high, fast) in itertools.pairwise(curve):

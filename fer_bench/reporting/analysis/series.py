@@ -1,7 +1,7 @@
 """Comparable points of one network and metric, from results of any: what a history is made of.
 
 Points are comparable where the plan's conditions are the same (``CONDITIONS``); of several the most frequent make the
-series unless some are named. What no plan decides, the environment, is told with each point.
+series unless some are named. What no plan decides, the environment, is shown with each point.
 """
 
 from collections import Counter
@@ -35,8 +35,8 @@ _SUFFIXES = {units.milliseconds: "ms", units.mebibytes: "MiB", units.millijoules
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What one result says of a metric, in a base unit; ``interval`` are the ends, None for one process."""
+class Estimate:
+    """The value of a metric in one result, in a base unit; ``interval`` are the ends, None for one process."""
 
     value: float
     interval: tuple[float, float] | None = None
@@ -52,12 +52,12 @@ class Metric:
     quantity: Quantity  # that its values are written by
     records: tuple[str, ...]  # the measurements that it rests on, of which one may have failed
     exact: bool = False  # no statistics are needed
-    derive: Callable[[Result], Taken | None] | None = None  # where it is not what the only record holds
+    derive: Callable[[Result], Estimate | None] | None = None  # where it is not what the only record holds
     beside: tuple[str, ...] = ()  # further measurements that ``derive`` reads
     details: bool = False  # it reads the measurements' details, too
 
-    def of(self, result: Result) -> Taken | None:
-        """Return what a result says of it; None where that has none."""
+    def of(self, result: Result) -> Estimate | None:
+        """Return its value in a result, or None."""
         if self.derive is not None:
             return self.derive(result)
         return _total(self.records[0], result) if self.exact else _samples(self.records[0], result)
@@ -95,10 +95,10 @@ class Point:
     when: datetime
     run: str
     result: Result
-    taken: Taken | None  # None where the measurement failed
+    estimate: Estimate | None  # None where the measurement failed
     kind: int = 0  # number of its environment among those of the history
     failure: str = ""  # the reason why there is no value
-    told: tuple[str, ...] = ()  # what a reader must know of it
+    notes: tuple[str, ...] = ()  # what a reader must know of it
 
     @property
     def environment(self) -> Environment | None:
@@ -142,7 +142,7 @@ def points_of(
     metric = find_metric(name, model, {m.metric: m.unit for _, result in ours for m in result.measurements})
     chosen, others, conditions = _choose(_points(ours, metric), metric, wanted)
     chosen = _once(chosen) if metric.exact else chosen
-    if all(point.taken is None for point in chosen):
+    if all(point.estimate is None for point in chosen):
         raise FerBenchError(
             f"{metric.name} of {model}: measured {len(chosen)} times and failed each time; the last: "
             f"{chosen[-1].failure}"
@@ -151,50 +151,50 @@ def points_of(
 
 
 def nothing_of(model: str, names: Iterable[str]) -> FerBenchError:
-    """Make the error that says that no result is of a network, and of which others there are."""
+    """Return the error for a network without results; it names the networks with results."""
     known = sorted(set(names))
     if not known:
         return FerBenchError(f"there are no results of {model} or of any other network; `fer-bench run` adds some")
     return FerBenchError(f"there are no results of {model}{nearest(model, known)}; there are of {', '.join(known)}")
 
 
-def _samples(record: str, result: Result) -> Taken | None:
+def _samples(record: str, result: Result) -> Estimate | None:
     medians = [stats.median(sample) for sample in result.samples(record)]
     if not medians or (record == latency.LATENCY and latency.too_few(result)):
         return None
-    found = stats.interval(medians, result.plan.pilot_processes)
-    ends = (found.low, found.high) if found is not None else None
-    return Taken(stats.estimate(medians), ends, len(medians))
+    interval = stats.interval(medians, result.plan.pilot_processes)
+    ends = (interval.low, interval.high) if interval is not None else None
+    return Estimate(stats.estimate(medians), ends, len(medians))
 
 
-def _total(record: str, result: Result, factor: int = 1) -> Taken | None:
+def _total(record: str, result: Result, factor: int = 1) -> Estimate | None:
     measured = result.measurement(record)
-    return Taken(factor * sum(measured.values)) if measured is not None and measured.values else None
+    return Estimate(factor * sum(measured.values)) if measured is not None and measured.values else None
 
 
-def _images_per_s(result: Result) -> Taken | None:
-    taken = _samples("latency_s", result)
-    if taken is None or taken.value <= 0:
+def _images_per_s(result: Result) -> Estimate | None:
+    estimate = _samples("latency_s", result)
+    if estimate is None or estimate.value <= 0:
         return None
-    batch, ends = result.plan.batch_size, taken.interval
+    batch, ends = result.plan.batch_size, estimate.interval
     around = (batch / ends[1], batch / ends[0]) if ends is not None and ends[0] > 0 else None
-    return Taken(batch / taken.value, around, taken.processes)
+    return Estimate(batch / estimate.value, around, estimate.processes)
 
 
-def _memory(stage: str, result: Result) -> Taken | None:
+def _memory(stage: str, result: Result) -> Estimate | None:
     device = "cuda_allocated" if result.plan.device == "cuda" else "rss"
     return _samples(f"{stage}peak_{device}_bytes", result)
 
 
-def _joules(result: Result) -> Taken | None:
+def _joules(result: Result) -> Estimate | None:
     measured = result.measurement("energy_j")
-    found = resources.joules_per_image(measured) if measured is not None else None
-    return Taken(found[0]) if found is not None else None
+    joules = resources.joules_per_image(measured) if measured is not None else None
+    return Estimate(joules[0]) if joules is not None else None
 
 
-def _occupation(stage: str, key: str, result: Result) -> Taken | None:
-    found = resources.occupancy(result, stage)
-    return Taken(found[key]) if found is not None else None
+def _occupation(stage: str, key: str, result: Result) -> Estimate | None:
+    occupancy = resources.occupancy(result, stage)
+    return Estimate(occupancy[key]) if occupancy is not None else None
 
 
 _NAMED = (
@@ -246,7 +246,7 @@ def measurements_for(name: str) -> tuple[tuple[str, ...], bool]:
 
 
 def find_metric(name: str, model: str, raw: Mapping[str, str]) -> Metric:
-    """Find a metric that results of a network measured, or tried to: ``raw`` are their measurements' units.
+    """Return a metric that results of a network measured, or tried to: ``raw`` are their measurements' units.
 
     Raises:
         FerBenchError: none of them did; the message names what there is.
@@ -267,20 +267,20 @@ def find_metric(name: str, model: str, raw: Mapping[str, str]) -> Metric:
 
 
 def _points(ours: Iterable[Stored], metric: Metric) -> list[Point]:
-    """Give the results that measured a metric, each once, by time."""
+    """Return the results that measured a metric, each once, by time."""
     points: list[Point] = []
     seen: dict[str, list[Result]] = {}
     for run, result in ours:
         failures = [m.failure for m in result.measurements if m.metric in metric.records and m.failure]
         if latency.LATENCY in metric.records and (few := latency.too_few(result)):
             failures.append(few)
-        taken = metric.of(result)
+        estimate = metric.of(result)
         same = seen.setdefault(result.started_at, [])
-        if (taken is None and not failures) or result in same:  # not asked for; or read from two places
+        if (estimate is None and not failures) or result in same:  # not asked for; or read from two places
             continue
         same.append(result)
-        failure = "" if taken is not None else failures[0]
-        points.append(Point(_time(result.started_at), run, result, taken, failure=failure))
+        failure = "" if estimate is not None else failures[0]
+        points.append(Point(_time(result.started_at), run, result, estimate, failure=failure))
     return sorted(points, key=lambda point: point.when)
 
 
@@ -300,19 +300,19 @@ def _once(points: Iterable[Point]) -> list[Point]:
     kept: list[Point] = []
     for point in points:
         before = kept[-1] if kept else None
-        what = (point.run, point.commit, point.taken)
-        if before is None or point.taken is None or (before.run, before.commit, before.taken) != what:
+        what = (point.run, point.commit, point.estimate)
+        if before is None or point.estimate is None or (before.run, before.commit, before.estimate) != what:
             kept.append(point)
     return kept
 
 
 def _choose(
-    found: Sequence[Point], metric: Metric, wanted: Mapping[str, str]
+    points: Sequence[Point], metric: Metric, wanted: Mapping[str, str]
 ) -> tuple[list[Point], str, dict[str, str]]:
     """Choose the points under the conditions wanted, and of several the most frequent, of these the latest."""
     groups: dict[tuple[str, ...], list[Point]] = {}
     keys: dict[tuple[int, int], tuple[str, ...]] = {}  # by the identity of plan and subject, which many results share
-    for point in found:
+    for point in points:
         same = id(point.result.plan), id(point.result.subject)
         if same not in keys:
             keys[same] = tuple(CONDITIONS[name](point.result) for name in metric.conditions)
@@ -328,7 +328,7 @@ def _choose(
             known = ", ".join(f"{each} ({count})" for each, count in sorted(there.items()))
             raise FerBenchError(f"--where {name}={text}: no such result is stored; there are {known}")
         groups = {key: points for key, points in groups.items() if key[column] == text}
-    chosen = max(groups, key=lambda key: (sum(p.taken is not None for p in groups[key]), groups[key][-1].when))
+    chosen = max(groups, key=lambda key: (sum(p.estimate is not None for p in groups[key]), groups[key][-1].when))
     chosen_points = groups.pop(chosen)
     conditions = dict(zip(metric.conditions, chosen, strict=True))
     others = []
@@ -340,5 +340,5 @@ def _choose(
             others.append(f"{' '.join(f'--where {name}={text}' for name, text in differing.items())} ({len(points)})")
     if len(others) > _OTHERS:
         others[_OTHERS:] = [f"{len(others) - _OTHERS} more"]
-    told = f"Results under other conditions: {', '.join(others)}." if others else ""
-    return sorted(chosen_points, key=lambda point: point.when), told, conditions
+    other_conditions = f"Results under other conditions: {', '.join(others)}." if others else ""
+    return sorted(chosen_points, key=lambda point: point.when), other_conditions, conditions

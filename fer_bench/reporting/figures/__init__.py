@@ -44,5 +44,5 @@ def listing(drawn: Mapping[str, Plot]) -> Table:
     headings = {"stem": "File", "title": "Figure", "caption": "Caption"}
     columns = tuple(Column(key, heading, align="left") for key, heading in headings.items())
     rows = tuple({"stem": stem, "title": plot.title, "caption": plot.caption} for stem, plot in drawn.items())
-    told = r"A character that the pictures' font, DejaVu Sans, lacks is drawn as its number: \u8868."
-    return Table("Figures", columns, rows, told, notes=tuple(plot.notes for plot in drawn.values()))
+    caption = r"A character that the pictures' font, DejaVu Sans, lacks is drawn as its number: \u8868."
+    return Table("Figures", columns, rows, caption, notes=tuple(plot.notes for plot in drawn.values()))

@@ -27,18 +27,18 @@ class _Cost:
 
     name: str
     title: str
-    told: str
+    caption: str
     metric: str = ""  # "" for the latency
     quantity: Written = "count"
-    per_pass: bool = False  # an accuracy of several passes an image costs as many times as much
+    per_pass: bool = False  # an accuracy of several passes per image costs as many times as much
 
     def of(self, result: Result) -> tuple[float, tuple[float, float] | None] | None:
         """Return a network's cost and its interval, if it has one; None where the cost was not measured."""
         if self.metric:
             value = result.value(self.metric)
             return (value, None) if value else None
-        taken = latency.summary(result)
-        return (taken.estimate_s, interval_ends(taken)) if taken is not None else None
+        summary = latency.summary(result)
+        return (summary.estimate_s, interval_ends(summary)) if summary is not None else None
 
 
 _TIMED = "Latency of a batch: mean of the processes' medians."
@@ -129,7 +129,7 @@ def accuracy(
 
 
 def pareto(places: Sequence[tuple[float, float]]) -> list[bool]:
-    """Tell which of (cost, gain) no other beats: none has a cost as low and a gain as high, and one of them better."""
+    """Report which of (cost, gain) no other beats: none has a cost as low and a gain as high, one of them better."""
     return [
         not any(
             other_cost <= cost and other_gain >= gain and (other_cost, other_gain) != (cost, gain)
@@ -164,7 +164,7 @@ def percent(figure: Figure) -> float:
 def _claims(
     results: Sequence[Result], cost: _Cost, zoo: Mapping[str, ModelSpec], papers: Mapping[str, Paper], dataset: str
 ) -> tuple[list[_Claim], dict[str, None]]:
-    """Give the accuracies on a data set, each once, and complain of those that are no numbers."""
+    """Return the accuracies on a data set, each once, and notes on those that are not numbers."""
     claims: list[_Claim] = []
     bad: dict[str, None] = {}
     of_network: dict[str, list[Result]] = {}
@@ -204,11 +204,11 @@ def _cited(paper: str, papers: Mapping[str, Paper]) -> str:
     return f"{paper} ({first.split()[-1]}{' et al.' if others else ''}{when})"
 
 
-def _of_each(claims: Iterable[_Claim], say: Callable[[_Claim], str]) -> Iterator[tuple[str, str]]:
-    """Give what is to be said of claims, each text once with the labels of all that it is about."""
+def _of_each(claims: Iterable[_Claim], describe: Callable[[_Claim], str]) -> Iterator[tuple[str, str]]:
+    """Return descriptions of claims, each text once with the labels of its claims."""
     about: dict[str, list[str]] = {}
     for claim in claims:
-        if text := say(claim):
+        if text := describe(claim):
             about.setdefault(text, []).append(claim.point.label)
     return ((", ".join(dict.fromkeys(who)), text) for text, who in about.items())
 
@@ -220,13 +220,13 @@ def _apart(claims: Sequence[_Claim]) -> list[str]:
 
 def _splits(claims: Sequence[_Claim]) -> list[str]:
     """Name what each accuracy of a paper was measured on, where they differ."""
-    said = []
+    splits = []
     for paper in sorted({claim.figure.paper for claim in claims}):
         own = [claim for claim in claims if claim.figure.paper == paper]
         groups = list(_of_each(own, _evaluated))
         if len(groups) > 1:
-            said.append(f"Paper {paper} evaluated on {'; '.join(f'{text}: {who}' for who, text in groups)}.")
-    return said
+            splits.append(f"Paper {paper} evaluated on {'; '.join(f'{text}: {who}' for who, text in groups)}.")
+    return splits
 
 
 def _evaluated(claim: _Claim) -> str:
@@ -235,17 +235,17 @@ def _evaluated(claim: _Claim) -> str:
 
 
 def _passes(claims: Sequence[_Claim], cost: _Cost) -> list[str]:
-    """Say of how many passes a cost is, where that is not one, or is not known."""
+    """Describe the passes that a cost is for, where they are several or unknown."""
     if cost.metric and not cost.per_pass:
         return []
-    said: dict[int | None, str] = {None: "passes per image are unknown, one is assumed"}
+    notes: dict[int | None, str] = {None: "passes per image are unknown, one is assumed"}
     counts = {claim.figure.conditions.passes for claim in claims} - {None, 1}
-    said |= {number: f"cost of {number} passes per image" for number in counts if cost.per_pass}
-    return [f"{who}: {text}." for who, text in _of_each(claims, lambda c: said.get(c.figure.conditions.passes, ""))]
+    notes |= {number: f"cost of {number} passes per image" for number in counts if cost.per_pass}
+    return [f"{who}: {text}." for who, text in _of_each(claims, lambda c: notes.get(c.figure.conditions.passes, ""))]
 
 
 def _remarks(claims: Sequence[_Claim]) -> list[str]:
-    """Give what sheets remark on the accuracies."""
+    """Return the sheets' notes on the accuracies."""
     noted = [claim for claim in claims if claim.figure.note]
     return [f"{who} {text}" for who, text in _of_each(noted, lambda c: f"in paper {c.figure.paper}: {c.figure.note}")]
 
@@ -256,7 +256,7 @@ def _caption(results: Sequence[Result], cost: _Cost, dataset: str, claims: Seque
         f"Accuracies on {dataset} are as published; none was measured here. "
         "Costs were measured on the build with the accuracy",
         f"except where {APART} marks another build." if any(claim.apart for claim in claims) else "in every case.",
-        cost.told,
+        cost.caption,
         common.INTERVALS if any(known) else "",
         _NO_INTERVAL if not cost.metric and not all(known) else "",
         "Lines: the Pareto front of each paper; accuracies of different papers are not comparable, since they divide "

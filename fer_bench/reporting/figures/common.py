@@ -17,12 +17,12 @@ INTERVALS = "Bars: 95 % interval over processes, in this session."
 
 
 def hollow(result: Result) -> bool:
-    """Tell whether a network is drawn hollow: it is not the original that its name promises."""
+    """Report whether a network is drawn hollow: it is not the original that its name promises."""
     return is_doubted(result.subject.status)
 
 
 def rate_interval(amount: float, ends: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return the interval of an amount a second, from that of the seconds; None where these reach 0."""
+    """Return the interval of an amount per second, from that of the seconds; None where these reach 0."""
     return (amount / ends[1], amount / ends[0]) if ends is not None and ends[0] > 0 else None
 
 
@@ -31,7 +31,7 @@ def labels(results: Sequence[Result], without: frozenset[str] = frozenset()) -> 
 
     Args:
         results: what is drawn.
-        without: keys of settings that are told otherwise, such as by an axis.
+        without: keys of settings that are shown otherwise, such as by an axis.
     """
     columns = [column for column in varying(results) if column.key not in without]
     sizes = Counter(name for name, _ in {(result.subject.name, result.subject.input_shape) for result in results})
@@ -47,13 +47,13 @@ def labels(results: Sequence[Result], without: frozenset[str] = frozenset()) -> 
 
 
 def numbered(names: Sequence[str]) -> list[str]:
-    """Tell equal names apart by a number from the second on."""
+    """Distinguish equal names by a number from the second on."""
     earlier = [names[:place].count(name) for place, name in enumerate(names)]
     return [f"{name} ({count + 1})" if count else name for name, count in zip(names, earlier, strict=True)]
 
 
 def of_one_setting(results: Sequence[Result]) -> tuple[list[Result], list[str]]:
-    """Give the results under the setting that most builds share, one a build, and say how many are left out."""
+    """Return one result per build under the most frequent setting, and a note on how many are left out."""
     keys = [column.key for column in varying(results)]
     settings: dict[tuple[Json, ...], dict[tuple[Json, ...], Result]] = {}
     for result in results:
@@ -65,7 +65,7 @@ def of_one_setting(results: Sequence[Result]) -> tuple[list[Result], list[str]]:
 
 
 def left_out(number: int, what: str, why: str) -> list[str]:
-    """Say how many things are not drawn and why, if there are any."""
+    """Format how many things are not drawn and why, if there are any."""
     return [f"{counted(number, what)} {why}: not drawn."] if number else []
 
 
@@ -78,12 +78,12 @@ def axis(title: str, quantity: Written, values: Iterable[float]) -> Axis:
 def doubted(results: Iterable[Result]) -> list[str]:
     """Explain each hollow mark."""
     subjects = (result.subject for result in results if hollow(result))
-    told = (f"{its.name}: {' '.join(doubts(its.status, its.note, its.uncertain))}" for its in subjects)
-    return list(dict.fromkeys(told))
+    notes = (f"{its.name}: {' '.join(doubts(its.status, its.note, its.uncertain))}" for its in subjects)
+    return list(dict.fromkeys(notes))
 
 
 def warned(results: Sequence[Result]) -> list[str]:
-    """Give what may mislead about the latencies, a warning once with the results that it is about."""
+    """Return what may mislead about the latencies, a warning once with the results that it is about."""
     about: dict[str, list[str]] = {}
     for result, label in zip(results, labels(results), strict=True):
         for text in latency.warnings(result):

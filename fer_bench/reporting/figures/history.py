@@ -55,18 +55,18 @@ class Timeline:
 
 
 def timeline(history: History) -> Timeline:
-    """Draw up a history as a plot."""
+    """Draw a history as a plot."""
     metric, points = history.metric, history.points
     # What an axis cannot write itself is given as written.
     per = 1.0 if metric.quantity in _SUFFIXED else float(metric.quantity.per)
-    taken = [(point, point.taken) for point in points if point.taken is not None]
+    estimates = [(point, point.estimate) for point in points if point.estimate is not None]
     labels, x = _labels(points)
     moments = tuple(
         Moment(label, point.kind, its.value / per, its.interval and (its.interval[0] / per, its.interval[1] / per))
-        for (point, its), label in zip(taken, labels, strict=True)
+        for (point, its), label in zip(estimates, labels, strict=True)
     )
     quantity = _SUFFIXED.get(metric.quantity, "number")
-    groups = (f"{kind.letter}: {kind.told or 'environment at first'}" for kind in history.kinds)
+    groups = (f"{kind.letter}: {kind.difference or 'environment at first'}" for kind in history.kinds)
     title = f"History of {history.model}: {metric.title}"
     return Timeline(
         title=title,
@@ -81,7 +81,7 @@ def timeline(history: History) -> Timeline:
 
 
 def _marks(history: History) -> tuple[Mark, ...]:
-    """Give a mark for each place at which something changed: one where an environment brought another level."""
+    """Return a mark for each place at which something changed: one where an environment brought another level."""
     marks = {kind.first: Mark(kind.first, kind.letter, environment=True) for kind in history.kinds if kind.first}
     for shift in history.shifts:
         size = size_of(shift, history.metric).replace("-", "\N{MINUS SIGN}")
@@ -91,7 +91,7 @@ def _marks(history: History) -> tuple[Mark, ...]:
 
 
 def _labels(points: tuple[Point, ...]) -> tuple[list[str], str]:
-    """Give what stands below the points: commits where there are few points and several commits, else dates."""
+    """Return the labels below the points: commits where there are few points and several commits, else dates."""
     commits = [point.commit for point in points]
     if len(points) <= _FEW and len(set(commits)) > 1 and all(commits):
         return commits, "Commit, in the order measured"

@@ -18,7 +18,7 @@ _ROUNDING = 1e-9  # share that sums of shares may miss
 
 
 def divisions(results: Sequence[Result]) -> Divisions | None:
-    """Draw the share of each module of a network, or None where no record tells of modules."""
+    """Draw the share of each module of a network, or None where no record has modules."""
     kept, notes = of_one_setting([result for result in results if _division("", result) is not None])
     networks = list(filter(None, map(_division, labels(kept), kept)))
     if not networks:
@@ -68,7 +68,7 @@ def _merged(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 def _drawn(around: str, own: float, known: Sequence[Part], whole: float) -> Iterator[Part]:
-    """Give what is drawn of the network, or of a module or list of modules.
+    """Return what is drawn of the network, or of a module or list of modules.
 
     Args:
         around: its path, with a dot at the end; "" for the network.
@@ -91,7 +91,7 @@ def _drawn(around: str, own: float, known: Sequence[Part], whole: float) -> Iter
 
 
 def _together(path: str, modules: Sequence[Part], whole: float) -> Part:
-    """Give the module of a path; where that is a list of modules, which does not run and has no record, their sum."""
+    """Return the module of a path; where that is a list of modules, which does not run and has no record, their sum."""
     if modules[0].path == path:
         return modules[0]
     members = [m for m in modules if not any(m.path.startswith(f"{other.path}.") for other in modules)]
@@ -100,5 +100,5 @@ def _together(path: str, modules: Sequence[Part], whole: float) -> Part:
 
 
 def _hides(share: float, names: Collection[str]) -> bool:
-    """Tell whether a module hides where the MACs go, so that what lies in it is drawn instead."""
+    """Report whether a module hides where the MACs go, so that what lies in it is drawn instead."""
     return bool(names) and (share > _ALMOST_ALL or (share > _MOST and len(names) <= _CROWDED))

@@ -23,14 +23,14 @@ _TICK_DIGITS = 6  # more than a tick has; zeros at the end are cut
 
 APART = "\N{DAGGER}"  # behind the label of a point whose two quantities are of two builds
 APART_MEANS = "of two builds, on no front"
-HOLLOW = "reconstruction or stand-in"  # how a reader is told what hollow marks are
+HOLLOW = "reconstruction or stand-in"  # what hollow marks mean, for the legend
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
     """An axis: its title with the unit as written, what its values are, and how it is divided.
 
-    ``quantity`` tells how to write a value that is in base units: "seconds" are written in milliseconds, a "share" in
+    ``quantity`` decides how to write a value that is in base units: "seconds" are written in milliseconds, a "share" in
     per cent; a "percent" is per cent already.
     """
 
@@ -75,7 +75,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """What a machine attains: multiply-accumulates a second, and bytes a second of the fastest and the largest copy."""
+    """What a machine attains: multiply-accumulates and bytes per second, of the fastest and the largest copy."""
 
     machine: str
     macs_per_s: float
@@ -95,7 +95,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """Points of two quantities, in groups that are told apart by their look, and lines among them.
+    """Points of two quantities, in groups that differ in look, and lines among them.
 
     ``neutral`` is the group, if any, that nothing is said of by its name: it has no colour.
     """
@@ -166,7 +166,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """Where the MACs of one network go, in the order of its modules; ``macs`` is of the whole network, an image.
+    """Where the MACs of one network go, in the order of its modules; ``macs`` is of the whole network, per image.
 
     ``parts`` are as drawn among other networks', ``modules`` each by itself.
     """

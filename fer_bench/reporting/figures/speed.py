@@ -17,15 +17,20 @@ _ENOUGH = 2  # batch sizes; one is no sweep
 
 def spreads(results: Sequence[Result]) -> plots.Spreads | None:
     """Draw the latency of each process of each network, or None where none was measured."""
-    found = _timed(results)
-    measured = [result for result, _ in found]
+    timed = _timed(results)
+    measured = [result for result, _ in timed]
     if not measured:
         return None
     networks = tuple(
         plots.Spread(
-            label, taken.estimate_s, write_latency(taken), interval_ends(taken), _strips(result), common.hollow(result)
+            label,
+            summary.estimate_s,
+            write_latency(summary),
+            interval_ends(summary),
+            _strips(result),
+            common.hollow(result),
         )
-        for (result, taken), label in zip(found, common.numbered(common.labels(measured)), strict=True)
+        for (result, summary), label in zip(timed, common.numbered(common.labels(measured)), strict=True)
     )
     several = any(len(network.strips) > 1 for network in networks)
     return plots.Spreads(
@@ -44,7 +49,7 @@ def spreads(results: Sequence[Result]) -> plots.Spreads | None:
 
 
 def _timed(results: Sequence[Result]) -> list[tuple[Result, latency.Latency]]:
-    return [(result, taken) for result in results if (taken := latency.summary(result)) is not None]
+    return [(result, summary) for result in results if (summary := latency.summary(result)) is not None]
 
 
 def _strips(result: Result) -> tuple[plots.Strip, ...]:
@@ -66,7 +71,7 @@ def roofs(results: Sequence[Result], *, every: bool = False) -> plots.Scatter | 
     kept, notes = (known, []) if every else common.of_one_setting(known)
     if not kept:
         return None
-    found = list(filter(None, map(_attained, kept)))
+    attained = list(filter(None, map(_attained, kept)))
     points = tuple(
         plots.Point(
             label,
@@ -77,9 +82,9 @@ def roofs(results: Sequence[Result], *, every: bool = False) -> plots.Scatter | 
             hollow=common.hollow(result),
             share=its.model.share_of_peak,
         )
-        for result, its, label in zip(kept, found, common.numbered(common.labels(kept)), strict=True)
+        for result, its, label in zip(kept, attained, common.numbered(common.labels(kept)), strict=True)
     )
-    machines = [its.where for its in found]
+    machines = [its.where for its in attained]
     over = tuple(dict.fromkeys(_roof([where]) for where in machines)) if every else (_roof(machines),)
     lines = [line for roof in over for line in _lines(roof, [point.x for point in points])]
     corners = [corner for line in lines for corner in line.points]
@@ -141,11 +146,11 @@ def _roofs_caption(results: Sequence[Result], machines: Iterable[Environment], i
 
 def sweep(results: Sequence[Result]) -> plots.Sweep | None:
     """Draw latency and rate over the batch size, or None where no network was measured at several."""
-    found = _timed(results)
-    names = common.labels([result for result, _ in found], without=frozenset({"batch_size"}))
+    timed = _timed(results)
+    names = common.labels([result for result, _ in timed], without=frozenset({"batch_size"}))
     swept: dict[str, dict[int, tuple[Result, latency.Latency]]] = {}
-    for (result, taken), label in zip(found, names, strict=True):
-        swept.setdefault(label, {}).setdefault(result.plan.batch_size, (result, taken))
+    for (result, summary), label in zip(timed, names, strict=True):
+        swept.setdefault(label, {}).setdefault(result.plan.batch_size, (result, summary))
     swept = {label: by_batch for label, by_batch in swept.items() if len(by_batch) >= _ENOUGH}
     if not swept:
         return None
@@ -175,7 +180,7 @@ def sweep(results: Sequence[Result]) -> plots.Sweep | None:
     )
 
 
-def _step(batch: int, taken: latency.Latency) -> plots.Step:
-    ends = interval_ends(taken)
+def _step(batch: int, summary: latency.Latency) -> plots.Step:
+    ends = interval_ends(summary)
     rates = common.rate_interval(batch, ends)
-    return plots.Step(batch, taken.estimate_s, ends, taken.per_image_s, taken.images_per_s, rates)
+    return plots.Step(batch, summary.estimate_s, ends, summary.per_image_s, summary.images_per_s, rates)

@@ -1,4 +1,4 @@
-"""What a record holds, in words: raw values, interval, plan, environment and commit."""
+"""The content of a record, in words: raw values, interval, plan, environment and commit."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,17 +16,17 @@ _LATENCIES = ("latency_s", "latency_cold_s")
 
 
 def record(result: Result, metrics: Sequence[str], *, attainable: bool = False) -> Lines:
-    """Say what a record holds of the metrics that are there, and how it was measured: headings and texts.
+    """Return a record's content for the metrics that it has, and how it was measured: headings and texts.
 
-    Where it is asked for, what the machine attains is said, too.
+    With ``attainable``, also the rates that the machine attains.
     """
     there = [metric for metric in metrics if result.measurement(metric) is not None]
     for metric in there or metrics:
         yield from _raw([measurement for measurement in result.measurements if measurement.metric == metric], metric)
         yield from _interval(result, metric)
     if attainable and result.environment is not None:
-        told = result.environment.attainable
-        yield "attainable", scalars({**told, "copy_bytes_per_s": str(told.get("copy_bytes_per_s", ""))})
+        rates = result.environment.attainable
+        yield "attainable", scalars({**rates, "copy_bytes_per_s": str(rates.get("copy_bytes_per_s", ""))})
     yield "plan", scalars(result.plan.to_dict())
     yield from site(result)
     yield "started", result.started_at
@@ -51,17 +51,17 @@ def _raw(measurements: Sequence[Measurement], metric: str) -> Lines:
 
 
 def _interval(result: Result, metric: str) -> Lines:
-    """Say what tables print of a latency and how far it can be trusted, in the unit of the record."""
-    taken = latency.summary(result, metric) if metric.endswith(_LATENCIES) else None
-    if taken is None:
+    """Return what tables print of a latency, and its interval, in the unit of the record."""
+    summary = latency.summary(result, metric) if metric.endswith(_LATENCIES) else None
+    if summary is None:
         return
-    yield "estimate", f"{_number(taken.estimate_s)} s, the mean of the processes' medians"
-    found = taken.interval
-    if found is None:
+    yield "estimate", f"{_number(summary.estimate_s)} s, the mean of the processes' medians"
+    interval = summary.interval
+    if interval is None:
         yield "interval", "none: an interval needs several processes"
     else:
-        ends = f"{_number(found.low)} to {_number(found.high)} s at {units.percent(found.level, 2)}"
-        yield "interval", f"{ends}, over {found.processes} processes"
+        ends = f"{_number(interval.low)} to {_number(interval.high)} s at {units.percent(interval.level, 2)}"
+        yield "interval", f"{ends}, over {interval.processes} processes"
 
 
 def _series(measurement: Measurement) -> str:
@@ -76,23 +76,23 @@ def _series(measurement: Measurement) -> str:
 
 
 def _number(value: float) -> str:
-    """Write a raw value; clocks tell nanoseconds, and what comes after is the binary fraction's."""
+    """Write a raw value; clocks count nanoseconds, and further digits come from the binary fraction."""
     return str(value) if isinstance(value, int) else f"{value:.12g}"
 
 
 def scalars(details: Mapping[str, Json]) -> str:
-    """Write what is told by name, lists and what says nothing left out."""
+    """Format details by name, without lists and empty values."""
     kept = {key: value for key, value in details.items() if isinstance(value, str | int | float) and value != ""}
     return ", ".join(f"{key}={value}" for key, value in sorted(kept.items()))
 
 
 def machines(results: Sequence[Result]) -> list[Result]:
-    """Give a result of each environment and commit."""
+    """Return a result of each environment and commit."""
     return list({(conditions([result]), _commit(result)): result for result in reversed(results)}.values())[::-1]
 
 
 def site(result: Result) -> Lines:
-    """Say where a record was measured, and by which commit."""
+    """Return where a record was measured, and at which commit."""
     where = result.environment
     if where is None:
         yield "environment", "unknown: the process failed before reporting it"

@@ -14,7 +14,7 @@ from fer_bench.reporting.tables.catalogue import as_printed, built_with
 def why(
     tables: Mapping[str, Table], stem: str, row: str, column: str, papers: Mapping[str, Paper]
 ) -> list[tuple[str, str]]:
-    """Say where a cell comes from: headings and texts.
+    """Return where a cell comes from: headings and texts.
 
     Args:
         tables: by their stems, as ``report`` and ``papers`` give them.
@@ -71,13 +71,13 @@ def _table(tables: Mapping[str, Table], stem: str) -> Table:
 
 
 def _column(table: Table, name: str) -> Column:
-    for told in ("key", "heading"):
-        found = [column for column in table.columns if getattr(column, told).casefold() == name.casefold()]
-        if len(found) > 1:
-            keys = ", ".join(column.key for column in found)
+    for name_of in ("key", "heading"):
+        columns = [column for column in table.columns if getattr(column, name_of).casefold() == name.casefold()]
+        if len(columns) > 1:
+            keys = ", ".join(column.key for column in columns)
             raise FerBenchError(f"several columns are headed {name!r}: name one by its key, {keys}")
-        if found:
-            return found[0]
+        if columns:
+            return columns[0]
     known = [text for column in table.columns for text in (column.key, column.heading)]
     there = ", ".join(f"{column.key} ({column.heading})" for column in table.columns)
     raise FerBenchError(f"there is no column {name!r}{nearest(name, known)}; there are {there}")
@@ -88,21 +88,21 @@ def _names(row: Mapping[str, Json]) -> list[str]:
 
 
 def _row(table: Table, name: str) -> int:
-    """Find a row by a name or label, else by its number; give its place from 0."""
+    """Return the place, from 0, of a row with this name or label, else of this number."""
     wanted = name.casefold()
-    found = [place for place, row in enumerate(table.rows) if wanted in map(str.casefold, _names(row))]
-    if len(found) > 1:
-        numbers = ", ".join(str(place + 1) for place in found)
-        raise FerBenchError(f"{len(found)} rows are called {name!r}: name one by its number, {numbers}")
-    if not found and name.isdecimal() and 1 <= int(name) <= len(table.rows):
-        found = [int(name) - 1]
-    if not found:
+    places = [place for place, row in enumerate(table.rows) if wanted in map(str.casefold, _names(row))]
+    if len(places) > 1:
+        numbers = ", ".join(str(place + 1) for place in places)
+        raise FerBenchError(f"{len(places)} rows are called {name!r}: name one by its number, {numbers}")
+    if not places and name.isdecimal() and 1 <= int(name) <= len(table.rows):
+        places = [int(name) - 1]
+    if not places:
         known = list(dict.fromkeys(text for row in table.rows for text in _names(row)))
         raise FerBenchError(
             f"there is no row {name!r}{nearest(name, known)}; there are {', '.join(known)}, "
             f"or a number from 1 to {len(table.rows)}"
         )
-    return found[0]
+    return places[0]
 
 
 def _printed(figure: Figure, paper: Paper | None) -> Lines:

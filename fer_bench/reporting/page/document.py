@@ -42,7 +42,7 @@ def page(
     Args:
         title: heading of the page.
         results: what the figures of latency and the environments are of; failed ones count too.
-        tables: in this order, by the stems of their files; what the axes of the figure to explore are taken from.
+        tables: in this order, by the stems of their files; what the axes of the figure to explore come from.
         registry: the sheets, of accuracies and sources.
         audit: as ``tables``; verdicts stand in a column ``verdict``.
         tones: how a verdict is shown, "right", "nearly" or "wrong"; one that is not named is "open".
@@ -95,10 +95,10 @@ def _hash(text: str) -> str:
 
 
 def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Say what the page is of, in a few words each."""
+    """Summarise the content of the page, in a few words each."""
     networks = len({result.subject.name for result in results})
     measured = [result.environment for result in results if result.environment is not None]
-    told = {
+    facts = {
         "Networks": str(networks),
         "Results": str(len(results)) if len(results) != networks else "",
         "Protocol": _each(result.plan.protocol for result in results),
@@ -107,7 +107,7 @@ def _facts(results: Sequence[Result]) -> list[tuple[str, str]]:
         "Threads": _each(str(where.threads) for where in measured),
         "PyTorch": _each(str(where.packages.get("torch", "")) for where in measured),
     }
-    return [(heading, text) for heading, text in told.items() if text]
+    return [(heading, text) for heading, text in facts.items() if text]
 
 
 def _each(texts: Iterator[str]) -> str:
@@ -136,22 +136,22 @@ def _section(table: Table, chart: str = "") -> _Section:
 
 
 def _machines(results: Sequence[Result]) -> Counter[tuple[tuple[str, str], ...]]:
-    """Count the results of each environment and commit, which are told by headings and texts."""
-    found: Counter[tuple[tuple[str, str], ...]] = Counter()
+    """Count the results of each environment and commit, as headings and texts."""
+    counts: Counter[tuple[tuple[str, str], ...]] = Counter()
     for result in results:
         where = result.environment
         if where is None:
             continue
-        told = {fact.heading: fact.tell(where) for fact in FACTS.values()}
-        told["Device"] = f"{where.device} ({where.device_name})"
-        told["Pinned to cores"] = ", ".join(map(str, where.affinity)) if len(where.affinity) < where.cores else ""
-        told["Commit"] = f"{where.commit}{', with uncommitted changes' if where.dirty else ''}" if where.commit else ""
-        found[tuple((heading, text) for heading, text in told.items() if text)] += 1
-    return found
+        facts = {fact.heading: fact.read(where) for fact in FACTS.values()}
+        facts["Device"] = f"{where.device} ({where.device_name})"
+        facts["Pinned to cores"] = ", ".join(map(str, where.affinity)) if len(where.affinity) < where.cores else ""
+        facts["Commit"] = f"{where.commit}{', with uncommitted changes' if where.dirty else ''}" if where.commit else ""
+        counts[tuple((heading, text) for heading, text in facts.items() if text)] += 1
+    return counts
 
 
 def _sources(results: Sequence[Result], audit: Mapping[str, Table], registry: Registry) -> list[Paper]:
-    """Give the papers whose figures stand on the page."""
+    """Return the papers whose figures stand on the page."""
     zoo = registry.networks
     named = {figure.paper for r in results if r.subject.name in zoo for figure in zoo[r.subject.name].published}
     named |= {row["paper"] for table in audit.values() for row in table.rows if "paper" in row}

@@ -198,17 +198,17 @@ def _points(results: Sequence[Result], tables: Mapping[str, Table]) -> dict[_Key
 
 
 def _keys(rows: Iterable[Mapping[str, Json]]) -> Iterator[_Key]:
-    """Give what tells rows of different tables to be of one result: name, settings, and which of equal ones it is."""
-    found: Counter[_Key] = Counter()
+    """Yield a key that rows of one result share in all tables: name, settings, and which of equal ones it is."""
+    repeats: Counter[_Key] = Counter()
     for row in rows:
         names = ("name", "paper") if "paper" in row or "protocol" not in row else _SETTINGS
         key = tuple(f"{name}={row.get(name)}" for name in names)
-        found[key] += 1
-        yield (*key, str(found[key]))
+        repeats[key] += 1
+        yield (*key, str(repeats[key]))
 
 
 def _columns(points: Mapping[_Key, _Point], tables: Mapping[str, Table]) -> Iterator[_Axis]:
-    """Put the values of numeric columns into their points, and give the axes; one that repeats another is left out."""
+    """Put the values of numeric columns into their points, and return the axes, without repeated ones."""
     seen: set[tuple[str, tuple[tuple[int, float], ...]]] = set()
     places = {key: place for place, key in enumerate(points)}
     for stem, table in tables.items():
@@ -268,12 +268,12 @@ def _other_builds(
 
 
 def _accuracies(points: Collection[_Point], networks: Mapping[str, ModelSpec]) -> Iterator[_Axis]:
-    """Put published accuracies into their points, and give an axis for each data set and paper.
+    """Put published accuracies into their points, and return an axis for each data set and paper.
 
     Papers divide and clean a data set differently, so that accuracies of two papers do not share an axis. An accuracy
-    goes to the points of its own build; without one, to the others, each saying how its build is another.
+    goes to the points of its own build; without one, to the others, each with a note on the difference.
     """
-    found: dict[tuple[str, str], list[tuple[_Point, Json]]] = {}
+    values_of: dict[tuple[str, str], list[tuple[_Point, Json]]] = {}
     for point in points:
         for figure in printed_of(networks.get(point.name), point.paper):
             of = figure.conditions
@@ -288,8 +288,8 @@ def _accuracies(points: Collection[_Point], networks: Mapping[str, ModelSpec]) -
             except SheetError:  # no number; the table has it as printed
                 continue
             value |= {"apart": apart} if apart else {}
-            found.setdefault((figure.dataset, figure.paper), []).append((point, value))
-    for (dataset, paper), values in sorted(found.items(), key=lambda item: item[0]):
+            values_of.setdefault((figure.dataset, figure.paper), []).append((point, value))
+    for (dataset, paper), values in sorted(values_of.items(), key=lambda item: item[0]):
         if len(values) < _ENOUGH:
             continue
         on = f" on {dataset}" if dataset else ""

@@ -69,7 +69,7 @@ def to_html(table: Table) -> str:
 
 
 def anchor(table: Table) -> str:
-    """Give the id that a table has on a page."""
+    """Return the id that a table has on a page."""
     return "table-" + re.sub(r"[^a-z0-9_]+", "-", (table.name or table.title).lower()).strip("-")
 
 

@@ -1,4 +1,4 @@
-"""A Table as JSON: raw values in base units, and all that is said of them."""
+"""A Table as JSON: raw values in base units, with caption, notes and marks."""
 
 import json
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ def to_json(table: Table) -> str:
 
 
 def as_json(table: Table) -> dict[str, Json]:
-    """Give what JSON can hold of a table.
+    """Return a table as JSON can hold it.
 
     ``columns`` have key, heading and the unit of their raw values, "" for counts and shares; ``rows`` have the raw
     values by key, None for what is missing; ``notes`` has the texts of each row, ``marks`` what is marked, if
     anything, and ``marking`` what was left out of that comparison.
     """
-    told: dict[str, Json] = {
+    content: dict[str, Json] = {
         "name": table.name,
         "title": table.title,
         "caption": table.caption,
@@ -30,13 +30,13 @@ def as_json(table: Table) -> dict[str, Json]:
     }
     if any(table.marks):
         kept = {column.key for column in table.columns}
-        told["marks"] = [{key: mark for key, mark in marks.items() if key in kept} for marks in table.marks]
-        told["marking"] = list(table.marking)
-    return told
+        content["marks"] = [{key: mark for key, mark in marks.items() if key in kept} for marks in table.marks]
+        content["marking"] = list(table.marking)
+    return content
 
 
 def _finite(value: Json) -> Json:
-    """Give None for what is no number: JSON has no other word for it."""
+    """Return None for what is not a number: JSON has no other word for it."""
     if isinstance(value, Mapping):
         return {key: _finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

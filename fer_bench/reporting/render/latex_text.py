@@ -42,7 +42,7 @@ _NAMED = r"\[U\+[0-9A-F]{4,6}\]"
 
 @functools.lru_cache(maxsize=_KNOWN)
 def spelt(text: str) -> str:
-    """Give a text with the characters that are to be seen; a letter that the T1 fonts lack is named: "[U+4E2D]"."""
+    """Return a text with the characters that are to be seen; a letter that the T1 fonts lack is named: "[U+4E2D]"."""
     composed = unicodedata.normalize("NFC", output.printable(text))
     return "".join(c if _written(c) is not None else f"[U+{ord(c):04X}]" for c in composed)
 
@@ -59,8 +59,8 @@ def breakable(text: str, run: int) -> str:
     Letters that the fonts lack count as the names that they get, and no line breaks within one.
     """
 
-    def word(found: re.Match[str]) -> str:
-        pieces = re.findall(rf"{_NAMED}|[^\W_]{{1,{run}}}|[\W_]", found[0])
+    def word(match: re.Match[str]) -> str:
+        pieces = re.findall(rf"{_NAMED}|[^\W_]{{1,{run}}}|[\W_]", match[0])
         return r"\allowbreak{}".join(map(escape, pieces))
 
     return "".join(word(m) if len(m[0]) > run else escape(m[0]) for m in re.finditer(r"\s+|\S+", spelt(text)))

@@ -11,10 +11,10 @@ def blocks(widths: Sequence[float], gap: float, limit: float) -> list[list[int]]
         gap: between two columns.
         limit: what a block may take; 0 for no limit.
     """
-    found = [[0]]
+    shares = [[0]]
     for place in range(1, len(widths)):
-        inside = [*found[-1], place]
+        inside = [*shares[-1], place]
         if limit and len(inside) > 2 and sum(widths[p] + gap for p in inside) - gap > limit:
-            found.append([0])
-        found[-1].append(place)
-    return found
+            shares.append([0])
+        shares[-1].append(place)
+    return shares

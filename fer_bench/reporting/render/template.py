@@ -1,4 +1,4 @@
-r"""A user's own form for tables: a Jinja2 template that is given them.
+r"""A user's own form for tables: a Jinja2 template.
 
 A template sees ``tables``, by name. A table has ``name``, ``title``, ``caption``, ``columns`` (each with ``key``,
 ``heading``, ``unit``), ``rows`` and ``notes``; a row has ``cells`` by key and ``notes``, the numbers of its notes; a
@@ -53,7 +53,7 @@ def fill(path: Path, tables: Mapping[str, Table]) -> str:
         tables: by the names under which the template finds them.
 
     Raises:
-        FerBenchError: the template cannot be read, or has a mistake: told with its line.
+        FerBenchError: the template cannot be read, or has a mistake; the message has its line.
     """
     import jinja2
 
@@ -95,7 +95,7 @@ def _environment(kind: str) -> "SandboxedEnvironment":
 
 
 def _view(table: Table) -> dict[str, Json]:
-    """Give what a template sees of a table; see above."""
+    """Return what a template sees of a table; see above."""
     rows = []
     for place, (row, numbers) in enumerate(zip(table.rows, table.note_numbers(), strict=True)):
         cells = {
@@ -103,5 +103,5 @@ def _view(table: Table) -> dict[str, Json]:
             for column in table.columns
         }
         rows.append({"cells": cells, "notes": tuple(numbers)})
-    told = {"name": table.name, "title": table.title, "caption": table.caption}
-    return {**told, "columns": table.columns, "rows": rows, "notes": table.note_texts}
+    view = {"name": table.name, "title": table.title, "caption": table.caption}
+    return {**view, "columns": table.columns, "rows": rows, "notes": table.note_texts}

@@ -55,7 +55,7 @@ def definitions(pairs: Iterable[tuple[str, str]], width: int | None = None) -> s
 
 
 def terminal_width() -> int:
-    """Tell the columns of the terminal, or 0 where the output is none."""
+    """Return the width of the terminal in columns, or 0 where the output is not one."""
     if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
         return int(columns)
     try:

@@ -1,7 +1,7 @@
 """The tables of a run, drawn from results alone.
 
 ``report`` lists what was measured, ``papers`` the papers' own tables with ours beside, ``details`` what is too long to
-print unasked.
+print by default.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def _without_bare_counts(results: Sequence[Result]) -> list[Result]:
 
 
 def details(results: Sequence[Result], registry: Registry) -> dict[str, Table]:
-    """Draw the tables that are too long to print unasked, by the stem of their files, as ``report`` does."""
+    """Draw the tables that are too long to print by default, by the stem of their files, as ``report`` does."""
     drawn = {
         "counts": counts.of_results(results, registry.networks),
         "architecture": structure.architecture(results, registry.networks),

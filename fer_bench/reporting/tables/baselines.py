@@ -21,7 +21,7 @@ _CONVENTION = re.compile(r"(flops|macs)\s*(?:$|[,;:=(.])", re.IGNORECASE)
 
 
 def published_rows(specs: Iterable[ModelSpec], papers: Mapping[str, Paper]) -> Iterator[Entry]:
-    """Give a row of the efficiency table, in base units, for each network and paper.
+    """Yield a row of the efficiency table, in base units, for each network and paper.
 
     Input and classes are those of its accuracies, where the sheets know one build of all; settings stay empty.
     """

@@ -19,7 +19,7 @@ def is_doubted(status: str) -> bool:
 
 
 def doubts(status: str, note: str, uncertain: Sequence[str]) -> list[str]:
-    """Say how far a build can be trusted, where that is not as far as an original."""
+    """Describe how far a build can be trusted, where that is not as far as an original."""
     texts = [note] if note else [f"{STATUSES[status]}."] if status in _MARKED else []
     if uncertain:
         texts.append(f"Rests on assumptions: {', '.join(uncertain)}.")
@@ -28,7 +28,7 @@ def doubts(status: str, note: str, uncertain: Sequence[str]) -> list[str]:
 
 
 def built_with(settings: Iterable[str]) -> str:
-    """Say which arguments a network's factory was given."""
+    """Describe the arguments of a network's factory."""
     return f"Built with {', '.join(settings)}; its sheet and notes describe the default build."
 
 
@@ -57,7 +57,7 @@ def catalogue(specs: Iterable[ModelSpec]) -> Table:
 
 
 def network_details(spec: ModelSpec, registry: Registry) -> list[tuple[str, str]]:
-    """Say what a sheet says of a network, its published figures left out: headings and texts."""
+    """Return a sheet's content for a network, its published figures left out: headings and texts."""
     lines = [
         ("name", f"{spec.name}: {spec.title}"),
         ("status", f"{spec.status}: {STATUSES[spec.status]}"),
@@ -86,7 +86,7 @@ def as_printed(figure: Figure) -> str:
 
 
 def in_its_sense(convention: str) -> str:
-    """Say in which sense a paper prints a figure; "" where it does not say."""
+    """Describe in which sense a paper prints a figure; "" where it is not given."""
     return f"In the paper's sense: {convention.removesuffix('.')}." if convention else ""
 
 

@@ -33,7 +33,7 @@ class Entry:
 
 
 def failures(result: Result) -> list[str]:
-    """Say what could not be measured, a reason once."""
+    """Describe what could not be measured, each reason once."""
     reasons: dict[str, list[str]] = {}
     for measurement in result.measurements:
         if measurement.failure:
@@ -42,19 +42,19 @@ def failures(result: Result) -> list[str]:
 
 
 def build_of(result: Result) -> tuple[Json, ...]:
-    """Give what tells one build of a network from another: what it is, for which input, classes and settings."""
+    """Return a key of a build of a network: what it is, for which input, classes and settings."""
     subject = result.subject
     return subject.name, subject.input_shape, subject.num_classes, subject.settings
 
 
 def distinct(results: Iterable[Result], settings: Iterable[Column] = ()) -> list[Result]:
-    """Give the first result of each build, and of each combination of some settings."""
+    """Return the first result of each build, and of each combination of some settings."""
     keys = [setting.key for setting in settings]
-    found: dict[tuple[Json, ...], Result] = {}
+    first: dict[tuple[Json, ...], Result] = {}
     for result in results:
         row = head(result)
-        found.setdefault((*build_of(result), *(row[key] for key in keys)), result)
-    return list(found.values())
+        first.setdefault((*build_of(result), *(row[key] for key in keys)), result)
+    return list(first.values())
 
 
 def make_table(
@@ -74,7 +74,7 @@ def make_table(
 
 
 def head(result: Result) -> Row:
-    """Give what every row begins with: which network, and the plan's settings."""
+    """Return what every row begins with: which network, and the plan's settings."""
     row: Row = {setting.key: getattr(result.plan, setting.key) or None for setting in standard.SETTINGS}  # "": unknown
     if result.environment is not None:
         row["threads"] = result.environment.threads or None
@@ -94,39 +94,39 @@ def head_columns(results: Sequence[Result]) -> list[Column]:
 
 
 def varying(results: Sequence[Result]) -> list[Column]:
-    """Give the columns of the settings in which the rows differ."""
+    """Return the columns of the settings in which the rows differ."""
     rows = [head(result) for result in results]
     return [s for s in standard.SETTINGS if len({row[s.key] for row in rows if row[s.key] is not None}) > 1]
 
 
-def interval_ends(taken: latency.Latency) -> tuple[float, float] | None:
-    """Give the ends of the interval, or None where there is none. No time is below 0, whatever Student says."""
-    return (max(0.0, taken.interval.low), taken.interval.high) if taken.interval is not None else None
+def interval_ends(summary: latency.Latency) -> tuple[float, float] | None:
+    """Return the ends of the interval, or None where there is none. No time is below 0, whatever Student says."""
+    return (max(0.0, summary.interval.low), summary.interval.high) if summary.interval is not None else None
 
 
-def latency_cells(taken: latency.Latency) -> Row:
-    """Give a latency and how far it is known: the ends of its interval, or None where there is none; and as a share.
+def latency_cells(summary: latency.Latency) -> Row:
+    """Return a latency and how far it is known: the ends of its interval, or None where there is none; and as a share.
 
     A single process has no interval: there it is the passes' own spread that takes digits away, from their median to
     their 90th percentile.
     """
-    ends = interval_ends(taken)
-    share = taken.p90_s / taken.estimate_s - 1 if ends is None else (ends[1] - ends[0]) / 2 / taken.estimate_s
-    return {"latency_s": taken.estimate_s, "interval_s": ends, standard.TOLERANCE: share}
+    ends = interval_ends(summary)
+    share = summary.p90_s / summary.estimate_s - 1 if ends is None else (ends[1] - ends[0]) / 2 / summary.estimate_s
+    return {"latency_s": summary.estimate_s, "interval_s": ends, standard.TOLERANCE: share}
 
 
-def timed(result: Result, taken: latency.Latency) -> Row:
-    """Give a latency with what tables of networks print beside it."""
-    return latency_cells(taken) | {
-        "mean_s": taken.mean_s if result.plan.protocol == "safavi2023" else None,
-        "latency_per_image_s": None if taken.per_image_s == taken.estimate_s else taken.per_image_s,
-        "images_per_s": taken.images_per_s,
+def timed(result: Result, summary: latency.Latency) -> Row:
+    """Return a latency with what tables of networks print beside it."""
+    return latency_cells(summary) | {
+        "mean_s": summary.mean_s if result.plan.protocol == "safavi2023" else None,
+        "latency_per_image_s": None if summary.per_image_s == summary.estimate_s else summary.per_image_s,
+        "images_per_s": summary.images_per_s,
     }
 
 
-def write_latency(taken: latency.Latency) -> str:
+def write_latency(summary: latency.Latency) -> str:
     """Write a latency in milliseconds, without the suffix, with the digits that the tables give it."""
-    return standard.LATENCY.text(latency_cells(taken))
+    return standard.LATENCY.text(latency_cells(summary))
 
 
 def joined(*texts: str) -> str:
@@ -135,7 +135,7 @@ def joined(*texts: str) -> str:
 
 
 def latency_means(entries: Iterable[Entry]) -> str:
-    """Say what the latency of rows is, for a caption: "" where none has one, and nothing of intervals without one."""
+    """Describe the latency of rows, for a caption: "" where none has one, and nothing of intervals without one."""
     rows = [entry.cells for entry in entries]
     intervals = [row.get("interval_s") for row in rows if row.get("latency_s") is not None]
     if not intervals:
@@ -156,29 +156,29 @@ def detail(result: Result, metric: str, key: str) -> Json:
 
 
 def mean(result: Result, metric: str) -> float | None:
-    """Give the mean of a metric over all passes of all processes."""
+    """Return the mean of a metric over all passes of all processes."""
     values = [value for sample in result.samples(metric) for value in sample]
     return statistics.fmean(values) if values else None
 
 
 def mean_share(result: Result, metric: str) -> float | None:
-    """Give how far ``mean`` is known, as a share of it; None where it is 0 or was not measured.
+    """Return how far ``mean`` is known, as a share of it; None where it is 0 or was not measured.
 
-    That is the standard error over processes; of one process, as with a latency, the deviation of its passes. A single
-    value tells nothing of that, and all of it may be chance.
+    That is the standard error over processes; of one process, as with a latency, the deviation of its passes. That of
+    a single value is unknown.
     """
-    samples, found = result.samples(metric), mean(result, metric)
-    if not found:
+    samples, average = result.samples(metric), mean(result, metric)
+    if not average:
         return None
     if sum(map(len, samples)) == 1:
         return MEASURED_ONCE
     if len(samples) > 1:
-        return statistics.stdev(map(statistics.fmean, samples)) / math.sqrt(len(samples)) / found
-    return statistics.pstdev(samples[0]) / found
+        return statistics.stdev(map(statistics.fmean, samples)) / math.sqrt(len(samples)) / average
+    return statistics.pstdev(samples[0]) / average
 
 
 def about(result: Result, networks: Networks) -> list[str]:
-    """Say what the reader must know of a network: doubts, settings, another size than the protocol's or the sheet's."""
+    """Describe what the reader must know of a network: doubts, settings, a size unlike the protocol or the sheet."""
     subject = result.subject
     texts = doubts(subject.status, subject.note, subject.uncertain)
     if subject.settings:
@@ -200,41 +200,41 @@ def shared(result: Result) -> list[str]:
 
 
 def exempt(result: Result) -> list[str]:
-    """Say why a network was measured at another size than the protocol's."""
+    """Explain why a network was measured at another size than the protocol's."""
     why = result.subject.exempt
     return [f"Exempt from the protocol's input size, measured at its own: {why}."] if why else []
 
 
 def left_behind(result: Result) -> list[str]:
-    """Say how many processes of a network outlived the processes that measured it."""
+    """Report how many processes of a network outlived the processes that measured it."""
     number = sum(m.details.get(LEFT_BEHIND, 0) for m in result.measurements)
     return [f"Ended {number} process{'es' * (number > 1)} that the network left behind."] if number else []
 
 
 def warnings_of(result: Result, *prefixes: str) -> list[str]:
-    """Give what the profilers warned of, of metrics whose name begins with one of these, by default of all."""
+    """Return the profilers' warnings on metrics whose name begins with one of these, by default of all."""
     kept = (m for m in result.measurements if m.metric.startswith(prefixes or ""))
-    said = (f"{m.metric}: {text}." for m in kept for text in m.warnings)
-    return list(dict.fromkeys(said))
+    texts = (f"{m.metric}: {text}." for m in kept for text in m.warnings)
+    return list(dict.fromkeys(texts))
 
 
 def asked(results: Sequence[Result], *metrics: str) -> list[Result]:
-    """Give the results whose plan asks for one of the metrics."""
+    """Return the results whose plan asks for one of the metrics."""
     return [result for result in results if set(metrics) & set(result.plan.metrics)]
 
 
 def conditions(results: Sequence[Result]) -> str:
-    """Say once what rows share. A setting in which they differ has a column instead; of all else each value is said."""
-    told = [_told(result.plan, result.environment) for result in results if result.environment is not None]
-    if not told:
+    """Describe the conditions of rows. A setting in which they differ has a column; else each value is listed."""
+    rows = [_conditions_of(result.plan, result.environment) for result in results if result.environment is not None]
+    if not rows:
         return ""
     columns = {column.key for column in varying(results)}
-    said = {
-        key: " or ".join(dict.fromkeys(one[key] for one in told if one[key])) for key in told[0] if key not in columns
+    shared = {
+        key: " or ".join(dict.fromkeys(one[key] for one in rows if one[key])) for key in rows[0] if key not in columns
     }
-    protocol, platform = said.pop("protocol", ""), said.pop("platform")
+    protocol, platform = shared.pop("protocol", ""), shared.pop("platform")
     opening = f"Protocol {protocol}: " if protocol else ""
-    return joined(f"{opening}{', '.join(filter(None, said.values()))}; {platform}.", _difference(results))
+    return joined(f"{opening}{', '.join(filter(None, shared.values()))}; {platform}.", _difference(results))
 
 
 def packages(where: Environment) -> str:
@@ -242,8 +242,8 @@ def packages(where: Environment) -> str:
     return ", ".join(f"{name} {version}" for name, version in sorted(where.packages.items()))
 
 
-def _told(plan: Plan, where: Environment) -> dict[str, str]:
-    """Say under which conditions a row was measured, by the keys of the settings."""
+def _conditions_of(plan: Plan, where: Environment) -> dict[str, str]:
+    """Describe under which conditions a row was measured, by the keys of the settings."""
     pinned = " pinned" if len(where.affinity) == where.threads < where.cores else ""
     return {
         "protocol": plan.protocol,
@@ -261,12 +261,12 @@ def _told(plan: Plan, where: Environment) -> dict[str, str]:
 
 
 def comparable(results: Sequence[Result]) -> bool:
-    """Tell whether times of rows with the same settings may be compared."""
+    """Report whether times of rows with the same settings may be compared."""
     return not _difference(results)
 
 
 def _difference(results: Sequence[Result]) -> str:
-    """Say what else than the plan's own settings differs between rows, the first such difference."""
+    """Describe what else than the plan's own settings differs between rows, the first such difference."""
     first: dict[tuple[str, ...], Environment] = {}
     for result in results:
         asked = tuple(str(getattr(result.plan, setting.key)) for setting in standard.SETTINGS)

@@ -101,13 +101,13 @@ def efficiency(results: Sequence[Result], registry: Registry, baselines: Iterabl
 
 
 def _efficiency_of(result: Result, results: Sequence[Result], networks: common.Networks) -> Entry:
-    spec, taken = networks.get(result.subject.name), latency.summary(result)
+    spec, summary = networks.get(result.subject.name), latency.summary(result)
     accuracies = spec.figures("accuracy") if spec is not None else []
     row = common.head(result) | standard.counted(result)
     row["peak_memory_bytes"] = result.value("peak_cuda_allocated_bytes") or result.value("peak_rss_bytes")
     row["accuracy"] = write_accuracies(accuracies, builds.as_counted(result))
-    if taken is not None:
-        row |= common.timed(result, taken) | {"real_time": taken.real_time}
+    if summary is not None:
+        row |= common.timed(result, summary) | {"real_time": summary.real_time}
     notes = common.about(result, networks) + common.warnings_of(result) + common.failures(result)
     notes += common.shared(result) + latency.warnings(result) + _other_allocator(result, results)
     notes += _of_other_builds(accuracies, result, results)
@@ -115,7 +115,7 @@ def _efficiency_of(result: Result, results: Sequence[Result], networks: common.N
 
 
 def _of_other_builds(accuracies: Iterable[Figure], result: Result, results: Sequence[Result]) -> list[str]:
-    """Say which accuracies are of another build than the row, and what that build costs where it was counted."""
+    """Describe which accuracies are of another build than the row, and what that build costs where it was counted."""
     notes = []
     for figure in accuracies:
         of, said = figure.conditions, f"{accuracy_of(figure)} (paper {figure.paper}) is for"
@@ -133,7 +133,7 @@ def _of_other_builds(accuracies: Iterable[Figure], result: Result, results: Sequ
 def published(specs: Iterable[ModelSpec], results: Sequence[Result], networks: common.Networks) -> Table:
     """Put the costs that papers print beside ours, a row for each network, paper and way in which it was measured.
 
-    Of several results that no setting tells apart the first counts. Without one, or where it failed, our cells stay
+    Of several results that no setting distinguishes the first counts. Without one, or where it failed, our cells stay
     empty.
     """
     printed = [
@@ -149,7 +149,7 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result], networks: c
     kept = common.distinct(used, settings)
     entries = []
     for spec, paper, figures in printed:
-        first = {key: found[0] for key, found in figures.items()}
+        first = {key: published[0] for key, published in figures.items()}
         row: standard.Row = {key: as_printed(figure) for key, figure in first.items()}
         row |= {"name": spec.name, "paper": paper}
         row["where"] = ", ".join(dict.fromkeys(figure.where for figure in first.values()))
@@ -183,27 +183,27 @@ def published(specs: Iterable[ModelSpec], results: Sequence[Result], networks: c
 
 
 def _printed(spec: ModelSpec, paper: str) -> dict[str, list[Figure]]:
-    found = {}
+    printed = {}
     for key, pair in _PAIRS.items():
         figures = (spec.figures(quantity, paper) for quantity in pair.quantities)
         if of_first := next(filter(None, figures), None):
-            found[key] = of_first
-    return found
+            printed[key] = of_first
+    return printed
 
 
 def _ours(result: Result, networks: common.Networks, *, with_latency: bool) -> Entry:
-    row, taken = common.head(result), latency.summary(result)
+    row, summary = common.head(result), latency.summary(result)
     notes = common.about(result, networks) + common.failures(result)
     row |= {f"our_{key}": value for key, value in standard.counted(result).items()}
     if with_latency:
         notes += latency.warnings(result)
-        if taken is not None:
-            row |= common.latency_cells(taken) | {"our_latency_s": taken.estimate_s}
+        if summary is not None:
+            row |= common.latency_cells(summary) | {"our_latency_s": summary.estimate_s}
     return Entry.of(result, row, *notes)
 
 
 def _other_allocator(result: Result, results: Sequence[Result]) -> list[str]:
-    """Say how long it takes with memory given back to the kernel, where that was measured and makes a difference."""
+    """Describe how long it takes with memory returned to the kernel, where that was measured and makes a difference."""
     if result.plan.alloc != "keep":
         return []
     wanted = (result.subject, replace(result.plan, alloc="system"))
@@ -213,5 +213,5 @@ def _other_allocator(result: Result, results: Sequence[Result]) -> list[str]:
         return []
     more, faults = system.estimate_s / kept.estimate_s - 1, common.mean(other, "minor_faults") or 0
     text = f"under the system's allocator, as deployed, {units.milliseconds(system.estimate_s)} ms"
-    told = f"Memory kept; {text} ({100 * more:+.0f} %, {faults:.0f} page faults per run)."
-    return [told] if abs(more) >= _ALLOC_DIFFERS else []
+    note = f"Memory kept; {text} ({100 * more:+.0f} %, {faults:.0f} page faults per run)."
+    return [note] if abs(more) >= _ALLOC_DIFFERS else []

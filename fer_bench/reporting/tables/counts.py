@@ -28,7 +28,7 @@ _COLUMNS = (
 
 
 def once(results: Iterable[Result], metric: str) -> list[Result]:
-    """Give of each build the first result with a count: no plan changes it."""
+    """Return for each build the first result with a count: no plan changes it."""
     return distinct(
         result for result in results if (measured := result.measurement(metric)) is not None and measured.values
     )

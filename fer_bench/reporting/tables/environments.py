@@ -13,10 +13,10 @@ from fer_bench.reporting.tables.printed import PrintedTable
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A fact of a machine: its heading, and how an environment tells it; "" where it does not."""
+    """A fact of a machine: its heading, and how it is read from an environment; "" where that lacks it."""
 
     heading: str
-    tell: Callable[[Environment], str]
+    read: Callable[[Environment], str]
 
 
 def _mebibytes(size: int | None) -> str:
@@ -47,21 +47,21 @@ FACTS: Mapping[str, Fact] = {
     "blas": Fact("BLAS", lambda where: where.blas),
     "allocator": Fact("Allocator", lambda where: where.allocator),
 }
-# What is told of our machine where a table is of nothing else than a machine, and leaves it out.
+# What is listed of our machine where a table is of nothing else than a machine, and leaves it out.
 _TOO = ("memory", "gpu", "gpu memory", "cuda", "python", "packages", "threads", "blas", "allocator")
 
 
-def told(fact: str, results: Sequence[Result]) -> str | None:
-    """Tell a fact of where results were measured, each answer once; None where nothing tells it."""
+def fact_of(fact: str, results: Sequence[Result]) -> str | None:
+    """Return a fact of where results were measured, each answer once; None where no record has it."""
     if fact not in FACTS:
         return None
-    answers = (FACTS[fact].tell(result.environment) for result in results if result.environment is not None)
+    answers = (FACTS[fact].read(result.environment) for result in results if result.environment is not None)
     return " or ".join(dict.fromkeys(filter(None, answers))) or None
 
 
 def as_built(results: Sequence[Result]) -> str:
-    """Say by which packages networks were built, for a caption."""
-    return f"as built with {told('packages', results) or 'packages that no record names'}."
+    """Describe by which packages networks were built, for a caption."""
+    return f"as built with {fact_of('packages', results) or 'packages that no record names'}."
 
 
 def listing(printed: PrintedTable, results: Sequence[Result]) -> Table:
@@ -70,11 +70,11 @@ def listing(printed: PrintedTable, results: Sequence[Result]) -> Table:
     for row in printed.rows:
         (figure,) = row.figures.values()
         fact = figure.subject.lower() if figure.quantity == "environment" else ""
-        cells = {"row": row.label, "printed": as_printed(figure) or None, "ours": told(fact, results)}
+        cells = {"row": row.label, "printed": as_printed(figure) or None, "ours": fact_of(fact, results)}
         entries.append(Entry(cells, row.notes, printed.source(row, *results)))
     if printed.quantities == {"environment"}:
         named = {figure.subject.lower() for figure in printed.figures}
-        more = {FACTS[fact].heading: told(fact, results) for fact in _TOO if fact not in named}
+        more = {FACTS[fact].heading: fact_of(fact, results) for fact in _TOO if fact not in named}
         source = RowSource(tuple(results))
         entries += [Entry({"row": row, "ours": ours}, (), source) for row, ours in more.items() if ours is not None]
     columns = [printed.label, printed.column("printed", "As published", "left")]

@@ -10,20 +10,24 @@ from fer_bench.reporting.tables.standard import Row
 
 
 def timeline(history: History) -> Table:
-    """Draw the points of a history; notes tell the changes, by which commits or environments."""
+    """Draw the points of a history; notes describe the changes, by which commits or environments."""
     metric = history.metric
     shifts = {shift.place: shift for shift in history.shifts}
     entries: list[tuple[Point, Entry]] = []
     for place, point in enumerate(history.points):
         shift = shifts.get(place)
         row: Row = _head(point) | {"letter": history.kinds[point.kind].letter}
-        if point.taken is not None:
-            row |= {"value": point.taken.value, "interval": point.taken.interval, "processes": point.taken.processes}
+        if point.estimate is not None:
+            row |= {
+                "value": point.estimate.value,
+                "interval": point.estimate.interval,
+                "processes": point.estimate.processes,
+            }
         level = next(its for its in history.levels if its.kind == point.kind and its.first <= place <= its.last)
         row["level"] = level.value
         if shift is not None:
             row |= {"change": shift.size, "p": shift.p}
-        entries.append((point, Entry.of(point.result, row, *_told(history, place, shift), *point.told)))
+        entries.append((point, Entry.of(point.result, row, *_changes(history, place, shift), *point.notes)))
     entries += [(point, Entry.of(point.result, _head(point), f"Failed: {point.failure}")) for point in history.failed]
     entries.sort(key=lambda its: its[0].when)
     several = len(history.kinds) > 1
@@ -43,7 +47,7 @@ def timeline(history: History) -> Table:
 
 
 def caption(history: History) -> str:
-    """Say under which conditions all points were measured, and by which rule changes are told."""
+    """Describe under which conditions all points were measured, and how changes are detected."""
     metric, last = history.metric, history.points[-1].result
     if metric.exact:
         under = [f"{name.replace('_', ' ')} {text}" for name, text in history.conditions.items() if text != "none"]
@@ -69,15 +73,15 @@ def _left(history: History) -> list[str]:
     return [earlier, history.others]
 
 
-def _told(history: History, place: int, shift: Shift | None) -> list[str]:
-    told = [sentence(shift, history.metric)] if shift is not None else []
+def _changes(history: History, place: int, shift: Shift | None) -> list[str]:
+    notes = [sentence(shift, history.metric)] if shift is not None else []
     if shift is None or not shift.by_environment:
-        told += [
-            f"Environment {kind.letter}: {kind.told}; {kind.compared}."
+        notes += [
+            f"Environment {kind.letter}: {kind.difference}; {kind.compared}."
             for kind in history.kinds
-            if kind.first == place and kind.told
+            if kind.first == place and kind.difference
         ]
-    return told
+    return notes
 
 
 def _head(point: Point) -> Row:

@@ -29,13 +29,13 @@ class Ours:
 
 
 def values_beside(figure: Figure, result: Result) -> standard.Row:
-    """Return what a result has to put beside a printed figure, by the columns' keys."""
+    """Return what a result has for the columns beside a printed figure, by the columns' keys."""
     ours = OURS.get(figure.quantity)
     if ours is None:
         return {}
     if figure.quantity == "latency":
-        taken = latency.summary(result)
-        values = latency_cells(taken) if taken is not None else {}
+        summary = latency.summary(result)
+        values = latency_cells(summary) if summary is not None else {}
     elif ours.timed:
         values = dict(resources.occupancy(result, figure.stage) or {})
     else:

@@ -51,7 +51,7 @@ def _comparison(printed: PrintedTable, results: Sequence[Result], networks: comm
 
 
 def _choose(row: PrintedRow, results: Sequence[Result]) -> Result | None:
-    """Take the first result of the row's network that has something to put beside a printed figure.
+    """Return the first result of the row's network that has something to put beside a printed figure.
 
     One of the build that had the row's results comes first, then for counts, where a protocol may have had its own
     size, one of the sheet's build.
@@ -61,22 +61,22 @@ def _choose(row: PrintedRow, results: Sequence[Result]) -> Result | None:
         return None
     timed = any(OURS[figure.quantity].timed for figure in row.figures.values() if figure.quantity in OURS)
     given = results if timed else [*results, *builds.counted_builds(results)]
-    found = [result for result in given if result.subject.name == spec.name and _values(row, result)]
+    candidates = [result for result in given if result.subject.name == spec.name and _values(row, result)]
     if not timed:
         own = (spec.input_shape, spec.num_classes)
-        found.sort(key=lambda result: (result.subject.input_shape, result.subject.num_classes) != own)
-    found.sort(key=lambda result: not builds.is_build(builds.as_counted(result), row.build))
-    return found[0] if found else None
+        candidates.sort(key=lambda result: (result.subject.input_shape, result.subject.num_classes) != own)
+    candidates.sort(key=lambda result: not builds.is_build(builds.as_counted(result), row.build))
+    return candidates[0] if candidates else None
 
 
 def _values(row: PrintedRow, result: Result) -> standard.Row:
-    """Give what stands beside the printed figures of a row; nothing beside one that is printed of several stages."""
-    found: standard.Row = {}
+    """Return what stands beside the printed figures of a row; nothing beside one that is printed of several stages."""
+    values: standard.Row = {}
     for figure in row.figures.values():
         stages = {other.stage for other in row.figures.values() if other.quantity == figure.quantity}
         if len(stages) == 1:
-            found |= values_beside(figure, result)
-    return found
+            values |= values_beside(figure, result)
+    return values
 
 
 def _entry(
@@ -127,7 +127,7 @@ def _conventions(printed: PrintedTable) -> list[str]:
 
 
 def _obtained(rows: Iterable[PrintedRow]) -> list[str]:
-    """Say how the results of rows were obtained, each way once."""
+    """Describe how the results of rows were obtained, each way once."""
     known = (figure for row in rows for figure in row.results if figure.conditions != UNKNOWN)
     return list(dict.fromkeys(str(figure.conditions) for figure in known))
 

@@ -1,7 +1,7 @@
 """The tables of papers, put together again from the figures of the sheets.
 
 A figure says which table it stands in, in which row and which column. The order of rows and columns, and the title, are
-told by a figure of the paper's own sheet whose subject is the table itself; a table without one has them as the sheets
+given by a figure of the paper's own sheet whose subject is the table itself; a table without one has them as the sheets
 have them, so that a user's sheets need nothing else.
 """
 
@@ -79,11 +79,11 @@ class PrintedTable:
 
     @property
     def keys(self) -> dict[str, str]:
-        """Give the keys of the printed columns, each with its heading."""
-        found: dict[str, str] = {}
+        """Return the keys of the printed columns, each with its heading."""
+        keys: dict[str, str] = {}
         for heading in self.matrix.columns if self.matrix is not None else self.headings:
-            found[_unused(f"printed_{slug(heading)}", found)] = heading
-        return found
+            keys[_unused(f"printed_{slug(heading)}", keys)] = heading
+        return keys
 
     @property
     def figures(self) -> list[Figure]:
@@ -124,7 +124,7 @@ class PrintedTable:
         return Column(key, heading, align=align).with_origin(missing, evidence="paper")
 
     def cells(self, row: PrintedRow) -> dict[str, Json]:
-        """Give the printed cells of a row, by the columns' keys, and its label; a cell lost in the text is None."""
+        """Return the printed cells of a row, by the columns' keys, and its label; a cell lost in the text is None."""
         figures = {key: row.figures.get(heading) for key, heading in self.keys.items()}
         cells = {key: as_printed(figure) or None for key, figure in figures.items() if figure is not None}
         return {"row": row.label, **cells}
@@ -142,15 +142,15 @@ def printed_tables(registry: Registry) -> dict[str, PrintedTable]:
 
     A figure counts if its place is a table and no part of one: "Table 3", and not "Table 3, caption".
     """
-    found: dict[tuple[str, str], list[tuple[ModelSpec | None, Figure]]] = {}
+    cells_of: dict[tuple[str, str], list[tuple[ModelSpec | None, Figure]]] = {}
     of_papers = ((None, figure) for paper in registry.papers.values() for figure in paper.figures)
     of_networks = ((spec, figure) for spec in registry.networks.values() for figure in spec.published)
     for spec, figure in (*of_papers, *of_networks):  # a cell that both have is the paper's
         if _TABLE.fullmatch(figure.where):
-            found.setdefault((figure.paper, figure.where), []).append((spec, figure))
+            cells_of.setdefault((figure.paper, figure.where), []).append((spec, figure))
     tables: dict[str, PrintedTable] = {}
-    for paper, where in sorted(found, key=_order):
-        table = _put_together(paper, where, found[paper, where], registry.papers.get(paper))
+    for paper, where in sorted(cells_of, key=_order):
+        table = _put_together(paper, where, cells_of[paper, where], registry.papers.get(paper))
         if table.rows or table.matrix is not None:
             # Papers' ids come from users' sheets, too, so that what a file is named after may need a slug.
             tables[_unused(f"paper{slug(paper)}_table{slug(_number(where))}", tables)] = table
@@ -158,8 +158,8 @@ def printed_tables(registry: Registry) -> dict[str, PrintedTable]:
 
 
 def _number(where: str) -> str:
-    said = where.removeprefix("Table ")
-    return str(_ROMAN.get(said, said))
+    number = where.removeprefix("Table ")
+    return str(_ROMAN.get(number, number))
 
 
 def _order(place: tuple[str, str]) -> tuple[str, int, str]:
@@ -177,9 +177,9 @@ def slug(text: str) -> str:
     return re.sub(r"\W+", "_", text.lower()).strip("_")
 
 
-def _unused(stem: str, taken: Iterable[str]) -> str:
-    names = [stem, *(f"{stem}_{number}" for number in range(2, 2 + len(set(taken))))]
-    return next(name for name in names if name not in taken)
+def _unused(stem: str, used: Iterable[str]) -> str:
+    names = [stem, *(f"{stem}_{number}" for number in range(2, 2 + len(set(used))))]
+    return next(name for name in names if name not in used)
 
 
 def _put_together(
@@ -201,8 +201,8 @@ def _put_together(
             row[heading] = figure
             if spec is not None:
                 specs.setdefault(label, spec)
-    found = list(dict.fromkeys(figure.column or figure.quantity for _, figure in cells))
-    corner, *headings = about.columns or ("Row", *found)
+    own = list(dict.fromkeys(figure.column or figure.quantity for _, figure in cells))
+    corner, *headings = about.columns or ("Row", *own)
     labels = [label for label in dict.fromkeys((*about.rows, *rows)) if label in rows]
     drawn = tuple(PrintedRow(label, specs.get(label), rows[label]) for label in labels)
-    return PrintedTable(about, corner, tuple(dict.fromkeys((*headings, *found))), drawn, matrix, sheet)
+    return PrintedTable(about, corner, tuple(dict.fromkeys((*headings, *own))), drawn, matrix, sheet)

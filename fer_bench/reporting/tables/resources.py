@@ -1,4 +1,4 @@
-"""What a network takes of the machine: memory, training time, processors, energy."""
+"""Memory, training time, CPU and energy use of a network."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -127,7 +127,7 @@ _OCCUPATION = (
 
 
 def occupation(results: Sequence[Result], stage: str) -> Table:
-    """Draw what a stage takes of the machine, in the form of paper 004's tables 4 (training) and 5 (testing)."""
+    """Draw CPU and memory use of a stage, in the form of paper 004's tables 4 (training) and 5 (testing)."""
     measured = common.asked(results, "occupancy")
     entries = [
         Entry(
@@ -148,14 +148,14 @@ def occupation(results: Sequence[Result], stage: str) -> Table:
 
 
 def joules(results: Sequence[Result]) -> Table:
-    """Draw energy an image, where a hardware counter told any."""
+    """Draw energy per image, where a hardware counter was available."""
     entries = []
     for result in results:
         measured = result.measurement(_ENERGY)
-        if measured is None or (found := resources.joules_per_image(measured)) is None:
+        if measured is None or (energy := resources.joules_per_image(measured)) is None:
             continue
         details = {key: measured.details[key] for key in ("idle_w", "window_s", "source")}
-        entries.append(Entry.of(result, common.head(result) | {"energy_j": found[0], "idle_j": found[1]} | details))
+        entries.append(Entry.of(result, common.head(result) | {"energy_j": energy[0], "idle_j": energy[1]} | details))
     columns = (
         *common.head_columns(results),
         Column("energy_j", "Energy per image (mJ)", units.millijoules).with_origin(

@@ -1,4 +1,4 @@
-"""What a store holds: its runs, and one of them in words."""
+"""The runs of a store, and one of them in words."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fer_bench.records.store import Run
 
 
-def runs(found: "Sequence[Run]") -> Table:
+def runs(stored: "Sequence[Run]") -> Table:
     """List runs of a store."""
     columns = (
         Column("id", "run", align="left"),
@@ -21,11 +21,11 @@ def runs(found: "Sequence[Run]") -> Table:
         Column("results", "results"),
         Column("title", "protocol: networks", align="left"),
     )
-    return Table("Runs", columns, tuple(dataclasses.asdict(run) for run in found))
+    return Table("Runs", columns, tuple(dataclasses.asdict(run) for run in stored))
 
 
 def run_details(run: "Run", results: Sequence[Result]) -> list[tuple[str, str]]:
-    """Say what is known of a run: headings and texts."""
+    """Describe a run: headings and texts."""
     lines = [
         ("run", run.id),
         ("what", run.title),
@@ -38,8 +38,8 @@ def run_details(run: "Run", results: Sequence[Result]) -> list[tuple[str, str]]:
     places: dict[str, None] = {}
     for where in (result.environment for result in results):
         if where is not None:
-            told = dataclasses.asdict(where) | {"attainable": None, "load_1min": None, "affinity": None}
-            places[", ".join(f"{key}={value}" for key, value in told.items() if value)] = None
+            facts = dataclasses.asdict(where) | {"attainable": None, "load_1min": None, "affinity": None}
+            places[", ".join(f"{key}={value}" for key, value in facts.items() if value)] = None
     lines += [("environment", place) for place in places]
     for result in results:
         lines += [("note", f"{result.subject.name}: {text}") for text in (*failures(result), *warnings_of(result))]

@@ -1,4 +1,4 @@
-"""How fast a network is, and what holds it up."""
+"""How fast a network is, and its bottleneck."""
 
 import dataclasses
 import math
@@ -57,7 +57,7 @@ _LATENCY_COLUMNS = (
 
 
 def latency(results: Sequence[Result]) -> Table:
-    """Draw all that is known of the latency."""
+    """Draw the latency with its interval, quantiles and warnings."""
     entries = [
         Entry.of(
             result,
@@ -82,14 +82,14 @@ def latency(results: Sequence[Result]) -> Table:
 
 
 def _latencies(result: Result) -> standard.Row:
-    row, taken = standard.Row(), stability.summary(result)
-    if taken is not None:
-        row = dataclasses.asdict(taken) | common.timed(result, taken)
+    row, summary = standard.Row(), stability.summary(result)
+    if summary is not None:
+        row = dataclasses.asdict(summary) | common.timed(result, summary)
         row |= {
-            "p90_s_share": max(row[standard.TOLERANCE], taken.p90_half_s / taken.p90_s),
-            "p99_s_share": max(row[standard.TOLERANCE], taken.p99_half_s / taken.p99_s),
+            "p90_s_share": max(row[standard.TOLERANCE], summary.p90_half_s / summary.p90_s),
+            "p99_s_share": max(row[standard.TOLERANCE], summary.p99_half_s / summary.p99_s),
             # Of so many normal values, the standard error of a standard deviation, as a share of it.
-            "spread_share": 1 / math.sqrt(2 * (taken.processes - 1)) if taken.processes > 1 else None,
+            "spread_share": 1 / math.sqrt(2 * (summary.processes - 1)) if summary.processes > 1 else None,
         }
         for column in _OF_PASSES:
             row[column.key] = common.mean(result, column.key)
@@ -130,20 +130,20 @@ _ROOF_COLUMNS = (
 
 
 def bounds(results: Sequence[Result]) -> Table:
-    """Draw which share of the machine each network reaches, and what holds it up."""
+    """Draw which share of the machine each network reaches, and its bottleneck."""
     entries, roofs, measured = [], [], []
     for result in results:
         reached = roofline.attained(result)
         if reached is None:
             continue
-        taken, found = reached.latency, reached.model
-        rest = found.rest_s / taken.estimate_s
-        row = common.head(result) | common.latency_cells(taken) | dataclasses.asdict(found)
+        summary, model = reached.latency, reached.model
+        rest = model.rest_s / summary.estimate_s
+        row = common.head(result) | common.latency_cells(summary) | dataclasses.asdict(model)
         known = max(row[standard.TOLERANCE], _ROOF_SHARE)
         row |= {
-            "macs_per_s": reached.macs / taken.estimate_s,
-            "bound": found.bound_by,
-            **{part: row[f"{part}_s"] / taken.estimate_s for part in ("arithmetic", "memory", "overhead")},
+            "macs_per_s": reached.macs / summary.estimate_s,
+            "bound": model.bound_by,
+            **{part: row[f"{part}_s"] / summary.estimate_s for part in ("arithmetic", "memory", "overhead")},
             "rest": rest,
             "roof_share": known,
             "rest_share": known * (1 - rest) / rest if rest else None,  # it is 1 less the modelled parts
@@ -157,10 +157,11 @@ def bounds(results: Sequence[Result]) -> Table:
         common.conditions(measured),
         common.latency_means(entries),
         attained,
-        "Each operator takes the longer of the times of its arithmetic and its traffic at the attainable rates, plus "
-        "the time of starting it as overhead. The largest of the three is the bottleneck, or none of these where the "
-        "rest is larger. Rest: work that reaches neither rate, such as depthwise convolutions and small maps. A sum "
-        "above 100 % means that the network is faster than the model, by fusion or cheaper convolutions.",
+        "Each operator takes the longer of the times of its arithmetic and its traffic at the attainable rates, "
+        "plus the time of starting it as overhead. The largest of the three is the bottleneck, or none of these "
+        "where the rest is larger. Rest: work that reaches neither rate, such as depthwise convolutions and small "
+        "maps. A sum above 100 % means that the network is faster than the model, by fusion or cheaper "
+        "convolutions.",
     )
     if one_roof:
         entries = [dataclasses.replace(entry, notes=()) for entry in entries]
@@ -169,10 +170,10 @@ def bounds(results: Sequence[Result]) -> Table:
 
 
 def _roof(where: Environment) -> str:
-    told = where.attainable
+    rates = where.attainable
     return (
-        f"{units.scaled(told['macs_per_s'])} MAC/s, {units.scaled(told['copy_bytes_per_s'][-1][1])} B/s copied from "
-        f"memory, {units.microseconds(told['operator_s'])} µs per operator ({where.device_name}, {where.threads} "
+        f"{units.scaled(rates['macs_per_s'])} MAC/s, {units.scaled(rates['copy_bytes_per_s'][-1][1])} B/s copied from "
+        f"memory, {units.microseconds(rates['operator_s'])} µs per operator ({where.device_name}, {where.threads} "
         f"thread{'s' if where.threads > 1 else ''})"
     )
 

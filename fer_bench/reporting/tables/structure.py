@@ -42,21 +42,21 @@ _FOUND = (
 
 
 def modules(result: Result) -> list[Row]:
-    """Give a network's modules, two levels deep, as rows of a table; none where they were not counted."""
+    """Return a network's modules, two levels deep, as rows of a table; none where they were not counted."""
     measured = result.measurement("module_macs")
     if measured is None:
         return []
     total = result.value("macs")
     return [
         {
-            "module": told["path"],
-            "type": told["type"],
-            "output_shape": told["output_shape"],
-            "module_parameters": told["parameters"],
+            "module": module["path"],
+            "type": module["type"],
+            "output_shape": module["output_shape"],
+            "module_parameters": module["parameters"],
             "module_macs": macs,
             "macs_share": macs / total if total else None,
         }
-        for macs, told in zip(measured.values, measured.details.get("modules", ()), strict=True)
+        for macs, module in zip(measured.values, measured.details.get("modules", ()), strict=True)
     ]
 
 
@@ -82,8 +82,8 @@ def parts(printed: PrintedTable, results: Sequence[Result], networks: Networks) 
             [*row.notes, *about(result, networks)],
             printed.source(row, result),
         )
-        for result, found in _candidates(printed, results, networks)
-        for row, module in zip(printed.rows, found, strict=True)
+        for result, matched in _candidates(printed, results, networks)
+        for row, module in zip(printed.rows, matched, strict=True)
     ]
     caption = printed.credit
     if entries:
@@ -96,7 +96,7 @@ def parts(printed: PrintedTable, results: Sequence[Result], networks: Networks) 
 
 def _candidates(printed: PrintedTable, results: Sequence[Result], networks: Networks) -> list[tuple[Result, list[Row]]]:
     wanted = [_printed_size(row) for row in printed.rows]
-    found = []
+    candidates = []
     of_paper = [name for name, spec in networks.items() if printed.about.paper in spec.papers]
     for result in once((r for r in results if r.subject.name in of_paper), "module_macs"):
         rows = modules(result)
@@ -104,8 +104,8 @@ def _candidates(printed: PrintedTable, results: Sequence[Result], networks: Netw
         pairs = match(wanted, shapes)
         equal = sum(wanted[row] == shapes[module] for row, module in pairs.items())
         if equal > _ENOUGH_EQUAL * len(wanted):
-            found.append((result, [rows[pairs[row]] if row in pairs else {} for row in range(len(wanted))]))
-    return found
+            candidates.append((result, [rows[pairs[row]] if row in pairs else {} for row in range(len(wanted))]))
+    return candidates
 
 
 def _printed_size(row: PrintedRow) -> tuple[int, ...]:

@@ -76,7 +76,7 @@ function drawMark(kind, x, y) {
 /**
  * Let pointer and keyboard reach marks: the figure is one stop of the Tab key, arrows go from mark to mark.
  *
- * A mark has its `node`, its place in pixels, a `label` and the `lines` to tell: pairs of heading and text.
+ * A mark has its `node`, its place in pixels, a `label` and the `lines` to show: pairs of heading and text.
  */
 function reachable(figure, marks) {
   let current = null;
@@ -92,7 +92,7 @@ function reachable(figure, marks) {
     current = null;
     tip.hide();
   };
-  // Without a mark under the pointer the one that has the focus is told of.
+  // Without a mark under the pointer the one that has the focus is shown.
   const rest = () => {
     const focused = marks.find((mark) => mark.node === document.activeElement);
     if (focused) show(focused);
@@ -105,11 +105,11 @@ function reachable(figure, marks) {
   const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -marks.length, End: marks.length };
 
   marks.forEach((mark, place) => {
-    const told = mark.lines.map(([heading, text]) => (heading ? `${heading}: ${text}` : text));
+    const texts = mark.lines.map(([heading, text]) => (heading ? `${heading}: ${text}` : text));
     filled(mark.node, {
       tabindex: place === 0 ? "0" : "-1",
       role: "img",
-      "aria-label": [mark.label, ...told].join("; "),
+      "aria-label": [mark.label, ...texts].join("; "),
       onfocus: () => show(mark),
       onblur: hide,
       onkeydown: (event) => {
@@ -140,30 +140,30 @@ function reachable(figure, marks) {
 
 /** Write names beside marks where there is room, the most important first. */
 function placeNames(group, marks, frame) {
-  const taken = marks.map(({ x, y }) => ({ left: x - 6, right: x + 6, top: y - 6, bottom: y + 6 }));
+  const covered = marks.map(({ x, y }) => ({ left: x - 6, right: x + 6, top: y - 6, bottom: y + 6 }));
   const free = (box) =>
     box.left >= frame.left && box.right <= frame.right && box.top >= frame.top && box.bottom <= frame.bottom &&
-    taken.every((other) =>
+    covered.every((other) =>
       box.right < other.left || box.left > other.right || box.bottom < other.top || box.top > other.bottom);
   for (const mark of [...marks].sort((a, b) => b.front - a.front)) {
     const text = svg("text", { class: mark.front ? "name front" : "name", "aria-hidden": "true" }, mark.label);
     group.append(text);
     const width = text.getComputedTextLength();
     const places = [[9, 4], [-9 - width, 4], [-width / 2, -10], [-width / 2, 19], [7, -8], [7, 16]];
-    const found = places
+    const room = places
       .map(([dx, dy]) => [mark.x + dx, mark.y + dy])
       .map(([left, base]) => ({ left, right: left + width, top: base - 11, bottom: base + 3 }))
       .find(free);
-    if (!found) {
+    if (!room) {
       text.remove();
       continue;
     }
-    taken.push(found);
-    filled(text, { x: found.left, y: found.bottom - 3 }, []);
+    covered.push(room);
+    filled(text, { x: room.left, y: room.bottom - 3 }, []);
   }
 }
 
-/** Say what the look of a mark says. */
+/** Describe what the look of a mark means. */
 function doubts(kind) {
   const said = { doubted: "Reconstruction or stand-in", published: "As published, not measured" }[kind];
   return said ? [["", said]] : [];
@@ -173,7 +173,7 @@ function shortened(text, length) {
   return text.length > length ? `${text.slice(0, length - 1)}\u2026` : text;
 }
 
-/** Shorten a network's name by its middle: the settings at its end tell results apart. */
+/** Shorten a network's name by its middle: the settings at its end distinguish results. */
 function shortenedInside(text, length) {
   const half = Math.floor((length - 1) / 2);
   return text.length > length ? `${text.slice(0, half)}\u2026${text.slice(-half)}` : text;

@@ -31,7 +31,7 @@ function option(value, text, selected = false) {
   return html("option", { value, selected }, text);
 }
 
-/** One box for all that a pointer or the focus tells of; it stays while the pointer is on it, and Escape closes it. */
+/** One box for what the pointer or the focus is on; it stays while the pointer is on it, and Escape closes it. */
 const tip = {
   box: html("div", { class: "tip", "aria-hidden": "true", hidden: true }),
 

@@ -1,7 +1,7 @@
 "use strict";
 // Two quantities of all networks, chosen by the reader.
 
-/** Tell which points no other beats in both quantities; none where a quantity has no better end. */
+/** Return which points no other beats in both quantities; none where a quantity has no better end. */
 function paretoFront(points, xBetter, yBetter) {
   if (!xBetter || !yBetter) return [];
   const sign = (better) => (better === "lower" ? 1 : -1);

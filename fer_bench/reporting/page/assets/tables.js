@@ -169,14 +169,14 @@ class LiveTable {
   }
 }
 
-/** Tell a note where its number stands, so that nobody has to go to the end of the table and back. */
-function tellNotes(table) {
+/** Show a note where its number stands, so that nobody has to go to the end of the table and back. */
+function showNotes(table) {
   for (const link of table.querySelectorAll("sup a")) {
-    const tell = () => {
+    const showNote = () => {
       const note = document.getElementById(link.hash.slice(1));
       tip.show(link.getBoundingClientRect(), `Note ${link.textContent}`, [["", note.textContent]]);
     };
-    for (const event of ["pointerenter", "focus"]) link.addEventListener(event, tell);
+    for (const event of ["pointerenter", "focus"]) link.addEventListener(event, showNote);
     for (const event of ["pointerleave", "blur"]) link.addEventListener(event, tip.hide);
   }
 }

@@ -53,7 +53,7 @@ def draw_spreads(figure: "Figure", plot: Spreads) -> None:
 
 
 def _limits(networks: Sequence[Spread]) -> tuple[float, float]:
-    """Give the ends of the axis: all boxes lie within; the longest whiskers are cut, or they would squeeze the rest."""
+    """Return the ends of the axis: all boxes lie within; the longest whiskers are cut, to leave room for the rest."""
 
     def differences(place: int) -> list[float]:
         return [strip.quantiles[place] / n.estimate_s - 1 for n in networks for strip in n.strips]
@@ -122,7 +122,7 @@ def draw_divisions(figure: "Figure", plot: Divisions) -> None:
 
 
 def _draw_parts(figure: "Figure", axes: "Axes", plot: Divisions) -> tuple[list[str], list[str]]:
-    """Draw a bar for each module, and give the rows' names and numbers."""
+    """Draw a bar for each module, and return the rows' names and numbers."""
     (network,) = plot.networks
     shares = [part.share for part in network.parts]
     figure.set_size_inches(canvas.SINGLE, _EDGES + 0.2 + _ROW * len(shares))
@@ -135,7 +135,7 @@ def _draw_parts(figure: "Figure", axes: "Axes", plot: Divisions) -> tuple[list[s
 
 
 def _draw_rows(figure: "Figure", axes: "Axes", plot: Divisions) -> tuple[list[str], list[str]]:
-    """Draw a bar for each network, and give the rows' names and numbers."""
+    """Draw a bar for each network, and return the rows' names and numbers."""
     from matplotlib.patches import Patch
 
     figure.set_size_inches(canvas.DOUBLE, _EDGES + _ROW * len(plot.networks))
@@ -176,7 +176,7 @@ def _name_parts(axes: "Axes", row: int, network: Division, inches: float) -> Non
 
 
 def _names(part: Part) -> Iterator[str]:
-    """Give what may stand in a part, the fullest first, but no bare number, which would look like a share."""
+    """Yield what may stand in a part, the fullest first, but no bare number, which would look like a share."""
     share = units.percent(part.share, 2)
     if part.merged:
         yield from (f"others ({part.merged[0]} to {part.merged[-1]}) {share}", f"others {share}", part.path)

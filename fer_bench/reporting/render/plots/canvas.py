@@ -26,12 +26,12 @@ _FEW_POWERS = 100  # of an axis's end to its start: below it powers of ten may b
 
 
 def look(number: int) -> tuple[str, str]:
-    """Give colour and marker of the group of that number, from 0."""
+    """Return colour and marker of the group of that number, from 0."""
     return COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
 
 
 def mark(colour: str, marker: str, hollow: bool) -> dict[str, Any]:
-    """Give a mark as arguments of a line."""
+    """Return a mark as arguments of a line."""
     return {
         "marker": marker,
         "markersize": _MARK,
@@ -42,7 +42,7 @@ def mark(colour: str, marker: str, hollow: bool) -> dict[str, Any]:
 
 
 def set_axes(axes: "Axes", x: Axis, y: Axis) -> None:
-    """Give axes their titles, divisions and grid."""
+    """Set the axes' titles, divisions and grid."""
     axes.set_xlabel(x.title)
     axes.set_ylabel(y.title)
     axes.grid(True)
@@ -71,7 +71,7 @@ def fit(side: Any, axis: Axis, values: Sequence[float]) -> None:
 
 
 def around(values: Sequence[float], log: bool) -> tuple[float, float]:
-    """Give limits of an axis that leave a margin beside values."""
+    """Return limits of an axis that leave a margin beside values."""
     low, high = min(values), max(values)
     if log:
         factor = (high / low) ** _MARGIN if high > low else 1 + _MARGIN
@@ -96,19 +96,19 @@ def explain(
 
 
 def short(name: str, longest: int = 34) -> str:
-    """Shorten a name to so many characters by its middle, so that its ends, which tell names apart, stay."""
+    """Shorten a name to so many characters by its middle, so that its ends, which distinguish names, stay."""
     half = (longest - 1) // 2
     return name if len(name) <= longest else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
 
 
 def spot(axes: "Axes", x: float, y: float) -> Spot:
-    """Give the place of data on the canvas, in pixels."""
+    """Return the place of data on the canvas, in pixels."""
     across, up = axes.transData.transform((x, y))
     return float(across), float(up)
 
 
 def extent(text: "Text") -> Box:
-    """Give the room that a text takes on the canvas, in pixels."""
+    """Return the room that a text takes on the canvas, in pixels."""
     return Box(*map(float, text.get_window_extent().extents))
 
 
@@ -130,7 +130,7 @@ def name_points(
         names: of points.
         points: data.
         colours: of names.
-        texts: room that is taken, in pixels.
+        texts: boxes that are covered, in pixels.
         lines: data; names had better not lie on them.
         must: so many of the first names are not given up for others.
     """
@@ -142,27 +142,27 @@ def name_points(
     pieces = [(spot(axes, *a), spot(axes, *b)) for line in lines for a, b in itertools.pairwise(line)]
     frame = Box(*axes.bbox.extents)
     sizes = [_size(axes, name) for name in shown]
-    taken = tuple(dict.fromkeys((*marks, *texts)))  # equal points once
-    places = place(spots, sizes, Scene(frame, taken, tuple(pieces), joined=2 * reach), must)
-    for name, point, colour, at, found in zip(shown, points, colours, spots, places, strict=True):
-        if found is None:
+    covered = tuple(dict.fromkeys((*marks, *texts)))  # equal points once
+    places = place(spots, sizes, Scene(frame, covered, tuple(pieces), joined=2 * reach), must)
+    for name, point, colour, at, name_place in zip(shown, points, colours, spots, places, strict=True):
+        if name_place is None:
             continue
         leader = {"arrowstyle": "-", "linewidth": 0.4, "color": GREY, "shrinkA": 0, "shrinkB": _MARK / 2}
-        leader |= {"relpos": found.held, "patchA": None}  # with a patch it would end at a distance from the text
+        leader |= {"relpos": name_place.held, "patchA": None}  # with a patch it would end at a distance from the text
         axes.annotate(
             name,
             point,
-            xytext=((found.box.left - at[0]) / pixels, (found.box.bottom - at[1]) / pixels),
+            xytext=((name_place.box.left - at[0]) / pixels, (name_place.box.bottom - at[1]) / pixels),
             textcoords="offset points",
             ha="left",
             va="bottom",
             color=colour,
-            arrowprops=leader if found.joined else None,
+            arrowprops=leader if name_place.joined else None,
             in_layout=False,
         )
     if unnamed := places.count(None):
-        told = f"{unnamed} unnamed: no room"
-        axes.text(1, 0.01, told, transform=axes.transAxes, ha="right", va="bottom", color=FAINT, in_layout=False)
+        note = f"{unnamed} unnamed: no room"
+        axes.text(1, 0.01, note, transform=axes.transAxes, ha="right", va="bottom", color=FAINT, in_layout=False)
 
 
 def _size(axes: "Axes", name: str) -> tuple[float, float]:

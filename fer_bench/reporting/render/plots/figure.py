@@ -84,8 +84,8 @@ def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: 
         figure = draw(plot)
         with style.context(dict(_LOOK), after_reset=True):
             for suffix in suffixes:
-                told = "Subject" if suffix == "pdf" else "Description"
-                about = {"Title": plot.title, told: plot.caption, **dict.fromkeys(_CHANGING[suffix])}
+                key = "Subject" if suffix == "pdf" else "Description"
+                about = {"Title": plot.title, key: plot.caption, **dict.fromkeys(_CHANGING[suffix])}
                 drawn = io.BytesIO()
                 figure.savefig(drawn, format=suffix, dpi=_DOTS_PER_INCH, metadata=about)
                 files.write(folder / f"{stem}.{suffix}", drawn.getvalue())

@@ -79,7 +79,7 @@ def _label_places(axes: "Axes", plot: Timeline, wide: bool) -> None:
 
 
 def _explain(figure: "Figure", plot: Timeline, wide: bool) -> None:
-    """Say what lines are, and above that which environments marks are of."""
+    """Draw the legend of lines, and above it that of environments."""
     from matplotlib.lines import Line2D
 
     lines = [Line2D([], [], color=canvas.INK, linewidth=0.9, label="level")]
@@ -97,7 +97,7 @@ def _explain(figure: "Figure", plot: Timeline, wide: bool) -> None:
 
 
 def _look(group: int) -> tuple[str, str]:
-    """Give colour and marker of an environment, never the colour of changes."""
+    """Return colour and marker of an environment, never the colour of changes."""
     return canvas.look(group if group == 0 else group + 1)
 
 
@@ -145,15 +145,15 @@ def to_letters(plot: Timeline, width: int) -> str:
         lines[row][apart * place] = "o" if shown == point.value else "^" if point.value > high else "v"
     scale = {0: plot.y.tick(float(f"{high:.4g}")), rows - 1: plot.y.tick(float(f"{low:.4g}"))}
     drawn = [f"{scale.get(row, ''):>{_EDGE - 3}}  {''.join(line).rstrip()}".rstrip() for row, line in enumerate(lines)]
-    told = [" to ".join(points[place].label for place in sorted({0, len(points) - 1}))]
-    told += ["| change of level"] if not all(its.environment for its in marks) else []
-    told += [": new environment"] if any(its.environment for its in marks) else []
-    told += ["^ v beyond the scale"] if set("^v") & set("".join(drawn)) else []
-    return "\n".join([plot.y.title, "", *drawn, "", " " * (_EDGE - 1) + "   ".join(told)]) + "\n"
+    legend = [" to ".join(points[place].label for place in sorted({0, len(points) - 1}))]
+    legend += ["| change of level"] if not all(its.environment for its in marks) else []
+    legend += [": new environment"] if any(its.environment for its in marks) else []
+    legend += ["^ v beyond the scale"] if set("^v") & set("".join(drawn)) else []
+    return "\n".join([plot.y.title, "", *drawn, "", " " * (_EDGE - 1) + "   ".join(legend)]) + "\n"
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Give the ends of the scale, which a few spikes may lie beyond: with them nothing else could be seen."""
+    """Return the ends of the scale, which a few spikes may lie beyond: with them nothing else could be seen."""
     low, high = (stats.quantile(values, share) for share in _SEEN)
     room = _ROOM * (high - low)
     return max(min(values), low - room), min(max(values), high + room)

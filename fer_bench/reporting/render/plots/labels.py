@@ -35,25 +35,25 @@ class Box:
     top: float
 
     def within(self, other: "Box") -> bool:
-        """Tell whether it lies inside another."""
+        """Report whether it lies inside another."""
         across = other.left <= self.left <= self.right <= other.right
         return across and other.bottom <= self.bottom <= self.top <= other.top
 
     def wider(self, by: float) -> "Box":
-        """Give the box with so much more at the left and at the right."""
+        """Return the box with so much more at the left and at the right."""
         return Box(self.left - by, self.bottom, self.right + by, self.top)
 
     def meets(self, other: "Box") -> bool:
-        """Tell whether the two have common ground."""
+        """Report whether the two have common ground."""
         across = self.left < other.right and other.left < self.right
         return across and self.bottom < other.top and other.bottom < self.top
 
     def nearest(self, spot: Spot) -> Spot:
-        """Give the place in it that is nearest to a spot."""
+        """Return the place in it that is nearest to a spot."""
         return min(max(spot[0], self.left), self.right), min(max(spot[1], self.bottom), self.top)
 
     def cut_by(self, start: Spot, end: Spot) -> bool:
-        """Tell whether a straight line runs through it (Liang and Barsky's clipping)."""
+        """Report whether a straight line runs through it (Liang and Barsky's clipping)."""
         enters, leaves = 0.0, 1.0
         for at, to, low, high in ((start[0], end[0], self.left, self.right), (start[1], end[1], self.bottom, self.top)):
             step = to - at
@@ -72,13 +72,13 @@ class Scene:
 
     Attributes:
         frame: that names must not leave.
-        taken: what names must not cover: all points, among them those that are named, and other texts.
+        covered: what names must not cover: all points, among them those that are named, and other texts.
         lines: straight pieces that names and their leader lines had better not meet.
         joined: distance from which on a name is joined to its point by a leader line.
     """
 
     frame: Box
-    taken: Sequence[Box]
+    covered: Sequence[Box]
     lines: Sequence[tuple[Spot, Spot]] = ()
     joined: float = 0.0
 
@@ -101,7 +101,7 @@ class Place:
 def place(
     spots: Sequence[Spot], sizes: Sequence[tuple[float, float]], scene: Scene, must: int = 0
 ) -> list[Place | None]:
-    """Find a place for each name.
+    """Return a place for each name.
 
     Args:
         spots: the points, the most important first.
@@ -146,16 +146,16 @@ def _best(
     size: tuple[float, float],
     scene: Scene,
 ) -> Place | None:
-    """Find the place that costs least for a name, with the prices of the names that it would drive out."""
+    """Return the place that costs least for a name, with the prices of the names that it would drive out."""
     spot = spots[number]
     foreign = [other for other in spots if other != spot]
-    passed = [other for other in scene.taken if other.nearest(spot) != spot]  # a line through it seemed to be of it
+    passed = [other for other in scene.covered if other.nearest(spot) != spot]  # a line through it seemed to be of it
     best, least = None, math.inf
     for distance, box in _around(spot, size):
         if distance >= least:
             break  # those that follow lie farther away
         option = Place(box, (spot, _end(box, spot)), math.dist(spot, box.nearest(spot)) > scene.joined)
-        if not box.within(scene.frame) or any(box.meets(other) for other in scene.taken):
+        if not box.within(scene.frame) or any(box.meets(other) for other in scene.covered):
             continue
         if any(other.cut_by(*option.leader) for other in passed):
             continue
@@ -173,13 +173,13 @@ def _best(
 
 
 def _end(box: Box, spot: Spot) -> Spot:
-    """Give the end of a leader line: the nearest place of a name, but beside it at half its height, not at a corner."""
+    """Return the end of a leader line: the nearest place of a name, but beside it at half height, not at a corner."""
     x, y = box.nearest(spot)
     return (x, y) if box.left <= spot[0] <= box.right else (x, (box.bottom + box.top) / 2)
 
 
 def _cost(option: Place, foreign: Sequence[Spot], lines: Sequence[tuple[Spot, Spot]]) -> float:
-    """Tell what speaks against a place, in heights of distance."""
+    """Return the cost of a place, in heights of distance."""
     box, spot = option.box, option.leader[0]
     height = box.top - box.bottom
     own = math.dist(spot, box.nearest(spot))
@@ -192,7 +192,7 @@ def _cost(option: Place, foreign: Sequence[Spot], lines: Sequence[tuple[Spot, Sp
 
 
 def _around(spot: Spot, size: tuple[float, float]) -> Iterator[tuple[float, Box]]:
-    """Give boxes around a spot with their distances in heights, the nearest first, those at the right before others."""
+    """Return boxes around a spot with their distances in heights, nearest first, those at the right before others."""
     width, height = size
     for step in range(int((_FAR - _NEAR) / _STRIDE) + 1):
         distance = _NEAR + step * _STRIDE
@@ -206,7 +206,7 @@ def _around(spot: Spot, size: tuple[float, float]) -> Iterator[tuple[float, Box]
 
 
 def _conflict(one: Place, other: Place) -> bool:
-    """Tell whether two names, or their leader lines, are in each other's way."""
+    """Report whether two names, or their leader lines, are in each other's way."""
     height = one.box.top - one.box.bottom
     return (
         one.box.wider(_GAP * height).meets(other.box)

@@ -51,13 +51,13 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
     labels = [point.label for point in plot.points]
     canvas.explain(figure, handles, [point.hollow for point in plot.points], columns=3 if wide else 1, labels=labels)
     figure.draw_without_rendering()  # settles the layout, which names are placed in
-    taken = [_name_line(axes, line) for line in plot.lines if not line.steps]
+    covered = [_name_line(axes, line) for line in plot.lines if not line.steps]
     ordered = sorted(plot.points, key=lambda point: not point.named)
     places = [(point.x, point.y) for point in ordered]
     colours = [canvas.INK if point.named or not fronts else canvas.FAINT for point in ordered]
     lines = [_corners(line) for line in plot.lines]
     must = sum(point.named for point in ordered)
-    canvas.name_points(axes, [point.label for point in ordered], places, colours, taken, lines, must)
+    canvas.name_points(axes, [point.label for point in ordered], places, colours, covered, lines, must)
 
 
 def _draw_points(axes: "Axes", points: Sequence[Point], its: tuple[str, str]) -> None:
@@ -77,7 +77,7 @@ def _draw_points(axes: "Axes", points: Sequence[Point], its: tuple[str, str]) ->
 
 
 def _name_line(axes: "Axes", line: Line) -> Box:
-    """Write the name of a roof along it, and give the room that it takes."""
+    """Write the name of a roof along it, and return the room that it takes."""
     start, end = line.points[0], line.points[-1]
     (x0, y0), (x1, y1) = canvas.spot(axes, *start), canvas.spot(axes, *end)
     level = start[1] == end[1]
@@ -97,7 +97,7 @@ def _name_line(axes: "Axes", line: Line) -> Box:
 
 
 def _corners(line: Line) -> list[tuple[float, float]]:
-    """Give the ends of a line's straight pieces: of one in steps, those of its treads and rises."""
+    """Return the ends of a line's straight pieces: of one in steps, those of its treads and rises."""
     from matplotlib.cbook import pts_to_poststep
 
     return list(zip(*pts_to_poststep(*zip(*line.points, strict=True)), strict=True) if line.steps else line.points)
