@@ -213,7 +213,7 @@ sys.meta_path.append(Finder)
     for against in ("--against", "--baseline"):
         code, said, told = gate(against, "main", "--models", "mine:build")
         assert (code, words(told)) == (5, {"counts": "incomparable"})
-        assert "lib/mine.py was read where you work" in said
+        assert "lib/mine.py was read from your working folder" in said
 
 
 def test_a_network_that_a_baseline_lacks_is_no_pass_when_it_is_named(top, gate):
@@ -368,7 +368,7 @@ def test_limits_are_held_against_stored_results_too(top, gate, capfd, ten_ms):
     assert code == 1
     budgets = [each for each in told["verdicts"] if each["metric"] == "budget"]
     assert [each["word"] for each in budgets] == ["worse", "same"]  # parameters and latency
-    assert "note: max_memory of mine was not held: the results do not tell it" in said
+    assert "note: max_memory of mine was not checked: the results do not contain it" in said
 
 
 @pytest.mark.parametrize("accept", [(), ("--accept", "a new network")])
@@ -396,7 +396,7 @@ def test_a_limit_is_held_of_a_new_network_that_nobody_named(top, gate):
         ("more", "worse")
     ]
     assert "new since" in said
-    assert "max_latency of more was not held: without a base there are no pairs" in said
+    assert "max_latency of more was not checked: without a base there are no pairs" in said
 
 
 def test_a_limit_on_a_latency_is_held_or_it_is_told_why_not(top, gate, quiet):
@@ -407,14 +407,14 @@ def test_a_limit_on_a_latency_is_held_or_it_is_told_why_not(top, gate, quiet):
     options = ("--against", "HEAD~1", "--sheets", "sheets", "--budget-s", "5")
     code, said, _ = gate(*options)
     assert code == 0
-    assert "max_latency of mine was not held: the code is the same on both sides; --unchanged" in said
+    assert "max_latency of mine was not checked: the code is the same on both sides; --unchanged" in said
     _, _, told = gate(*options, "--max-latency", "10s")  # asked for now, it is measured
     assert words(told)["budget"] == "same"
     assert told["records"]
     assert quiet
     (top / "sheets" / "mine.py").write_text(NET.replace("def build(", "def mine(") + "\n")
     _, said, _ = gate(*options, "--metrics", "memory")
-    assert "max_latency of mine was not held: --metrics latency measures it" in said
+    assert "max_latency of mine was not checked: --metrics latency measures it" in said
 
 
 def test_a_network_that_is_gone_is_incomparable_unless_it_is_meant(top, gate):
@@ -453,7 +453,7 @@ def test_a_network_of_a_sheet_that_the_baseline_lacks_is_told(top, gate):
     assert gate(*options, "--models", "net.py:build", "--accept", "first")[0] == 0
     code, said, _ = gate(*options)
     assert code == 0
-    assert "not in the baseline, so that nothing holds it yet: mine" in said
+    assert "not in the baseline, so there is nothing to compare with: mine" in said
     assert gate(*options, "--accept", "mine, too")[0] == 0
     assert sorted(json.loads((top / "counts.json").read_text())["networks"]) == ["mine", "net.py:build"]
 

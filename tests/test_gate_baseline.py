@@ -88,7 +88,7 @@ def test_an_edit_by_hand_is_noticed_and_one_of_the_layout_is_none(written):
 def test_who_takes_a_baseline_for_results_is_told_so(tmp_path):
     path = tmp_path / "file.json"
     write(path, Baseline())
-    with pytest.raises(StoreError, match=r"holds counts and no results: .* --baseline FILE"):
+    with pytest.raises(StoreError, match=r"has counts and no results: .* --baseline FILE"):
         read_file(path)
 
 
@@ -130,7 +130,7 @@ def test_a_sound_checksum_of_something_else_is_refused_too(written, change):
     data = json.loads(written.read_text()) | change
     del data["checksum"]
     written.write_text(json.dumps(data | {"checksum": files._checksum(data)}))
-    with pytest.raises(BaselineError, match="does not say what one says"):
+    with pytest.raises(BaselineError, match="is not valid: "):
         read(written)
 
 
@@ -158,9 +158,9 @@ def test_one_that_cannot_be_counted_is_an_error(written, result):
 def test_one_that_is_gone_is_incomparable_and_a_twin_is_named(written, result):
     verdicts, notes = judge(read(written), {"b": result("b"), "c": result("c", 2000)}, ["a", "b", "c"])
     assert [v.outcome for v in verdicts] == [Outcome.incomparable, Outcome.same]
-    assert "no network any more; c counts the same: renamed?; if that is meant, --accept" in verdicts[0].reason
+    assert "no longer a network; c counts the same: renamed?; if that is intended, --accept" in verdicts[0].reason
     assert Report("", "", tuple(verdicts)).exit_code() == INCOMPARABLE
-    assert notes == ("not in the baseline, so that nothing holds it yet: c; add it with --accept REASON",)
+    assert notes == ("not in the baseline, so there is nothing to compare with: c; add it with --accept REASON",)
 
 
 def test_one_that_was_not_asked_for_is_not_judged(written, result):
@@ -173,7 +173,7 @@ def test_networks_that_are_new_are_noted_and_alone_are_no_pass(written, result):
     verdicts, (note,) = judge(read(written), new, list(new))
     assert verdicts == []
     assert Report("", "", tuple(verdicts)).exit_code() == CANNOT_JUDGE
-    assert "nothing holds it yet: c, d, e, f, g and 2 more; add" in note
+    assert "nothing to compare with: c, d, e, f, g and 2 more; add" in note
 
 
 def test_other_versions_are_noted_once(written, result):

@@ -367,7 +367,7 @@ def test_what_cannot_be_counted_is_an_error_of_the_side_that_it_is_on(counted):
 
 def test_a_record_without_counts_is_refused_with_the_cure(make_result):
     with pytest.raises(
-        CountingError, match=r"does not tell macs, parameters\.frozen: measure it with --metrics static"
+        CountingError, match=r"does not contain macs, parameters\.frozen: measure it with --metrics static"
     ):
         Snapshot.of(make_result(without=("macs",)))
 

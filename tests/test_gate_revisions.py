@@ -43,7 +43,7 @@ def test_both_sides_lie_under_paths_of_one_length_and_are_removed(repository):
         base, head = found.base("HEAD~1"), found.candidate()
         assert (net(base), net(head)) == ("NUMBER = 1\n", "NUMBER = 2\n")
         assert len(base.place.root) == len(head.place.root)
-        assert head.told == f"HEAD ({git(repository, 'rev-parse', '--short', 'HEAD')})"
+        assert head.label == f"HEAD ({git(repository, 'rev-parse', '--short', 'HEAD')})"
         assert not head.changed
     assert nothing_is_left(repository)
 
@@ -60,7 +60,7 @@ def test_uncommitted_changes_and_new_files_are_judged_and_nothing_is_written_to_
         assert net(head) == "NUMBER = 3\n"
         assert Path(head.place.folder, "new [1].py").read_text() == "NEW = True\n"
         assert not Path(head.place.root, "ignored.py").exists()
-        assert head.told.endswith("and 3 uncommitted changes")
+        assert head.label.endswith("and 3 uncommitted changes")
         assert head.commit == git(repository, "rev-parse", "HEAD")
     assert (git(repository, "status", "--porcelain"), git(repository, "count-objects")) == before
     assert nothing_is_left(repository)
@@ -107,7 +107,7 @@ def test_submodules_are_told_to_be_empty(repository, tmp_path):
     with Repository(repository) as found:
         base, head = found.base("HEAD"), found.candidate()
         assert "submodules are empty in HEAD" in base.notes[0]
-        assert head.told.endswith("2 uncommitted changes")
+        assert head.label.endswith("2 uncommitted changes")
         for revision, number in ((base, 2), (head, 1)):  # what the note says to do
             root = revision.place.root
             git(root, "-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init")
@@ -152,7 +152,7 @@ def test_a_branch_is_held_against_where_it_began(repository):
     with Repository(repository / "nets") as found:
         base = found.base("main")
         assert net(base) == "NUMBER = 2\n"
-        assert base.told == f"{start}, where HEAD left main"
+        assert base.label == f"{start}, where HEAD left main"
 
 
 def test_a_revision_that_git_does_not_know_has_a_near_one_named(repository):
@@ -280,7 +280,7 @@ def test_a_file_with_a_filter_is_checked_out_as_the_user_has_it(repository):
             "same.bin": "content 0",
             "new 'é.bin": "content of pointer 3",
         }
-        assert revisions[1].told.endswith("2 uncommitted changes")  # the third has another time alone
+        assert revisions[1].label.endswith("2 uncommitted changes")  # the third has another time alone
 
 
 def plain(repository):
@@ -364,7 +364,7 @@ def test_each_kind_of_repository_is_only_read(repository, kind):
     with Repository(top / "nets") as found:
         base, head = found.base("HEAD~1"), found.candidate()
         assert (net(base), net(head)) == ("NUMBER = 1\n", "NUMBER = 3\n")
-        assert head.told.endswith("and 3 uncommitted changes")
+        assert head.label.endswith("and 3 uncommitted changes")
         assert {path.name for path in Path(head.place.folder).iterdir()} == {"net.py", "staged.py", "new.py"}
         assert Path(head.place.folder, "staged.py").read_text() == "STAGED = False\n"
         assert git(head.place.root, "status", "--porcelain") == ""

@@ -117,18 +117,18 @@ def test_several_budgets_of_one_network_are_one_network():
         (
             [Outcome.worse, Outcome.error],
             False,
-            "worse: a network is worse, or does not count what it did: n0 (counts) (exit",
+            "worse: a network is worse, or its counts changed: n0 (counts) (exit",
         ),
         (
             [Outcome.changed],
             False,
-            "changed: a network is worse, or does not count what it did: n0 (counts) (exit code 1)",
+            "changed: a network is worse, or its counts changed: n0 (counts) (exit code 1)",
         ),
         ([Outcome.error], False, "error: something could not be judged: n0 (counts) (exit code 3)"),
         (
             [Outcome.inconclusive],
             False,
-            "inconclusive: neither a change nor its absence can be told: n0 (counts) (exit co",
+            "inconclusive: the measurements show neither a change nor its absence: n0 (counts) (exit co",
         ),
         ([Outcome.inconclusive], True, "passed: no network is worse (exit code 0)"),
         ([Outcome.incomparable], True, "incomparable: the two sides cannot be compared: n0 (counts) (exit code 5)"),

@@ -77,7 +77,7 @@ def test_noise_ends_inconclusive_at_the_last_look_and_never_as_same(side, pairs)
     verdict, record = judge("net", "latency", side, side, Rule())
     assert verdict.outcome is Outcome.inconclusive
     assert len(record["pairs"]) == decision.LOOKS[-1]
-    assert f"could not be told in {decision.LOOKS[-1]} pairs" in verdict.reason
+    assert f"neither shown nor ruled out in {decision.LOOKS[-1]} pairs" in verdict.reason
 
 
 def test_time_that_is_up_ends_it_after_three_pairs_at_least(side, pairs, monkeypatch):
@@ -104,7 +104,7 @@ def test_a_pair_that_another_program_met_on_one_side_is_measured_anew_whatever_i
     verdict, record = judge("net", "latency", side, side, Rule())
     assert verdict.outcome is Outcome.same
     assert [each["number"] for each in record["measured_anew"]] == [2]
-    assert any("1 pairs measured anew" in line for line in verdict.details)
+    assert any("1 pairs measured again" in line for line in verdict.details)
 
 
 def test_a_core_that_is_always_contested_on_one_side_cannot_go_on_for_ever(side, pairs):
@@ -127,7 +127,7 @@ def test_one_failure_is_measured_anew(side, pairs):
     verdict, record = judge("net", "latency", side, side, Rule())
     assert verdict.outcome is Outcome.same
     assert record["failures"] == ["base: killed"]
-    assert "measured anew after a failure: base: killed" in verdict.details
+    assert "measured again after a failure: base: killed" in verdict.details
 
 
 def test_a_side_that_fails_twice_in_a_row_is_an_error(side, pairs):
@@ -165,7 +165,7 @@ def test_a_shared_core_page_faults_and_other_outputs_are_told(side, pairs):
     outputs = ({"shapes": [[1, 7]], "digest": "a"}, {"shapes": [[1, 7]], "digest": "b"})
     pairs(lambda number: pair(number, 0.0, switches=(2, 2), faults=(30, 30), outputs=outputs))
     told = " ".join(judge("net", "latency", side, side, Rule())[0].details)
-    assert "the core is shared" in told
+    assert "another program shares the core" in told
     assert "2.0 and 2.0 involuntary switches a pass" in told
     assert "30.0 and 30.0 minor faults a pass" in told
     assert "outputs differ for the same seed" in told

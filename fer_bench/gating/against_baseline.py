@@ -38,7 +38,7 @@ def against_baseline(path: Path, request: Request, watcher: Watcher) -> Report:
     new = sorted(results.keys() - known.networks.keys() - unreadable.keys())
     if not request.accept:
         findings.notes += notes
-        reason = "not in the baseline, so that nothing holds it yet; --accept REASON adds it"
+        reason = "not in the baseline, so there is nothing to compare it with; --accept REASON adds it"
         named = [name for name in new if name in request.models]
         verdicts += [Verdict(name, counts.METRIC, Outcome.incomparable, reason) for name in named]
     else:
@@ -66,7 +66,7 @@ def against_nothing(request: Request, watcher: Watcher) -> Report:
     specs = {name: spec for name, spec in specs.items() if request.budget_of(spec).set()}
     if not specs:
         raise FerBenchError(
-            "there is nothing to hold the networks against: name --against REV, --baseline FILE or a limit such as "
+            "there is nothing to compare the networks with: name --against REV, --baseline FILE or a limit such as "
             "--max-params 5M, or write a [NETWORK.gate] table into a sheet"
         )
     results = _count_here(specs, request, findings)
@@ -90,7 +90,7 @@ def _with_budgets(
         budget = request.budget_of(spec)
         findings.add(*limits.judge_counts_of(name, budget, results[name]))
         remedy = "--against REV --metrics {metric} measures it"
-        findings.note_unheld(name, budget, remedy, measured=("latency",) if most is not None else ())
+        findings.note_unchecked(name, budget, remedy, measured=("latency",) if most is not None else ())
     if most is not None:
         own = timing.is_own(request.plan)
         chosen = dataclasses.replace(EDGE, device=request.plan.device) if own else request.plan

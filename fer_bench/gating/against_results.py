@@ -1,8 +1,8 @@
 """Compare what is no revision: stored results, two networks, two ways to run one, and a network with itself.
 
-A stored time is another session's. What all processes of a session share, a neighbour or a slower host, moved the
-medians of one network by 4 % from session to session on a quiet two-core machine, and no interval within a session
-knows of it. So the interval here is wider by that, and small changes stay inconclusive: pairs measured at one time
+A stored time is another session's. A neighbour or a slower host affects all processes of a session alike. On a quiet
+two-core machine the medians of one network moved by 4 % from session to session, which no interval within a session
+includes. So the interval here is wider by that, and small changes stay inconclusive. Pairs measured at one time
 (``--against REV``) resolve them.
 """
 
@@ -32,7 +32,7 @@ _SELF_TEST_SLOWER = 0.05
 
 LEVEL = 0.99  # of the interval: one gate is wrong in 1 % at most where only what it knows of differs
 SESSION_SHARE = 0.04  # of a median, from one session to the next
-# One process a side, as of pytest-benchmark, says nothing of how processes differ: with default malloc a network falls
+# One process a side, as of pytest-benchmark, does not show how processes differ. With default malloc a network falls
 # into one of two states that are 28 % apart.
 ONE_PROCESS_SHARE = 0.30
 
@@ -52,7 +52,7 @@ def against_results(
     chosen = [result for result in base if not request.models or result.subject.name in request.models]
     missing = sorted(set(request.models) - {result.subject.name for result in chosen})
     if not chosen and not missing:
-        raise FerBenchError(f"{names[0]} holds no result")
+        raise FerBenchError(f"{names[0]} contains no result")
     findings.add(*(_incomparable(name, f"{names[0]} has no record of it") for name in missing))
     now = list(_measure_anew(chosen, request, findings)) if candidate is None else candidate
     for one in chosen:
@@ -155,7 +155,7 @@ def _judge_latency(base: Result, candidate: Result, least: float, declared: Sequ
         "--against REV measures both sides now"
     ]
     if effect.level is None:
-        details.append(f"one process a side tells only changes beyond {100 * ONE_PROCESS_SHARE:g} %")
+        details.append(f"one process a side shows only changes beyond {100 * ONE_PROCESS_SHARE:g} %")
     medians = [stats.estimate([stats.median(one) for one in side]) for side in samples]
     reason = " -> ".join(map(units.milliseconds.number, medians)) + " ms"
     return Verdict(network, "latency", outcome, reason, tuple(details), effect=effect)
@@ -205,7 +205,9 @@ def _limits(result: Result, request: Request, findings: Findings) -> list[Verdic
     measured = ("latency",) if result.measurement("latency_s") is not None else ()
     if budget.max_latency is not None and measured:
         verdicts.append(limits.judge_latency_of(name, budget.max_latency, result))
-    findings.note_unheld(name, budget, "the results do not tell it; --against REV --metrics {metric} does", measured)
+    findings.note_unchecked(
+        name, budget, "the results do not contain it; --against REV --metrics {metric} measures it", measured
+    )
     return verdicts
 
 
@@ -228,7 +230,7 @@ def _measure_anew(base: Sequence[Result], request: Request, findings: Findings) 
                 findings.add(Verdict(subject.name, counts.METRIC, Outcome.error, reason))
                 continue
             if subject.checkpoint:
-                reason = f"it had the weights of {subject.checkpoint}, and no record says where that file lies"
+                reason = f"it had the weights of {subject.checkpoint}, and no record has the path of that file"
                 remedy = "measure it with `fer-bench run --checkpoint FILE` and give that run as --candidate"
                 findings.add(Verdict(subject.name, counts.METRIC, Outcome.error, f"{reason}: {remedy}"))
                 continue

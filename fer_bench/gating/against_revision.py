@@ -1,7 +1,7 @@
 """Compare a revision, or the working tree, with another revision: counts, then pairs of processes.
 
 Counts come first, since they are exact and cost seconds. A network whose code is the same on both sides, to the byte,
-is not timed: only its code comes from a revision, so that nothing of it can have changed.
+is not timed. Only its code comes from a revision, so nothing of it can have changed.
 """
 
 import contextlib
@@ -48,12 +48,12 @@ def against_revision(
         base, head = repository.base(revision, candidate or "HEAD"), repository.candidate(candidate)
         if base.commit == head.commit and not head.changed and not request.unchanged:
             raise RevisionError(
-                f"{revision} is the commit that would be judged ({head.told}), and nothing was changed since: there is "
-                "nothing to compare. Name an earlier revision, or measure it against itself with --unchanged"
+                f"{revision} is the commit that would be judged ({head.label}), and nothing was changed since: "
+                "there is nothing to compare. Name an earlier revision, or measure it against itself with --unchanged"
             )
         findings.notes += [*base.notes, *head.notes]
         for side in (base, head) if request.setup else ():
-            watcher.stage(f"setting up {side.told}")
+            watcher.stage(f"setting up {side.label}")
             _set_up(side, request.setup, repository.environment)
         reasons = repository.accepted(base, head)
         specs = _choose(base, head, repository, request, reasons, findings)
@@ -67,7 +67,7 @@ def against_revision(
         sides = _Sides((base, head), specs, results, starters, request, findings, timed=timed, binaries=binaries)
         for name in specs[1]:
             findings.add(*(accept(verdict, request.accept, reasons) for verdict in sides.judge(name)))
-    return findings.report(base.told, head.told, request)
+    return findings.report(base.label, head.label, request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class _Sides:
         measured: tuple[str, ...] = ()
         if base is None:
             if self.request.models:  # for a new one that nobody named there is a note
-                new = f"{self.revisions[0].told} does not have it, so that nothing holds it yet"
+                new = f"{self.revisions[0].label} does not have it, so there is nothing to compare it with"
                 yield Verdict(name, counts.METRIC, Outcome.incomparable, f"{new}; --accept REASON lets it pass")
             yield from limits.judge_counts_of(name, budget, candidate)
             remedy = f"without a base there are no pairs; {alone}"
@@ -116,7 +116,7 @@ class _Sides:
             else:
                 yield from self._measure(name, budget)
                 measured, remedy = self.request.metrics, "--metrics {metric} measures it"
-        self.findings.note_unheld(name, budget, remedy, measured)
+        self.findings.note_unchecked(name, budget, remedy, measured)
 
     def _environments_apart(self) -> str:
         base, candidate = map(count_sides.environment_of, self.results)
@@ -129,7 +129,7 @@ class _Sides:
         return same and self.specs[0][name].builds_like(self.specs[1][name]) and not self.binaries
 
     def _measure(self, name: str, budget: Budget) -> Iterator[Verdict]:
-        # One server for both sides, so that nothing of its memory's layout tells them apart. Two environments have an
+        # One server for both sides, so that its memory's layout does not differ between them. Two environments have an
         # interpreter each; their processes start from nothing, each with a layout of its own.
         starters = self.starters if self.request.base_python else (self.starters[0], self.starters[0])
         for metric in self.request.metrics:
@@ -165,12 +165,12 @@ def _choose(
             if not spec.source.file or Path(base.place.folder, spec.source.file).is_file():
                 ours[name] = spec
     gone = sorted(set(_all_of(base.place, before)) - theirs.keys()) if not request.models else []
-    said = f"gone since {base.told}; if that is meant, --accept REASON lets it pass"
+    said = f"gone since {base.label}; if that is intended, --accept REASON lets it pass"
     lost = (Verdict(name, counts.METRIC, Outcome.incomparable, said) for name in gone)
     found.add(*(accept(verdict, request.accept, reasons) for verdict in lost))
     new = sorted(theirs.keys() - ours.keys())
     if new and not request.models:
-        found.notes.append(f"new since {base.told}, with nothing but their budgets to hold them: {', '.join(new)}")
+        found.notes.append(f"new since {base.label}, compared with their budgets only: {', '.join(new)}")
     return ours, theirs
 
 
@@ -201,11 +201,11 @@ def _set_up(side: Revision, command: str, environment: Mapping[str, str]) -> Non
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise RevisionError(f"--setup did not end within {_SETUP_S:g} s in {side.told}") from error
+        raise RevisionError(f"--setup did not end within {_SETUP_S:g} s in {side.label}") from error
     if done.returncode:
         printed = (done.stdout + done.stderr).strip().splitlines()
-        last = printed[-1] if printed else "it printed nothing; try it by hand in a clone at that revision"
-        raise RevisionError(f"--setup failed in {side.told} (exit code {done.returncode}): {last}")
+        last = printed[-1] if printed else "it printed nothing; run it by hand in a clone at that revision"
+        raise RevisionError(f"--setup failed in {side.label} (exit code {done.returncode}): {last}")
 
 
 def _read_elsewhere(base: Result, candidate: Result) -> str:
@@ -213,10 +213,10 @@ def _read_elsewhere(base: Result, candidate: Result) -> str:
     if any(result.measurement(CODE) is None or counts.uncountable(result) for result in (base, candidate)):
         return ""
     code = [_code(base), _code(candidate)]
-    same = "so that both would run the same"
+    same = "so both sides would run the same code"
     if strays := sorted({stray for side in code for stray in side.get("strays", ())}):
         remedy = "put the folder that holds the package on PYTHONPATH"
-        return f"{strays[0]} was read where you work and not from the revision, {same}; {remedy}"
+        return f"{strays[0]} was read from your working folder, not from the revision, {same}; {remedy}"
     if not any(side.get("files") for side in code):
         remedy = "if it is a package of this repository, put the folder that holds it on PYTHONPATH"
         return f"none of its code comes from the revisions, {same}; {remedy}"

@@ -79,7 +79,7 @@ def read(path: Path) -> Baseline:
         ) from error
     if not isinstance(data, dict) or "fer_bench_baseline" not in data:
         raise BaselineError(
-            f"{path} is no baseline of fer_bench: it has no fer_bench_baseline; results are compared with by "
+            f"{path} is no baseline of fer_bench: it has no fer_bench_baseline; to compare with results, use "
             f"--against {path}"
         )
     version = data["fer_bench_baseline"]
@@ -103,7 +103,7 @@ def read(path: Path) -> Baseline:
             about["command"],
         )
     except ValueError as error:
-        raise BaselineError(f"the baseline {path} does not say what one says: {error}; remove it and {anew}") from error
+        raise BaselineError(f"the baseline {path} is not valid: {error}; remove it and {anew}") from error
 
 
 class _File(TypedDict):
@@ -159,11 +159,13 @@ def judge(
                 other.setdefault((known.by, now), []).append(name)
     notes = [
         f"{_names(names)}: counted with {before or 'unknown versions'}, and now with {now or 'unknown versions'}; "
-        "libraries' networks may differ for that; operators and activations are compared with the same PyTorch only"
+        "libraries' networks may differ for that reason; operators and activations are compared only for equal PyTorch"
         for (before, now), names in other.items()
     ]
     if new := sorted(results.keys() - baseline.networks.keys()):
-        notes.append(f"not in the baseline, so that nothing holds it yet: {_names(new)}; add it with --accept REASON")
+        notes.append(
+            f"not in the baseline, so there is nothing to compare with: {_names(new)}; add it with --accept REASON"
+        )
     return verdicts, tuple(notes)
 
 
@@ -218,7 +220,7 @@ def _gone(name: str, snapshot: Snapshot, baseline: Baseline, results: Mapping[st
     readable = {other: Snapshot.of(results[other]) for other in new if not counts.uncountable(results[other])}
     alike = [name for name, now in readable.items() if counts.judge(name, snapshot, now).outcome is Outcome.same]
     twin = f"; {alike[0]} counts the same: renamed?" if alike else ""
-    reason = f"gone: in the baseline, and no network any more{twin}; if that is meant, --accept REASON takes it out"
+    reason = f"gone: in the baseline, but no longer a network{twin}; if that is intended, --accept REASON removes it"
     return Verdict(name, METRIC, Outcome.incomparable, reason)
 
 

@@ -36,7 +36,7 @@ _OTHERS = {
     "parameters.buffers": "elements of buffers",
     "parameters.tied": "tied elements",
     "layers.conv": "convolutions",
-    "layers.conv_separable_once": "convolutions, separable ones taken as one",
+    "layers.conv_separable_once": "convolutions, separable ones counted once",
     "layers.conv_shortcut": "convolutions on shortcuts",
     "layers.pool": "poolings",
     "layers.fc": "fully connected layers",
@@ -129,7 +129,7 @@ class Snapshot:
         macs, operators = result.measurement("macs"), result.measurement("operator_calls")
         missing = [name for name in _NEEDED if name not in counts]
         if missing or macs is None or result.subject.input_shape is None:
-            lacking = f"the record of {result.subject.name} does not tell {', '.join(missing) or 'its input'}"
+            lacking = f"the record of {result.subject.name} does not contain {', '.join(missing) or 'its input'}"
             raise CountingError(f"{lacking}: measure it with --metrics static,anatomy")
         modules, levels = _modules(result, counts)
         return cls(

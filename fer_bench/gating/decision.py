@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from fer_bench.gating.verdicts import Effect, Outcome
 from fer_bench.records import stats
 
-# Numbers of pairs after which the interval is looked at. Each look has a chance to be wrong: so that all together are
+# Numbers of pairs after which the interval is looked at. Each look can be wrong. So that all looks together are
 # wrong in 1 % at most where nothing changed (Pocock 1977, Biometrika 64), each interval's level is 1 - PER_LOOK.
 # From 2,000,000 simulated gates of normal differences with t intervals: 0.00115 gives 0.99 %, with a standard error of
 # 0.01; ``tests/test_gate_rules.py`` repeats it with fewer. That "worse" wants more than a bound above 0 only lowers it.
 LOOKS = (6, 9, 12, 16, 20, 24, 30, 36, 44, 52, 60, 72, 86, 104, 124)
 PER_LOOK = 0.00115
-# To rule the minimum effect out, which is what *same* says, takes a wider interval: a slowdown that is passed over
+# *Same* rules the minimum effect out, which takes a wider interval: a slowdown that is missed
 # costs more than some pairs. All looks together call a change of just the minimum effect the same in 0.15 % of gates.
 PER_LOOK_OF_SAME = 0.0003
 LEVEL = 0.99  # of an interval whenever it is read: all looks together miss in 1 %
@@ -25,7 +25,7 @@ LEVEL = 0.99  # of an interval whenever it is read: all looks together miss in 1
 # Fewer pairs than that have no interval worth the name: t of one degree of freedom is 424.
 FEWEST = 3
 
-# Share of the minimum effect that a change must surely exceed to be called worse or better: half of it, so that a true
+# Share of the minimum effect that a change must surely exceed to be called worse or better. With half of it, a true
 # change of just the minimum effect is detected, and one of less than half is not.
 SURE_SHARE = 0.5
 
@@ -33,8 +33,8 @@ SURE_SHARE = 0.5
 def log_ratio(base: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> float:
     """Return a pair's estimate: the median of log(candidate / base) over passes that were made close by.
 
-    Each pass is held against those that the other side made in the same turn and in the turns next to it, so that both
-    met the same moment of the machine; the median leaves out what struck a few. It scatters less than ratios of means,
+    Each pass is compared with those of the other side in the same turn and in the turns next to it, so that both
+    met the same moment of the machine. The median leaves out what struck a few. It scatters less than ratios of means,
     medians or minima: ``reports/gate-power`` has by how much. What makes fewer than half of the passes slower it does
     not see: the ratio of the plain means is reported with it.
 

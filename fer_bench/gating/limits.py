@@ -26,8 +26,8 @@ MEASURED = {"latency": "max_latency", "memory": "max_memory"}
 def judge(network: str, budget: Budget, snapshot: Snapshot) -> list[Verdict]:
     """Compare what a network counts with each limit of its budget that is about counts.
 
-    MACs with operators that were not counted are a lower bound: above the limit they are above it, and below it they
-    say nothing, which is an error and never a pass.
+    MACs with operators that were not counted are a lower bound. Above the limit the verdict is *worse*; below it they
+    decide nothing, which is an error and never a pass.
     """
     verdicts = []
     for name, limit in budget.set().items():
@@ -36,7 +36,7 @@ def judge(network: str, budget: Budget, snapshot: Snapshot) -> list[Verdict]:
         cost, noun = _COUNTED[name]
         value = snapshot.cost(cost)
         uncounted = ", ".join(sorted(snapshot.uncounted)) if name == "max_macs" else ""
-        against = f"cannot be held against the budget of {limit}"
+        against = f"cannot be compared with the budget of {limit}"
         if value is None:
             verdicts.append(Verdict(network, METRIC, Outcome.error, f"{name}: not counted, and {against}"))
             continue
@@ -71,7 +71,7 @@ def judge_measured(network: str, metric: str, limit: Limit, interval: Interval |
     Both are in the base unit of the metric. One process has no interval, which concludes nothing.
     """
     if interval is None:
-        reason = f"{metric}: no interval, which takes two processes at least, to hold against the budget of {limit}"
+        reason = f"{metric}: no interval, which needs two processes at least, to compare with the budget of {limit}"
         return Verdict(network, METRIC, Outcome.inconclusive, reason)
     most = float(limit.value)
     if interval.high <= most:

@@ -23,14 +23,14 @@ NAMES: tuple[SideName, SideName] = ("base", "candidate")
 Answer = TypeVar("Answer", bound=Message)
 
 # Turns of each process, and passes a turn, from so many seconds a pass. What comes in bursts of 0.1 s meets both sides
-# the more equally the shorter a turn is; the second pass of a turn has its data in the cache again. What a pair costs
+# the more equally the shorter a turn is. The second pass of a turn has its data in the cache again. What a pair costs
 # beside its turns is 0.35 s: of a 13 ms network, half as many turns scatter a fifth more and save a third of the time.
 TURNS = ((0.25, (6, 1)), (0.05, (12, 1)), (0.0, (12, 2)))
 
-# A process that was sent off its core so many times a pass more than the other one, and by such a share of what both
-# were, met another program there.
+# Involuntary switches a pass by which one side may exceed the other, and the same as a share of the mean of both.
+# Beyond these, another program ran on the core of that side.
 CONTESTED, CONTESTED_SHARE = 1.0, 0.5
-# Both that often: the core is shared, and only large changes can be told.
+# Both that often: the core is shared, and only large changes can be detected.
 SHARED = 1.0
 # Page faults a pass, with memory kept: above, the allocator gives memory back. Of a forked process a few are copies.
 FAULTS = 20.0
@@ -102,8 +102,8 @@ class Pair:
 def latency_pair(number: int, base: Side, candidate: Side) -> Pair:
     """Measure a pair: two processes are started together, warmed up, and make passes in turns on one core.
 
-    Which side starts first alternates with the pair, which one makes passes first with every second pair and within it:
-    of two processes of the same code, the one that started first was slower by 0.8 % (over 120 pairs).
+    Which side starts first alternates with the pair. Which one makes passes first alternates with every second pair and
+    within it. Of two processes of the same code, the one that started first was slower by 0.8 % (over 120 pairs).
 
     Raises:
         SideError: one failed.
@@ -154,7 +154,7 @@ def group_pair(value: Callable[[Result], float], stage: str, number: int, base: 
             raise SideError(name, failed)
         measured[name] = value(result) * (1 + side.slower)
         if measured[name] <= 0:
-            raise SideError(name, "measured nothing above what an idle process takes")
+            raise SideError(name, "measured nothing above what an idle process uses")
     values = measured["base"], measured["candidate"]
     return Pair(number, math.log(values[1] / values[0]), values, values)
 
@@ -194,5 +194,5 @@ class _Stepped(Session):
         except WorkerError as error:
             raise SideError(self._name, str(error)) from error
         if not isinstance(message, answer):
-            raise SideError(self._name, "the process answered what is no measurement")
+            raise SideError(self._name, "the process sent something other than a measurement")
         return message

@@ -25,9 +25,9 @@ VERSION = 1  # of the JSON document
 
 MEANINGS = {
     exit_codes.OK: "no network is worse",
-    exit_codes.FINDING: "a network is worse, or does not count what it did",
+    exit_codes.FINDING: "a network is worse, or its counts changed",
     exit_codes.CANNOT_JUDGE: "something could not be judged",
-    exit_codes.INCONCLUSIVE: "neither a change nor its absence can be told",
+    exit_codes.INCONCLUSIVE: "the measurements show neither a change nor its absence",
     exit_codes.INCOMPARABLE: "the two sides cannot be compared",
 }
 NOTHING = "nothing was judged"
@@ -118,7 +118,7 @@ def as_markdown(report: Report, *, inconclusive_passes: bool = False) -> str:
 def as_junit(report: Report, *, inconclusive_passes: bool = False) -> str:
     """Write a report as JUnit XML for GitLab, Jenkins and GitHub's reporters: a suite a metric, a case a network.
 
-    No schema of it binds. GitLab tells cases apart by ``classname`` and ``name``, keeps the first of equal ones, and
+    No schema of it binds. GitLab distinguishes cases by ``classname`` and ``name``, keeps the first of equal ones, and
     asks for no more; Jenkins wants the numbers of a suite; some reporters fail without ``time``. Verdicts on one
     network and metric, as of several budgets, are one case therefore. An inconclusive verdict that passes is skipped.
     """
@@ -320,7 +320,7 @@ def _conditions(report: Report) -> Iterator[str]:
         yield f"Environment: {_safe(_where(report.environment))}."
     if levels := {each.effect.level for each in report.verdicts if each.effect and each.effect.level}:
         shares = " or ".join(units.percent(level, 4) for level in sorted(levels))
-        how = ", over pairs of processes, one of each side, that ran by turns" if report.records else ""
+        how = ", over pairs of processes, one of each side, that alternated" if report.records else ""
         yield f"In brackets: interval at {shares}{how}."
     settings = [f"{name}: {json.dumps(value)}" for name, value in report.settings.items() if name != "command"]
     if settings:
@@ -336,7 +336,7 @@ def _next_steps(report: Report, code: int) -> Iterator[str]:
     if code == exit_codes.FINDING and changes:
         network = output.printable(_cut(changes[0].network, _NAME))
         trailer = _fenced([f"{TRAILER}: {network}: reason"], "text")
-        how = "If it is meant, add `--accept REASON`, or end a commit message with a line for each network"
+        how = "If it is intended, add `--accept REASON`, or end a commit message with a line for each network"
         yield f"{how}:\n\n{trailer}"
 
 

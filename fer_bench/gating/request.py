@@ -139,14 +139,14 @@ class Findings:
     """What a gate has concluded and measured so far.
 
     Attributes:
-        unheld: networks by what would measure what a limit is about, and by the metric of that limit.
+        unchecked: networks by what would measure what a limit is about, and by the metric of that limit.
     """
 
     watcher: Watcher
     verdicts: list[Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     records: list[Comparison] = field(default_factory=list)
-    unheld: dict[str, dict[str, set[str]]] = field(default_factory=dict)
+    unchecked: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     environment: Environment | None = None
     began: float = field(default_factory=time.perf_counter)
 
@@ -165,20 +165,21 @@ class Findings:
         self.records.append(comparison)
         return comparison
 
-    def note_unheld(self, network: str, budget: Budget, remedy: str, measured: Collection[str] = ()) -> None:
-        """Note the limits of a network that nothing was held against, since their metric was not measured.
+    def note_unchecked(self, network: str, budget: Budget, remedy: str, measured: Collection[str] = ()) -> None:
+        """Note the limits of a network that were not checked, since their metric was not measured.
 
         The remedy says what measures it, with {metric} for the metric.
         """
         for metric, name in limits.MEASURED.items():
             if name in budget.set() and metric not in measured:
-                self.unheld.setdefault(remedy, {}).setdefault(metric, set()).add(network)
+                self.unchecked.setdefault(remedy, {}).setdefault(metric, set()).add(network)
 
     def report(self, base: str, candidate: str, request: Request, **settings: Json) -> Report:
         """Return all of it; settings by name stand for those of the request where others decided."""
-        unheld = [
-            f"{limits.MEASURED[metric]} of {', '.join(sorted(networks))} was not held: {remedy.format(metric=metric)}"
-            for remedy, by_metric in self.unheld.items()
+        unchecked = [
+            f"{limits.MEASURED[metric]} of {', '.join(sorted(networks))} was not checked: "
+            f"{remedy.format(metric=metric)}"
+            for remedy, by_metric in self.unchecked.items()
             for metric, networks in sorted(by_metric.items())
         ]
         return Report(
@@ -186,7 +187,7 @@ class Findings:
             candidate,
             tuple(self.verdicts),
             request.settings() | settings,
-            (*self.notes, *unheld),
+            (*self.notes, *unchecked),
             self.environment,
             time.perf_counter() - self.began,
             tuple(self.records),

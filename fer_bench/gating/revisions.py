@@ -1,8 +1,8 @@
 """Check out revisions of the user's repository side by side, and write nothing to it.
 
-Each side is a clone of its own in a temporary folder, the working tree with its changes too: so both lie on the same
+Each side is a clone of its own in a temporary folder, the working tree with its changes too. So both lie on the same
 disk under paths of the same length, and nothing changes under a measurement. A clone reads the objects of the user's
-repository, which does not know of it: after kill -9, too, nothing but the temporary folder is left.
+repository, which does not know of it. After kill -9, too, nothing but the temporary folder is left.
 """
 
 import contextlib
@@ -52,13 +52,13 @@ class Revision:
     """A checkout of a revision.
 
     Attributes:
-        told: as a reader knows it, such as "main (1a2b3c4)".
+        label: as a reader knows it, such as "main (1a2b3c4)".
         commit: its whole hash; of a working tree with changes, of the commit that it started from.
         tree: what was checked out, by a hash that this gate's git knows.
         changed: it is a working tree with changes.
     """
 
-    told: str
+    label: str
     commit: str
     place: Place
     tree: str
@@ -161,8 +161,8 @@ class Repository:
             return self._checkout("head", head, self._named(head, "HEAD"))
         many = f"{len(changed)} uncommitted change{'s' if len(changed) > 1 else ''}"
         tree, notes = self._snapshot(root, changed)
-        told = f"the working tree: {self._named(head)} and {many}"
-        return self._checkout("head", tree, told, changed_since=head, notes=notes)
+        label = f"the working tree: {self._named(head)} and {many}"
+        return self._checkout("head", tree, label, changed_since=head, notes=notes)
 
     def accepted(self, base: Revision, candidate: Revision) -> list[str]:
         """Return what commits between two have in a trailer ``Fer-Bench-Accept: NETWORK: reason``."""
@@ -210,23 +210,23 @@ class Repository:
         return f"{revision} ({short})" if revision and not commit.startswith(revision) else short
 
     def _checkout(
-        self, name: str, commit: str, told: str, changed_since: str = "", notes: tuple[str, ...] = ()
+        self, name: str, commit: str, label: str, changed_since: str = "", notes: tuple[str, ...] = ()
     ) -> Revision:
         root, within = self._clone(name, commit), self._folder.relative_to(self.top)
         (root / ".git" / "index").unlink(missing_ok=True)  # the candidate's is of the user's files
         self._git("checkout", "--quiet", "--force", "--detach", commit, at=root)
         if not (root / within).is_dir():
-            raise RevisionError(f"{told} has no folder {within}; run in one that it has")
+            raise RevisionError(f"{label} has no folder {within}; run in one that it has")
         for sheet in self._sheets:
             if not (root / sheet).is_dir():
-                raise RevisionError(f"{told} has no folder {sheet} of sheets")
+                raise RevisionError(f"{label} has no folder {sheet} of sheets")
         parts = [line.partition("\t") for line in self._git("ls-tree", "-r", commit, at=root).splitlines()]
         if modules := [path for about, _, path in parts if about.startswith("160000 ")]:
-            empty = f"submodules are empty in {told}: {', '.join(modules)}"
+            empty = f"submodules are empty in {label}: {', '.join(modules)}"
             notes += (f"{empty}; --setup 'git submodule update --init'",)
         sheets = tuple(str(root / sheet) for sheet in self._sheets)
         place = Place(str(root), str(root / within), sheets, str(self.top))
-        return Revision(told, changed_since or commit, place, commit, bool(changed_since), notes)
+        return Revision(label, changed_since or commit, place, commit, bool(changed_since), notes)
 
     def _clone(self, name: str, commit: str) -> Path:
         """Return a clone with nothing checked out, which has the user's objects, references and configuration.

@@ -15,8 +15,8 @@ from fer_bench.records import units
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Json, Result
 
-# So many pairs, and this share of those kept, may be measured anew, because a process failed or another program was in
-# the way of one side.
+# So many pairs, and this share of those kept, may be measured again. The reason is a process that failed, or another
+# program on the core of one side.
 REDONE, REDONE_SHARE = 2, 0.25
 
 Progress = Callable[[str], None]
@@ -180,7 +180,7 @@ def judge(
         reason += f"; a change of {100 * rule.least:g} % or more is ruled out"
     elif outcome is Outcome.inconclusive:
         limit = f"{len(kept)} pairs" if len(kept) >= most else f"{rule.budget_s:g} s"
-        reason += f"; {100 * rule.least:g} % could not be told in {limit}"
+        reason += f"; a change of {100 * rule.least:g} % was neither shown nor ruled out in {limit}"
     return concluded(outcome, reason, _warnings(kept, redone, failures, outcome, rule.least), effect)
 
 
@@ -200,19 +200,23 @@ def _warnings(
     """Write what may mislead."""
     lines = []
     if outcome is not Outcome.worse and decision.mean_is_worse(_logs(pairs)[1], least):
-        lines.append("the plain mean is worse: something makes some passes slower, and not most")
+        lines.append("the plain mean is worse: something makes some passes slower, but not most")
     if contested := sum(pair.contested for pair in pairs):
         lines.append(
             f"in {contested} pairs that were kept another program was on the core of one side more than of the other"
         )
-    lines += [f"measured anew after a failure: {failure}" for failure in failures]
+    lines += [f"measured again after a failure: {failure}" for failure in failures]
     if redone:
-        lines.append(f"{len(redone)} pairs measured anew: another program was on the core of one side only")
+        lines.append(f"{len(redone)} pairs measured again: another program was on the core of one side only")
     timed = [pair for pair in pairs if pair.turns]
     if not timed:
         return lines
     for count, most, message in (
-        ("involuntary_switches", SHARED, "the core is shared with another program: about 10 % is what can be told"),
+        (
+            "involuntary_switches",
+            SHARED,
+            "another program shares the core: only changes of about 10 % can be detected",
+        ),
         ("minor_faults", FAULTS, "the allocator gives memory back in each pass, which blurs the times"),
     ):
         means = [sum(pair.per_run(count)[side] for pair in timed) / len(timed) for side in (0, 1)]
@@ -224,7 +228,7 @@ def _warnings(
     if outputs and outputs[0]["shapes"] != outputs[1]["shapes"]:
         lines.append(f"outputs differ in shape: {outputs[0]['shapes']} and {outputs[1]['shapes']}")
     elif outputs and outputs[0]["digest"] != outputs[1]["digest"]:
-        lines.append("outputs differ for the same seed and images: this is another network, or other arithmetic")
+        lines.append("outputs differ for the same seed and images: the network or its arithmetic is different")
     return lines
 
 
