@@ -94,7 +94,7 @@ def test_what_the_user_says_goes_for_rows_that_say_nothing(tmp_path):
         ("Model,Params\n", "no rows"),
         ("a,b\nc,d\n", "names no column of networks"),
         ("Model,Accuracy\nresnet50,76.1\n", "names no column of networks"),
-        ("Model,Params\nresnet50,many\n", "holds no figure"),
+        ("Model,Params\nresnet50,many\n", "contains no figure"),
         ("Model;Params (M)\nresnet50;25,56\n", "line 2.*a comma groups thousands; write decimals with a point"),
         ("Model,Params\n\nresnet50,60.19.2\n", "line 3.*is not a number"),
         ("Model,Params (parsec)\nresnet50,3\n", "unknown unit 'parsec'"),

@@ -1,8 +1,13 @@
 """The audit: what is right, and what is wrong in which way, of the figures that papers print.
 
-Every figure of the sheets is held against what can be recomputed: recounts of its network in many builds and by many
-conventions (``counts``), arithmetic on the paper's own figures (``arithmetic``), what a device can do (``times``), and
-facts that others published (``facts_and_bounds``). Verdicts are computed from the digits, never looked up; what a
+Every figure of the sheets is compared with what can be recomputed:
+
+- recounts of its network in many builds and by many conventions (``counts``);
+- arithmetic on the paper's own figures (``arithmetic``);
+- what a device can do (``times``);
+- facts that others published (``facts_and_bounds``).
+
+Verdicts are computed from the digits, never looked up; what a
 sheet's author noted beside a figure is shown as a note.
 """
 

@@ -1,8 +1,8 @@
 """How likely a figure that means nothing at all would agree with one of several numbers.
 
-Who tries enough explanations finds one that fits. So each explanation is told with the probability that a random
-figure, printed with the same digits and of about the same size, would have fitted it or a simpler one: the share of
-all figures that these explanations cover. Those that cover more than ``ALPHA`` explain nothing.
+Who tries enough explanations finds one that fits. So each explanation has the probability that a random figure
+would have fitted it or a simpler one. Random figures have the same number of digits and about the same size; the
+probability is the share of them that these explanations cover. Those that cover more than ``ALPHA`` explain nothing.
 """
 
 import math
@@ -20,7 +20,7 @@ _FACTORS = (2.0, math.sqrt(10))
 
 
 def covered(printed: Printed, numbers: Iterable[Decimal]) -> float:
-    """Give the share of random figures that agree with at least one of the numbers."""
+    """Return the share of random figures that agree with at least one of the numbers."""
     if printed.value <= 0:
         return 1.0
     centre = math.log(printed.value)

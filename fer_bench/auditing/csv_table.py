@@ -98,7 +98,7 @@ def read_table(
             built = _built(spec, cells, classes, shape, place) if spec is not None else None
             claims += list(_figures(stem, headings, row, cells, built, place))
     if not any(is_number(claim.figure.printed) for claim in claims):
-        raise FerBenchError(f"{shown} holds no figure: cells are numbers, such as 5.48, 5.48M or 5,483,032")
+        raise FerBenchError(f"{shown} contains no figure: cells are numbers, such as 5.48, 5.48M or 5,483,032")
     return claims
 
 
@@ -120,7 +120,7 @@ def _rows(path: Path) -> list[list[str]]:
 
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise FerBenchError(f"{path} has {path.stat().st_size:,} bytes: that is no published table")
+            raise FerBenchError(f"{path} has {path.stat().st_size:,} bytes: too large for a published table")
         frame = pandas.read_csv(
             path,
             sep=None,
@@ -170,7 +170,7 @@ def _figures(
     spec: ModelSpec | None,
     place: str,
 ) -> Iterable[Claim]:
-    """Give what the cells of a row print; one that is no number is kept as words, so that nothing is lost unseen."""
+    """Return what the cells of a row print; one that is no number is kept as words, so that nothing is lost unseen."""
     batch = [f"batch {cells['batch']}"] if re.fullmatch(r"[1-9]\d*", cells.get("batch", "")) else []
     convention = ", ".join([*batch, *filter(None, [cells.get("device")])])
     for heading, cell in zip(headings, map(str.strip, row), strict=False):

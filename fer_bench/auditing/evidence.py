@@ -53,11 +53,11 @@ class Recount:
             input_shape, shapes = tuple(details["input_shape"]), tuple(map(tuple, details.get("shapes", ())))
             return cls(**{**details, "macs": int(macs), "input_shape": input_shape, "shapes": shapes})
         except (TypeError, KeyError, ValueError) as error:
-            raise StoreError("a recount is damaged, or of another fer_bench: count anew, without --records") from error
+            raise StoreError("a recount is damaged, or of another fer_bench: count again, without --records") from error
 
     @property
-    def told(self) -> str:
-        """Say which build this is."""
+    def build(self) -> str:
+        """Return input and classes, which identify the build."""
         return f"{units.size(self.input_shape)}, {self.num_classes} classes"
 
 

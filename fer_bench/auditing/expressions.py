@@ -39,7 +39,7 @@ def evaluate(text: str) -> Value:
 
 
 def holds(text: str) -> bool | None:
-    """Tell whether a chain of comparisons holds, the rounding of its numbers in its favour; None if it is none.
+    """Return whether a chain of comparisons holds, the rounding of its numbers in its favour; None if it is none.
 
     Raises:
         SheetError: it is no arithmetic.

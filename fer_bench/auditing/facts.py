@@ -56,7 +56,7 @@ def images(name: str, part: str) -> int | None:
 
 
 def known(figure: Figure) -> Mapping[str, float]:
-    """Give the facts of a figure's data set of the kind that it is, by what they are of."""
+    """Return the facts of a figure's data set of the kind that it is, by what they are of."""
     about = dataset(figure.dataset)
     if figure.quantity == "class_count":
         return {"": about["classes"]} if about else {}
@@ -87,7 +87,7 @@ _EMPTY = frozenset("all a an of the in class classes image images data dataset s
 
 
 def same(word: str) -> str:
-    """Give the word that stands for all of its meaning, in lower case."""
+    """Return the word that stands for all of its meaning, in lower case."""
     return _WORD.get(word.lower(), word.lower())
 
 
@@ -96,7 +96,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 def named(figure: Figure) -> str | None:
-    """Say which of the known facts a figure is about, by its words; None where they name none, or something else too.
+    """Return which of the known facts a figure is about, by its words; None where they name none, or something else.
 
     "FER2013 class", row "anger", stage "training" is "training, angry"; "FER2013" alone is "all".
     """

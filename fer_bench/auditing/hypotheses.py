@@ -1,7 +1,7 @@
 """What a printed count may be: every number that a convention, a tool, another build or a slip makes of a network.
 
-None of them knows what a paper prints. They stand in tiers, the simplest first; what is tried together is told by
-``chance`` as tried together.
+None of them knows what a paper prints. They are ordered in tiers, the simplest first; ``chance`` counts what is tried
+together as tried together.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +32,7 @@ class Hypothesis:
         tier: how much it assumes.
         kind: the verdict if it is true.
         arithmetic: how the number comes about.
-        convention: what is counted, told apart from which build it is counted on; "" where that means nothing.
+        convention: what is counted, whichever build it is counted on; "" where that means nothing.
     """
 
     text: str

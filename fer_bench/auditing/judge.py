@@ -58,7 +58,7 @@ class Judge:
         circular = claim.spec is not None and claim.spec.status == "reconstruction"
         if circular and found.kind in (Kind.confirmed, Kind.convention) and "recount" in found.evidence:
             found = dataclasses.replace(found, kind=Kind.possible)
-            return found.remarked("our build was made to fit the printed figures, so that it confirms nothing")
+            return found.remarked("our build was made to fit the printed figures, so it confirms nothing")
         return found
 
     def _judge(self, claim: Claim) -> Verdict:
@@ -145,7 +145,7 @@ class Judge:
         return arithmetic.by_any_share(claim, printed, facts.images(figure.dataset, "all")) if figure.dataset else None
 
     def _test_sets(self, claim: Claim) -> dict[str, int]:
-        """Give the test sets that an accuracy may be of: those whose size the paper prints, then the data set's own."""
+        """Return test sets that an accuracy may be of: those whose size the paper prints, then the data set's own."""
         found: dict[str, int] = {}
         for figure in self._image_counts.get(claim.figure.paper, ()):
             tested = figure.stage == "testing" or "validation" in figure.subject
@@ -178,7 +178,7 @@ class Judge:
         return self._found[key]
 
     def _siblings(self, spec: ModelSpec | None) -> list[Evidence]:
-        """Give the recounts of other networks of the family, which may have been meant."""
+        """Return the recounts of other networks of the family, which may have been meant."""
         if spec is None:
             return []
         family = [s for s in self._specs.values() if s.source.related_to(spec.source) and s.name != spec.name]
@@ -229,7 +229,7 @@ _CHECKS: dict[str, tuple[Callable[[Judge, Claim, Printed], Verdict | None] | Non
     "share": (Judge._fact, "a share of what the sheets do not describe"),
     "image_count": (Judge._fact, "a number of images that the data set's publication does not know"),
     **dict.fromkeys(("count", "class_count"), (Judge._fact, "")),
-    "train_time": (None, "a training time is the authors' machine's; nothing printed beside it bounds it"),
+    "train_time": (None, "a training time depends on the authors' machine; nothing printed beside it bounds it"),
 }
 
 
@@ -254,6 +254,6 @@ def _statement(claim: Claim) -> Verdict:
 
 
 def is_condition(claim: Claim) -> bool:
-    """Tell whether a figure is a condition or a description, which the authors chose, and no result."""
+    """Return whether a figure is a condition or a description, which the authors chose, and no result."""
     quantity = claim.figure.quantity
     return quantity in _CONDITIONS or (quantity in _DESCRIPTIONS and claim.spec is None)

@@ -37,7 +37,7 @@ class Printed:
         return Printed(self.value, self.step * Decimal(10) ** self.zeros)
 
     def match(self, number: Decimal) -> str:
-        """Tell how a number would have been printed so: "exact", "rounded", "cut"; "" if not at all."""
+        """Return how a number would have been printed so: "exact", "rounded", "cut"; "" if not at all."""
         if number == self.value:
             return "exact"
         if abs(number - self.value) * 2 <= self.step:
@@ -45,7 +45,7 @@ class Printed:
         return "cut" if 0 <= number - self.value < self.step else ""
 
     def span(self, number: Decimal) -> tuple[Decimal, Decimal]:
-        """Give which values would be printed, with this step, as something that matches a number.
+        """Return which values would be printed, with this step, as something that matches a number.
 
         It matches what it is cut and what it is rounded to, and each of the two is printed for all that rounds to it.
         """
@@ -87,7 +87,7 @@ def read(printed: str, unit: str) -> Printed | None:
 
 
 def is_number(printed: object) -> bool:
-    """Tell whether a printed figure reads as a number, its unit aside."""
+    """Return whether a printed figure reads as a number, its unit aside."""
     try:
         return isinstance(printed, str) and read(printed, "") is not None
     except SheetError:

@@ -25,7 +25,7 @@ class Kind(StrEnum):
 
 
 MEANINGS: dict[Kind, str] = {
-    Kind.confirmed: "what was recomputed prints as the figure does, rounded or cut",
+    Kind.confirmed: "the recomputed number, rounded or cut, equals the printed figure",
     Kind.convention: "right by another convention than the one stated, such as MACs called FLOPs or a tool's own count",
     Kind.build: "the count of another head, input or width than the one stated",
     Kind.slip: "off by a factor that a slip makes: two, ten, a thousand",
@@ -34,7 +34,7 @@ MEANINGS: dict[Kind, str] = {
     Kind.refuted: "the network, or the data set's own publication, has another number, and no hypothesis explains it",
     Kind.unexplained: "of a table of the user's: no hypothesis fits, and the audit does not know every convention",
     Kind.irreproducible: "our build differs, but the paper says too little to be sure that it is the same",
-    Kind.undecidable: "the printed digits are too coarse to tell an explanation from chance",
+    Kind.undecidable: "the printed digits are too coarse to distinguish an explanation from chance",
     Kind.possible: "passes every check that can be made without the authors' machine or training; no more is known",
     Kind.out_of_scope: "nothing can be recomputed; the line says why",
     Kind.statement: "words, not a number: the sheet's note, nothing computed",

@@ -67,7 +67,7 @@ def by_pairs(claim: Claim, printed: Printed, paper: Sequence[Claim]) -> Verdict 
     found = fits(printed, hypotheses)
     if not found:
         tried = f"{len(hypotheses)} pairs tried"
-        line = f"no two of the paper's printed figures give it, {tried}; of what it is is not said"
+        line = f"no two of the paper's printed figures give it, {tried}; the paper does not say of what it is"
         return Verdict(claim, Kind.irreproducible, line, "", "printed figures")
     best = found[0]
     kind, line = Kind.confirmed, f"{best.arithmetic} ({best.text})"
@@ -143,7 +143,7 @@ def _near(printed: Printed, number: int) -> list[int]:
 
 
 def _share(printed: Printed, number: int) -> tuple[list[int], float]:
-    """Give the whole numbers whose share prints so, and how many of all printable shares are possible."""
+    """Return the whole numbers whose share prints so, and how many of all printable shares are possible."""
     cells = 100 / printed.step
     if number > _MOST_ENUMERATED:
         return [int(printed.value * number / 100)], 1.0
@@ -213,7 +213,7 @@ def matrix_rows(claim: Claim) -> Verdict:
 
 
 def _scale(rows: Sequence[Sequence[Decimal]]) -> Decimal | None:
-    """Tell what rows of shares add up to, by the median of their sums: 1, or 100; None for counts."""
+    """Return what rows of shares add up to, by the median of their sums: 1, or 100; None for counts."""
     middle = sorted(sum(row, Decimal(0)) for row in rows)[len(rows) // 2]
     for scale in (Decimal(1), Decimal(100)):
         if abs(middle / scale - 1) < _SHARES_OFF:

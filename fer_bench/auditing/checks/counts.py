@@ -16,8 +16,8 @@ from fer_bench.records.units import grouped
 
 # Builds that are known to be the network that the paper names: what differs from them is wrong, not another network.
 _CERTAIN = ("exact", "library", "unregistered")
-_NEAR = 1e-3  # relative: nearer than this, and by no chance, a number is told as almost the printed one
-_MOST_FITS = 6  # told; that there are more is told too
+_NEAR = 1e-3  # relative: nearer than this, and by no chance, a number is reported as almost the printed one
+_MOST_FITS = 6  # listed; the number of further ones is reported
 
 
 def judge(
@@ -34,7 +34,7 @@ def judge(
     by_column, accepted = _accepted(readings, found, hypotheses, favoured)
 
     def verdict(kind: Kind, line: str, chance: float | None) -> Verdict:
-        source = f"recount of {evidence.name} ({evidence.own.told}; {stated.text})"
+        source = f"recount of {evidence.name} ({evidence.own.build}; {stated.text})"
         kept, left = tuple(found[:_MOST_FITS]), len(found) - _MOST_FITS
         more = (f"{left} further hypotheses fit too",) if left > 0 else ()
         return Verdict(claim, kind, line, grouped(int(stated.value)), source, chance, kept, more)
@@ -57,9 +57,9 @@ def judge(
 def _accepted(
     readings: Sequence[Printed], found: Sequence[Fit], hypotheses: Sequence[Hypothesis], favoured: str
 ) -> tuple[bool, Fit | None]:
-    """Choose the simplest fit that chance does not explain, and say whether it is so by its column alone.
+    """Return the simplest fit that chance does not explain, and whether only its column makes it so.
 
-    The convention of the column is tried first, and what of ``ALPHA`` it takes is not there for the others: together
+    The convention of the column is tried first, and its part of ``ALPHA`` is not available to the others. Together
     they explain no more random figures. What equals a whole number that is the stated count needs no chance.
     """
     stated = hypotheses[0]

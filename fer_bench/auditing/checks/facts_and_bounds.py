@@ -26,37 +26,37 @@ def by_facts(claim: Claim, printed: Printed) -> Verdict | None:
     name, value = facts.named(claim.figure), int(printed.value)
     source = facts.dataset(claim.figure.dataset)["source"]
 
-    def told(what: str) -> str:
+    def fact_text(what: str) -> str:
         return f"{known[what]:,}" + (f" ({what})" if what else "")
 
     if name is not None:
         fact = known[name]
         if fact == value:
-            return Verdict(claim, Kind.confirmed, told(name), f"{fact:,}", source)
+            return Verdict(claim, Kind.confirmed, fact_text(name), f"{fact:,}", source)
         slip = _slipped(value, int(fact))
         # No matter of how authors split the data are the whole, a class of it, and what it consists of.
         if slip or name.startswith("all") or claim.figure.quantity != "image_count":
-            line = f"the data set has {told(name)}" + (f": {slip}" if slip else "")
+            line = f"the data set has {fact_text(name)}" + (f": {slip}" if slip else "")
             return Verdict(claim, Kind.refuted, line, f"{fact:,}", source)
     if value < _SMALL:
         return None
-    equal = [told(what) for what, number in known.items() if number == value]
+    equal = [fact_text(what) for what, number in known.items() if number == value]
     if equal:
         line = f"equals {' and '.join(equal)}, though the text does not say that it is that"
         return Verdict(claim, Kind.possible, line, "", source)
     shares = [
-        f"{share} % of {told(what)}"
+        f"{share} % of {fact_text(what)}"
         for what, number in known.items()
         for share in _SPLITS
         if abs(value - number * share / 100) <= 1
     ]
     part = f" ({' or '.join(shares)})" if shares else ""
-    line = f"no number of the data set's own; perhaps the authors' part of it{part}"
+    line = f"not a number of the data set itself; perhaps the authors' part of it{part}"
     return Verdict(claim, Kind.irreproducible, line, "", source)
 
 
 def _slipped(value: int, fact: int) -> str:
-    """Say by which slip one number became another; "" for none."""
+    """Return by which slip one number became another; "" for none."""
     if sorted(str(value)) == sorted(str(fact)):
         return "the same digits in another order"
     near = abs(value - fact) <= fact * _NEAR_FACT
@@ -70,7 +70,7 @@ def by_shape(claim: Claim, own: Evidence | None, family: Sequence[Evidence]) -> 
     if own is None or not sizes or not re.fullmatch(r"[\d\s,×x{}]+", printed):
         return None
     name, maps = own.name, own.own.shapes
-    source = f"shapes of {name} ({own.own.told})"
+    source = f"shapes of {name} ({own.own.build})"
     if "," in printed:  # several stages' widths or sides in one figure
         if which := _pyramid(sizes, maps):
             return Verdict(claim, Kind.confirmed, f"maps of {name} have these {which}, stage by stage", "", source)
@@ -92,7 +92,7 @@ def by_shape(claim: Claim, own: Evidence | None, family: Sequence[Evidence]) -> 
 
 
 def _pyramid(sizes: Sequence[int], shapes: Sequence[tuple[int, ...]]) -> str:
-    """Tell whether maps have these widths while their sides halve, or these sides; "" if neither."""
+    """Return whether maps have these widths while their sides halve, or these sides; "" if neither."""
     maps = {shape for shape in shapes if len(shape) == 3}
     sides = {shape[1] for shape in maps}
     if any(all((c, side >> n, side >> n) in maps for n, c in enumerate(sizes)) for side in sides):

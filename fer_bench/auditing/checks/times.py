@@ -35,7 +35,7 @@ def by_rate(claim: Claim, printed: Printed, evidence: Evidence, environment: Seq
     peak, name = (card.tensor_flops, card.name) if card is not None else (facts.FASTEST_FLOPS, "any one device")
     float32 = card.float32_flops if card is not None else peak
     flops, batch, seconds = 2 * evidence.own.macs, stated_batch(claim), float(printed.value)
-    source = f"{scaled(evidence.own.macs)}MACs recounted ({evidence.own.told}); peak of {name} {scaled(peak)}FLOP/s"
+    source = f"{scaled(evidence.own.macs)}MACs recounted ({evidence.own.build}); peak of {name} {scaled(peak)}FLOP/s"
 
     def rate(images: int, time_s: float) -> float:
         return images * flops / time_s
@@ -76,10 +76,10 @@ def by_rate(claim: Claim, printed: Printed, evidence: Evidence, environment: Seq
 
 
 def what_times_follow(rows: Sequence[tuple[float, Evidence]]) -> str:
-    """Say whether a column of times follows the work or the number of operators that are started; "" if not clear.
+    """Return whether a column of times follows the work or the number of operators that are started; "" if not clear.
 
-    Times that rank as the operators do and not as the work were taken at small batches, where starting kernels takes
-    the time, or without waiting for the device, where nothing else is timed at all.
+    Times that rank as the operators do, and not as the work, have one of two causes. The batches were small, so that
+    starting kernels takes the time; or the clock did not wait for the device, and nothing else was timed.
     """
     if len(rows) < _FEWEST:
         return ""
