@@ -45,8 +45,8 @@ def test_a_factory_of_a_module_is_found_in_the_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("factory", "reason"),
     [
-        ("raises", r"raises: the factory failed at \(num_classes=7\): RuntimeError: boom$"),
-        ("exits", r"the factory failed at \(\): SystemExit: 0"),
+        ("raises", r"raises: the factory failed with \(num_classes=7\): RuntimeError: boom$"),
+        ("exits", r"the factory failed with \(\): SystemExit: 0"),
         ("three", "returned int, expected a torch.nn.Module"),
         ("answer", "has no function 'answer'"),
         ("nothing", "has no function 'nothing'"),
@@ -77,7 +77,7 @@ def test_what_cannot_be_had_is_refused(name, options, reason):
 @pytest.mark.parametrize(
     ("option", "value", "reason"),
     [
-        ("num_classes", 5, "its factory takes no num_classes, so that 5 cannot be had"),
+        ("num_classes", 5, "its factory takes no num_classes, so 5 cannot be set"),
         ("in_channels", 1, "takes no argument in_channels; it takes: none"),
     ],
 )

@@ -59,7 +59,7 @@ def test_a_factory_without_arguments_is_taken_as_it_is(network):
 
 
 def test_classes_that_a_factory_cannot_give_are_refused(network):
-    with pytest.raises(BuildError, match="takes no num_classes, so that 8 cannot be had; leave it out"):
+    with pytest.raises(BuildError, match="takes no num_classes, so 8 cannot be set; leave it out"):
         count(find(network("grey")), Build(8, (1, 48, 48)))
 
 

@@ -109,7 +109,7 @@ DEFAULT_BUILD = Build()
 
 
 def input_shape(spec: ModelSpec, build: Build) -> tuple[int, ...]:
-    """Give (C, H, W) of the images that a network will see.
+    """Return (C, H, W) of the images that a network will see.
 
     Raises:
         BuildError: the size is below what the network runs at, not positive, or no image's.
@@ -152,7 +152,7 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
             model = _make(factory, arguments, {"num_classes", in_channels_name} - (build.arguments or {}).keys())
     except (Exception, SystemExit) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise BuildError(f"{spec.name}: the factory failed at ({given}): {brief(error)}") from error
+        raise BuildError(f"{spec.name}: the factory failed with ({given}): {brief(error)}") from error
     if type(model).__name__ == "ExportedProgram":  # of torch.export, whose import takes a second
         model = cast(Any, model).module()
     if not isinstance(model, nn.Module):
@@ -298,7 +298,7 @@ def find_factory(spec: ModelSpec) -> tuple[Factory, str]:
     """
     source = spec.source
     if source.kind == "published":
-        raise BuildError(f"{spec.name}: its sheet holds published figures only; there is no code to build it from")
+        raise BuildError(f"{spec.name}: its sheet has published figures only; there is no code to build it from")
     if source.kind == "timm":
         return _from_timm(source.label), "in_chans"
     if source.kind == "torchvision":
@@ -387,7 +387,7 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
         elif anything:
             continue
         elif asked:
-            raise BuildError(f"{spec.name}: its factory takes no {key}, so that {value} cannot be had; leave it out")
+            raise BuildError(f"{spec.name}: its factory takes no {key}, so {value} cannot be set; leave it out")
     if "input_size" in parameters and "input_size" not in arguments:
         if len(set(sides)) != 1:
             raise BuildError(f"{spec.name} needs square images: its first fully connected layer depends on their size")

@@ -150,7 +150,7 @@ def _inside(content: Mapping[Any, Any], seen: set[int]) -> str:
 
 
 def _holds_tensors(entry: Any, seen: set[int]) -> bool:
-    """Say whether an entry is a state dict or a container of one; a trainer's settings may have such a name, too.
+    """Return whether an entry is a state dict or a container of one; a trainer's settings may have such a name, too.
 
     A file may be hostile: what contains itself, or is very deep, is not followed.
     """
@@ -205,7 +205,7 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
 
 
 def _no_weights(path: Path, head: bytes) -> str:
-    """Say what a file is that holds no weights for us, and what to do; "" if it may hold some."""
+    """Return what a file is that holds no weights for us, and what to do; "" if it may hold some."""
     begins = head.lstrip().lower()
     for start, what in _NO_WEIGHTS:
         if begins.startswith(start):
@@ -226,7 +226,7 @@ def _no_weights(path: Path, head: bytes) -> str:
 
 
 def _refusal(message: str) -> str:
-    """Say why PyTorch refused a pickle: it names what the file asks for."""
+    """Return why PyTorch refused a pickle: it names what the file asks for."""
     asked = re.search(r"GLOBAL ([A-Za-z_][\w.]*)", message)
     if asked is None:
         return f"it is no PyTorch checkpoint, or it asks to run code when it is read; {_SAVE}"
@@ -308,7 +308,7 @@ def _without_prefixes(state: dict[str, Tensor]) -> Iterator[tuple[tuple[str, ...
 
 
 def describe(report: LoadReport, most: int | None = 5) -> str:
-    """Say what became of a checkpoint.
+    """Return what became of a checkpoint.
 
     Args:
         report: what ``load_checkpoint`` returned.

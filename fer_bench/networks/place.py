@@ -18,7 +18,7 @@ from typing import Any, Self
 from fer_bench.networks.registry import Registry
 
 _ZOO = "fer_bench.models"
-CODE = "code_files"  # the measurement that tells what ``CodeRead`` found
+CODE = "code_files"  # the measurement that records what ``CodeRead`` saw
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +95,13 @@ class CodeRead:
             self._opened.add(os.fsdecode(arguments[0]))
 
     def files(self) -> dict[str, str]:
-        """Give the digest of each file by its path in the place."""
+        """Return the digest of each file by its path in the place."""
         return {
             path: hashlib.sha256(Path(self._root, path).read_bytes()).hexdigest() for path in self._under(self._root)
         }
 
     def strays(self) -> list[str]:
-        """Give the files that were read where the user works though the place has them: of no revision, that is."""
+        """Return the files that were read where the user works though the place has them: of no revision, that is."""
         if not self._place.instead_of:
             return []
         ours = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
@@ -123,7 +123,7 @@ class CodeRead:
         )
 
     def _not_code(self, path: str) -> bool:
-        """Tell a sheet, or what Python compiled of a file that is told itself."""
+        """Return whether a file is a sheet, or compiled by Python from a file that is listed itself."""
         sheet = path.endswith(".toml") and any(path.startswith(f"{folder}{os.sep}") for folder in self._sheets)
         return sheet or "__pycache__" in path
 
@@ -138,8 +138,8 @@ _before: set[str] = set()  # modules that were there before: whoever imported th
 def search_first(folder: str) -> None:
     """From now on import what stands beside a user's file from its folder, and from no other such folder.
 
-    Two files may import helpers of one name, such as ``blocks``: each gets its own, when it is imported, when its
-    network is made and, until that of another folder is made, in its passes.
+    Two files may import helpers of one name, such as ``blocks``. Each gets its own, when it is imported and when its
+    network is made. Its passes get them, too, until a network of another folder is made.
     """
     if _inserted[-1:] == [folder]:
         return

@@ -38,7 +38,9 @@ class Registry:
         self._zoo = zoo or _ZOO
         for folder in self.folders:
             if not folder.is_dir():
-                raise SheetError(f"sheets in {folder}: there is no such folder; it holds sheets such as my_family.toml")
+                raise SheetError(
+                    f"sheets in {folder}: there is no such folder; expected one with sheets such as my_family.toml"
+                )
 
     @functools.cached_property
     def networks(self) -> Mapping[str, ModelSpec]:

@@ -1,11 +1,11 @@
 """Read sheets: the TOML files that register networks and papers.
 
-A sheet is ``models/<family>.toml``; its table ``[name]`` registers the function ``name`` of ``models/<family>.py``, and
-holds the facts: input, classes, paper, expected counts, and every figure that the papers print. What a paper prints
-about none of the networks stands in ``models/papers/<id>.toml``.
+A sheet is ``models/<family>.toml``. Its table ``[name]`` registers the function ``name`` of ``models/<family>.py``, and
+has the facts: input, classes, paper, expected counts, and every figure that the papers print. What a paper prints
+about none of the networks is in ``models/papers/<id>.toml``.
 
-A table of a user's sheet may have code beside it, as ours; or name a known network under ``network``; or have neither,
-and then it only holds what others published.
+A table of a user's sheet may have code beside it, as ours, or name a known network under ``network``. With neither it
+only has what others published.
 
 A published result says how it was obtained by the keys of ``spec.Conditions``; "unknown" says that the source does not.
 What all results of a paper on one data set share stands in the paper's sheet, in ``[results.DATASET]``.
@@ -116,7 +116,7 @@ def _written(value: Any) -> str:
 def _tables(place: str, what: str, entries: Any) -> list[dict[str, Any]]:
     """Return a list of tables; raise SheetError where it is something else."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise SheetError(f"{place}: {what} is a table, [[...]]; there is {_written(entries)}")
+        raise SheetError(f"{place}: expected {what} as a table, [[...]], got {_written(entries)}")
     return entries
 
 

@@ -183,7 +183,7 @@ class Paper:
 
     @property
     def cited(self) -> str:
-        """Give its title, venue and year."""
+        """Return its title, venue and year."""
         return " ".join(filter(None, (f"{self.title}.", self.venue, str(self.year or ""))))
 
 
@@ -252,7 +252,7 @@ class ModelSpec:
         return ours == theirs
 
     def figures(self, quantity: str, paper: str | None = None) -> list[Figure]:
-        """Give the published figure of a quantity, of any paper or of one; of accuracy, one for each data set.
+        """Return the published figure of a quantity, of any paper or of one; of accuracy, one for each data set.
 
         Where a paper prints several, the one in a table stands for the ones in the text, then the one with more digits.
         """
