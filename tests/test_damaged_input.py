@@ -149,8 +149,8 @@ DEEP = "[" * 100_000
         ("papers = '004'", "papers is '004': a list was expected"),
         ("choices = [1]", "choices[0] is 1: a text was expected"),
         ("expected = { parameters = 'many' }", "expected[...]: a whole number was expected"),
-        ("published = 'none'", "a published figure is a table, [[...]]; there is 'none'"),
-        ("published = [3]", "a published figure is a table, [[...]]; there is [3]"),
+        ("published = 'none'", "expected a published figure as a table, [[...]], got 'none'"),
+        ("published = [3]", "expected a published figure as a table, [[...]], got [3]"),
         (
             'published = [{ quantity = "parameters", printed = [["1"]], unit = "", paper = "x", where = "" }]',
             "printed is [['1']], expected text in quotes",
@@ -182,7 +182,10 @@ def test_a_value_of_another_type_in_a_sheet_is_one_line(command, tmp_path, line,
         ('[paper]\nid = "x"\ntitle = "X"\nyear = "old"', "year is 'old': a whole number or none was expected"),
         ('results = []\n[paper]\nid = "x"\ntitle = "X"', "results is [], expected tables"),
         ('results = { FER2013 = 3 }\n[paper]\nid = "x"\ntitle = "X"', "results is an object of 1, expected tables"),
-        ('figures = {}\n[paper]\nid = "x"\ntitle = "X"', "a published figure is a table, [[...]]; there is an object"),
+        (
+            'figures = {}\n[paper]\nid = "x"\ntitle = "X"',
+            "expected a published figure as a table, [[...]], got an object",
+        ),
     ],
 )
 def test_a_value_of_another_type_in_the_sheet_of_a_paper_is_one_line(command, tmp_path, text, told):
@@ -235,8 +238,8 @@ def test_a_size_out_of_every_range_in_a_table_is_one_line(command, tmp_path, col
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"datetime": "0001-01-01T00:00:00+14:00"}, "is not as those of version 5: OverflowError"),
-        ({"benchmarks": json.loads('{"a":' * 900 + "1" + "}" * 900)}, "is not as those of version 5"),
+        ({"datetime": "0001-01-01T00:00:00+14:00"}, "is not in the format of version 5: OverflowError"),
+        ({"benchmarks": json.loads('{"a":' * 900 + "1" + "}" * 900)}, "is not in the format of version 5"),
         ({"machine_info": {"cpu": {"count": "two"}}}, "environment: cores is 'two': a whole number was expected"),
         ({"benchmarks": [{"fullname": "x", "name": 3, "stats": {"data": [1e300]}}]}, "values[0] is 1e+300: a number"),
     ],

@@ -180,7 +180,7 @@ def test_a_beginning_of_two_ids_names_both(store):
     run = {"title": "t", "started_at": "2026", "finished_at": "2027", "fingerprint": "", "results": []}
     runs = [{"id": "abc1", **run}, {"id": "abc2", **run}]
     import_runs(store, json.dumps({"fer_bench_export": 1, "runs": runs}))
-    with pytest.raises(StoreError, match=r"'abc' may be any of 2: abc1 .*abc2 .*give more"):
+    with pytest.raises(StoreError, match=r"'abc' matches 2 runs: abc1 .*abc2 .*give more"):
         store.find_run("abc")
 
 
@@ -545,7 +545,7 @@ def test_a_store_that_another_process_keeps_locked_is_told(store, url, monkeypat
     engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.NullPool)
     with Store.open(url) as impatient, engine.connect() as other:
         other.exec_driver_sql(lock)
-        with pytest.raises(StoreBusyError, match=r"is kept locked by another process: .*wait until") as told:
+        with pytest.raises(StoreBusyError, match=r"is locked by another process: .*wait until") as told:
             impatient.begin("print", "title")
         other.rollback()
         assert_plain(told)
@@ -580,7 +580,7 @@ def test_a_connection_that_is_lost_is_told_and_the_next_one_works(postgres_url, 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_what_json_has_not_is_refused_by_both(store, make_result, value):
     run_id = store.begin("print", "title")
-    with pytest.raises(UnstorableError, match=r"a value that is no JSON or no text: "):
+    with pytest.raises(UnstorableError, match=r"a value that is not valid JSON or text: "):
         store.save(run_id, "1", make_result("a", Measurement("latency_s", "s", (value,))))
     assert store.results(run_id) == []
 
@@ -589,7 +589,7 @@ def test_what_json_has_not_is_refused_by_both(store, make_result, value):
 def test_a_text_that_postgresql_has_not_is_refused_as_such(postgres_url, make_result):
     with Store.open(postgres_url) as store:
         run_id = store.begin("print", "title")
-        with pytest.raises(UnstorableError, match=r"a value that is no JSON or no text: "):
+        with pytest.raises(UnstorableError, match=r"a value that is not valid JSON or text: "):
             store.save(run_id, "1", make_result("a", Measurement("latency_s", "s", failure="a\0b")))
 
 
@@ -922,10 +922,10 @@ def test_an_import_of_nothing_that_can_be_read_is_an_error(filled, other_url):
 
 LATER = '{"fer_bench_export": 2, "runs": []}'
 BAD_FILES = {
-    "a line": ('{"schema_version": 2}\n', r"line 1: not a result.*; mend or remove that line"),
-    "the last line": ('{"schema_version": 2}\nnonsense\n', r"line 1: not a result.*; mend or remove that line"),
-    "other JSON": ('{"subject": 1}', "not a result of fer_bench a line, nor an export of it; expected a file"),
-    "one result indented": ('{\n "schema_version": 2\n}\n', "not a result of fer_bench a line, nor an export"),
+    "a line": ('{"schema_version": 2}\n', r"line 1: not a result.*; correct or remove that line"),
+    "the last line": ('{"schema_version": 2}\nnonsense\n', r"line 1: not a result.*; correct or remove that line"),
+    "other JSON": ('{"subject": 1}', "not a result of fer_bench on each line, nor an export; expected a file"),
+    "one result indented": ('{\n "schema_version": 2\n}\n', "not a result of fer_bench on each line, nor an export"),
     "nothing": ("", "no result in it"),
     "cut short": ('{"fer_bench_export": 1, "runs": [', "cut short or damaged.*; export it again"),
     "no runs": ('{"fer_bench_export": 1}', "no export of fer_bench: lacks 'runs'; export it again"),

@@ -40,8 +40,8 @@ def _filled(kind: type[TypeEngine[Any]], *names: str) -> list[sa.Column[Any]]:
 class Database:
     """An open database. Its tables are attributes, so that ``store`` need not import SQLAlchemy to name them.
 
-    A connection lives as long as its transaction: none is idle while networks are measured for hours, where a firewall
-    may cut it, and none is inherited by a forked process, which SQLite forbids.
+    A connection lives as long as its transaction. So none is idle while networks are measured for hours, where a
+    firewall may cut it. And none is inherited by a forked process, which SQLite forbids.
 
     Attributes:
         shown: the URL or path as it was given, without its password.
@@ -127,7 +127,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Open a transaction in which all queries see the same moment; raise StoreError where the database fails."""
-        with self._failures_told(), self._engine.begin() as connection:
+        with self._store_errors(), self._engine.begin() as connection:
             if self._engine.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
             else:
@@ -136,7 +136,7 @@ class Database:
 
     @contextmanager
     def writing(self, *, durable: bool = True) -> Iterator[Connection]:
-        """Give a transaction of the only writer; at its end all of it is on the disk, or with an exception nothing.
+        """Return a transaction of the only writer; at its end all of it is on the disk, or with an exception nothing.
 
         Without ``durable`` it does not wait for the disk, and may be lost with the machine's power.
 
@@ -154,7 +154,7 @@ class Database:
                 f"SET LOCAL synchronous_commit = {'on' if durable else 'off'}",
                 f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})",
             )
-        with self._failures_told(), self._engine.begin() as connection:
+        with self._store_errors(), self._engine.begin() as connection:
             for statement in opening:
                 connection.exec_driver_sql(statement).close()
             yield connection
@@ -222,12 +222,12 @@ class Database:
         connection.execute(self.schema_info.insert().values(version=DATABASE_VERSION))
 
     @contextmanager
-    def _failures_told(self) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
         try:
             yield
         except (SQLAlchemyError, ValueError) as error:  # ValueError: see the trouble of that name
-            kind, told = _trouble(getattr(error, "orig", None) or error, unstorable=isinstance(error, DataError))
-            raise kind(f"the store {self.shown} {told}") from error
+            kind, message = _trouble(getattr(error, "orig", None) or error, unstorable=isinstance(error, DataError))
+            raise kind(f"the store {self.shown} {message}") from error
 
 
 def _json(text: str | bytes) -> Any:
@@ -243,32 +243,35 @@ def _read_any_text(connection: sqlite3.Connection, _: object) -> None:
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
 
 
-# By SQLite's names of errors and by PostgreSQL's codes, either by their beginning: what it means, and the cure.
+# By SQLite's names of errors and by PostgreSQL's codes, either by their beginning: what it means, and the remedy.
 _ANOTHER = "or name another store with --store"
 _TROUBLES = {
     "SQLITE_FULL": ("is full", f"free some space, {_ANOTHER}"),
     "SQLITE_READONLY": (
         "cannot be written to",
-        f"get the right to write to the file and its folder, which SQLite needs even to read, {_ANOTHER}",
+        f"get write permission for the file and its folder, which SQLite needs even to read, {_ANOTHER}",
     ),
-    "SQLITE_CANTOPEN": ("cannot be opened", f"see that you may read and write the file and its folder, {_ANOTHER}"),
-    "SQLITE_BUSY": ("is kept locked by another process", f"wait until that one is done, {_ANOTHER}"),
+    "SQLITE_CANTOPEN": (
+        "cannot be opened",
+        f"check that you can read and write the file and its folder, {_ANOTHER}",
+    ),
+    "SQLITE_BUSY": ("is locked by another process", f"wait until it is done, {_ANOTHER}"),
     "SQLITE_NOTADB": ("is no SQLite database", "name another file with --store"),
     "SQLITE_CORRUPT": (
         "is damaged",
         "move it away and `fer-bench import` your last export, or try `sqlite3 FILE .recover`",
     ),
-    "SQLITE_IOERR": ("cannot be read or written", f"see that the disk is sound and has space, {_ANOTHER}"),
+    "SQLITE_IOERR": ("cannot be read or written", f"check that the disk is sound and has space, {_ANOTHER}"),
     "53100": ("is full", f"free some space on the server, {_ANOTHER}"),
     "25006": ("cannot be written to", f"ask for a database that is not read-only, {_ANOTHER}"),
-    "42501": ("refuses this user", f"ask its owner for the right to read and write, {_ANOTHER}"),
-    "55P03": ("is kept locked by another process", f"wait until that one is done, {_ANOTHER}"),
+    "42501": ("refuses this user", f"ask its owner for permission to read and write, {_ANOTHER}"),
+    "55P03": ("is locked by another process", f"wait until it is done, {_ANOTHER}"),
     "connection": (
         "cannot be reached",
-        f"see that the server runs and that host, user, password and database are right, {_ANOTHER}",
+        f"check that the server runs and that host, user, password and database are right, {_ANOTHER}",
     ),
-    "value": ("was given or holds a value that is no JSON or no text", f"leave its network out, {_ANOTHER}"),
-    "": ("fails", f"see that it is a store of fer_bench and that its URL is right, {_ANOTHER}"),
+    "value": ("was given or holds a value that is not valid JSON or text", f"leave its network out, {_ANOTHER}"),
+    "": ("fails", f"check that it is a store of fer_bench and that its URL is right, {_ANOTHER}"),
 }
 
 
@@ -279,7 +282,7 @@ _KINDS = {
 
 
 def _trouble(error: BaseException, *, unstorable: bool) -> tuple[type[StoreError], str]:
-    """Return the kind of a driver's error, and in one line what it is about, with the cure. It says nothing of SQL."""
+    """Return the kind of a driver's error, and in one line what it is about, with the remedy. SQL is left out."""
     code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None) or ""
     diagnosis = getattr(error, "diag", None)
     reason = getattr(diagnosis, "message_primary", None) or " ".join(str(error).split())
@@ -288,9 +291,9 @@ def _trouble(error: BaseException, *, unstorable: bool) -> tuple[type[StoreError
         code = "connection"
     if unstorable or isinstance(error, ValueError):
         code = "value"
-    meaning, cure = next(told for prefix, told in _TROUBLES.items() if code.startswith(prefix))
+    meaning, remedy = next(text for prefix, text in _TROUBLES.items() if code.startswith(prefix))
     kind = next((kind for prefix, kind in _KINDS.items() if code.startswith(prefix)), StoreError)
-    return kind, f"{meaning}: {reason}; {cure}"
+    return kind, f"{meaning}: {reason}; {remedy}"
 
 
 def _url(text: str) -> URL:

@@ -62,7 +62,7 @@ class UnstorableError(StoreError):
 
 
 def brief(error: BaseException) -> str:
-    """Say an error of somebody else's in one line of bounded length, with its type."""
+    """Format an error of other code in one line of bounded length, with its type."""
     return capped(f"{type(error).__name__}: {error}".strip().splitlines()[0], MOST_OF_AN_ERROR)
 
 

@@ -16,7 +16,7 @@ from fer_bench.records.result import Json, Result
 from fer_bench.records.schema import Integer, Name
 from fer_bench.records.store import Contents, Run, Skipped, Store, compact, head, left_out
 
-EXPORT_VERSION = 1  # of the exported document; each result in it tells its own schema
+EXPORT_VERSION = 1  # of the exported document; each result in it states its own schema
 
 
 def export(store: Store, runs: Sequence[Run]) -> str:
@@ -163,7 +163,7 @@ def _read(text: str) -> list[_Read]:
         return [_Read(_run_of(text, "pytest-benchmark", results, written_at))]
     if '"fer_bench_baseline"' in text[:200]:
         raise StoreError(
-            "a baseline holds counts and no results: fer-bench gate --baseline FILE holds networks against it"
+            "a baseline has counts and no results: fer-bench gate --baseline FILE compares networks with it"
         )
     results = _of_lines(text)
     finished_at = max(result.started_at for result in results)
@@ -223,7 +223,7 @@ def _run_of(text: str, title: str, results: Sequence[Result], finished_at: str) 
 def _of_lines(text: str) -> list[Result]:
     if text.strip() and ('"schema_version"' not in text or ("\n" in text.strip() and _is_json(text))):
         raise StoreError(
-            "not a result of fer_bench a line, nor an export of it; expected a file that `fer-bench export` or "
+            "not a result of fer_bench on each line, nor an export; expected a file that `fer-bench export` or "
             "--benchmark-json wrote"
         )
     lines = text.split("\n")
@@ -234,7 +234,7 @@ def _of_lines(text: str) -> list[Result]:
         try:
             results.append(Result.from_json(line))
         except StoreError as error:
-            raise StoreError(f"line {number}: {error}; mend or remove that line") from error
+            raise StoreError(f"line {number}: {error}; correct or remove that line") from error
     if not results:
         raise StoreError("there is no result in it")
     return results

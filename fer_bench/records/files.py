@@ -108,5 +108,5 @@ def _failures_named(path: Path) -> Iterator[None]:
     except OSError as error:
         remedy = _REMEDIES.get(error.errno or 0, "name another file")
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; what was there is as it was: {remedy}"
+            f"cannot write {path}: {error.strerror or error}; the previous content is unchanged: {remedy}"
         ) from error

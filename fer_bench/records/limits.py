@@ -51,7 +51,7 @@ class Limit:
         return f"{(self.value / self.step).normalize():,f} {self.unit}".rstrip()
 
     def _place(self, value: float | Decimal) -> int:
-        """Give the decimal place to write a value and its distance to: no finer than a byte, a nanosecond or one."""
+        """Return the decimal place to write a value and its distance to: no finer than a byte, a nanosecond or one."""
         apart, most = abs(decimal(value) - self.value) / self.step, decimal(value) / self.step
         wanted = min((number.adjusted() - digits for number, digits in ((apart, 1), (most, 2)) if number), default=0)
         finest = Decimal("1E-9") if self.unit in _LIMITS["seconds"] else Decimal(1)
@@ -124,11 +124,11 @@ class Budget:
         return cls(**read)
 
     def or_else(self, other: Self) -> Self:
-        """Give these limits, and another budget's where there is none here."""
+        """Return these limits, and another budget's where there is none here."""
         return dataclasses.replace(other, **self.set())
 
     def set(self) -> dict[str, Limit]:
-        """Give the limits that there are, by name."""
+        """Return the limits that there are, by name."""
         found = {name: getattr(self, name) for name in _KINDS}
         return {name: limit for name, limit in found.items() if limit is not None}
 

@@ -1,7 +1,7 @@
 """Read what pytest-benchmark writes: the file of ``--benchmark-json``, or one that ``--benchmark-save`` keeps.
 
-A benchmark of our fixture holds a whole record. Of any other the times are known, if the file has them, and little of
-where they were taken: what is not known stays empty, and is never made up.
+A benchmark of our fixture holds a whole record. Of any other the times are known, if the file has them, and little
+about where they were measured. What is not known stays empty, and is never made up.
 """
 
 import datetime
@@ -24,7 +24,7 @@ _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
 
 def written_by_pytest_benchmark(text: str) -> bool:
-    """Tell whether a text is pytest-benchmark's, cut short perhaps."""
+    """Return whether a text is pytest-benchmark's, cut short perhaps."""
     return '"machine_info"' in text[:200] or ('"machine_info"' in text and '"benchmarks"' in text)
 
 
@@ -46,7 +46,8 @@ def results_of(text: str) -> tuple[list[Result], str]:
         found = [_result(bench, document, written_at) for bench in document["benchmarks"]]
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise StoreError(
-            f"this file of pytest-benchmark {version} is not as those of version 5: {type(error).__name__}: {error}"
+            f"this file of pytest-benchmark {version} is not in the format of version 5: "
+            f"{type(error).__name__}: {error}"
         ) from error
     if not found:
         raise StoreError("this file of pytest-benchmark holds no benchmark: all were skipped or failed")
@@ -54,7 +55,7 @@ def results_of(text: str) -> tuple[list[Result], str]:
 
 
 def commit_of(commit_info: Mapping[str, Any]) -> tuple[str, bool]:
-    """Give the commit that pytest-benchmark tells, and whether the code was changed since; "" where there is none."""
+    """Return the recorded commit, and whether the code was changed since; "" where there is none."""
     found = str(commit_info.get("id", ""))
     return (found, bool(commit_info.get("dirty"))) if _COMMIT.fullmatch(found) else ("", False)
 

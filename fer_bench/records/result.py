@@ -61,7 +61,7 @@ class Measurement:
         return read
 
 
-# What a time depends on, in the order in which a difference is told.
+# What a time depends on, in the order in which differences are reported.
 _MATTERS = """device device_name cpu cores cpu_limit memory_bytes memory_limit_bytes threads allocator malloc_settings
 huge_pages frequency_policy
 packages blas python os gpu""".split()
@@ -123,7 +123,7 @@ class Environment:
 
     @property
     def speeds(self) -> dict[str, float]:
-        """Give what the machine itself attained then, by kind: "arithmetic" in MAC/s, "memory" in bytes/s."""
+        """Return what the machine itself attained then, by kind: "arithmetic" in MAC/s, "memory" in bytes/s."""
         copies = self.attainable.get("copy_bytes_per_s") or [(0, 0.0)]
         found = {"arithmetic": self.attainable.get("macs_per_s"), "memory": max(copies)[1]}  # of the largest copy
         return {kind: float(speed) for kind, speed in found.items() if speed}
@@ -135,8 +135,8 @@ class Environment:
     def differences(self, other: Self, apart_from: Sequence[str] = ()) -> Iterator[tuple[str, Json, Json]]:
         """Yield what makes times of the two not comparable: attributes with both values.
 
-        Load, clocks, temperatures and the commit of what is measured are no such difference: stability warnings tell
-        of the first three, and the last is what one compares. ``apart_from`` names what differs on purpose: of these
+        Load, clocks, temperatures and the commit of what is measured are no such difference. Stability warnings
+        cover the first three, and the last is what one compares. ``apart_from`` names what differs on purpose: of these
         attributes, and of packages.
         """
         for name in _MATTERS:
@@ -155,27 +155,27 @@ class Environment:
 
 
 def speeds_apart(before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    """Say by what factor a machine was itself faster or slower than before: "1.6x slower in arithmetic"; "" for alike.
+    """Return by what factor a machine was itself faster or slower than before: "1.6x slower in arithmetic", or "".
 
     Both are ``Environment.speeds``; what only one of them knows is not compared.
     """
-    told = []
+    parts = []
     for kind in before:
         if kind in after and before[kind] > 0 and after[kind] > 0:
             ratio = after[kind] / before[kind]
             factor = max(ratio, 1 / ratio)
             if factor > 1 + _SPEED_SHARE:
-                told.append(f"{units.significant(factor, 2)}x {'faster' if ratio > 1 else 'slower'} in {kind}")
-    return " and ".join(told)
+                parts.append(f"{units.significant(factor, 2)}x {'faster' if ratio > 1 else 'slower'} in {kind}")
+    return " and ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """Which network was measured, and how it was built: enough to build it again.
 
-    ``input_shape`` is (C, H, W), or None where the network failed before its size was known; ``num_classes`` None where
-    nobody told. ``checkpoint`` is the file of weights, by name and SHA-256, or "". ``exempt`` is the reason why it did
-    not run at the protocol's size, but at its own.
+    ``input_shape`` is (C, H, W), or None where the network failed before its size was known; ``num_classes`` is None
+    where it is unknown. ``checkpoint`` is the file of weights, by name and SHA-256, or "". ``exempt`` is the reason why
+    it did not run at the protocol's size, but at its own.
     """
 
     name: Name
@@ -233,15 +233,15 @@ class Result:
     schema_version: Integer = SCHEMA_VERSION
 
     def measurement(self, metric: str) -> Measurement | None:
-        """Give the first measurement of a metric, failed or not."""
+        """Return the first measurement of a metric, failed or not."""
         return next((m for m in self.measurements if m.metric == metric), None)
 
     def samples(self, metric: str) -> list[tuple[float, ...]]:
-        """Give the values of a metric process by process; a process that failed has none and is left out."""
+        """Return the values of a metric process by process; a process that failed has none and is left out."""
         return [m.values for m in self.measurements if m.metric == metric and m.values]
 
     def value(self, metric: str) -> float | None:
-        """Give the single value of a count, or None where it was not measured or failed."""
+        """Return the single value of a count, or None where it was not measured or failed."""
         found = self.measurement(metric)
         return found.values[0] if found is not None and found.values else None
 

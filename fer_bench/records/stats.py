@@ -58,12 +58,12 @@ class Interval:
 
 
 def median(values: Sequence[float]) -> float:
-    """Give the median."""
+    """Return the median."""
     return statistics.median(values)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Give the value below which a share of the values lies, interpolated linearly between neighbours.
+    """Return the value below which a share of the values lies, interpolated linearly between neighbours.
 
     Hyndman and Fan's definition 7, numpy's default.
     """
@@ -75,7 +75,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def estimate(medians: Sequence[float]) -> float:
-    """Give the estimate of a latency: the mean of the processes' medians.
+    """Return the estimate of a latency: the mean of the processes' medians.
 
     The median sets aside the spikes within a process; over processes, whose differences are the network's own luck with
     memory and just as real, the mean is what an interval by t belongs to.
@@ -84,12 +84,12 @@ def estimate(medians: Sequence[float]) -> float:
 
 
 def spread(medians: Sequence[float]) -> float | None:
-    """Give the standard deviation between processes as a share of their mean, or None for fewer than two."""
+    """Return the standard deviation between processes as a share of their mean, or None for fewer than two."""
     return statistics.stdev(medians) / statistics.fmean(medians) if len(medians) > 1 else None
 
 
 def interval(medians: Sequence[float], pilot: int = 0, level: float = LEVEL) -> Interval | None:
-    """Give the confidence interval around ``estimate``, or None where fewer than two processes were measured.
+    """Return the confidence interval around ``estimate``, or None where fewer than two processes were measured.
 
     Where the number of processes was fixed beforehand (``pilot`` 0) it is Student's. Where the first ``pilot`` of them
     decided how many follow (``further_processes``), stopping early means that they happened to agree, and counting on
@@ -105,7 +105,7 @@ def interval(medians: Sequence[float], pilot: int = 0, level: float = LEVEL) -> 
 
     A process that failed is left out: ``medians`` are those of the others, in the order of measuring. If it was one of
     the pilot, one that followed counts as pilot: that costs a degree of freedom and no coverage. A process that fails
-    because it is slow biases the mean itself, and no interval tells.
+    because it is slow biases the mean itself, which no interval shows.
 
     It is about this machine in this session: what all processes share, such as a neighbour who stays, it cannot know.
     """
@@ -122,16 +122,16 @@ def interval(medians: Sequence[float], pilot: int = 0, level: float = LEVEL) -> 
     return Interval(centre - half, centre + half, level, len(medians))
 
 
-def converged(found: Interval | None, share: float) -> bool:
-    """Tell whether an interval's half-width is at most this share of its centre; no interval is not."""
-    return found is not None and found.high - found.low <= share * (found.high + found.low)
+def converged(interval: Interval | None, share: float) -> bool:
+    """Return whether an interval's half-width is at most this share of its centre; no interval is not."""
+    return interval is not None and interval.high - interval.low <= share * (interval.high + interval.low)
 
 
 def further_processes(pilot_medians: Sequence[float], share: float, most: int, affordable: int) -> int:
-    """Give how many processes to measure after a pilot.
+    """Return how many processes to measure after a pilot.
 
     They are the fewest whose ``interval`` has a half-width of at most ``share`` of the mean with probability
-    ``ASSURANCE``, given what the pilot tells of the variance: the ratio of two variances follows the F distribution
+    ``ASSURANCE``, given the pilot's estimate of the variance. The ratio of two variances follows the F distribution
     (the assurance of Kupper and Hafner 1989, Am. Statist. 43, with an estimated variance). Where no allowed number
     promises that, all that are allowed: a narrower interval is worth having.
 
@@ -157,7 +157,7 @@ def further_processes(pilot_medians: Sequence[float], share: float, most: int, a
 
 
 def _chance_of_width(wanted: float, deviation: float, pilot: int, further: int) -> float:
-    """Give the probability that the half-width after ``further`` processes is at most the wanted one."""
+    """Return the probability that the half-width after ``further`` processes is at most the wanted one."""
     if deviation == 0:
         return 1.0
     largest = wanted * math.sqrt(pilot + further) / student_t(LEVEL, further - 1)
@@ -167,7 +167,7 @@ def _chance_of_width(wanted: float, deviation: float, pilot: int, further: int) 
 
 @functools.cache
 def student_t(level: float, freedom: int) -> float:
-    """Give the t that a Student variable of so many degrees of freedom stays within, on both sides, at this level.
+    """Return the t that a Student variable of so many degrees of freedom stays within, on both sides, at this level.
 
     By bisection of its distribution, to the last digits of a float.
     """
@@ -185,7 +185,7 @@ def student_t(level: float, freedom: int) -> float:
 
 
 def _beta(x: float, a: float, b: float) -> float:
-    """Give the regularised incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22).
+    """Return the regularised incomplete beta function I_x(a, b), by its continued fraction (DLMF 8.17.22).
 
     From the last term to the first, on the side where the terms vanish fast: of the order of sqrt(a + b) matter.
     """
@@ -203,7 +203,7 @@ def _beta(x: float, a: float, b: float) -> float:
 
 
 def warmup_cut(series: Sequence[float], least: int = 0) -> int:
-    """Give how many of the first passes are warm-up.
+    """Return how many of the first passes are warm-up.
 
     It is over where ``WARMUP_WINDOW`` passes in a row lie within the 5 to 95 % range of the second half of the series,
     at half of it at the latest. From fewer than twice the window nothing is concluded.
@@ -228,7 +228,7 @@ def warmup_cut(series: Sequence[float], least: int = 0) -> int:
 
 
 def modes(values: Sequence[float]) -> tuple[float, float] | None:
-    """Give the two values that a sequence scatters around, or None where it scatters around one.
+    """Return the two values that a sequence scatters around, or None where it scatters around one.
 
     The split with the smallest variance within (Fisher 1958, JASA 53; Otsu 1979), judged by the distance of the parts'
     means in standard deviations within (Ashman, Bird and Zepf 1994, Astron. J. 108). Order does not enter, so that
@@ -258,7 +258,7 @@ def modes(values: Sequence[float]) -> tuple[float, float] | None:
 
 
 def drift(values: Sequence[float]) -> float:
-    """Give the relative change from the median of the first third to that of the last; 0 for fewer than nine values."""
+    """Return the relative change from the first third's median to the last third's; 0 for fewer than nine values."""
     third = len(values) // 3
     if third < MIN_THIRD:
         return 0.0
@@ -266,7 +266,7 @@ def drift(values: Sequence[float]) -> float:
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Give Spearman's rank correlation of two series, equal values sharing their mean rank; 0 where one is constant."""
+    """Return Spearman's rank correlation of two series (ties share their mean rank); 0 where one is constant."""
     try:
         return statistics.correlation(_ranks(first), _ranks(second))
     except statistics.StatisticsError:

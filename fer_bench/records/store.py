@@ -91,8 +91,8 @@ class Store:
     def open(cls, url: str, *, create: bool = True) -> Self:
         """Open a store by its URL, or by the path of its SQLite file.
 
-        With ``create`` the folder and the tables are made where they are missing, and it is tried whether the store can
-        be written to: a run must not find out after hours.
+        With ``create`` the folder and the tables are made where they are missing. It is also tested whether the store
+        can be written to, since a run must not find out after hours.
 
         Raises:
             StoreError: the URL is wrong, the store is not there, cannot be reached or written to, or is a later one.
@@ -120,14 +120,14 @@ class Store:
         return run_id
 
     def resumable(self, fingerprint: str) -> Run | None:
-        """Give the latest interrupted run that measures the same, if there is one."""
+        """Return the latest interrupted run that measures the same, if there is one."""
         interrupted = (run for run in self.runs() if run.state == "interrupted" and run.fingerprint == fingerprint)
         return next(interrupted, None)
 
     def resume(self, run_id: str) -> bool:
         """Make this process the holder of an unfinished run; False where it is finished or a living process holds it.
 
-        Of several processes that try at once, one gets True. A run that is "elsewhere" is taken: whoever asks for that
+        Of several processes that try at once, one gets True. A run "elsewhere" is taken over: whoever asks for that
         by its id knows that nobody works on it.
         """
         with self._db.writing() as connection:
@@ -171,7 +171,7 @@ class Store:
             thread.join(_JOIN_S)
 
     def held_elsewhere(self, fingerprint: str) -> str:
-        """Say who measures the same where only a lease shows whether they live; "" for nobody."""
+        """Return who measures the same where only a lease shows whether they live; "" for nobody."""
         with self._db.reading() as connection:
             same = self._db.runs.select().where(
                 self._db.runs.c.fingerprint == fingerprint, self._db.runs.c.finished_at.is_(None)
@@ -183,11 +183,11 @@ class Store:
         return ""
 
     def done(self, run_id: str) -> list[Keyed]:
-        """Give the keys and results that a run has, in the order saved."""
+        """Return the keys and results that a run has, in the order saved."""
         return list(self.contents(run_id).results)
 
     def results(self, run_id: str, skipped: Skipped | None = None) -> list[Result]:
-        """Give the results of a run, in the order saved.
+        """Return the results of a run, in the order saved.
 
         With ``skipped`` those that cannot be read are left out; without, the first of them is a StoreError.
         """
@@ -214,7 +214,7 @@ class Store:
             self._update(connection, run_id, finished_at=_now())
 
     def runs(self) -> list[Run]:
-        """Give all runs, the newest first."""
+        """Return all runs, the newest first."""
         runs, results = self._db.runs, self._db.results
         names = defaultdict(list)
         with self._db.reading() as connection:
@@ -235,13 +235,13 @@ class Store:
         ]
 
     def networks(self) -> list[str]:
-        """Give the names of all networks that have results."""
+        """Return the names of all networks that have results."""
         names = self._db.results.select().with_only_columns(self._db.results.c.name).distinct()
         with self._db.reading() as connection:
             return sorted(map(str, connection.execute(names).scalars()))
 
     def metrics(self, name: str) -> dict[str, str]:
-        """Give the metrics that were measured of a network, or failed, with their units."""
+        """Return the metrics that were measured of a network, or failed, with their units."""
         results, measurements = self._db.results, self._db.measurements
         pairs = measurements.join(results).select().where(results.c.name == name)
         columns = pairs.with_only_columns(measurements.c.metric, measurements.c.unit).distinct()
@@ -301,8 +301,8 @@ class Store:
             return found[0]
         named = "; ".join(f"{run.id} ({run.title}, {run.started_at[:16]})" for run in (found or runs)[:5])
         if found:
-            raise StoreError(f"run {text!r} may be any of {len(found)}: {named}; give more of the id")
-        raise StoreError(f"there is no run {text!r} in {self.shown}; the latest are {named}; or say last")
+            raise StoreError(f"run {text!r} matches {len(found)} runs: {named}; give more of the id")
+        raise StoreError(f"there is no run {text!r} in {self.shown}; the latest are {named}; or use last")
 
     def delete(self, run_id: str) -> None:
         """Delete a run with its results.
@@ -318,7 +318,7 @@ class Store:
             self._drop_unused_environments(connection)
 
     def contents(self, run_id: str) -> Contents:
-        """Give a run with all that is in it.
+        """Return a run with all that is in it.
 
         Raises:
             StoreError: also where a result is of another schema.
@@ -488,7 +488,7 @@ def head(run: "Row[Any] | Contents") -> dict[str, Any]:
 
 
 def left_out(where: str, refused: Sequence[str], kept: int) -> str:
-    """Say in a line which records were left out."""
+    """Return in a line which records were left out."""
     return f"{where}: left out {len(refused)} of {len(refused) + kept} records: {schema.first_of(refused)}"
 
 
@@ -515,7 +515,7 @@ _JOIN_S = 5.0  # for a renewal under way, which may wait for a lock; it does no 
 
 
 def _this_process() -> dict[str, Json]:
-    """Say who holds a run, so that another process can find out whether the holder lives."""
+    """Return who holds a run, so that another process can find out whether the holder lives."""
     return {
         "host": socket.gethostname(),
         "machine": _system("/etc/machine-id"),  # many machines have the same host name
@@ -591,7 +591,7 @@ def _state(run: "Row[Any]", now_s: float) -> State:
 
 
 def _held_by(run: "Row[Any]", now_s: float) -> str:
-    """Say which process holds a run that is under way."""
+    """Return which process holds a run that is under way."""
     holder = run.holder
     lease = ""
     if _lives(holder) is None:

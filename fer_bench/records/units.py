@@ -30,7 +30,7 @@ PRINTED_UNITS: dict[str, Decimal] = {
 
 
 def printed_value(printed: str, unit: str) -> Decimal:
-    """Give a figure of a paper in base units, exactly: ``("142.9", "M")`` is 142900000, ``("7.74", "ns")`` 7.74E-9.
+    """Return a figure of a paper in base units, exactly: ``("142.9", "M")`` is 142900000, ``("7.74", "ns")`` 7.74E-9.
 
     Digits may be grouped by commas, or end with a power of ten: ``("3.8 × 10^9", "")``.
 
@@ -97,11 +97,11 @@ class Quantity:
         return significant(scaled_value, digits or most)
 
     def with_digits(self, digits: int) -> "Quantity":
-        """Give the same quantity with another number of significant digits."""
+        """Return the same quantity with another number of significant digits."""
         return replace(self, digits=digits)
 
     def of_column(self, values: Iterable[tuple[float, int | None]]) -> "Quantity":
-        """Give the quantity that writes all values with one prefix, under which they are nearest to 1 to 999.
+        """Return the quantity that writes all values with one prefix, under which they are nearest to 1 to 999.
 
         No zero is written that nobody counted: exact values are written to the unit at least, 4093539446 as "4094" with
         M, and the prefix is one under which values that are known to some digits need no zeros after these.
@@ -135,7 +135,7 @@ EXACT = Context(prec=500)  # in which any number of a record can be written to a
 
 
 def digits_within(value: float | Decimal, half_width: float | Decimal, most: int = MOST_DIGITS) -> int:
-    """Tell how many significant digits an uncertainty supports: 10.2345 +- 0.3 has 3, which writes 10.2.
+    """Return how many significant digits an uncertainty supports: 10.2345 +- 0.3 has 3, which writes 10.2.
 
     The last digit is the one in which the uncertainty has its first. Two at least, so that the order of magnitude
     stays. Where nothing is uncertain, three.
@@ -165,7 +165,7 @@ def _to_place(value: Decimal, place: int) -> str:
 
 
 def decimal(value: float | Decimal) -> Decimal:
-    """Give a number exactly as it is printed."""
+    """Return a number exactly as it is printed."""
     return Decimal(value) if isinstance(value, Decimal | int) else Decimal(repr(float(value)))
 
 
