@@ -198,7 +198,7 @@ def test_a_factory_that_hangs_is_given_up_and_the_next_goes_on(measure):
 
 def test_a_process_that_answers_rubbish_is_told(measure):
     plan = dataclasses.replace(PLAN, metrics=("latency",))
-    assert failures(measure("babbles", plan)) == {"latency": "the process answered what is no measurement"}
+    assert failures(measure("babbles", plan)) == {"latency": "the process sent something other than a measurement"}
 
 
 def test_settings_input_and_classes_reach_the_factory(measure):

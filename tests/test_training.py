@@ -176,7 +176,7 @@ def test_several_outputs_are_trained_by_the_sum_of_their_mean_squares(nest):
     trainer = Trainer(Heads(nest), torch.ones(3, 1), PLAN)
     trainer.step()
     assert trainer.loss.item() == pytest.approx(2**2 + (-1) ** 2)
-    assert trainer.told()["loss"] == "mean square of the outputs"
+    assert trainer.details()["loss"] == "mean square of the outputs"
 
 
 def test_what_is_frozen_stays_and_the_rest_is_trained():

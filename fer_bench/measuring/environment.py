@@ -39,7 +39,7 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
     Args:
         device: "cpu" or "cuda": what the network ran on.
         allocator: the setting that ``keep_freed_memory`` named.
-        code: the folder that a user's network comes from, whose commit is told; None for ours.
+        code: the folder that a user's network comes from, whose commit is recorded; None for ours.
     """
     torch = sys.modules["torch"]
     gpu = _gpu() if device == "cuda" else {}
@@ -122,7 +122,7 @@ def _groups(root: Path) -> list[Path]:
 
 
 def _read(path: str | Path) -> str:
-    """Give a line of the system's, or "" where it has none."""
+    """Return a line of the system's, or "" where it has none."""
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except OSError:
@@ -143,7 +143,7 @@ def _versions() -> dict[str, str]:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue  # an optional part that is not installed has no version to tell
+            continue  # an optional part that is not installed has no version to record
     return found
 
 
@@ -153,7 +153,7 @@ def _cpu() -> str:
 
 
 def has_gpu() -> bool:
-    """Tell whether the NVIDIA driver shows a GPU, without loading PyTorch."""
+    """Return whether the NVIDIA driver shows a GPU, without loading PyTorch."""
     import pynvml
 
     try:
@@ -187,7 +187,7 @@ def _gpu() -> dict[str, Json]:
 
 
 def nvml_handle() -> Any:
-    """Give NVML's handle of PyTorch's current GPU, by its identifier: CUDA_VISIBLE_DEVICES renumbers only PyTorch's.
+    """Return NVML's handle of PyTorch's current GPU, by its identifier: CUDA_VISIBLE_DEVICES renumbers only PyTorch's.
 
     Raises:
         pynvml.NVMLError: NVML does not answer, or not for this GPU.
@@ -200,7 +200,7 @@ def nvml_handle() -> Any:
 
 
 def gpu_state() -> dict[str, Json]:
-    """Tell the GPU's clock, temperature, power and what lowers its clock; nothing where no GPU is in use."""
+    """Return the GPU's clock, temperature, power and what lowers its clock; nothing where no GPU is in use."""
     torch = sys.modules["torch"]
     if not torch.cuda.is_initialized():
         return {}

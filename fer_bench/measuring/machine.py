@@ -128,7 +128,7 @@ def _busy_s() -> float:
 
 
 def _throttle_events() -> int:
-    """Count how often the CPU has lowered its clock for its temperature, where the system tells (Intel on Linux)."""
+    """Return how often the CPU lowered its clock for its temperature, where the system reports it (Intel on Linux)."""
     cores = Path("/sys/devices/system/cpu")
     return sum(int(path.read_text()) for path in cores.glob("cpu[0-9]*/thermal_throttle/core_throttle_count"))
 

@@ -42,7 +42,7 @@ class Network:
         self._made: tuple[nn.Module, Tensor] | None = None
 
     def _fall_back(self) -> None:
-        """Take the network's own size where it cannot run at the protocol's."""
+        """Use the network's own size where it cannot run at the protocol's."""
         try:
             count(self.spec, self.build)
         except (BuildError, CountingError) as refusal:
@@ -59,7 +59,7 @@ class Network:
         return count(self.spec, self.build, batch=self.job.plan.batch_size)
 
     def make(self) -> tuple[nn.Module, Tensor]:
-        """Give the network in eval mode and a batch of images, both on the plan's device."""
+        """Return the network in eval mode and a batch of images, both on the plan's device."""
         if self._made is None:
             plan = self.job.plan
             torch.manual_seed(plan.seed)
@@ -85,7 +85,7 @@ def as_planned(
         model = building.OfOneInput(model, fed).eval()
     layout = torch.channels_last if plan.layout == "nhwc" else torch.contiguous_format
     if plan.layout == "nhwc" and images.dim() != _IMAGES:
-        raise BuildError(f"layout nhwc is of images, and the first input is {tuple(images.shape[1:])}: use nchw")
+        raise BuildError(f"layout nhwc needs images, and the first input is {tuple(images.shape[1:])}: use nchw")
     model, images = model.to(memory_format=layout), images.contiguous(memory_format=layout)
     if plan.precision in building.AUTOCAST:
         model = building.Autocast(model, building.AUTOCAST[plan.precision]).eval()

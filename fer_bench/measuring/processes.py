@@ -320,7 +320,7 @@ def lines(stream: IO[str], limit_s: float) -> Iterator[str | None]:
 
 
 def ending(returncode: int, errors: IO[str]) -> str:
-    """Say how a process ended that did not finish its job."""
+    """Return how a process ended that did not finish its job."""
     errors.seek(0)
     last = [line.strip() for line in errors.read().splitlines() if line.strip()][-1:]
     said = f": {capped(last[0])}" if last else ""
@@ -340,7 +340,7 @@ def _environment(python: str, wait: str) -> dict[str, str]:
 
 @functools.cache
 def _alone() -> str:
-    """Give a folder that holds this fer_bench and nothing else that is installed beside it."""
+    """Return a folder that holds this fer_bench and nothing else that is installed beside it."""
     folder = tempfile.TemporaryDirectory(prefix="fer-bench-code-")
     Path(folder.name, "fer_bench").symlink_to(Path(__file__).parent.parent, target_is_directory=True)
     atexit.register(folder.cleanup)

@@ -83,7 +83,7 @@ class Session:
         try:
             message = messages.load(line)
         except ValueError:
-            raise WorkerError("the process answered what is no measurement") from None
+            raise WorkerError("the process sent something other than a measurement") from None
         if isinstance(message, Refused):
             raise DeviceError(message.reason) if message.no_device else WorkerError(message.reason, refused=True)
         return message

@@ -42,7 +42,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Tell this task from every other: running it again is to resume it."""
+        """Return what identifies this task: a run with the same key resumes it."""
         file = Path(self.spec.source.file) if self.spec.source.file else None
         code = [str(file.resolve()), file.read_text(errors="replace")] if file is not None and file.is_file() else []
         changed = Path(self.checkpoint).stat().st_mtime_ns if self.checkpoint else 0
@@ -83,7 +83,7 @@ class Task:
         )
 
     def protocol_shape(self) -> tuple[int, ...] | None:
-        """Give the size that the plan has for this network, or None where it leaves that to the network."""
+        """Return the size that the plan has for this network, or None where it leaves that to the network."""
         if self.plan.input_size is None and self.plan.channels is None:
             return None
         channels, *sides = self.spec.input_shape or DEFAULT_INPUT
@@ -128,5 +128,5 @@ def settle(tasks: Sequence[Task], done: Mapping[str, Result], load: Load | None 
 
 
 def fingerprint(tasks: Sequence[Task]) -> str:
-    """Tell one list of tasks from another."""
+    """Return what identifies a list of tasks."""
     return hashlib.sha256("".join(task.key for task in tasks).encode()).hexdigest()[:16]

@@ -1,12 +1,13 @@
 """The child process: a job comes in, measurements go out, a JSON line each as soon as known.
 
-Run as a program it does the one job on its stdin (a fresh process) and answers on stdout. With ``--serve FD`` it
-imports what networks need, does nothing else, and forks a worker for each job that comes over the socket FD: a process
-that costs milliseconds and has run as little as a fresh one. With ``--fresh FD`` it imports nothing for them and starts
+Run as a program it does the one job on its stdin (a fresh process) and answers on stdout. With ``--serve FD`` it only
+imports what networks need, and forks a worker for each job that comes over the socket FD. Such a process costs
+milliseconds and has run as little as a fresh one. With ``--fresh FD`` it imports nothing for them and starts
 fresh processes. Whatever else the network prints goes to stderr, so that it cannot pass for a measurement.
 
 On Linux a server is the subreaper of all that its workers start. A process that a network detached, by a double fork
-and a session of its own, becomes a child of its worker, and of the server when the worker is gone: there it is ended.
+and a session of its own, becomes a child of its worker. When the worker is gone, it becomes the server's, which ends
+it.
 """
 
 import contextlib
@@ -230,7 +231,7 @@ def _forked(server: int, text: str, answers: int, errors: int, commands: int) ->
 
 
 def _shift_heap() -> None:
-    """Take a random amount of heap for good, as a fresh process has it by address-space randomisation.
+    """Allocate a random amount of heap for good, as a fresh process has it by address-space randomisation.
 
     Where data lie in memory changes how long a pass takes (Mytkowicz et al. 2009, Curtsinger and Berger 2013).
     """

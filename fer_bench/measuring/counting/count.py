@@ -1,4 +1,4 @@
-"""The static metrics of one network: what can be told without running any arithmetic."""
+"""The static metrics of one network: what can be counted without running any arithmetic."""
 
 import copy
 import dataclasses
@@ -77,7 +77,7 @@ class Count:
         return {name: number for name, number in every.items() if name not in _FILES}
 
     def row(self) -> dict[str, Json]:
-        """Give the count as the JSON object that ``fer-bench count --format json`` promises."""
+        """Return the count as the JSON object that ``fer-bench count --format json`` promises."""
         seen, training = self.inference, self.training
         macs = None if is_unknown(seen) else seen.per_sample(seen.macs)
         row: dict[str, Json] = {
@@ -120,13 +120,13 @@ class Count:
         return row
 
     def reservations(self) -> list[str]:
-        """Say in which ways the counts are not the whole and only truth."""
+        """Return in which ways the counts are not the whole and only truth."""
         macs = [OUTSIDE] if is_unknown(self.inference) else reservations(self.inference)
         unused = unused_parameters(self.inference, self.parameters.total)
         return [*macs, *unused, *self._other_classes()]
 
     def _other_classes(self) -> list[str]:
-        """Say that a factory refused, or did not heed, the number of classes that was asked for."""
+        """Return a warning if a factory refused or ignored the number of classes that was asked for."""
         asked = self.build.num_classes
         return [_ignored(asked, self.num_classes)] if asked and asked != self.num_classes else []
 
@@ -147,7 +147,7 @@ class Count:
         return self.table()._repr_html_()
 
     def by_module(self) -> list[dict[str, Json]]:
-        """Give MACs a sample by module, in the order in which they ran, each module's own and with all inside it."""
+        """Return MACs a sample by module, in the order in which they ran, each module's own and with all inside it."""
         seen = self.inference
         rank: dict[str, int] = {}  # of each module and of those around it, in the order in which they ran
         for path in seen.modules:
@@ -165,7 +165,7 @@ class Count:
         ]
 
     def by_operator(self) -> list[dict[str, Json]]:
-        """Give calls and MACs a sample by operator: counted ones by cost, then uncounted ones, then declared zeros."""
+        """Return calls and MACs a sample by operator: counted ones by cost, then uncounted ones, then zeros."""
         order = {"counted": 0, "uncounted": 1, "zero": 2}
         seen = self.inference
         return [
@@ -185,7 +185,7 @@ class Count:
         return dataclasses.replace(measured, details={**measured.details, "num_classes": self.num_classes})
 
     def measurements(self) -> list[Measurement]:
-        """Give the count as measurements, one value each."""
+        """Return the count as measurements, one value each."""
         seen, details = self.inference, {"batch": self.inference.batch}
         numbers = {f"parameters.{name}": number for name, number in self._parameters().items()}
         numbers |= {f"layers.{name}": number for name, number in dataclasses.asdict(self.layers).items()}
@@ -208,7 +208,7 @@ def _ignored(asked: int, outputs: int | None) -> str:
 
 
 def _ancestry(path: str) -> list[str]:
-    """Give the modules around one and itself, the network first: "a.b" is inside "" and "a"."""
+    """Return the modules around one and itself, the network first: "a.b" is inside "" and "a"."""
     parts = path.split(".") if path else []
     return [".".join(parts[:depth]) for depth in range(len(parts) + 1)]
 
@@ -270,7 +270,7 @@ def count(
         try:
             model = building.create(spec, build, "meta")
         except BuildError:
-            # It reads values while it is being made. If the CPU cannot build it either, that error is the one to tell.
+            # It reads values while it is being made. If the CPU cannot build it either, that error is reported.
             model = _with_values(spec, build)
         try:
             inference = _trace(model, shape, batch, build.inputs)
@@ -373,7 +373,7 @@ def _counted(
     num_classes: int | None,
     inference: Trace,
 ) -> Count:
-    """Count a network from a pass of it; ``num_classes`` stands where its output does not tell."""
+    """Count a network from a pass of it; ``num_classes`` is used where its output does not show it."""
     logits = inference.outputs[0] if len(inference.outputs) == 1 else ()
     return Count(
         spec=spec,

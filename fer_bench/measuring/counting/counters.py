@@ -1,8 +1,7 @@
 """Other tools' counts, each under its own name with its own unit, and what each of them missed.
 
-Published tables were made with these. What they return is never mixed with ours: thop and fvcore give MACs with some
-element-wise work added, PyTorch's FlopCounterMode gives FLOPs (two a MAC), and each leaves something out without a
-word.
+Published tables were made with these. Their counts are never mixed with ours. thop and fvcore return MACs with some
+element-wise work added; PyTorch's FlopCounterMode returns FLOPs (two a MAC). Each omits something without a warning.
 """
 
 import contextlib

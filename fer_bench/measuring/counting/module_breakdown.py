@@ -24,7 +24,7 @@ def macs_inside(trace: Trace, path: str) -> int:
 
 
 def measure_modules(model: nn.Module, trace: Trace) -> Measurement:
-    """Give MACs a sample by module, each with all inside it, and what the module is.
+    """Return MACs a sample by module, each with all inside it, and what the module is.
 
     Modules stand in the order in which they are registered, each once, the network left out. A list or mapping of
     modules, which does not run, is no part and no level: its members are.
@@ -50,7 +50,7 @@ def measure_modules(model: nn.Module, trace: Trace) -> Measurement:
 
 
 def measure_anatomy(model: nn.Module, trace: Trace) -> tuple[Measurement, Measurement]:
-    """Give what tells one build of a network from another: every module at every level, and every operator.
+    """Return what distinguishes one build of a network from another: every module at every level, and every operator.
 
     Returns:
         MACs a sample that each module dispatched itself, without those inside it, in the order in which modules are

@@ -27,7 +27,7 @@ from torch._ops import OpOverload
 
 CONVENTION = "conv+matmul-v1"
 
-# (positional arguments, keyword arguments, outputs) -> MACs, or None where these shapes cannot tell.
+# (positional arguments, keyword arguments, outputs) -> MACs, or None where these shapes do not determine them.
 Formula = Callable[[Sequence[Any], Mapping[str, Any], Any], int | None]
 
 FORMULAS: dict[str, Formula] = {}

@@ -44,7 +44,7 @@ class ParameterCounts:
 def _stored(tensors: Iterable[Tensor]) -> tuple[int, int]:
     """Count the distinct elements of tensors, and their bytes: of plain ones, those of their storages that they show.
 
-    A sparse tensor has the values that it stores; of one that wraps others or is nested, it is those that it shows, in
+    A sparse tensor has the values that it stores. One that wraps others or is nested has those that it shows, in
     the bytes of its parts.
     """
     sharing: dict[int, dict[int, Tensor]] = defaultdict(dict)

@@ -179,7 +179,7 @@ def storages(tensor: Tensor) -> Iterator[torch.UntypedStorage]:
 
 
 def storage_keys(values: Any) -> list[int]:
-    """Return what tells the storages of tensors in nested lists, tuples and mappings apart."""
+    """Return an identifier of each storage of tensors in nested lists, tuples and mappings."""
     return [storage._cdata for tensor in flat_tensors(values) for storage in storages(tensor)]
 
 
@@ -188,7 +188,7 @@ _READS_VALUES = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape
 
 
 def _pools_space(name: str, args: Sequence[Any]) -> bool:
-    """Tell whether an operator pools over H and W: a pooling, or a mean, maximum or sum over both."""
+    """Return whether an operator pools over H and W: a pooling, or a mean, maximum or sum over both."""
     if name in _POOLING:
         return True
     if name not in _REDUCTION or len(args) < 2 or not isinstance(args[1], list | tuple):

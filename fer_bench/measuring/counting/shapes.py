@@ -23,7 +23,7 @@ def _made(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def _plain(tensor: Any, dtype: torch.dtype) -> bool:
-    """Tell whether these few lines know what PyTorch makes of a tensor: its layout decides that of the output."""
+    """Return whether these few lines know what PyTorch makes of a tensor: its layout decides that of the output."""
     return bool(tensor.dtype == dtype and tensor.is_meta and tensor.is_contiguous())
 
 

@@ -48,7 +48,7 @@ OUTSIDE = "not counted: its outputs do not come from the images by PyTorch's ope
 
 
 def reservations(trace: Trace) -> list[str]:
-    """Say in which ways the MACs of a pass are not the whole and only truth."""
+    """Return in which ways the MACs of a pass are not the whole and only truth."""
     said = []
     if trace.decided_by:
         names = ", ".join(sorted(trace.decided_by))
@@ -62,7 +62,7 @@ def reservations(trace: Trace) -> list[str]:
 
 
 def unused_parameters(trace: Trace, total: int) -> list[str]:
-    """Say which parameters the pass did not use, where they are a share of all that matters."""
+    """Return which parameters the pass did not use, where they are a share of all that matters."""
     unused = sum(trace.unused.values())
     if not total or unused < _UNUSED_SHARE * total:
         return []
@@ -72,7 +72,7 @@ def unused_parameters(trace: Trace, total: int) -> list[str]:
 
 
 def measure_macs(trace: Trace) -> Measurement:
-    """Give MACs a sample, forward and (if it ran) backward together; the halves stand in the details."""
+    """Return MACs a sample, forward and (if it ran) backward together; the halves stand in the details."""
     details: dict[str, Json] = {
         "convention": CONVENTION,
         "counted_on": trace.counted_on,
@@ -94,7 +94,7 @@ def is_unknown(trace: Trace) -> bool:
 
 
 def measure_activations(trace: Trace) -> Measurement:
-    """Give the peak of activation bytes of the pass, for its whole batch."""
+    """Return the peak of activation bytes of the pass, for its whole batch."""
     details = {"batch": trace.batch, "counted_on": trace.counted_on}
     return Measurement("peak_activation_bytes", "bytes", (trace.peak_bytes,), details=details)
 

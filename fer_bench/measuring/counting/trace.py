@@ -1,12 +1,12 @@
 """One pass over everything that a network dispatches: what the static profilers read.
 
-The network runs once on meta tensors, which have shapes and no values, so no arithmetic is done and the answer depends
-neither on the device nor on the machine. Where meta cannot run a network the pass falls back to fake tensors (which
-know a device) and then to the CPU; ``Trace.counted_on`` says which it was. On the CPU the fused kernels of attention,
+The network runs once on meta tensors, which have shapes and no values. So no arithmetic is done, and the result does
+not depend on the device or the machine. Where meta cannot run a network the pass falls back to fake tensors (which know
+a device) and then to the CPU; ``Trace.counted_on`` records which it was. On the CPU the fused kernels of attention,
 recurrent layers and encoder layers are switched off for the pass, so that they dispatch the same products as everywhere
 else.
 
-The pass leaves the caller's network as it was: its parameters and buffers are replaced for the call, not moved, and
+The pass leaves the caller's network as it was. Its parameters and buffers are replaced for the call, not moved, and
 what it assigns to attributes of its modules is put back. The caller's grad mode, inference mode included, changes
 nothing.
 """
@@ -199,7 +199,7 @@ def trace(
 
 
 def _reason(error: Exception) -> str:
-    """Say why a pass failed; where PyTorch talks of its own ways to run without values, name the operator instead."""
+    """Return why a pass failed; where PyTorch's message is about meta tensors, name the operator instead."""
     operator = re.search(r"\b(\w+)(?:::|\.)(\w+)", str(error))
     if operator is not None and re.search(r"\bmeta tensors|fake impl|FakeTensor|Meta kernel", str(error), re.I):
         return f"{operator[1]}::{operator[2]} needs values, and the network has none"
@@ -283,7 +283,7 @@ def _pass(model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
 
 
 def _put_stand_ins(modules: Mapping[str, nn.Module], convert: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """Give modules other parameters and buffers, one for each distinct tensor, so that tied ones stay tied.
+    """Replace modules' parameters and buffers, one for each distinct tensor, so that tied ones stay tied.
 
     ``_attributes_kept`` takes them back. ``torch.func.functional_call`` does the same by way of every name, twice.
     """

@@ -31,7 +31,7 @@ _OF_FLOAT32 = ("peak_activation_bytes", "operator_macs", "operator_bytes")
 
 
 def static_of(counted: "Count", plan: Plan) -> list[Measurement]:
-    """Give a count as measurements, without what does not hold of the plan's precision."""
+    """Return a count as measurements, without what does not hold of the plan's precision."""
     return [m for m in counted.measurements() if plan.precision not in AUTOCAST or m.metric not in _OF_FLOAT32]
 
 

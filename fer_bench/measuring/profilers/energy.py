@@ -118,7 +118,7 @@ def _find_rapl(powercap: Path) -> Counter | str:
     names = {zone: _line(zone / "name") for zone in sorted(powercap.glob("intel-rapl:*")) if zone.name.count(":") == 1}
     packages = {zone: name for zone, name in names.items() if name.startswith("package")}
     if not packages:
-        return f"{powercap} has no counter of a CPU package (RAPL); virtual machines have none as a rule"
+        return f"{powercap} has no counter of a CPU package (RAPL); virtual machines usually have none"
     ranges = {}
     for zone in packages:
         try:

@@ -10,6 +10,6 @@ from torch import Tensor, nn
 
 Clock = Callable[[], int]  # nanoseconds, monotonic
 Sleep = Callable[[float], None]  # waits for so many seconds
-Alive = Callable[[], None]  # called every few seconds, between passes: tells the runner that this process is not hung
+Alive = Callable[[], None]  # called every few seconds, between passes: shows the runner that it is not hung
 # Builds the network, in eval mode, and its batch, (N, C, H, W), both on the plan's device.
 Make = Callable[[], tuple[nn.Module, Tensor]]

@@ -1,7 +1,7 @@
 """Latency: seconds a forward pass of the whole batch, one value a timed pass.
 
-On CUDA four series are measured, since they differ: passes launched operator by operator or replayed as one CUDA graph,
-each on an L2 cache that the pass before left warm, and on one that was overwritten in between.
+On CUDA four series are measured, since they differ. Passes are launched operator by operator or replayed as one CUDA
+graph; each on an L2 cache that the pass before left warm, and on one that was overwritten in between.
 """
 
 import resource

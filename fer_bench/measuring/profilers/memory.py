@@ -43,7 +43,7 @@ def measure_peaks(
     """Measure the peaks of memory while something is done.
 
     Blocks are mapped one by one meanwhile, whatever the plan says of the allocator, so that the peak is of what lives
-    at a time and not of how a heap is cut up. Library code that first runs here counts, and is told apart as
+    at a time and not of how a heap is cut up. Library code that first runs here counts, and is listed apart as
     ``file_bytes``: a forked process maps it anew.
 
     Args:
@@ -99,9 +99,9 @@ def _cuda_peaks(prefix: str) -> list[Measurement]:
 
 
 def _process_bytes() -> int | None:
-    """Give what the driver has given this process: PyTorch's memory, the context, kernels and libraries' own memory.
+    """Return what the driver has given this process: PyTorch's memory, the context, kernels and libraries' own memory.
 
-    None where NVML does not tell: in a container it may see other process ids, and on Windows no memory.
+    None where NVML does not report it: in a container it may see other process ids, and on Windows no memory.
     """
     import pynvml
 
@@ -113,7 +113,7 @@ def _process_bytes() -> int | None:
 
 
 def _reset_peak() -> bool:
-    """Forget the process's peak so far, that of its imports among it; tell whether the system can (Linux)."""
+    """Forget the process's peak so far, that of its imports included; return whether the system can (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:  # another system, or a container that forbids it
@@ -129,7 +129,7 @@ def _peak() -> int:
 
 
 def _status(name: str) -> int:
-    """Give a size in bytes from Linux's status of the process; 0 where there is none."""
+    """Return a size in bytes from Linux's status of the process; 0 where there is none."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

@@ -24,7 +24,7 @@ _BESIDE_S = 1.0  # for how long the machine is looked at before the stage
 _BUSIEST = 3
 _LEAST_CORES = 0.01  # below it another process is not worth a name
 
-# The machine's seconds as the kernel counts them, in the groups that are told; guests are in user and nice already.
+# The machine's seconds as the kernel counts them, in the groups that are reported; guests are in user and nice already.
 _MACHINE: Mapping[str, tuple[str, ...]] = {
     "machine_user_s": ("user", "nice"),
     "machine_system_s": ("system", "irq", "softirq"),
@@ -131,7 +131,7 @@ def measure_occupancy(
 
 
 def _pass_of(stage: str, model: nn.Module, images: Tensor, plan: Plan) -> tuple[Callable[[], None], int]:
-    """Give what a pass of a stage does, and how many images it takes."""
+    """Return what a pass of a stage does, and how many images it takes."""
     trainer = Trainer(model, images, plan) if stage == "training" else None
 
     def one() -> None:
@@ -151,7 +151,7 @@ def _difference(before: Mapping[str, float], after: Mapping[str, float]) -> dict
 
 
 def _beside(clock: Clock, sampler: System, sleep: Sleep) -> dict[str, float]:
-    """Give which share of the machine others keep busy while this process sleeps."""
+    """Return which share of the machine others keep busy while this process sleeps."""
     before, start = sampler.sample(), clock()
     sleep(_BESIDE_S)
     used = _difference(before.seconds, sampler.sample().seconds)

@@ -122,7 +122,7 @@ class _Meter:
                 trial.seconds = min(trial.seconds, *(seconds / trial.pieces for seconds in self.times(trial.work)))
 
     def times(self, work: Work) -> list[float]:
-        """Give the seconds of a piece of work, again and again; the first of all is warm-up and left out."""
+        """Return the seconds of a piece of work, again and again; the first of all is warm-up and left out."""
         self._seconds(work)
         tries = [self._seconds(work)]
         while sum(tries) < _TRY_S:
@@ -155,7 +155,7 @@ def _convolutions(device: str, sizes: _Sizes, dtype: torch.dtype) -> list[_Trial
 
 
 def _copies(device: str, sizes: _Sizes) -> list[_Trial]:
-    """Give the copies to be tried, by ascending size, the first of one number only."""
+    """Return the copies to be tried, by ascending size, the first of one number only."""
     count = sizes.largest_copy // (2 * _FLOAT_BYTES)
     source, target = (torch.ones(count, device=device) for _ in range(2))  # ones are written; zeros may not be
     moved = [2 * _FLOAT_BYTES, _SMALLEST_COPY]
@@ -182,14 +182,14 @@ def _copy(target: Tensor, source: Tensor) -> _Trial:
 
 
 def _curve(copies: Sequence[_Trial]) -> list[list[float]]:
-    """Give bytes and rates; what a copy of one number takes too is the operator's time, not the memory's."""
+    """Return bytes and rates; what a copy of one number takes too is the operator's time, not the memory's."""
     nothing, *sized = copies
     # A tenth is left at least: nothing is copied in no time, however the two tries came out.
     return [[c.amount, c.amount / max(c.seconds - nothing.seconds, c.seconds / 10)] for c in sized]
 
 
 def _operator(meter: _Meter) -> float:
-    """Give the seconds of the cheapest operator: what starting one costs. On a GPU the rate of launches bounds it."""
+    """Return the seconds of the cheapest operator: what starting one costs. On a GPU the rate of launches bounds it."""
     number = torch.zeros(1, device=meter.device)
     many = _IN_A_ROW if meter.device == "cpu" else 20 * _IN_A_ROW
 

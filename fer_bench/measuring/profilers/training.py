@@ -1,7 +1,7 @@
 """Training: seconds of a step and of its parts, and the peak of memory of some steps.
 
 A step is zero_grad, forward pass with loss, backward pass and the optimiser's update. On the CPU the clock is read
-between the parts; on CUDA events are recorded there, so that the parts are times of the device, and the host waits once
+between the parts. On CUDA events are recorded there, so that the parts are times of the device. The host waits once
 after each step.
 """
 
@@ -74,8 +74,8 @@ class Trainer:
         mark()
         self.loss = loss.detach()
 
-    def told(self) -> dict[str, Json]:
-        """Tell what was trained, and by what."""
+    def details(self) -> dict[str, Json]:
+        """Return what was trained, and by what."""
         return {
             "batch_size": len(self.images),
             "optimizer": type(self.optimizer).__name__,
@@ -84,7 +84,7 @@ class Trainer:
         }
 
     def _loss_of(self, outputs: object) -> Tensor:
-        """Give cross entropy with random labels for class scores, or the sum of the outputs' mean squares."""
+        """Return cross entropy with random labels for class scores, or the sum of the outputs' mean squares."""
         if isinstance(outputs, Tensor) and outputs.is_floating_point() and outputs.dim() == 2 and outputs.shape[1] > 1:
             self.loss_kind = "cross entropy"
             return F.cross_entropy(outputs.float(), self._labels_for(outputs))
@@ -126,17 +126,17 @@ def measure_training(
     warmup, steps = steps, []
     stopped_by = until_enough(plan, step, alive)
     timer = "CUDA events" if images.is_cuda else "perf_counter_ns"
-    told = trainer.told() | {"clock": timer, "stopped_by": stopped_by}
+    details = trainer.details() | {"clock": timer, "stopped_by": stopped_by}
     doubt = (
         f"the loss was not finite after {plan.warmup_runs + len(steps)} steps: arithmetic on NaN and infinity may take "
-        "another time; try another seed or precision"
+        "a different time; try another seed or precision"
     )
     return [
         Measurement(
             f"training_{part}_s",
             "s",
             tuple(step[part] for step in steps),
-            details={**told, "warmup_s": [step[part] for step in warmup]},
+            details={**details, "warmup_s": [step[part] for step in warmup]},
             warnings=(doubt,) if part == "step" and not trainer.loss.isfinite() else (),
         )
         for part in ("step", *_PARTS)
@@ -154,16 +154,16 @@ def measure_training_memory(make: Make, plan: Plan) -> list[Measurement]:
     # PyTorch imports its compiler for the first optimiser, 150 MiB that are none of the network's and that a library
     # of networks may have imported already.
     _OPTIMIZERS[plan.optimizer]([nn.Parameter(torch.zeros(1))]).zero_grad()
-    told: dict[str, Json] = {"steps": _MEMORY_STEPS}
+    details: dict[str, Json] = {"steps": _MEMORY_STEPS}
 
     def steps() -> object:
         trainer = Trainer(*make(), plan)
         for _ in range(_MEMORY_STEPS):
             trainer.step()
-        told.update(trainer.told())
+        details.update(trainer.details())
         return trainer
 
-    return measure_peaks(steps, plan, "training_", told)
+    return measure_peaks(steps, plan, "training_", details)
 
 
 def _timed_step(trainer: Trainer, clock: Clock | None) -> dict[str, float]:
