@@ -22,7 +22,7 @@ function main() {
   document.addEventListener("keydown", (event) => event.key === "Escape" && tip.hide());
   themeButton();
   for (const table of document.querySelectorAll(".fer-table")) {
-    tellNotes(table);
+    showNotes(table);
     new LiveTable(table, data.tones);
   }
   for (const figure of document.querySelectorAll("figure[data-chart]")) {
