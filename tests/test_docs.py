@@ -213,6 +213,14 @@ def test_the_commands_of_a_page_run_in_order(reader, page, capfd):
 
 
 @pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"^```python\n(.*?)^```", PAGES["README.md"], flags=re.DOTALL | re.MULTILINE)
+    exec(example.replace('protocol="quick"', 'protocol="quick", runs=5'), {})
+    assert "mobilenet_v1" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_the_tests_in_the_readme_pass(tmp_path):
     (example,) = [block for block in blocks("python") if "fer_benchmark" in block]
     (tmp_path / "my_net.py").write_text(MY_NET)
