@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from torch import nn
 
-from fer_bench.cli import audit as cli_audit
+from fer_bench.auditing import audit as recounting
 from fer_bench.cli.main import main
 from fer_bench.records.store import Store
 from support.processes import wait_until
@@ -243,15 +243,15 @@ def test_without_a_cache_folder_an_audit_counts_as_ever(folder, capsys, monkeypa
 
 
 def test_recounts_of_long_ago_and_of_other_code_are_not_gone_on_with(cache, monkeypatch):
-    with cli_audit._unfinished_counts() as store:
-        mark = cli_audit._counted_by()
+    with recounting._unfinished_counts() as store:
+        mark = recounting._counted_by()
         run = store.begin(mark, "recounts for an audit")
         store.release(run)
-        assert cli_audit._resumed(store, "another mark", 3) == ""
-        assert cli_audit._resumed(store, mark, 3) == run
+        assert recounting._resumed(store, "another mark", 3, show=True) == ""
+        assert recounting._resumed(store, mark, 3, show=True) == run
         store.release(run)
-        monkeypatch.setattr(cli_audit, "_KEPT", timedelta(0))
-        assert cli_audit._resumed(store, mark, 3) == ""
+        monkeypatch.setattr(recounting, "_KEPT", timedelta(0))
+        assert recounting._resumed(store, mark, 3, show=True) == ""
         assert store.runs() == []
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "another")
-    assert cli_audit._counted_by() != mark
+    assert recounting._counted_by() != mark

@@ -115,7 +115,7 @@ def test_the_command_line_counts_and_measures_it(code, tmp_path, capsys, monkeyp
     assert main(by_place) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["counters"]["torch"]["value"] == 2 * MACS
-    run = ["run", f"{code}:both", *given, "--metrics", "static,latency,memory,training", "--runs", "5"]
+    run = ["run", f"{code}:both", *given, "--metrics", "static,latency,memory,training", "--runs", "5", "--full"]
     assert main(run) == 0
     out = capsys.readouterr().out
     assert "Built with inputs=image:3x32x32,tokens:7:int64" in " ".join(out.split())
