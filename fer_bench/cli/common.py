@@ -20,7 +20,7 @@ from fer_bench.cli import options
 from fer_bench.cli.options import SHEETS_VARIABLE, Names
 from fer_bench.networks.inputs import SETTING, read_inputs
 from fer_bench.networks.registry import Registry
-from fer_bench.networks.spec import DEFAULT_INPUT
+from fer_bench.networks.spec import DEFAULT_INPUT, Shape
 from fer_bench.records import output, units
 from fer_bench.records.errors import FerBenchError, brief
 from fer_bench.records.exit_codes import FAILED, OK
@@ -31,8 +31,6 @@ from fer_bench.reporting.table import Table
 if TYPE_CHECKING:
     from fer_bench.networks.spec import ModelSpec
     from fer_bench.records.result import Json
-
-Shape = tuple[int, ...]
 
 
 def guarded(function: Callable[..., None], failed: int = FAILED) -> Callable[..., None]:

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from fer_bench.measuring import environment, machine
-from fer_bench.networks.spec import USERS_MODULE, ModelSpec
+from fer_bench.networks.spec import USERS_MODULE, ModelSpec, Shape
 from fer_bench.records.errors import DeviceError, FerBenchError
 from fer_bench.records.plan import KEPT_ALLOCATOR, SHARED, Plan
 from fer_bench.records.result import Measurement, Result, Subject
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from fer_bench.measuring.counting.count import Count
 
-Shape = tuple[int, ...]
 METRICS = ("static", "anatomy", "latency")  # what can be measured in a process that does other work, too
 
 # What this process has been through: glibc was told to keep freed memory, for good; so many networks were measured.

@@ -17,11 +17,9 @@ from fer_bench.measuring.counting.totals import count_layers
 from fer_bench.measuring.counting.trace import trace
 from fer_bench.networks import build as building
 from fer_bench.networks.build import Build
-from fer_bench.networks.spec import ModelSpec
+from fer_bench.networks.spec import ModelSpec, Shape
 from fer_bench.records.errors import BuildError, CountingError
 from fer_bench.records.result import Json, Measurement
-
-Shape = tuple[int, ...]
 
 # What others classify: basic expressions without or with contempt and neutral, CIFAR's 10, ImageNet's 1000.
 CLASSES = (6, 7, 8, 10, 1000)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.measuring import in_process, machine
-from fer_bench.measuring.in_process import Ready, Shape
-from fer_bench.networks.spec import ModelSpec
+from fer_bench.measuring.in_process import Ready
+from fer_bench.networks.spec import ModelSpec, Shape
 from fer_bench.records import stats
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement, Result
