@@ -297,7 +297,10 @@ class Result:
             head = schema.fields(_Head, data)
             version = head.get("schema_version", 0)
             if version > SCHEMA_VERSION:
-                raise StoreError(f"written by a later fer_bench (schema {version}, this one reads {SCHEMA_VERSION})")
+                raise StoreError(
+                    f"written by a later fer_bench (schema {version}, this one reads {SCHEMA_VERSION}): upgrade with "
+                    "`pip install --upgrade fer-bench`"
+                )
             if missing := [name for name in _NEEDED if name not in data]:
                 raise ValueError(f"it lacks {', '.join(missing)}")
             if version < SCHEMA_VERSION:
