@@ -1,9 +1,10 @@
 """Files that users asked for: whole or not at all."""
 
 import errno
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -121,19 +122,20 @@ def test_what_is_no_file_is_written_to_as_it_is(tmp_path, write):
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def append_often(path, letter):
-    for _ in range(50):
-        files.append(path, letter * 20_000 + "\n")
+# As a program: a function of this module could not be sent to another process, which does not know the module's name.
+APPEND_OFTEN = """
+import sys
+from pathlib import Path
+from fer_bench.records import files
+for _ in range(50):
+    files.append(Path(sys.argv[1]), sys.argv[2] * 20_000 + "\\n")
+"""
 
 
 def test_several_processes_append_whole_texts(tmp_path):
     path = tmp_path / "summary.md"
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=append_often, args=(path, letter)) for letter in "abc"]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    writers = [subprocess.Popen([sys.executable, "-c", APPEND_OFTEN, path, letter]) for letter in "abc"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
     texts = path.read_text().split("\n\n")
     assert len(texts) == 150
     assert {text.strip("\n") for text in texts} == {letter * 20_000 for letter in "abc"}
