@@ -45,7 +45,7 @@ def test_a_factory_of_a_module_is_found_in_the_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("factory", "reason"),
     [
-        ("raises", r"raises: the factory failed with \(num_classes=7\): RuntimeError: boom$"),
+        ("raises", r"raises: the factory failed with \(\): RuntimeError: boom$"),
         ("exits", r"the factory failed with \(\): SystemExit: 0"),
         ("three", "returned int, expected a torch.nn.Module"),
         ("answer", "has no function 'answer'"),
@@ -176,6 +176,20 @@ def factories(tmp_path):
     path = tmp_path / "factories.py"
     path.write_text(FACTORIES)
     return path
+
+
+def test_a_factory_s_own_default_classes_and_size_are_kept_unless_others_are_asked_for(factories):
+    factories.write_text(
+        FACTORIES + "def sized(num_classes=10, input_size=64): return nn.Sequential("
+        "nn.Flatten(), nn.Linear(3 * input_size**2, num_classes))\n"
+    )
+    row = fer_bench.count(fer_bench.find(f"{factories}:sized")).row()
+    assert (tuple(row["input_shape"]), row["num_classes"], row["macs"]) == ((3, 64, 64), 10, 3 * 64 * 64 * 10)
+    row = fer_bench.count(fer_bench.find(f"{factories}:sized"), Build(5, (3, 8, 8))).row()
+    assert (tuple(row["input_shape"]), row["num_classes"], row["macs"]) == ((3, 8, 8), 5, 3 * 8 * 8 * 5)
+    assert (
+        fer_bench.count(fer_bench.find(f"{factories}:Net"), Build(input_shape=(3, 8, 8))).row()["num_classes"] == 1000
+    )
 
 
 def test_a_factory_of_any_keyword_gets_what_it_takes(factories):

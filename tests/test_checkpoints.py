@@ -221,7 +221,7 @@ def test_what_does_not_fit_is_told_key_by_key_and_nothing_is_changed(tmp_path, m
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     found = load_checkpoint(model, tmp_path / "w.pt", strict=False)
     assert len(found.loaded) == len(state) - 2
-    assert describe(found, most=None).splitlines()[1:3] == ["1 missing:", "  face.bias"]
+    assert describe(found, most=None, lines=True).splitlines()[1:3] == ["1 missing:", "  face.bias"]
 
 
 class Bomb:

@@ -198,6 +198,12 @@ def test_weights_that_do_not_fit_are_told_key_by_key(call, tmp_path):
     assert "1 entries fit\n" in out
     assert "\n  classifier.bias\n" in out
     assert out.endswith("1 unexpected:\n  odd\n")
+    keys = re.search(r"(\d+) missing:\n((?:  .*\n)+)", out)
+    named = keys[2].splitlines()
+    assert len(named) == 10 + 1
+    assert named[-1] == f"  ... and {int(keys[1]) - 10} more"
+    code, out, err = call("check-weights", "mini_xception", tmp_path / "w.pt", "--full")
+    assert len(re.search(r"missing:\n((?:  .*\n)+)", out)[1].splitlines()) == int(keys[1])
     assert err.count("\n") == 1
 
 
@@ -210,9 +216,10 @@ def test_a_run_prints_the_table_and_its_report_is_the_same_bytes(fer_bench, tmp_
     assert re.search(r"^mtcnn_pnet \[.*\] +3x12x12 +2 +6\.632 k +44\.8 k +89\.5 k ", done.stdout, re.MULTILINE)
     assert "too few processes: one process does not predict" in done.stdout
     assert "% of the wall time went to starting" in done.stdout
-    begins, measured = done.stderr.splitlines()
+    begins, measured, written = done.stderr.splitlines()
     assert re.match(r"cpu, protocol quick: 1 network, about \d+ s, into sqlite:///\S+; (no other l|other prog)", begins)
     assert measured.startswith("[1/1] mtcnn_pnet: MACs: 44.8 k, ")
+    assert written.startswith("wrote ") and written.endswith(" files into out")
     (run,) = json.loads(fer_bench("runs", "--format", "json").stdout)
     assert (run["state"], run["results"], run["title"]) == ("finished", 1, "quick: mtcnn_pnet")
     assert f"all tables: fer-bench report {run['id']}" in done.stdout

@@ -1,17 +1,22 @@
 """One vocabulary of options, the old names that still work, the groups of `--help`, and the exit codes."""
 
+import importlib.metadata
 import json
 import os
+import re
+import shlex
 
 import pytest
 import typer
 
+import fer_bench
 from fer_bench.cli import common
 from fer_bench.cli.common import guarded, registry_of
-from fer_bench.cli.main import COMMANDS, DEPRECATED, main
+from fer_bench.cli.main import COMMANDS, DEPRECATED, EXAMPLES, app, main
 from fer_bench.measuring.measure import sweep
 from fer_bench.records.plan import QUICK
 from fer_bench.records.store import Store
+from support.samples import RECOUNTS
 
 NAMES = [name for group in COMMANDS.values() for name in group]
 WITH_NETWORKS = ("count", "run", "audit", "gate")
@@ -37,6 +42,64 @@ def call(capsys, tmp_path, monkeypatch):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.mark.parametrize("name", [name for group in COMMANDS.values() for name in group])
+def test_the_help_of_each_command_ends_with_examples_that_it_understands(call, name):
+    code, out, _ = call(name, "--help")
+    assert code == 0
+    assert "Examples:\n" in out
+    for example in EXAMPLES[name]:
+        assert f"    fer-bench {example}\n" in out
+        words = shlex.split(example.partition(" > ")[0])
+        assert words[0] == name
+        with typer.main.get_command(app).get_command(None, name).make_context(name, words[1:]):
+            pass
+
+
+def test_the_version_is_that_of_the_installed_package(call):
+    version = importlib.metadata.version("fer-bench")
+    assert call("--version") == (0, f"fer-bench {version}\n", "")
+    assert fer_bench.__version__ == version
+
+
+def test_a_list_that_goes_on_below_says_so(call):
+    code, out, _ = call("list")
+    assert code == 0
+    assert out.startswith("Networks (status, papers: below)\n")
+    assert re.search(r"^name +status +papers$", out, re.MULTILINE)
+
+
+def test_a_size_that_a_network_cannot_take_is_refused_unless_it_may_run_at_its_own(call):
+    code, out, err = call("run", "inception_v4", "--input", "48")
+    assert (code, out) == (1, "")
+    assert "--input is too small: inception_v4 needs 75x75; --own-size runs these at their own size" in err
+    code, out, _ = call("run", "inception_v4", "--input", "48", "--own-size", "--metrics", "static", "--dry-run")
+    assert (code, "inception_v4" in out) == (0, True)
+
+
+def test_the_files_that_a_command_writes_are_named(call, tmp_path):
+    recounts = RECOUNTS.parents[1] / "edge-cpu" / "results.json"
+    code, out, err = call("report", recounts, "--table", "efficiency", "--out", "out")
+    assert (code, out, err) == (
+        0,
+        "",
+        "wrote out/efficiency.md, out/efficiency.tex, out/efficiency.csv, out/efficiency.json\n",
+    )
+    code, _, err = call("report", recounts, "--out", "more")
+    names = list((tmp_path / "more").iterdir())
+    assert (code, err) == (0, f"wrote {len(names)} files into more\n")
+
+
+def test_rows_of_sheets_that_are_not_given_are_named(call, tmp_path):
+    text = (RECOUNTS.parents[1] / "edge-cpu" / "results.json").read_text()
+    (tmp_path / "r.json").write_text(text.replace('"name":"patt_lite"', '"name":"my_net"'))
+    code, out, err = call("report", "r.json", "--table", "efficiency")
+    assert code == 0
+    assert "my_net" in out
+    assert (
+        err == "fer-bench: my_net: from sheets that are not given; --sheets FOLDER adds their titles and accuracies\n"
+    )
 
 
 def test_every_old_name_is_tried_here():

@@ -44,8 +44,8 @@ def test_json_is_one_list_of_tables(report):
 
 
 def test_html_is_a_file_on_request_only(report, tmp_path):
-    assert report("--table", "latency", "--out", tmp_path / "a") == (0, "", "")
-    assert report("--table", "latency", "--out", tmp_path / "b", "--format", "html") == (0, "", "")
+    assert report("--table", "latency", "--out", tmp_path / "a")[:2] == (0, "")
+    assert report("--table", "latency", "--out", tmp_path / "b", "--format", "html")[:2] == (0, "")
     suffixes = [sorted(path.suffix for path in (tmp_path / folder).iterdir()) for folder in "ab"]
     assert suffixes == [[".csv", ".json", ".md", ".tex"], [".csv", ".html", ".json", ".md", ".tex"]]
 

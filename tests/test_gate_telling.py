@@ -14,6 +14,7 @@ from fer_bench.gating.report import as_json, as_junit, as_markdown, as_text
 from fer_bench.gating.request import Report
 from fer_bench.gating.timing import Comparison
 from fer_bench.gating.verdicts import INCONCLUSIVE, Effect, Outcome, Verdict
+from fer_bench.records.plan import GATE
 from support.samples import ENVIRONMENT
 
 SLOWER = Effect(estimate=0.0512, low=0.0301, high=0.0722, level=0.9985, pairs=12, check=0.048)
@@ -152,6 +153,23 @@ def test_where_it_was_measured_and_notes_are_told():
     text = as_text(report(verdict(), notes=("the sources are equal",), environment=ENVIRONMENT, wall_s=44.25))
     assert "environment  cpu (Some CPU), 2 threads, PyTorch 2.9.0, Python 3.13.0, Linux, system\n" in text
     assert "note: the sources are equal\n1 verdict in 44.2 s: 1 same\n" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "their own input, their own classes, batch 1"),
+        ({"input_size": 96, "num_classes": 8}, "96x96 images of their own channels, 8 classes, batch 1"),
+        ({"input_size": 48, "channels": 1}, "48x48 images of 1 channel, their own classes, batch 1"),
+    ],
+)
+def test_what_networks_were_judged_at_is_said(changes, told):
+    plan = dataclasses.replace(GATE, **changes).to_dict()
+    given = dataclasses.replace(report(verdict()), settings={"plan": plan})
+    assert f"\njudged at    {told}\n" in as_text(given)
+    assert f"Judged at {told}." in as_markdown(given)
+    stored = dataclasses.replace(report(verdict()), settings={"plan": "those of the stored results"})
+    assert "judged at" not in as_text(stored)
 
 
 def test_nothing_of_a_users_reaches_the_terminal_as_a_command():

@@ -374,7 +374,7 @@ def test_other_formats_have_raw_values(call):
 def test_a_figure_has_the_same_bytes_each_time(call, tmp_path, suffix):
     files = [tmp_path / name / f"its.{suffix}" for name in "ab"]
     for file in files:
-        assert call("net", "latency", "--out", file) == (0, "", "")
+        assert call("net", "latency", "--out", file) == (0, "", f"wrote {file}\n")
     assert files[0].read_bytes() == files[1].read_bytes() != b""
 
 

@@ -21,7 +21,7 @@ from fer_bench.cli.options import SHEETS_VARIABLE, Names
 from fer_bench.networks.inputs import SETTING, read_inputs
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import DEFAULT_INPUT, Shape
-from fer_bench.records import output, units
+from fer_bench.records import files, output, units
 from fer_bench.records.errors import FerBenchError, brief
 from fer_bench.records.exit_codes import FAILED, OK
 from fer_bench.records.plan import parse_settings
@@ -44,7 +44,7 @@ def guarded(function: Callable[..., None], failed: int = FAILED) -> Callable[...
     @functools.wraps(function)
     def call(*, debug: bool = False, **given: Any) -> None:
         try:
-            with output.own_stdout():
+            with output.own_stdout(), _files_named():
                 function(**given, **({"debug": debug} if "debug" in parameters else {}))
         except (typer.Exit, typer.Abort):
             raise
@@ -59,6 +59,24 @@ def guarded(function: Callable[..., None], failed: int = FAILED) -> Callable[...
     shown = [parameter for name, parameter in parameters.items() if name != "debug"]
     call.__signature__ = inspect.Signature([*shown, debug_option])  # type: ignore[attr-defined]
     return call
+
+
+@contextlib.contextmanager
+def _files_named() -> Iterator[None]:
+    """Print at the end which files were written; of many in one folder, the folder."""
+    with files.noted() as paths:
+        try:
+            yield
+        finally:
+            for folder in dict.fromkeys(path.parent for path in paths):
+                names = [path.name for path in paths if path.parent == folder]
+                if len(names) > _MOST_NAMED:
+                    say(f"wrote {len(names)} files into {folder}", err=True)
+                else:
+                    say(f"wrote {', '.join(str(folder / name) for name in names)}", err=True)
+
+
+_MOST_NAMED = 4  # files of one folder
 
 
 def stop_on_sigterm() -> None:

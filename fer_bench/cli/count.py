@@ -38,7 +38,7 @@ def count(
     models: options.Models = None,
     classes: options.Classes = None,
     input_: options.Input = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images in the pass.")] = 1,
+    batch: Annotated[int, typer.Option("--batch", min=1, metavar="N", help="Images in the pass.")] = 1,
     inputs: options.Inputs = "",
     settings: options.Settings = None,
     by: Annotated[str | None, choice(("module", "op"), "Break MACs down by module or by operator.")] = None,

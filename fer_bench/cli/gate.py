@@ -9,6 +9,7 @@ import typer
 
 from fer_bench.cli import options
 from fer_bench.cli.common import (
+    parse_inputs,
     parse_list,
     reason,
     registry_of,
@@ -23,6 +24,7 @@ from fer_bench.records.store import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from fer_bench.gating.request import Report
+    from fer_bench.networks.spec import Shape
 
 # Options of both commands.
 Metrics = Annotated[Names, several("latency, memory, occupancy; by default latency.")]
@@ -61,6 +63,8 @@ def gate(
     inconclusive: Inconclusive = "fail",
     protocol: Protocol = "",
     device: options.Device = "",
+    input_: options.Input = None,
+    classes: options.Classes = None,
     setup: Annotated[str, typer.Option(metavar="COMMAND", help="Run in each checkout first, to build something.")] = "",
     base_python: Annotated[str, typer.Option(metavar="FILE", help="The base's own bin/python, with PyTorch.")] = "",
     declare: Declared = None,
@@ -106,6 +110,8 @@ def gate(
         store=store,
         registry=registry_of(sheets),
         command=command_line(sys.argv[1:]),
+        input_shape=_size(input_),
+        num_classes=classes,
     )
     _conclude(report, summary, junit, json_file, inconclusive_passes=inconclusive == "pass")
 
@@ -151,6 +157,14 @@ def compare(
         registry=registry_of(sheets),
     )
     _conclude(report, summary, junit, json_file, inconclusive_passes=inconclusive == "pass")
+
+
+def _size(input_: Names) -> "int | Shape | None":
+    """Read the one size that networks are judged at."""
+    sizes = parse_inputs(input_)
+    if len(sizes) > 1:
+        raise FerBenchError("--input: a gate judges at one size")
+    return sizes[0] if sizes else None
 
 
 def _conclude(

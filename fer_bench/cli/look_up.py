@@ -10,6 +10,7 @@ from fer_bench.cli.common import fail_if, print_json, print_tables, registry_of,
 from fer_bench.records.plan import parse_settings
 from fer_bench.reporting.tables import catalogue
 
+_MOST_KEYS = 10  # of a kind, that are named unasked
 # What the JSON of `list` has of each network.
 _SUMMARY = ("name", "title", "status", "input_shape", "num_classes", "papers", "expected", "note")
 
@@ -40,10 +41,11 @@ def show(
 
 def check_weights(
     name: Annotated[str, typer.Argument(metavar="NETWORK", help="The network that the weights are for.")],
-    checkpoint: Annotated[Path, typer.Argument(help="A file of weights (.pt, .pth, .safetensors).")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="A file of weights (.pt, .pth, .safetensors).")],
     classes: options.Classes = None,
     input_: options.Input = None,
     settings: options.Settings = None,
+    full: Annotated[bool, typer.Option("--full", help="Name every key, not the first ten of a kind.")] = False,
     sheets: options.Sheets = None,
 ) -> None:
     """Check which keys of a checkpoint fit a network."""
@@ -57,6 +59,6 @@ def check_weights(
         model = create(spec, Build(classes, shape, arguments))
         found = load_checkpoint(model, checkpoint, spec, strict=False)
         inside = f" (inside {found.container!r})" if found.container else ""
-        say(f"{checkpoint}{inside} for {name}: {describe(found, most=None)}")
+        say(f"{checkpoint}{inside} for {name}: {describe(found, None if full else _MOST_KEYS, lines=True)}")
         misfits += [] if found.complete else [f"{checkpoint} does not fit {name}"]
     fail_if(misfits)

@@ -5,7 +5,7 @@ import importlib
 import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -28,6 +28,32 @@ COMMANDS = {
     "Publish": {"report": "report:report", "why": "report:why", "audit": "audit:audit"},
     "Check a change": {"gate": "gate:gate", "compare": "gate:compare", "history": "history:history"},
 }
+EXAMPLES = {
+    "list": ["list", "list --format csv > networks.csv", "list --sheets my_sheets"],
+    "show": ["show mobilenetv3_large"],
+    "check-weights": ["check-weights resnet50 weights.pt --classes 8"],
+    "count": ["count resnet50 mini_xception", "count my_net.py:make --input 3x96x96 --by module"],
+    "run": [
+        "run mobilenetv3_large resnet50",
+        "run --protocol edge --models mini_xception",
+        "run resnet50 --batch 1,2,4,8 --threads 1,2 --dry-run",
+    ],
+    "runs": ["runs", "runs --format json"],
+    "show-run": ["show-run last"],
+    "export": ["export last --out run.json"],
+    "import": ["import run.json"],
+    "delete": ["delete 1a2b3c --yes"],
+    "report": ["report", "report last --table efficiency --sort latency", "report run.json --html report.html"],
+    "why": ['why efficiency resnet50 "Latency (ms)"'],
+    "audit": ["audit --paper 001 --wrong", "audit --table printed.csv"],
+    "gate": [
+        "gate --against main --models my_net.py:make",
+        "gate --baseline baseline.json",
+        "gate --max-params 5M --models resnet50 --input 96 --classes 8",
+    ],
+    "compare": ["compare resnet50 resnet50@mode=compile", "compare mobilenetv3_large mini_xception --budget-s 60"],
+    "history": ["history resnet50", "history resnet50 macs --where classes=8"],
+}
 _ClickError: Any = typer.BadParameter.__mro__[2]  # ClickException, which Typer does not export
 JUDGES = ("audit", "gate", "compare")
 _CODES = f"""Exit codes: {exit_codes.OK} nothing is wrong, {exit_codes.FINDING} a finding (a network is worse or counts
@@ -47,6 +73,13 @@ DEPRECATED = {
 }
 
 
+def _epilog(name: str) -> str:
+    """Write the end of a command's help: examples, and what its exit codes mean."""
+    lines = "\n".join(f"  fer-bench {example}" for example in EXAMPLES[name])
+    # After \b click keeps lines as they are.
+    return "\n\n".join([f"\b\nExamples:\n{lines}", *([_CODES] if name in JUDGES else [])])
+
+
 class Commands(TyperGroup):
     """The commands in groups, each of which is imported when it is needed."""
 
@@ -58,7 +91,7 @@ class Commands(TyperGroup):
         """Return a command, or None."""
         if cmd_name in self.commands and self.commands[cmd_name] is None:
             one = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-            one.command(cmd_name, epilog=_CODES if cmd_name in JUDGES else None)(_function(cmd_name))
+            one.command(cmd_name, epilog=_epilog(cmd_name))(_function(cmd_name))
             self.commands[cmd_name] = typer.main.get_command(one)
         return self.commands.get(cmd_name)
 
@@ -73,11 +106,23 @@ class Commands(TyperGroup):
                 )
 
 
+def _print_version(asked: bool) -> None:  # as Typer calls it
+    if asked:
+        import fer_bench
+
+        say(f"fer-bench {fer_bench.__version__}")
+        raise typer.Exit
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.callback(cls=Commands, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
-def fer_bench() -> None:
+def fer_bench(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
     """Benchmarks and efficiency profiles of facial-expression-recognition networks."""
 
 

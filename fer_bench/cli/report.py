@@ -32,13 +32,17 @@ def report(
     best: Annotated[str, choice(("none", "bold"), "Mark a best whose interval overlaps no other.")] = "none",
     template: Annotated[
         Path | None,
-        typer.Option(help="Print this Jinja2 template, filled in; see pydoc fer_bench.reporting.render.template."),
+        typer.Option(
+            metavar="FILE", help="Print this Jinja2 template, filled in; see pydoc fer_bench.reporting.render.template."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help=f"Write {', '.join(FILED)} (html with --format html), and print nothing."),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write one page: tables, interactive figures, the audit.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one page: tables, figures, the audit.")
+    ] = None,
     figures: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Draw figures here, with figures.md.")] = None,
     figure: Annotated[Names, several("Only these figures.")] = None,
     figure_types: Annotated[Names, several("svg, png, pdf; by default svg, png.")] = None,
@@ -62,6 +66,10 @@ def report(
         best=best == "bold",
         registry=registry,
     )
+    if strangers := reports.of_other_sheets(drawn.results, registry):
+        skip(
+            f"{', '.join(strangers)}: from sheets that are not given; --sheets FOLDER adds their titles and accuracies"
+        )
     if html is not None:
         drawn.write_page(html, _audited(drawn))
     if figures is not None:

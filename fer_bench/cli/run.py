@@ -54,6 +54,9 @@ def run(
         Names, several("Waiting threads spin or sleep: active, passive; by default by the load (quick, training).")
     ] = None,
     input_: options.Input = None,
+    own_size: Annotated[
+        bool, typer.Option("--own-size", help="With --input: what cannot run at it runs at its own size.")
+    ] = False,
     precision: Annotated[Names, several("fp32, tf32, default, bf16, fp16; by default the protocol's.")] = None,
     layout: Annotated[Names, several("nchw, nhwc (channels_last); by default the protocol's.")] = None,
     mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
@@ -124,7 +127,11 @@ def run(
     }
     given = str(checkpoint.resolve()) if checkpoint else ""
     plans = sweep(plan, swept)
-    tasks = [Task(spec, one, shape, built_with, given) for spec in specs for one, shape in plans]
+    strict = bool(input_) and not own_size
+    tasks = [Task(spec, one, shape, built_with, given, own_size=not strict) for spec in specs for one, shape in plans]
+    if strict and (too_small := [task for task in tasks if not task.fits]):
+        needs = dict.fromkeys(f"{task.spec.name} needs {task.spec.min_size}x{task.spec.min_size}" for task in too_small)
+        raise FerBenchError(f"--input is too small: {', '.join(needs)}; --own-size runs these at their own size")
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
     if dry_run:
         load = load_now()

@@ -63,7 +63,10 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="What `fer-bench export`, --benchmark-json or --benchmark-save wrote.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What `fer-bench export`, --benchmark-json or --benchmark-save wrote."),
+    ],
     store: options.Store = DEFAULT_STORE,
 ) -> None:
     """Add the runs of a JSON file to a store.

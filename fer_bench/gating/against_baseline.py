@@ -93,7 +93,8 @@ def _with_budgets(
         findings.note_unchecked(name, budget, remedy, measured=("latency",) if most is not None else ())
     if most is not None:
         own = timing.is_own(request.plan)
-        chosen = dataclasses.replace(EDGE, device=request.plan.device) if own else request.plan
+        same = {name: getattr(request.plan, name) for name in ("device", *timing.WHAT)}
+        chosen = dataclasses.replace(EDGE, **same) if own else request.plan
         plan = dataclasses.replace(chosen, metrics=("latency",))
         with count_sides.new_starter(plan) as starter:
             for name, spec in specs.items():

@@ -15,7 +15,9 @@ from fer_bench.gating.verdicts import Verdict
 from fer_bench.measuring.machine import load_now
 from fer_bench.measuring.task import Task
 from fer_bench.networks.registry import Registry, built_in
+from fer_bench.networks.spec import Shape
 from fer_bench.records import plan as plans
+from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
 from fer_bench.records.limits import Budget
 from fer_bench.records.output import printable
@@ -45,6 +47,8 @@ def gate(
     unchanged: bool = False,
     protocol: str | Plan = "",
     device: str = "",
+    input_shape: int | Shape | None = None,
+    num_classes: int | None = None,
     setup: str = "",
     base_python: str = "",
     declare: str | Iterable[str] = (),
@@ -71,6 +75,8 @@ def gate(
         unchanged: measure networks of unchanged code, too.
         protocol: how pairs are measured; by default one thread on one core.
         device: instead of the protocol's.
+        input_shape: side of square images, or their (C, H, W); by default each network's own.
+        num_classes: by default each network's own.
         setup: a shell command that is run in each checkout first.
         base_python: the base's own ``bin/python``, with PyTorch.
         declare: differences of the environment to allow, such as "torch".
@@ -100,6 +106,7 @@ def gate(
         budget_s,
         protocol,
         device,
+        size=_size(input_shape, num_classes),
         declared=listed(declare),
         models=listed(networks),
         budget=Budget.of(limits),
@@ -218,6 +225,7 @@ def _request(
     budget_s: float,
     protocol: str | Plan,
     device: str,
+    size: Mapping[str, Any] = {},
     **others: Any,
 ) -> Request:
     names = tuple(metrics)
@@ -228,12 +236,26 @@ def _request(
     plan = protocol if isinstance(protocol, Plan) else plans.protocol(protocol) if protocol else plans.GATE
     if plan.wait == plans.AUTO:
         plan = plan.settled(load_now())
+    plan = dataclasses.replace(plan, **size)
     return Request(
         metrics=names,
         rule=Rule(min_effect, budget_s),
         plan=dataclasses.replace(plan, device=device) if device else plan,
         **others,
     )
+
+
+def _size(shape: int | Shape | None, classes: int | None) -> dict[str, Any]:
+    """Return the fields of the plan that say at which size and with how many classes networks are judged."""
+    fields: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if isinstance(shape, int):
+        return fields | {"input_size": shape}
+    if shape is None:
+        return fields
+    channels, *sides = shape
+    if len(sides) != 2 or len(set(sides)) != 1:  # height and width
+        raise FerBenchError(f"an input of {units.size(shape)}: a gate judges at square images, such as 3x96x96 or 96")
+    return fields | {"channels": channels, "input_size": sides[0]}
 
 
 def _gated(
@@ -280,7 +302,9 @@ def _refuse_plans(request: Request) -> None:
     if request.metrics != ("latency",):
         raise FerBenchError("stored results hold counts and latencies: --metrics is measured by --against REV")
     if request.plan != plans.GATE:
-        raise FerBenchError("stored results have plans of their own: leave --protocol and --device out")
+        raise FerBenchError(
+            "stored results have plans of their own: leave --protocol, --device, --input and --classes out"
+        )
 
 
 def _is_baseline(text: str) -> bool:

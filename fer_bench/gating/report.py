@@ -16,9 +16,10 @@ from xml.etree import ElementTree
 from fer_bench.gating import counts, limits
 from fer_bench.gating.request import Report
 from fer_bench.gating.revisions import TRAILER
+from fer_bench.gating.timing import WHAT
 from fer_bench.gating.verdicts import EXIT_CODES, Effect, Outcome, Verdict
 from fer_bench.records import exit_codes, output, units
-from fer_bench.records.result import Environment
+from fer_bench.records.result import Environment, Json
 from fer_bench.reporting.render.markdown import escape
 
 VERSION = 1  # of the JSON document
@@ -66,6 +67,8 @@ def as_text(report: Report, *, inconclusive_passes: bool = False) -> str:
     lines = [f"base         {report.base}", f"candidate    {report.candidate}"]
     if report.environment is not None:
         lines.append(f"environment  {_where(report.environment)}")
+    if at := _judged_at(report.settings.get("plan")):
+        lines.append(f"judged at    {at}")
     lines.append("")
     for each, row in zip(every, rows, strict=True):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
@@ -256,6 +259,17 @@ def _where(environment: Environment) -> str:
     return ", ".join([device, threads, torch, f"Python {environment.python}", environment.os, environment.allocator])
 
 
+def _judged_at(plan: Json) -> str:
+    """Say what size of images and how many classes networks were judged at; "" where several plans were followed."""
+    if not isinstance(plan, dict):
+        return ""
+    side, channels, classes = (plan.get(name) for name in WHAT)
+    of = f"{channels} channel{'s' * (channels != 1)}" if channels else "their own channels"
+    size = f"{side}x{side} images of {of}" if side else f"images of {of} and their own size" if channels else ""
+    outputs = f"{classes} classes" if classes is not None else "their own classes"
+    return f"{size or 'their own input'}, {outputs}, batch {plan.get('batch_size', 1)}"
+
+
 def _safe(text: str, most: int = _SENTENCE) -> str:
     """Make plain text safe in Markdown that is no beginning of a line."""
     return _MENTION.sub("@\N{WORD JOINER}", escape(_cut(text, most)))
@@ -318,6 +332,8 @@ def _fenced(lines: Iterable[str], language: str) -> str:
 def _conditions(report: Report) -> Iterator[str]:
     if report.environment is not None:
         yield f"Environment: {_safe(_where(report.environment))}."
+    if at := _judged_at(report.settings.get("plan")):
+        yield f"Judged at {at}."
     if levels := {each.effect.level for each in report.verdicts if each.effect and each.effect.level}:
         shares = " or ".join(units.percent(level, 4) for level in sorted(levels))
         how = ", over pairs of processes, one of each side, that alternated" if report.records else ""

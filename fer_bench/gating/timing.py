@@ -34,9 +34,14 @@ def _cores_busy(result: Result) -> float:
     return sum(sum(each.values) for each in spent if each is not None) / sum(passed.values)
 
 
+# Fields of a plan that say what is judged, and not how.
+WHAT = ("input_size", "channels", "num_classes")
+
+
 def is_own(plan: Plan) -> bool:
     """Return whether a plan is the gate's own, on whatever device, and none of a user's choosing."""
-    return plan == dataclasses.replace(GATE, device=plan.device)
+    same = {name: getattr(plan, name) for name in ("device", *WHAT)}
+    return plan == dataclasses.replace(GATE, **same)
 
 
 @dataclass(frozen=True, slots=True)

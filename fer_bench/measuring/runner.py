@@ -21,6 +21,7 @@ from fer_bench.records.errors import FerBenchError, StoreBusyError, StoreError, 
 from fer_bench.records.plan import Load, Plan
 from fer_bench.records.result import LEFT_BEHIND, Environment, Json, Measurement, Result
 from fer_bench.records.store import Contents, Store
+from fer_bench.reporting.analysis import builds
 
 # These count on meta tensors: nothing of one touches the other.
 _COUNTED = ("static", "anatomy")
@@ -219,7 +220,7 @@ def measure(
         last = run.measurements[-1]
         run.measurements[-1] = dataclasses.replace(last, details={**last.details, LEFT_BEHIND: run.left_behind})
     environment = run.environment
-    return Result(
+    result = Result(
         task.subject(run.shape, run.exempt),
         dataclasses.replace(task.plan, isolation="fresh") if starter.fresh else task.plan,
         dataclasses.replace(environment, attainable=attainable) if environment else None,
@@ -228,6 +229,9 @@ def measure(
         wall_s=time.perf_counter() - began,
         passes_s=run.passes_s,
     )
+    if task.spec.source.users and task.plan.num_classes is None:  # a factory's own default, which no sheet has
+        return dataclasses.replace(result, subject=builds.as_counted(result))
+    return result
 
 
 def _processes(metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -27,6 +27,7 @@ class Task:
         input_shape: (C, H, W) that the user demands; None for the plan's size, and without one the network's own.
         settings: further arguments of its factory, each "key=value".
         checkpoint: weights to load, or "".
+        own_size: run at the network's own size where it cannot run at the plan's; without, that is a failure.
         place: the checkout that the network's code comes from; None for the current folder.
     """
 
@@ -36,6 +37,7 @@ class Task:
     settings: tuple[str, ...] = ()
     checkpoint: str = ""
     place: Place | None = None
+    own_size: bool = True
 
     def __post_init__(self) -> None:
         self.plan.check_asked()
@@ -47,12 +49,13 @@ class Task:
         code = [str(file.resolve()), file.read_text(errors="replace")] if file is not None and file.is_file() else []
         changed = Path(self.checkpoint).stat().st_mtime_ns if self.checkpoint else 0
         about = [self.spec.name, code, self.plan.to_dict(), self.input_shape, self.settings, self.checkpoint, changed]
+        about += [] if self.own_size else ["at no other size"]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     def job(self, **given: Any) -> Job:
         """Return a worker's job on this network; without an ``input_shape`` of the user's, one falls back."""
         own, protocol = self.input_shape, self.protocol_shape()
-        shape = {"input_shape": own or protocol, "fall_back": own is None and protocol is not None}
+        shape = {"input_shape": own or protocol, "fall_back": own is None and protocol is not None and self.own_size}
         return Job(
             self.plan,
             self.spec,
@@ -81,6 +84,12 @@ class Task:
             uncertain=spec.uncertain,
             exempt=exempt,
         )
+
+    @property
+    def fits(self) -> bool:
+        """False where the size that is asked for is below what the network's sheet says that it needs."""
+        asked = self.input_shape or self.protocol_shape()
+        return asked is None or min(asked[1:]) >= self.spec.min_size
 
     def protocol_shape(self) -> tuple[int, ...] | None:
         """Return the size that the plan has for this network, or None where it leaves that to the network."""

@@ -116,7 +116,7 @@ def input_shape(spec: ModelSpec, build: Build) -> tuple[int, ...]:
     """
     if build.inputs:
         return build.inputs[0].shape
-    shape = build.input_shape or spec.input_shape
+    shape = build.input_shape or _own_shape(spec) or spec.input_shape
     if shape is None:
         import timm
 
@@ -131,6 +131,25 @@ def input_shape(spec: ModelSpec, build: Build) -> tuple[int, ...]:
             f"{spec.name} cannot run at {units.size(shape)}: it needs {spec.min_size}x{spec.min_size} pixels or more"
         )
     return shape
+
+
+def _has_own(spec: ModelSpec, parameters: Mapping[str, inspect.Parameter], name: str) -> bool:
+    """Return whether a factory that no sheet describes has a whole number as its own default of an argument."""
+    return spec.source.users and ":" in spec.name and name in parameters and type(parameters[name].default) is int
+
+
+def _own_shape(spec: ModelSpec) -> tuple[int, ...] | None:
+    """Return the input shape by the defaults of a factory that no sheet describes; None where it has none."""
+    if not (spec.source.users and ":" in spec.name):
+        return None
+    factory, in_channels_name = find_factory(spec)
+    parameters = inspect.signature(factory).parameters
+    channels, *sides = spec.input_shape or DEFAULT_INPUT
+    if in_channels_name and _has_own(spec, parameters, in_channels_name):
+        channels = parameters[in_channels_name].default
+    if _has_own(spec, parameters, "input_size"):
+        sides = [parameters["input_size"].default] * len(sides)
+    return channels, *sides
 
 
 def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -> nn.Module:
@@ -366,6 +385,7 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
     parameters = inspect.signature(factory).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     classes = spec.num_classes if build.num_classes is None else build.num_classes
+    kept = _has_own(spec, parameters, "num_classes") and build.num_classes is None
     if classes < 1 and not (classes == 0 and (spec.source.kind == "timm" or spec.source.users)):
         raise BuildError(
             f"{spec.name} cannot have {classes} classes: 0 means features only, which timm networks and factories of "
@@ -375,7 +395,7 @@ def _arguments(spec: ModelSpec, factory: Factory, build: Build, in_channels_name
         takes = ", ".join(parameters) or "none"
         raise BuildError(f"{spec.name} takes no argument {', '.join(unknown)}; it takes: {takes}")
     channels, *sides = input_shape(spec, build)
-    wanted: dict[str, tuple[int, bool]] = {"num_classes": (classes, build.num_classes is not None)}
+    wanted: dict[str, tuple[int, bool]] = {} if kept else {"num_classes": (classes, build.num_classes is not None)}
     # A user's factory without the argument is made for the images that it gets, or its first layer complains.
     if in_channels_name and (in_channels_name in parameters or anything or not spec.source.users):
         wanted[in_channels_name] = (channels, channels != (spec.input_shape or DEFAULT_INPUT)[0])

@@ -307,12 +307,13 @@ def _without_prefixes(state: dict[str, Tensor]) -> Iterator[tuple[tuple[str, ...
                 ways.append(((*removed, prefix), without))
 
 
-def describe(report: LoadReport, most: int | None = 5) -> str:
+def describe(report: LoadReport, most: int | None = 5, *, lines: bool = False) -> str:
     """Return what became of a checkpoint.
 
     Args:
         report: what ``load_checkpoint`` returned.
-        most: name so many keys of each kind, in one line; None names all, a line each.
+        most: name so many keys of each kind; None names all.
+        lines: a line for each.
     """
     removed = f", without {' '.join(map(repr, report.stripped))} before their keys" if report.stripped else ""
     averaged = " (averages over the training)" if report.averaged else ""
@@ -324,8 +325,9 @@ def describe(report: LoadReport, most: int | None = 5) -> str:
         (report.unexpected, "unexpected"),
         (report.mismatched, "of another shape (is --classes right?)"),
     ):
-        if keys and most is None:
-            parts.append("\n  ".join([f"{len(keys)} {what}:", *keys]))
+        if keys and lines:
+            more = [f"... and {len(keys) - most} more"] if most is not None and len(keys) > most else []
+            parts.append("\n  ".join([f"{len(keys)} {what}:", *keys[:most], *more]))
         elif keys:
             parts.append(f"{len(keys)} {what}: {', '.join(keys[:most])}{', ...' if keys[most:] else ''}")
-    return ("\n" if most is None else "; ").join(parts)
+    return ("\n" if lines else "; ").join(parts)

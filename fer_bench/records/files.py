@@ -1,6 +1,7 @@
 """Files that users asked for: written whole or not at all, and never over a store."""
 
 import contextlib
+import contextvars
 import errno
 import os
 import shutil
@@ -15,6 +16,7 @@ _REMEDIES = {
     errno.EDQUOT: "free some space",
     errno.EISDIR: "it is a folder, name a file",
 }
+_NOTED: contextvars.ContextVar[list[Path] | None] = contextvars.ContextVar("noted", default=None)
 _SQLITE = b"SQLite format 3\0"  # how a store begins
 
 
@@ -26,9 +28,9 @@ def write(path: str | Path, content: str | bytes) -> None:
     Raises:
         StoreError: it cannot be written, or it is a store; what was there is as it was.
     """
-    path, data = Path(path), content.encode() if isinstance(content, str) else content
-    with _failures_named(path):
-        path = path.resolve()  # so that a link stays one
+    given, data = Path(path), content.encode() if isinstance(content, str) else content
+    with _failures_named(given):
+        path = given.resolve()  # so that a link stays one
         if path.exists() and not path.is_file() and not path.is_dir():
             path.write_bytes(data)
             return
@@ -44,6 +46,24 @@ def write(path: str | Path, content: str | bytes) -> None:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+    _note(given)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[list[Path]]:
+    """Collect the paths of the files that are written in the block."""
+    paths: list[Path] = []
+    token = _NOTED.set(paths)
+    try:
+        yield paths
+    finally:
+        _NOTED.reset(token)
+
+
+def _note(path: Path) -> None:
+    paths = _NOTED.get()
+    if paths is not None and path not in paths:
+        paths.append(path)
 
 
 def make_folder(path: Path) -> None:

@@ -40,12 +40,15 @@ def to_text(table: Table, width: int | None = None) -> str:
     folds = [column.align == "left" for column in table.columns]
     natural = [max(map(len, column)) for column in zip(*cells, strict=True)]
     drawn = []
-    for block in blocks(_fold(natural, folds, width), len(_GAP), width):
+    parts = list(blocks(_fold(natural, folds, width), len(_GAP), width))
+    below = ", ".join(table.columns[place].heading for part in parts[1:] for place in part if place)
+    title = f"{table.title} ({below}: below)" if below else table.title
+    for block in parts:
         left = [folds[place] for place in block]
         widths = _fold([natural[place] for place in block], left, width)
         drawn.append("\n".join(_draw([[row[place] for place in block] for row in cells], widths, left)))
     notes = [fill(text, width) for text in (table.caption, table.legend("*", "+"), *table.footnotes) if text]
-    return "\n\n".join(filter(None, [output.printable(table.title), *drawn, "\n".join(notes)])) + "\n"
+    return "\n\n".join(filter(None, [fill(title, width) if title else "", *drawn, "\n".join(notes)])) + "\n"
 
 
 def definitions(pairs: Iterable[tuple[str, str]], width: int | None = None) -> str:

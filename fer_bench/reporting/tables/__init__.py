@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
+from fer_bench.records.plan import SHARED
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
 from fer_bench.reporting.tables import costs, counts, resources, structure
@@ -17,7 +18,7 @@ from fer_bench.reporting.tables.papers import papers
 from fer_bench.reporting.tables.runs import run_details, runs
 from fer_bench.reporting.tables.speed import bounds, latency
 
-__all__ = ["details", "failures", "latency", "papers", "report", "run_details", "runs"]
+__all__ = ["details", "failures", "latency", "of_other_sheets", "papers", "report", "run_details", "runs"]
 
 
 def report(results: Sequence[Result], registry: Registry, baselines: Sequence[ModelSpec] = ()) -> dict[str, Table]:
@@ -40,6 +41,19 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
         "published": costs.published([*specs, *baselines], results, networks),
     }
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}
+
+
+def of_other_sheets(results: Sequence[Result], registry: Registry) -> list[str]:
+    """Name the networks of sheets that the registry does not have; those without a sheet name their own source."""
+    return list(
+        dict.fromkeys(
+            result.subject.name
+            for result in results
+            if result.subject.name not in registry.networks
+            and ":" not in result.subject.name
+            and result.plan.isolation != SHARED  # a test's own module
+        )
+    )
 
 
 def _without_bare_counts(results: Sequence[Result]) -> list[Result]:
