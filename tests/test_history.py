@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import sqlalchemy as sa
 
+import fer_bench as fb
 from fer_bench.cli.main import main
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.result import Measurement, speeds_apart
@@ -459,7 +460,7 @@ ASKED = {"latency": 0.01, "macs": 2_000_000, "energy": (3 - 1) / 2, "latency_s":
 
 
 @pytest.mark.parametrize(("metric", "value"), ASKED.items())
-def test_a_history_asks_the_store_once_however_many_runs_it_has(at, tmp_path, metric, value, capsys):
+def test_a_history_asks_the_store_twice_however_many_runs_it_has(at, tmp_path, metric, value, capsys):
     url = f"sqlite:///{tmp_path / 'results.sqlite'}"
     statements, rows = [], []
 
@@ -489,7 +490,7 @@ def test_a_history_asks_the_store_once_however_many_runs_it_has(at, tmp_path, me
                 numbers.append(len(selects))
                 assert any("measurements.details" in one for one in selects) == (metric in ("energy", "occupancy"))
                 statements.clear()
-    assert numbers == [1, 1]
+    assert numbers == [2, 2]
     assert [len(table) for table in rows] == [1, 40]
     assert {row["value"] for row in rows[1]} == {value}
 
@@ -507,7 +508,23 @@ def test_of_a_record_that_cannot_be_read_the_others_are_shown(at, tmp_path, caps
     assert main(["history", "net", "--store", url, "--format", "json"]) == 0
     out, err = capsys.readouterr()
     assert [row["run"] for row in json.loads(out)["rows"]] == [runs[0]]
-    assert re.fullmatch(rf"fer-bench: net in .*: left out 3 of 4 records: run {runs[1]}: not a result .*\n", err), err
+    heads, values = err.splitlines()  # what the choice of runs shows, and then what reading those shows
+    assert re.fullmatch(rf"fer-bench: net in .*: left out 2 of 4 records: run {runs[1]}: not a result .*", heads)
+    assert re.fullmatch(rf"fer-bench: net in .*: left out 1 of 2 records: run {runs[3]}: not a result .*", values)
+
+
+def test_the_last_points_are_read_from_a_store_as_if_all_were(at, tmp_path):
+    url = f"sqlite:///{tmp_path / 'results.sqlite'}"
+    results = [at(day, 10 + day) for day in range(5)]
+    results += [at(5, measured=[1.0] * 4), at(6, failure="no memory"), at(7, 17), at(8, 18, plan={"batch_size": 4})]
+    with Store.open(url) as store:
+        for result in reversed(results):  # numbered against time
+            store.save(store.begin("f", "t"), "k", result)
+    its = fb.history("net", store=url, last=3).history
+    assert [round(point.estimate.value, 6) for point in its.points] == [0.013, 0.014, 0.017]
+    assert [point.environment for point in its.points] == [result.environment for result in results[:3]]
+    assert [point.failure for point in its.failed] == ["4 passes, fewer than the 5 needed", "no memory"]
+    assert (its.earlier, its.others) == (3, "Results under other conditions: --where batch_size=4 (1).")
 
 
 def test_counts_need_neither_numpy_nor_matplotlib(records):

@@ -138,7 +138,7 @@ def test_the_results_of_a_network_are_those_of_its_runs_with_the_measurements_as
     for key, result in (("1", make_result("b")), ("2", bare)):
         store.save(runs[0], key, result)
     for details in (True, False):
-        found = list(store.results_of("a", ["macs", "energy_j"], details=details))
+        found = [(run, result) for _, run, result in store.results_of("a", ["macs", "energy_j"], details=details)]
         expected = [
             dataclasses.replace(
                 result,
@@ -153,7 +153,7 @@ def test_the_results_of_a_network_are_those_of_its_runs_with_the_measurements_as
         assert found == list(zip((runs[1], runs[0]), expected, strict=True))
     assert store.networks() == ["a", "b"]
     assert store.metrics("a") == {m.metric: m.unit for m in given.measurements}
-    assert [result.measurements for _, result in store.results_of("b", ["nothing"])] == [()]
+    assert [result.measurements for *_, result in store.results_of("b", ["nothing"])] == [()]
 
 
 def test_runs_are_told_newest_first_and_found_by_the_beginning_of_their_id(store, make_result):

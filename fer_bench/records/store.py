@@ -11,13 +11,14 @@ import contextlib
 import hashlib
 import itertools
 import json
+import math
 import os
 import socket
 import sys
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from fer_bench.records.errors import StoreError
 from fer_bench.records.result import Environment, Json, Measurement, Result
 
 if TYPE_CHECKING:  # SQLAlchemy takes long to import, and most commands open no store
+    from sqlalchemy import Column
     from sqlalchemy.engine import Connection, Row
 
     from fer_bench.records.database import Database
@@ -40,6 +42,9 @@ LEASE_S = 90.0  # several heartbeats, of which two may each wait for another pro
 State = Literal["finished", "under way", "interrupted", "elsewhere"]
 Keyed = tuple[str, Result]
 Skipped = Callable[[str], None]  # gets a line on a run of which something was left out
+
+UNREAD = (math.nan,)  # the values in the head of a result, which nothing measured has
+_AT_ONCE = 10_000  # results that one query asks for by number: databases take some ten thousands of parameters
 
 _DECODED = ("subject", "plan")  # fields of a result whose columns are JSON
 _OF_RESULT = ("started_at", "wall_s", "passes_s", "schema_version", "subject", "plan")  # fields with columns
@@ -248,44 +253,78 @@ class Store:
         with self._db.reading() as connection:
             return {str(row.metric): str(row.unit) for row in connection.execute(columns.order_by(measurements.c.unit))}
 
+    def heads_of(
+        self, name: str, metrics: Sequence[str], *, skipped: Skipped | None = None
+    ) -> "Iterator[tuple[int, str, Result]]":
+        """Yield a network's results in all runs without environments and values, each with its number and run's id.
+
+        They have the measurements of these metrics, with ``UNREAD`` in place of their values: of many results the few
+        that matter are then read by ``results_of``. ``skipped`` is as there.
+        """
+        return self._read(name, metrics, _Reader(details=False).head, [], skipped)
+
     def results_of(
-        self, name: str, metrics: Sequence[str], *, details: bool = True, skipped: Skipped | None = None
-    ) -> Iterator[Keyed]:
-        """Yield the results of a network in all runs, in the order saved, each with its run's id: by one query.
+        self,
+        name: str,
+        metrics: Sequence[str],
+        *,
+        details: bool = True,
+        skipped: Skipped | None = None,
+        numbers: Sequence[int] | None = None,
+    ) -> "Iterator[tuple[int, str, Result]]":
+        """Yield the results of a network in all runs, in the order saved, each with its number and its run's id.
 
         They have the measurements of these metrics only, with no warnings, and without ``details`` none of these. With
-        ``skipped`` results that cannot be read are left out; without, the first of them is a StoreError.
+        ``skipped`` results that cannot be read are left out; without, the first of them is a StoreError. ``numbers``
+        names those to read, by ``heads_of``.
         """
+        texts = [self._db.measurements.c.samples, *([self._db.measurements.c.details] if details else [])]
+        read = _Reader(details=details).result
+        if numbers is None:
+            yield from self._read(name, metrics, read, texts, skipped)
+            return
+        for begin in range(0, len(numbers), _AT_ONCE):
+            yield from self._read(name, metrics, read, texts, skipped, numbers[begin : begin + _AT_ONCE])
+
+    def _read(
+        self,
+        name: str,
+        metrics: Sequence[str],
+        read: "Callable[[Sequence[Row[Any]]], Result]",
+        texts: "Sequence[Column[Any]]",
+        skipped: Skipped | None,
+        numbers: Sequence[int] | None = None,
+    ) -> "Iterator[tuple[int, str, Result]]":
+        """Yield results by number and run, from their rows; the environment is in these where ``texts`` are."""
         environments, results, measurements = self._db.environments, self._db.results, self._db.measurements
         columns: list[Any] = [
             column for column in results.c if column.name not in (*_DECODED, "key", "name", "environment_id")
         ]
         columns += [measurements.c[name] for name in ("metric", "unit", "process", "failure")]
-        texts = [measurements.c.samples, *([measurements.c.details] if details else [])]
-        texts += [results.c[name] for name in _DECODED]
-        columns += [*map(self._db.as_text, texts), self._db.as_text(environments.c.data).label("environment")]
+        columns += map(self._db.as_text, [*texts, *(results.c[name] for name in _DECODED)])
+        tables = results.outerjoin(environments) if texts else results
+        if texts:
+            columns.append(self._db.as_text(environments.c.data).label("environment"))
         asked = (measurements.c.result_id == results.c.id) & measurements.c.metric.in_(metrics)
-        query = (
-            results.outerjoin(environments)
-            .outerjoin(measurements, asked)
-            .select()
-            .where(results.c.name == name)
-            .with_only_columns(*columns)
-            .order_by(results.c.id, measurements.c.position)
-        )
-        read, refused, kept = _Reader(details=details), [], 0
+        chosen = results.c.name == name
+        if numbers is not None:
+            chosen &= results.c.id.in_(numbers)
+        query = tables.outerjoin(measurements, asked).select().where(chosen).with_only_columns(*columns)
+        refused, kept = [], 0
         with self._db.reading() as connection:
-            for _, rows in itertools.groupby(connection.execute(query), key=lambda row: row.id):
-                first, *more = rows
+            rows = connection.execute(query.order_by(results.c.id, measurements.c.position))
+            for number, group in itertools.groupby(rows, key=lambda row: row.id):
+                of_result = list(group)
+                run_id = of_result[0].run_id
                 try:
-                    result = read.result(first, (first, *more) if first.metric is not None else ())
+                    result = read(of_result)
                 except StoreError as error:
                     if skipped is None:
-                        raise StoreError(f"{name} in run {first.run_id} of {self.shown}: {error}") from error
-                    refused.append(f"run {first.run_id}: {error}")
+                        raise StoreError(f"{name} in run {run_id} of {self.shown}: {error}") from error
+                    refused.append(f"run {run_id}: {error}")
                 else:
                     kept += 1
-                    yield first.run_id, result
+                    yield number, run_id, result
         if skipped is not None and refused:
             skipped(left_out(f"{name} in {self.shown}", refused, kept))
 
@@ -437,35 +476,46 @@ class _Reader:
         self._details = details
         self._known: dict[tuple[Json, ...], Result] = {}
 
-    def result(self, row: "Row[Any]", measured: Sequence["Row[Any]"]) -> Result:
+    def result(self, rows: "Sequence[Row[Any]]") -> Result:
         """Read a result and its measurements; raise StoreError where that fails."""
-        try:
-            return self._result(row, measured)
-        except ValueError as error:
-            raise StoreError(f"not a result of fer_bench: {error}") from error
+        row, measured = rows[0], rows if rows[0].metric is not None else ()
+        with _no_result():
+            if self._details:
+                where = schema.parse(row.environment) if row.environment is not None else None
+                return self._whole(row, where, [_row_of(one) for one in measured])
+            where = Environment.of_json(row.environment) if row.environment is not None else None
+            return self._as_before(row, where, map(_values_of, measured))
 
-    def _result(self, row: "Row[Any]", measured: Sequence["Row[Any]"]) -> Result:
-        if self._details:
-            where = schema.parse(row.environment) if row.environment is not None else None
-            return self._whole(row, where, [_row_of(one) for one in measured])
+    def head(self, rows: "Sequence[Row[Any]]") -> Result:
+        """Read a result without environment and values; raise StoreError where that fails."""
+        measured = rows if rows[0].metric is not None else ()
+        heads = (
+            Measurement(row.metric, row.unit, () if row.failure else UNREAD, row.process, failure=row.failure)
+            for row in measured
+        )
+        with _no_result():
+            return self._as_before(rows[0], None, heads)
+
+    def _as_before(self, row: "Row[Any]", environment: Environment | None, measured: Iterable[Measurement]) -> Result:
         texts = row.schema_version, row.subject, row.plan
         if texts not in self._known:
             self._known[texts] = self._whole(row, None, [])
         known = self._known[texts]
-        return Result(
-            known.subject,
-            known.plan,
-            Environment.of_json(row.environment) if row.environment is not None else None,
-            tuple(map(_values_of, measured)),
-            schema.time(row.started_at, "started_at"),
-            row.wall_s,
-            row.passes_s,
-        )
+        started_at = schema.time(row.started_at, "started_at")
+        return Result(known.subject, known.plan, environment, tuple(measured), started_at, row.wall_s, row.passes_s)
 
     def _whole(self, row: "Row[Any]", environment: Json, measurements: list[Json]) -> Result:
         data = {name: getattr(row, name) for name in _OF_RESULT if name not in _DECODED}
         data |= {name: schema.parse(getattr(row, name)) for name in _DECODED}
         return Result.of({**data, "environment": environment, "measurements": measurements})
+
+
+@contextlib.contextmanager
+def _no_result() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise StoreError(f"not a result of fer_bench: {error}") from error
 
 
 def _row_of(row: "Row[Any]") -> dict[str, Json]:

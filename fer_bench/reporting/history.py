@@ -80,34 +80,62 @@ def history(
         >>> fb.history("mtcnn_pnet", "macs", sources=runs).to_frame()[["run", "value"]].to_dict("records")
         [{'run': 'one', 'value': 44760}, {'run': 'two', 'value': 44760}]
     """
+    wanted = {key: str(value) for key, value in where.items()}
     if isinstance(sources, Mapping):
         found = [(run, result) for run, results in sources.items() for result in results]
-    else:
-        names = [sources] if isinstance(sources, str | Path) else sources
-        found = list(_stored(model, metric, store, [str(name) for name in names], skipped))
-    return Timeline(analysis.history(found, model, metric, {key: str(value) for key, value in where.items()}, last))
+        return Timeline(analysis.history(found, model, metric, wanted, last))
+    names = [sources] if isinstance(sources, str | Path) else sources
+    found = list(_named([str(name) for name in names], store or DEFAULT_STORE, skipped))
+    if names and store is None:
+        return Timeline(analysis.history(found, model, metric, wanted, last))
+    with Store.open(store or DEFAULT_STORE, create=False) as opened:
+        stored, read = _of_store(opened, model, metric, last, skipped)
+        if not found:
+            _check_measured(opened, model, metric, stored)
+        return Timeline(analysis.history([*found, *stored], model, metric, wanted, last, read))
 
 
-def _stored(
-    model: str, metric: str, store: str | None, sources: Sequence[str], skip: Skipped | None
-) -> Iterator[Stored]:
-    """Read what files and runs hold, and the store, if it is named or nothing else is."""
-    where = store or DEFAULT_STORE
+def _named(sources: Sequence[str], store: str, skip: Skipped | None) -> Iterator[Stored]:
+    """Read what files and runs hold."""
     for source in sources:
-        kind, _, name = name_source(source, where).partition(" ")
+        kind, _, name = name_source(source, store).partition(" ")
         shown = Path(name).name if kind == "file" else name.split()[0]
-        for result in read_results(source, where, skip):
+        for result in read_results(source, store, skip):
             yield shown, result
-    if store is None and sources:
-        return
+
+
+def _of_store(
+    store: Store, model: str, metric: str, last: int | None, skip: Skipped | None
+) -> tuple[list[Stored], analysis.Read | None]:
+    """Return a store's results; where only the last ones matter, their heads, and what reads these whole."""
     measurements, details = series.measurements_for(metric)
-    with Store.open(where, create=False) as opened:
-        measured = False
-        for run, result in opened.results_of(model, measurements, details=details, skipped=skip):
-            measured = measured or bool(result.measurements)
-            yield run, result
-        if measured or sources:
-            return
-        if model not in (names := opened.networks()):
-            raise series.nothing_of(model, names)
-        series.find_metric(metric, model, opened.metrics(model))  # raises, and names those that there are
+
+    def whole(numbers: Sequence[int] | None = None) -> Iterator[tuple[int, str, Result]]:
+        return store.results_of(model, measurements, details=details, skipped=skip, numbers=numbers)
+
+    if last is not None:
+        left_out: list[str] = []
+        numbered = list(store.heads_of(model, measurements, skipped=left_out.append if skip is not None else None))
+        units = {measured.metric: measured.unit for _, _, head in numbered for measured in head.measurements}
+        # Equal counts in a row of one run are one point, which only the values show.
+        if units and not series.find_metric(metric, model, units).exact:
+            if skip is not None and left_out:
+                skip("; ".join(left_out))
+            numbers = {id(head): number for number, _, head in numbered}
+
+            def read(heads: Sequence[Result]) -> list[Result | None]:
+                asked = [numbers[id(head)] for head in heads]
+                found = {number: result for number, _, result in whole(asked)}
+                return [found.get(number) for number in asked]
+
+            return [(run, head) for _, run, head in numbered], read
+    return [(run, result) for _, run, result in whole()], None
+
+
+def _check_measured(store: Store, model: str, metric: str, stored: Sequence[Stored]) -> None:
+    """Raise FerBenchError, which names what there is, where nothing of a network or metric is stored."""
+    if any(result.measurements for _, result in stored):
+        return
+    if model not in (names := store.networks()):
+        raise series.nothing_of(model, names)
+    series.find_metric(metric, model, store.metrics(model))

@@ -9,13 +9,16 @@ import dataclasses
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fer_bench.records import stats, units
-from fer_bench.records.result import Environment, speeds_apart
+from fer_bench.records.result import Environment, Result, speeds_apart
 from fer_bench.reporting.analysis import changepoints
-from fer_bench.reporting.analysis.series import Metric, Point, Stored, points_of
+from fer_bench.reporting.analysis.series import UNREAD, Metric, Point, Stored, point_of, points_of
+
+# Reads the values and environments of results of which only heads were given; None for what cannot be read.
+Read = Callable[[Sequence[Result]], Sequence[Result | None]]
 
 # An environment that is new is one question more, and asked once.
 ENVIRONMENT_LEVEL = changepoints.LEVEL / 2
@@ -74,7 +77,12 @@ class History:
 
 
 def history(
-    stored: Iterable[Stored], model: str, name: str, wanted: Mapping[str, str] | None = None, last: int | None = None
+    stored: Iterable[Stored],
+    model: str,
+    name: str,
+    wanted: Mapping[str, str] | None = None,
+    last: int | None = None,
+    read: Read | None = None,
 ) -> History:
     """Compute the history of a metric.
 
@@ -84,12 +92,15 @@ def history(
         name: of the metric, as ``series.find_metric`` knows it, or of a measurement.
         wanted: conditions, by the names of ``series.CONDITIONS``.
         last: so many of the latest points only; None for all.
+        read: reads results of which ``stored`` has only the heads.
 
     Raises:
         FerBenchError: nothing is stored of this network or metric, or under these conditions, or all of it failed.
         StoreError: a result's time is none.
     """
     metric, chosen, others, conditions = points_of(stored, model, name, wanted or {})
+    if read is not None:
+        chosen = _with_values(chosen, metric, last, read)
     measured = [point for point in chosen if point.estimate is not None]
     points = measured[-last:] if last is not None else measured
     early = len(points) < len(measured)
@@ -112,6 +123,20 @@ def history(
         others=others,
         earlier=len(measured) - len(points),
     )
+
+
+def _with_values(points: Sequence[Point], metric: Metric, last: int | None, read: Read) -> list[Point]:
+    """Read the values of the latest points, until so many have one; the points before keep theirs unread."""
+    rest, latest = list(points), list[Point]()
+    while rest and (last is None or sum(point.estimate is not None for point in latest) < last):
+        some = rest[-last:] if last is not None else rest
+        rest = rest[: len(rest) - len(some)]
+        unread = [point for point in some if point.estimate is UNREAD]
+        results = dict(zip(map(id, unread), read([point.result for point in unread]), strict=True))
+        whole = [(point.run, results.get(id(point), point.result)) for point in some]
+        made = [point_of(run, result, metric) for run, result in whole if result is not None]  # None cannot be read
+        latest[:0] = [point for point in made if point is not None]
+    return [*rest, *latest]
 
 
 def _in_kinds(points: Sequence[Point]) -> tuple[list[int], list[Point]]:

@@ -4,13 +4,14 @@ Points are comparable where the plan's conditions are the same (``CONDITIONS``);
 series unless some are named. What no plan decides, the environment, is shown with each point.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from fer_bench.records import stats, units
+from fer_bench.records import stats, store, units
 from fer_bench.records.errors import FerBenchError, StoreError, nearest
 from fer_bench.records.plan import RECOUNT
 from fer_bench.records.result import PLAN_CONDITIONS, Environment, Result
@@ -43,6 +44,9 @@ class Estimate:
     processes: int = 1
 
 
+UNREAD = Estimate(math.nan)  # of a result whose values the store has yet
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """What a history is of."""
@@ -57,7 +61,9 @@ class Metric:
     details: bool = False  # it reads the measurements' details, too
 
     def of(self, result: Result) -> Estimate | None:
-        """Return its value in a result, or None."""
+        """Return its value in a result, or None; ``UNREAD`` where the store has it yet."""
+        if any(measured.values is store.UNREAD for measured in result.measurements):
+            return UNREAD
         if self.derive is not None:
             return self.derive(result)
         return _total(self.records[0], result) if self.exact else _samples(self.records[0], result)
@@ -271,17 +277,24 @@ def _points(ours: Iterable[Stored], metric: Metric) -> list[Point]:
     points: list[Point] = []
     seen: dict[str, list[Result]] = {}
     for run, result in ours:
-        failures = [m.failure for m in result.measurements if m.metric in metric.records and m.failure]
-        if latency.LATENCY in metric.records and (few := latency.too_few(result)):
-            failures.append(few)
-        estimate = metric.of(result)
+        point = point_of(run, result, metric)
         same = seen.setdefault(result.started_at, [])
-        if (estimate is None and not failures) or result in same:  # not asked for; or read from two places
+        if point is None or result in same:  # not asked for; or read from two places
             continue
         same.append(result)
-        failure = "" if estimate is not None else failures[0]
-        points.append(Point(_time(result.started_at), run, result, estimate, failure=failure))
+        points.append(point)
     return sorted(points, key=lambda point: point.when)
+
+
+def point_of(run: str, result: Result, metric: Metric) -> Point | None:
+    """Return a result as a point of a history; None where the metric was not asked for."""
+    failures = [m.failure for m in result.measurements if m.metric in metric.records and m.failure]
+    estimate = metric.of(result)
+    if estimate is None and latency.LATENCY in metric.records and (few := latency.too_few(result)):
+        failures.append(few)
+    if estimate is None and not failures:
+        return None
+    return Point(_time(result.started_at), run, result, estimate, failure="" if estimate is not None else failures[0])
 
 
 def _time(text: str) -> datetime:
