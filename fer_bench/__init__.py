@@ -8,6 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fer_bench.accuracy.data.dataset import Dataset as Dataset
+    from fer_bench.accuracy.data.loading import load_data as load_data
     from fer_bench.auditing.audit import Audit as Audit
     from fer_bench.auditing.audit import audit as audit
     from fer_bench.gating.gate import compare as compare
@@ -45,6 +47,7 @@ _HOMES = {
     "compare": "gating.gate",
     "history": "reporting.history",
     "load": "reporting.results",
+    "load_data": "accuracy.data.loading",
     "trace": "measuring.counting.trace",
     "list_models": "networks.registry",
     "find": "networks.registry",
@@ -52,6 +55,7 @@ _HOMES = {
     "load_checkpoint": "networks.checkpoints",
     "Audit": "auditing.audit",
     "Build": "networks.build",
+    "Dataset": "accuracy.data.dataset",
     "Count": "measuring.counting.count",
     "FerBenchError": "records.errors",
     "ModelSpec": "networks.spec",

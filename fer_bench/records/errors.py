@@ -33,6 +33,10 @@ class CheckpointError(FerBenchError):
     """A checkpoint cannot be read, or is another network's."""
 
 
+class DataError(FerBenchError):
+    """A data set cannot be read, or has nothing of what was asked for."""
+
+
 class CountingError(FerBenchError):
     """A network cannot run on the given input, so that it cannot be counted."""
 

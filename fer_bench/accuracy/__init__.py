@@ -1,0 +1,1 @@
+"""Data sets, and what networks reach on them."""
