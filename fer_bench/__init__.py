@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fer_bench.accuracy.data.dataset import Dataset as Dataset
     from fer_bench.accuracy.data.loading import load_data as load_data
+    from fer_bench.accuracy.data.make_faces import make_faces as make_faces
     from fer_bench.auditing.audit import Audit as Audit
     from fer_bench.auditing.audit import audit as audit
     from fer_bench.gating.gate import compare as compare
@@ -48,6 +49,7 @@ _HOMES = {
     "history": "reporting.history",
     "load": "reporting.results",
     "load_data": "accuracy.data.loading",
+    "make_faces": "accuracy.data.make_faces",
     "trace": "measuring.counting.trace",
     "list_models": "networks.registry",
     "find": "networks.registry",

@@ -53,14 +53,22 @@ def is_csv(path: Path) -> bool:
         return False
 
 
+def csv_files(folder: Path) -> list[Path]:
+    """Return the CSV of a folder that has one under a published name, ``train.csv`` and ``test.csv`` together."""
+    for names in (("fer2013.csv",), ("icml_face_data.csv",), ("train.csv", "test.csv")):
+        if found := [folder / name for name in names if (folder / name).is_file() and is_csv(folder / name)]:
+            return found
+    return []
+
+
 def read(path: Path, cache: Cache) -> Source:
-    """Read one CSV, or a folder with ``train.csv`` and ``test.csv``.
+    """Read one CSV, or a folder with one; of ``train.csv`` and ``test.csv`` both are read.
 
     Raises:
         DataError: a file is missing, is no CSV of pixels, or has no row that can be read.
     """
     if path.is_dir():
-        return _joined([read(path / name, cache) for name in ("train.csv", "test.csv") if (path / name).is_file()])
+        return _joined([read(file, cache) for file in csv_files(path)])
     try:
         kept = cache.load(path, "fer2013")
         if kept is None:

@@ -118,7 +118,7 @@ def detect(path: Path) -> str:
         if path.suffix.casefold() == ".csv":
             return "labels-csv"
         raise DataError(f"{path} is no CSV and no folder; try: the CSV, or the folder that an image is in")
-    if (path / "train.csv").is_file() and fer2013.is_csv(path / "train.csv"):
+    if fer2013.csv_files(path):
         return "fer2013-csv"
     if (path / folders.LABELS).is_file():
         return "labels-csv"
