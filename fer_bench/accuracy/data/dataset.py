@@ -189,7 +189,7 @@ class Dataset:
     """Images with their labels, by names of classes.
 
     Attributes:
-        name: "FER2013", "RAF-DB", or "images" of an unknown source.
+        name: "FER2013", "RAF-DB", "images" of an unknown source, or "rendered FER2013" of drawn faces in its form.
         classes: names of ``fer_bench.networks.labels``, in the order of the labels.
         images: uint8 arrays, (H, W) grey or (H, W, 3) RGB.
         labels: (N,) int64, a place in ``classes``; -1 where an image has none.
@@ -219,8 +219,7 @@ class Dataset:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        rendered = ", rendered" if self.manifest.rendered else ""
-        return f"<Dataset {self.name}{rendered}, {self.split}: {len(self)} images of {len(self.classes)} classes>"
+        return f"<Dataset {self.name}, {self.split}: {len(self)} images of {len(self.classes)} classes>"
 
     @property
     def labelled(self) -> NDArray[np.bool_]:

@@ -35,6 +35,7 @@ SPLITS = {
 }
 LABELS = "labels.csv"
 _FILE, _LABEL = ("image", "file", "filename", "path"), ("label", "emotion", "expression", "class")
+_RENDERED = re.compile(r".*_person_(\d+)")  # a file of ours
 _CK = re.compile(r"S\d{3}_\d{3}_\d{8}")  # a file of CK+, which begins with its person
 
 
@@ -56,11 +57,13 @@ def read(root: Path, cache: Cache) -> Source:
     groups = {}
     if all(_CK.match(Path(name).name) for name in checked.names):
         groups["person"] = tuple(Path(name).name[:4] for name in checked.names)
+    if all(_RENDERED.match(Path(name).stem) for name in checked.names):
+        groups["person"] = tuple(Path(name).stem.rpartition("_")[2] for name in checked.names)
     source = of_pictures(checked, "folder", classes, labels, tuple(split for split, _ in places))
     source.mapping, source.groups = mapping, groups
     source.label_rule = "the name of the folder" if mapping else "none: no folder is named as a class"
     source.findings += [f"the folder {name} has no image of class {mapping[Path(name).name]}" for name in empty]
-    if groups:
+    if groups and not checked.rendered:
         source.name, source.published = "CK+", "CK+ 48x48"
     elif set(classes) == set(FER2013_CLASSES) and (checked.sizes == 48).all():
         source.name, source.published = "FER2013", "FER2013"

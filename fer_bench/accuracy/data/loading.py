@@ -1,5 +1,6 @@
 """``load_data``: the form of a source, its rows, the split and classes that were asked for, and the manifest."""
 
+import functools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_bench.accuracy.data import fer2013, folders
+from fer_bench.accuracy.data import fer2013, ferplus, folders, named, pictures, wild
 from fer_bench.accuracy.data.cache import Cache
 from fer_bench.accuracy.data.dataset import (
     UNLABELLED,
@@ -25,19 +26,40 @@ from fer_bench.records.errors import DataError, nearest
 
 ALL = "all"
 _NOT_ASKED = -2  # in place of a label, of a class that is left out
+# Splits as they follow each other where two have equal images; others come last.
+_ORDER = {name: place for place, name in enumerate(("training", "validation", "public", "private", "test"))}
 _SHOWN = 20  # groups of duplicates in a manifest
 _BY_PERSON = re.compile(r"persons-(not-)?(\d+)-of-(\d+)")
 
 
-def _reader(form: str) -> Callable[[Path, Cache, str | None], Source]:
-    return {
-        "fer2013-csv": lambda path, cache, _: fer2013.read(path, cache),
-        "folder": lambda path, cache, _: folders.read(path, cache),
-        "labels-csv": lambda path, cache, _: folders.read_listed(path, cache),
-    }[form]
+_Reader = Callable[[Path, Cache, str | None], Source]
 
 
-FORMS = ("fer2013-csv", "folder", "labels-csv")
+def _without_rule(read: Callable[[Path, Cache], Source]) -> _Reader:
+    """Return a reader of a form that has labels, and thus no rule for votes."""
+
+    def reader(path: Path, cache: Cache, rule: str | None) -> Source:
+        if rule is not None:
+            raise DataError(f"the rule {rule} is for votes of FER+, which {path} does not have; try: leave it out")
+        return read(path, cache)
+
+    return reader
+
+
+_READERS: dict[str, _Reader] = {
+    "fer2013-csv": _without_rule(fer2013.read),
+    "ferplus": ferplus.read,
+    "ferplus-label": functools.partial(ferplus.read, old=True),
+    "affectnet-csv": _without_rule(wild.read_affectnet_csv),
+    "affectnet-npy": _without_rule(wild.read_affectnet_npy),
+    "rafdb": _without_rule(wild.read_rafdb),
+    "kdef": _without_rule(named.read_kdef),
+    "ckplus": _without_rule(named.read_ckplus),
+    "jaffe": _without_rule(named.read_jaffe),
+    "labels-csv": _without_rule(folders.read_listed),
+    "folder": _without_rule(folders.read),
+}
+FORMS = tuple(_READERS)
 
 
 def load_data(
@@ -68,7 +90,7 @@ def load_data(
     form = detect(path) if form is None else form
     if form not in FORMS:
         raise DataError(f"the form {form!r} is unknown{nearest(form, FORMS)}; known: {', '.join(FORMS)}")
-    source = _reader(form)(path, Cache.of(cache), rule)
+    source = _READERS[form](path, Cache.of(cache), rule)
     findings = [*source.findings, *_against_published(source)]
     duplicates = _duplicates(source)
     if any(source.splits):
@@ -90,7 +112,7 @@ def load_data(
         rendered=source.rendered,
     )
     whole = Dataset(
-        name=source.name,
+        name=f"rendered {source.name}" if source.rendered else source.name,
         classes=source.classes,
         images=source.images,
         labels=source.labels,
@@ -115,14 +137,21 @@ def detect(path: Path) -> str:
     if path.is_file():
         if fer2013.is_csv(path):
             return "fer2013-csv"
+        if path.name == ferplus.NEW:
+            return "ferplus"
         if path.suffix.casefold() == ".csv":
             return "labels-csv"
         raise DataError(f"{path} is no CSV and no folder; try: the CSV, or the folder that an image is in")
-    if fer2013.csv_files(path):
-        return "fer2013-csv"
-    if (path / folders.LABELS).is_file():
-        return "labels-csv"
-    return "folder"
+    for form, there in (
+        ("ferplus", ferplus.is_folder(path)),
+        ("fer2013-csv", bool(fer2013.csv_files(path))),
+        ("rafdb", wild.rafdb_form(path)),
+        ("ckplus", named.ck_images(path) is not None),
+        ("labels-csv", (path / folders.LABELS).is_file()),
+    ):
+        if there:
+            return form
+    return wild.affectnet_form(path) or named.form_of(pictures.find(path)) or "folder"
 
 
 def choose(source: Source, split: str) -> tuple[NDArray[np.int64], str]:
@@ -242,11 +271,10 @@ def _duplicates(source: Source) -> Duplicates:
     inside: Counter[str] = Counter()
     across: Counter[str] = Counter()
     conflicting = 0
-    order = list(dict.fromkeys(source.splits))
     for places in several.values():
         by_split = Counter(source.splits[place] for place in places)
         inside.update({name or ALL: number - 1 for name, number in by_split.items() if number > 1})
-        there = sorted(by_split, key=order.index)
+        there = sorted(by_split, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
         across.update({f"{a or ALL}, {b or ALL}": by_split[b] for at, a in enumerate(there) for b in there[at + 1 :]})
         labels = {int(source.labels[place]) for place in places} - {UNLABELLED}
         conflicting += len(places) if len(labels) > 1 else 0

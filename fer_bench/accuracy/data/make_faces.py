@@ -22,7 +22,7 @@ _USAGES = {"training": "Training", "public": "PublicTest", "private": "PrivateTe
 # Of ten images, in the order of their numbers, one is of PublicTest and one of PrivateTest.
 _OF_TEN = ("training",) * 8 + ("public", "private")
 _SIZES = {"fer2013": 48, "folder": 48, "ferplus": 48, "rafdb": 100, "kdef": 96}
-_KDEF_ANGLES = {"FL": -80, "HL": -40, "S": 0, "HR": 40, "FR": 80}  # degrees
+_KDEF_ANGLES = {"S": 0, "HL": -40, "HR": 40, "FL": -80, "FR": 80}  # degrees; few images are the first of these
 _KDEF_CODES = dict(zip(FER2013_CLASSES, ("AN", "DI", "AF", "HA", "SA", "SU", "NE"), strict=True))
 _KDEF_MOST = 4900  # 70 persons, two sessions, seven expressions, five angles
 _RAFDB = expressions("surprise fear disgust happiness sadness anger neutral".split())
@@ -106,7 +106,7 @@ def make_faces(
 
     Examples:
         >>> fb.load_data(fb.make_faces("rendered", images=50), split="private")
-        <Dataset FER2013, rendered, private: 5 images of 7 classes>
+        <Dataset rendered FER2013, private: 5 images of 7 classes>
     """
     given = Options(
         images,
@@ -152,9 +152,9 @@ def _check(form: str, given: Options) -> None:
             f"the order needs each of {', '.join(FER2013_CLASSES)} once",
         ),
         (
-            not 0 <= given.duplicates <= private or not 0 <= given.black <= given.images - 2 * private,
-            f"{given.duplicates} duplicates and {given.black} black images: there are {private} images of PrivateTest "
-            f"to be copies, and {given.images - 2 * private} training images",
+            not 0 <= given.duplicates <= private or not 0 <= given.black <= 7 * private,
+            f"{given.duplicates} duplicates and {given.black} black images: {given.images} images have room for "
+            f"{private} and {7 * private}",
         ),
     ):
         if wrong:
@@ -171,7 +171,7 @@ def _draw(form: str, given: Options) -> Iterator[_Drawn]:
         if drawn.split == "private" and private < given.duplicates:
             first = draw(given, private + 2 * (private // 8), colour=colour)  # the training image of that number
             drawn = replace(first, number=number, split="private")
-        elif drawn.split == "training" and training < given.black:
+        elif drawn.split == "training" and given.duplicates <= training < given.duplicates + given.black:
             face = faces.Face(np.zeros_like(drawn.face.pixels), drawn.face.strengths)
             drawn = replace(drawn, face=face, black=True)
         training, private = training + (drawn.split == "training"), private + (drawn.split == "private")
@@ -269,12 +269,19 @@ def _write_rafdb(folder: Path, drawn: Iterator[_Drawn]) -> None:
 
 
 def _write_kdef(folder: Path, drawn: Iterator[_Drawn]) -> None:
+    """Write ``KDEF/AF01/AF01ANS.JPG``: where noise or a copy has a name twice, the person's next free one is given."""
+    angles = list(_KDEF_ANGLES)
     for each in drawn:
-        session, sex = "AB"[each.number // 2450 % 2], "FM"[each.person // 35]
-        person = f"{session}{sex}{each.person % 35 + 1:02d}"
-        angle = list(_KDEF_ANGLES)[each.number // 490 % 5]
-        (folder / "KDEF" / person).mkdir(parents=True, exist_ok=True)
-        path = folder / "KDEF" / person / f"{person}{_KDEF_CODES[FER2013_CLASSES[each.label]]}{angle}.JPG"
+        person = f"{'FM'[each.person // 35]}{each.person % 35 + 1:02d}"
+        code, place = _KDEF_CODES[FER2013_CLASSES[each.label]], each.number // 490
+        names = [
+            f"{'AB'[at // 5 % 2]}{person}/{'AB'[at // 5 % 2]}{person}{code}{angles[at % 5]}.JPG"
+            for at in range(place, place + 10)
+        ]
+        path = next((folder / "KDEF" / name for name in names if not (folder / "KDEF" / name).exists()), None)
+        if path is None:
+            raise DataError(f"KDEF has ten names for {code} of {person}, which are given; try: fewer images")
+        path.parent.mkdir(parents=True, exist_ok=True)
         _save_jpeg(path, each.face.pixels)
 
 

@@ -37,7 +37,6 @@ COUNTS: Mapping[str, Counts] = {
         training="1290 281 717 4772 1982 705 2524",
         test="329 74 160 1185 478 162 680",
     ),
-    "KDEF": _rows("AF AN DI HA NE SA SU", all="700 700 700 700 700 700 700"),
     "CK+": _rows("anger contempt disgust fear happy sadness surprise", all="45 18 59 25 69 28 83"),
     "CK+ 48x48": _rows("anger contempt disgust fear happy sadness surprise", all="135 54 177 75 207 84 249"),
     "JAFFE": _rows("AN DI FE HA NE SA SU", all="30 29 32 31 30 31 30"),
