@@ -18,6 +18,7 @@ from fer_bench.records.output import program_stdout
 COMMANDS = {
     "Look up": {"list": "look_up:list_", "show": "look_up:show", "check-weights": "look_up:check_weights"},
     "Measure": {"count": "count:count", "run": "run:run"},
+    "Data": {"data": "data:data"},
     "Stored runs": {
         "runs": "store:runs",
         "show-run": "store:show_run",
@@ -32,6 +33,8 @@ EXAMPLES = {
     "list": ["list", "list --format csv > networks.csv", "list --sheets my_sheets"],
     "show": ["show mobilenetv3_large"],
     "check-weights": ["check-weights resnet50 weights.pt --classes 8"],
+    "data inspect": ["data inspect fer2013.csv", "data inspect KDEF --split test"],
+    "data make-faces": ["data make-faces faces --form folder --count 700"],
     "count": ["count resnet50 mini_xception", "count my_net.py:make --input 3x96x96 --by module"],
     "run": [
         "run mobilenetv3_large resnet50",
@@ -54,6 +57,8 @@ EXAMPLES = {
     "compare": ["compare resnet50 resnet50@mode=compile", "compare mobilenetv3_large mini_xception --budget-s 60"],
     "history": ["history resnet50", "history resnet50 macs --where classes=8"],
 }
+# Commands that have commands of their own.
+SUBCOMMANDS = {"data": {"inspect": "data:inspect", "make-faces": "data:make_faces"}}
 _ClickError: Any = typer.BadParameter.__mro__[2]  # ClickException, which Typer does not export
 JUDGES = ("audit", "gate", "compare")
 _CODES = f"""Exit codes: {exit_codes.OK} nothing is wrong, {exit_codes.FINDING} a finding (a network is worse or counts
@@ -90,8 +95,15 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command, or None."""
         if cmd_name in self.commands and self.commands[cmd_name] is None:
-            one = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-            one.command(cmd_name, epilog=_epilog(cmd_name))(_function(cmd_name))
+            one = typer.Typer(
+                name=cmd_name, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+            )
+            if inner := SUBCOMMANDS.get(cmd_name):
+                one.callback(no_args_is_help=True)(_function(cmd_name))
+                for name, place in inner.items():
+                    one.command(name, epilog=_epilog(f"{cmd_name} {name}"))(_imported(place, exit_codes.FAILED))
+            else:
+                one.command(cmd_name, epilog=_epilog(cmd_name))(_function(cmd_name))
             self.commands[cmd_name] = typer.main.get_command(one)
         return self.commands.get(cmd_name)
 
@@ -175,9 +187,13 @@ def _main(arguments: Sequence[str], *, program: bool = False) -> int:
 def _function(name: str) -> Callable[..., None]:
     """Import the function of a command."""
     (place,) = (group[name] for group in COMMANDS.values() if name in group)
+    return _imported(place, exit_codes.CANNOT_JUDGE if name in JUDGES else exit_codes.FAILED)
+
+
+def _imported(place: str, failed: int) -> Callable[..., None]:
+    """Import the function of a command by module and name."""
     module, _, function = place.partition(":")
-    found = getattr(importlib.import_module(f"fer_bench.cli.{module}"), function)
-    return guarded(found, exit_codes.CANNOT_JUDGE if name in JUDGES else exit_codes.FAILED)
+    return guarded(getattr(importlib.import_module(f"fer_bench.cli.{module}"), function), failed)
 
 
 def _renamed(given: Sequence[str]) -> list[str]:

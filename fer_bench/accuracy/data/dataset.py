@@ -121,10 +121,11 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A row or a file that has no image in the data set, and why."""
+    """A row or a file that has no image in the data set, and why: by a fault, or by a rule that was asked for."""
 
     id: str
     reason: str
+    fault: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,7 @@ class Manifest:
         duplicates: equal images.
         findings: what contradicts the published data set, or makes an accuracy doubtful.
         notes: what else a reader should know.
+        published: the key of ``published.COUNTS`` that class counts were compared with, "" for none.
         rendered: drawn by ``fer-bench data make-faces``: no person's face.
     """
 
@@ -177,6 +179,7 @@ class Manifest:
     duplicates: Duplicates
     findings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    published: str = ""
     rendered: bool = False
 
     def reasons(self) -> dict[str, int]:
@@ -253,6 +256,14 @@ class Dataset:
             groups={name: tuple(values[place] for place in at) for name, values in self.groups.items()},
             split=self.split if split is None else split,
         )
+
+    def levels(self) -> dict[str, list[int]]:
+        """Return how many pixels of each class have each level from 0 to 255; of colours all three count."""
+        levels = np.zeros((len(self.classes) + 1, 256), np.int64)  # the last is of images without a label
+        for place, label in enumerate(self.labels.tolist()):
+            levels[label] += np.bincount(self.images[place].ravel(), minlength=256)
+        names = (*self.classes, "unlabelled")
+        return {name: of.tolist() for name, of in zip(names, levels, strict=True) if of.any()}
 
     def describe(self) -> dict[str, Any]:
         """Return what a record keeps of the data set, as JSON takes it: no pixel, of long lists their length."""

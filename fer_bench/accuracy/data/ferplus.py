@@ -235,7 +235,7 @@ def _of_csv(folder: Path, cache: Cache, voted: Voted, *, old: bool) -> tuple[Sou
     without = [source.ids[at] for at, number in enumerate(numbers) if number not in place_of]
     select(source, np.array([at for at, number in enumerate(numbers) if number in place_of], np.int64))
     rows = np.array([place_of[number] for number in numbers if number in place_of], np.int64)
-    source.dropped += tuple(Dropped(each, f"{OLD} has no votes for it") for each in without)
+    source.dropped += tuple(Dropped(each, f"{OLD} has no votes for it", fault=False) for each in without)
     if any(source.splits) and (wrong := sum(a != voted.splits[b] for a, b in zip(source.splits, rows, strict=True))):
         raise DataError(f"{wrong:,} rows have another Usage in the votes: the two files are not of the same rows")
     return source, rows
@@ -260,7 +260,7 @@ def _label(source: Source, votes: Votes, rule: str, how: str) -> None:
     """Give a source the labels of a rule; images without one are dropped."""
     shares = RULES[rule](votes)
     kept = shares.any(1)
-    source.dropped += tuple(Dropped(source.ids[at], f"no label by {how}") for at in np.flatnonzero(~kept))
+    source.dropped += tuple(Dropped(source.ids[at], f"no label by {how}", fault=False) for at in np.flatnonzero(~kept))
     select(source, np.flatnonzero(kept))
     source.name, source.form, source.classes = "FER+", "ferplus", CLASSES
     source.labels = shares[kept].argmax(1).astype(np.int64)

@@ -19,6 +19,7 @@ from fer_bench.accuracy.data.dataset import (
     Manifest,
     count_classes,
 )
+from fer_bench.accuracy.data.forms import FORMS
 from fer_bench.accuracy.data.published import COUNTS
 from fer_bench.accuracy.data.source import Source, pick
 from fer_bench.networks.labels import expressions
@@ -59,7 +60,6 @@ _READERS: dict[str, _Reader] = {
     "labels-csv": _without_rule(folders.read_listed),
     "folder": _without_rule(folders.read),
 }
-FORMS = tuple(_READERS)
 
 
 def load_data(
@@ -109,6 +109,7 @@ def load_data(
         duplicates=duplicates,
         findings=tuple(findings),
         notes=tuple(source.notes),
+        published=source.published,
         rendered=source.rendered,
     )
     whole = Dataset(
@@ -162,7 +163,7 @@ def choose(source: Source, split: str) -> tuple[NDArray[np.int64], str]:
     """
     splits = np.array(source.splits)
     every = np.arange(len(splits))
-    there = sorted(set(source.splits) - {""})
+    there = sorted(set(source.splits) - {""}, key=_in_order)
     if split == ALL:
         return every, "all images"
     if split in there:
@@ -225,7 +226,7 @@ def _choose_classes(source: Source, asked: Sequence[str] | None) -> NDArray[np.b
     labels = place[source.labels]
     kept[labels == _NOT_ASKED] = False
     source.dropped += tuple(
-        Dropped(source.ids[at], f"class {before[source.labels[at]]}, which was not asked for")
+        Dropped(source.ids[at], f"class {before[source.labels[at]]}, which was not asked for", fault=False)
         for at in np.flatnonzero(~kept)
     )
     source.labels, source.classes = np.where(kept, labels, UNLABELLED), classes
@@ -239,8 +240,12 @@ def _counts(source: Source, kept: NDArray[np.bool_]) -> dict[str, dict[str, int]
     splits = np.array(source.splits)
     return {
         name or ALL: count_classes(source.labels[(splits == name) & kept], source.classes)
-        for name in sorted(set(source.splits))
+        for name in sorted(set(source.splits), key=_in_order)
     }
+
+
+def _in_order(split: str) -> tuple[int, str]:
+    return _ORDER.get(split, len(_ORDER)), split
 
 
 def _against_published(source: Source) -> list[str]:
@@ -274,7 +279,7 @@ def _duplicates(source: Source) -> Duplicates:
     for places in several.values():
         by_split = Counter(source.splits[place] for place in places)
         inside.update({name or ALL: number - 1 for name, number in by_split.items() if number > 1})
-        there = sorted(by_split, key=lambda name: (_ORDER.get(name, len(_ORDER)), name))
+        there = sorted(by_split, key=_in_order)
         across.update({f"{a or ALL}, {b or ALL}": by_split[b] for at, a in enumerate(there) for b in there[at + 1 :]})
         labels = {int(source.labels[place]) for place in places} - {UNLABELLED}
         conflicting += len(places) if len(labels) > 1 else 0

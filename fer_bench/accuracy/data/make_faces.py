@@ -1,6 +1,7 @@
 """``make_faces``: drawn faces, written as the public data sets are."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -144,7 +145,7 @@ def _check(form: str, given: Options) -> None:
             f"intensities {given.intensity}: give the least and the largest, from 0 to 1",
         ),
         (
-            given.weights is not None and (len(given.weights) != 7 or min(given.weights) < 0 or not sum(given.weights)),
+            given.weights is not None and not _are_weights(given.weights),
             "weights: give seven numbers from 0, one for each class in FER2013's order",
         ),
         (
@@ -159,6 +160,10 @@ def _check(form: str, given: Options) -> None:
     ):
         if wrong:
             raise DataError(message)
+
+
+def _are_weights(given: Sequence[float]) -> bool:
+    return len(given) == len(FER2013_CLASSES) and all(0 <= each < math.inf for each in given) and any(given)
 
 
 def _draw(form: str, given: Options) -> Iterator[_Drawn]:
@@ -296,7 +301,6 @@ _WRITERS: dict[str, Callable[[Path, Iterator[_Drawn]], object]] = {
     "rafdb": _write_rafdb,
     "kdef": _write_kdef,
 }
-FORMS = tuple(_WRITERS)
 
 
 def _counted(drawn: Iterator[_Drawn], progress: Callable[[int], None] | None) -> Iterator[_Drawn]:

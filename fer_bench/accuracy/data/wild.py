@@ -123,7 +123,7 @@ def _add(root: Path, listed: _Listed, row: dict[str, str], where: str, split: st
     if not code.isdecimal() or int(code) >= len(_AFFECTNET) + len(_NO_CLASS):
         listed.dropped.append(Dropped(where, f"expression {code[:20]!r} is no code from 0 to 10"))
     elif int(code) in _NO_CLASS:
-        listed.dropped.append(Dropped(where, f"expression {_NO_CLASS[int(code)]}"))
+        listed.dropped.append(Dropped(where, f"expression {_NO_CLASS[int(code)]}", fault=False))
     elif not file or not name:
         listed.dropped.append(Dropped(where, "the image is not there"))
     else:
@@ -164,7 +164,8 @@ def _add_npy(root: Path, listed: _Listed, annotations: Path, split: str, cache: 
         if path is None:
             listed.dropped.append(Dropped(name, "the image is not there"))
         elif code not in range(len(_AFFECTNET)):
-            listed.dropped.append(Dropped(name, f"expression {_NO_CLASS.get(code, 'no code from 0 to 10')}"))
+            reason = _NO_CLASS.get(code, "no code from 0 to 10")
+            listed.dropped.append(Dropped(name, f"expression {reason}", fault=code not in _NO_CLASS))
         else:
             name = path.relative_to(root).as_posix()
             listed.codes[name], listed.splits[name] = code, split

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from fer_bench.records import files
 from fer_bench.records.errors import StoreError
 from fer_bench.records.output import each_text, printable
+from fer_bench.reporting.figures.data import ClassCounts, PixelLevels
 from fer_bench.reporting.figures.history import Timeline
 from fer_bench.reporting.figures.plots import Plot
 from fer_bench.reporting.render.plots.bars import draw_divisions, draw_spreads
 from fer_bench.reporting.render.plots.canvas import INK
+from fer_bench.reporting.render.plots.data import draw_class_counts, draw_pixel_levels
 from fer_bench.reporting.render.plots.history import draw_timeline
 from fer_bench.reporting.render.plots.points import draw_scatter, draw_sweep
 
@@ -59,10 +61,13 @@ _DRAWERS: Mapping[str, Callable[["Figure", Any], None]] = {
     "divisions": draw_divisions,
     "sweep": draw_sweep,
     "timeline": draw_timeline,
+    "class_counts": draw_class_counts,
+    "pixel_levels": draw_pixel_levels,
 }
+Drawable = Plot | Timeline | ClassCounts | PixelLevels
 
 
-def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: Sequence[str] = ("svg", "png")) -> None:
+def write_figures(folder: Path, plots: Mapping[str, Drawable], suffixes: Sequence[str] = ("svg", "png")) -> None:
     """Write each plot into a folder, a file for each suffix.
 
     Args:
@@ -91,7 +96,7 @@ def write_figures(folder: Path, plots: Mapping[str, Plot | Timeline], suffixes: 
                 files.write(folder / f"{stem}.{suffix}", drawn.getvalue())
 
 
-def draw(plot: Plot | Timeline) -> "Figure":
+def draw(plot: Drawable) -> "Figure":
     """Draw a plot; data stand in the axes in base units.
 
     No state of pyplot is touched. What is drawn later, as by ``savefig``, takes the look that holds then.
