@@ -33,8 +33,8 @@ EXAMPLES = {
     "list": ["list", "list --format csv > networks.csv", "list --sheets my_sheets"],
     "show": ["show mobilenetv3_large"],
     "check-weights": ["check-weights resnet50 weights.pt --classes 8"],
-    "data inspect": ["data inspect fer2013.csv", "data inspect KDEF --split test"],
-    "data make-faces": ["data make-faces faces --form folder --count 700"],
+    "data inspect": ["data inspect fer2013.csv", "data inspect fer2013.csv --split private --strict"],
+    "data make-faces": ["data make-faces faces --form folder --images 700"],
     "count": ["count resnet50 mini_xception", "count my_net.py:make --input 3x96x96 --by module"],
     "run": [
         "run mobilenetv3_large resnet50",
