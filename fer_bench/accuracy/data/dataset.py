@@ -203,7 +203,7 @@ class Dataset:
         manifest: of the whole source.
 
     Examples:
-        >>> faces = fb.load_data(fb.make_faces("faces", form="folder", images=40), split="test")
+        >>> faces = fb.load_data(fb.make_faces("faces", "folder", images=40), split="test", cache=False)
         >>> len(faces), faces.images[0].shape, faces.manifest.rendered
         (8, (48, 48), True)
     """

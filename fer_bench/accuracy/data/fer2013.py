@@ -99,10 +99,18 @@ def _source(path: Path, facts: Facts, arrays: Arrays, failure: str) -> Source:
         rows=facts["rows"],
         mapping=named,
         label_rule="the column emotion" if facts["labelled"] else "none: the file has no labels",
-        notes=[failure] if failure else [],
+        notes=[*_black(arrays), *([failure] if failure else [])],
         rendered=facts["rendered"],
         published="FER2013",
     )
+
+
+def _black(arrays: Arrays) -> list[str]:
+    """Return a note on images without any light, if there are some; they are kept, as in published results."""
+    size = arrays["pixels"][0].size
+    rows = arrays["rows"][arrays["digest"] == np.uint64(digest(bytes(size)))].tolist()
+    as_published = ", as published" if rows == list(BLACK) else ""
+    return [f"{len(rows)} black images{as_published}: {', '.join(f'row {row}' for row in rows[:20])}"] if rows else []
 
 
 def _joined(parts: list[Source]) -> Source:

@@ -247,9 +247,7 @@ def _of_pngs(folder: Path, cache: Cache, voted: Voted) -> tuple[Source, NDArray[
     place_of = {f"{inside[s]}/{n}": at for at, (s, n) in enumerate(zip(voted.splits, voted.names, strict=True)) if n}
     found = [name for name in pictures.find(folder) if name in place_of]
     if not found:
-        raise DataError(
-            f"{folder} has votes and no images; try: fer2013.csv beside them, or FER+'s FER2013Train/fer*.png"
-        )
+        raise DataError(f"{folder} has votes and no images; try: put fer2013.csv beside them, or FER+'s own PNGs")
     checked = pictures.check(folder, found, cache)
     rows = np.array([place_of[name] for name in checked.names], np.int64)
     labels = np.zeros(len(rows), np.int64)

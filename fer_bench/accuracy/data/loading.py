@@ -83,6 +83,12 @@ def load_data(
 
     Raises:
         DataError: there is no such data, it cannot be read, or it has nothing of what was asked for.
+
+    Examples:
+        >>> path = fb.make_faces("drawn", images=30, black=1)
+        >>> training = fb.load_data(path, split="training", classes=["happy", "sad"], cache=False)
+        >>> training.classes, training.manifest.rows
+        (('happy', 'sad'), 30)
     """
     path = Path(path)
     if not path.exists():

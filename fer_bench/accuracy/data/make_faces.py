@@ -106,7 +106,7 @@ def make_faces(
         StoreError: the folder is not empty, or cannot be written; nothing is left behind.
 
     Examples:
-        >>> fb.load_data(fb.make_faces("rendered", images=50), split="private")
+        >>> fb.load_data(fb.make_faces("rendered", images=50), split="private", cache=False)
         <Dataset rendered FER2013, private: 5 images of 7 classes>
     """
     given = Options(

@@ -73,7 +73,7 @@ def pixel_levels(name: str, levels: Mapping[str, Sequence[int]], said: str = "")
             said,
         ),
         Axis("Level, from 0 to 1", "number"),
-        Axis(f"Share of pixels, of {_BINS} bins (%)", "share"),
+        Axis(f"Share of pixels in each of {_BINS} bins", "share"),
         tuple(lines),
     )
 
