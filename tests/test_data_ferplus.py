@@ -17,7 +17,7 @@ HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear
 
 def alone(place):
     """Every rule gives the one class."""
-    return dict.fromkeys(("majority", "argmax", "crossentropy", "multi_target"), {place: 1})
+    return {rule: {place: 1} for rule in ("majority", "argmax", "crossentropy", "multi_target")}
 
 
 # Ten votes in the order of the header, and what each rule makes of them: the class, or shares of classes, or nothing.

@@ -10,6 +10,7 @@ from fer_bench.accuracy.data.forms import FORMS, MADE, RULES
 from fer_bench.cli import options
 from fer_bench.cli.common import fail_if, parse_list, print_json, print_tables, say, skip
 from fer_bench.cli.options import Names, choice, several
+from fer_bench.records.errors import FerBenchError
 from fer_bench.reporting.table import Table
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def make_faces(
 def _pair(text: str) -> tuple[float, float]:
     least, comma, most = text.partition(",")
     if not comma:
-        raise typer.BadParameter(f"{text!r} is not two numbers with a comma, such as 0.55,1")
+        raise FerBenchError(f"--intensity {text[:60]!r} is not two numbers with a comma, such as 0.55,1")
     return _number("--intensity", least), _number("--intensity", most)
 
 
@@ -175,4 +176,4 @@ def _number(option: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise typer.BadParameter(f"{option} {text!r} is no number") from None
+        raise FerBenchError(f"{option} {text[:60]!r} is no number") from None
