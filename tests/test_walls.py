@@ -17,12 +17,14 @@ from support.processes import plain_environment
 
 PACKAGE = Path(fer_bench.__file__).parent
 WITH_TORCH = (
+    "accuracy.transforms",
     "measuring.network",
     "measuring.worker",
     "measuring.counting",
     "measuring.profilers",
     "networks.build",
     "networks.checkpoints",
+    "networks.keras_files",
     "models",
 )
 FILES = {
