@@ -161,7 +161,7 @@ def quantised(path):
             "a Git LFS pointer",
         ),
         (lambda path: path.write_text("\n<!DOCTYPE html><html></html>"), "is a web page"),
-        (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "an HDF5 file, as Keras writes"),
+        (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "cannot be read: it is truncated, or no model of Keras"),
         (lambda path: path.write_bytes(b"\x1f\x8b\x08"), "compressed with gzip"),
         (lambda path: archive(path, "readme.txt"), "a zip archive of 1 files and no PyTorch checkpoint"),
         (lambda path: archive(path, "m/serialized_exported_program.json"), "a program of torch.export"),

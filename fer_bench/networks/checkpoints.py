@@ -1,5 +1,7 @@
 """Load a file of weights into a network, in its own layout or a published one, and report what fitted.
 
+PyTorch's files and safetensors are read here, Keras's HDF5 files by ``keras_files``.
+
 Families know the published layouts: a function ``convert_state_dict`` in a family's file renames foreign keys to ours.
 What wrappers and trainers put before the keys is removed. No file can run code: pickles are read with ``weights_only``.
 """
@@ -21,7 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
-from fer_bench.networks.spec import ModelSpec
+from fer_bench.networks.keras_files import CONTAINER, fitted, is_keras_file, read_keras
+from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
+from fer_bench.networks.weights import known_file, locate
 from fer_bench.records.errors import CheckpointError, brief
 
 # Entries that hold the weights; averaged ones are taken where there are no others.
@@ -71,7 +75,7 @@ _NO_WEIGHTS = (
     (b"<html", "a web page, as a download that needs a confirmation gives: download the file in a browser"),
     (b"<?xml", "XML, as a failed download gives: download the file again"),
     (b"{", "JSON: name the file of weights that lies beside it"),
-    (b"\x89hdf", f"an HDF5 file, as Keras writes: convert its weights to PyTorch's and {_SAVE}"),
+    (b"\x89hdf", "an HDF5 file, as Keras writes, whose entries have names for no network: load it into one"),
     (b"\x1f\x8b", "compressed with gzip: unpack it first"),
     (b"rar!", "a RAR archive: unpack it first"),
     (b"7z\xbc\xaf", "a 7-Zip archive: unpack it first"),
@@ -93,6 +97,7 @@ class LoadReport:
         stripped: what was removed before the keys, in order.
         averaged: the weights are averages over the training (EMA or SWA), as their entry says.
         also_averaged: entry of averaged weights that the file holds beside those that were loaded, or "".
+        terms: licence of the weights and of the data behind them, where the file is known.
     """
 
     container: str
@@ -103,6 +108,7 @@ class LoadReport:
     stripped: tuple[str, ...] = ()
     averaged: bool = False
     also_averaged: str = ""
+    terms: str = ""
 
     @property
     def complete(self) -> bool:
@@ -243,7 +249,7 @@ def load_checkpoint(
 
     Args:
         model: the network; a strict load that fails leaves it as it was.
-        path: the file (see ``read_checkpoint``).
+        path: the file (see ``read_checkpoint``), or ``wheel:PACKAGE`` for the one in an installed wheel.
         spec: its ModelSpec, so that published layouts of its family are recognised.
         strict: raise unless every key fits; otherwise load what fits and report the rest.
 
@@ -256,7 +262,9 @@ def load_checkpoint(
         >>> fb.load_checkpoint(model, "weights.pt").complete
         True
     """
-    entries, container, also_averaged = read_checkpoint(path)
+    path = locate(path, spec.name if spec is not None else "")
+    known = known_file(path)
+    entries, container, also_averaged = _entries_for(model, path, spec)
     own = model.state_dict()
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
     if spec is not None and spec.source.kind == "zoo":
@@ -281,11 +289,24 @@ def load_checkpoint(
         stripped=stripped,
         averaged=averages or container in _AVERAGED or any(prefix.startswith("ema") for prefix in stripped),
         also_averaged=also_averaged,
+        terms=known.terms if known is not None else "",
     )
     if strict and not report.complete:
         raise CheckpointError(f"{path} does not fit {type(model).__name__}: {describe(report)}")
     model.load_state_dict(fitting, strict=False)
     return report
+
+
+def _entries_for(model: nn.Module, path: str | Path, spec: ModelSpec | None) -> tuple[dict[str, Tensor], str, str]:
+    """Read a checkpoint; a Keras file's entries get the names of the network's that they correspond to."""
+    if not is_keras_file(path):
+        return read_checkpoint(path)
+    shape = spec.input_shape if spec is not None and spec.input_shape else DEFAULT_INPUT
+    keras = read_keras(path)
+    try:
+        return fitted(model, keras, shape), CONTAINER, ""
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _without_prefixes(state: dict[str, Tensor]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
@@ -320,6 +341,8 @@ def describe(report: LoadReport, most: int | None = 5, *, lines: bool = False) -
     parts = [f"{len(report.loaded)} entries fit{averaged}{removed}"]
     if report.also_averaged:
         parts.append(f"averaged weights lie beside them, in {report.also_averaged!r}, and were not loaded")
+    if report.terms:
+        parts.append(report.terms)
     for keys, what in (
         (report.missing, "missing"),
         (report.unexpected, "unexpected"),
