@@ -65,12 +65,12 @@ class KerasModel:
 
     Attributes:
         layers: those with weights.
-        input_shape: (C, H, W) of its images, or None where one of them is free.
+        input_shape: (C, H, W) of its images, None for what is free.
         outputs: of the last layer with weights.
     """
 
     layers: tuple[Layer, ...]
-    input_shape: tuple[int, ...] | None
+    input_shape: tuple[int | None, ...]
     outputs: int
 
 
@@ -115,11 +115,12 @@ def _model(file: Any) -> KerasModel:
     layers: list[Layer] = []
     ends: dict[str, frozenset[int]] = {}  # by name: the layers with weights that a layer's output comes from
     flat: set[str] = set()  # names of layers whose output is a map in one row
-    previous, shape = "", None
+    shape: tuple[int | None, ...] = (None, None, None)
+    previous = ""
     for part in parts:
         settings = part["config"]
         name = part.get("name") or settings["name"]
-        shape = shape or _input_shape(settings)
+        shape = _input_shape(settings) or shape
         inputs = ([previous] if previous else []) if sequential else list(_inputs(part.get("inbound_nodes", []), name))
         before = frozenset[int]().union(*(ends[one] for one in inputs))
         flattened = part["class_name"] == "Flatten" or any(one in flat for one in inputs)
@@ -172,9 +173,9 @@ def _inputs(nodes: Sequence[Any], name: str) -> Iterator[str]:
                 waiting += one
 
 
-def _input_shape(settings: Mapping[str, Any]) -> tuple[int, ...] | None:
+def _input_shape(settings: Mapping[str, Any]) -> tuple[int | None, ...] | None:
     sizes = settings.get("batch_input_shape") or settings.get("batch_shape")
-    if not sizes or len(sizes) != 4 or None in sizes[1:]:
+    if not sizes or len(sizes) != 4:
         return None
     height, width, channels = sizes[1:]
     return (channels, height, width)
@@ -314,12 +315,13 @@ def fitted(model: nn.Module, keras: KerasModel, shape: tuple[int, ...]) -> dict[
     Args:
         model: the network.
         keras: what ``read_keras`` gives.
-        shape: (C, H, W) for a pass, where the file has none.
+        shape: (C, H, W) for a pass, for what is free in the file.
 
     Raises:
         CheckpointError: two layers cannot be kept apart, a batch norm has another epsilon, or the network does not run.
     """
-    ours, known = _network_layers(model, keras.input_shape or shape), dict[Any, int]()
+    image = tuple(of_file or given for of_file, given in zip(keras.input_shape, shape, strict=True))
+    ours, known = _network_layers(model, image), dict[Any, int]()
     places, of_ours = _places(keras.layers, known), _places(ours, known)
     if alike := [layer.name for layer, place in zip(keras.layers, places, strict=True) if places.count(place) > 1]:
         raise CheckpointError(

@@ -185,9 +185,10 @@ def _check(path: Path, contract: InputContract, place: str, spec: ModelSpec) -> 
         )
 
 
-def _facts(shape: tuple[int, ...] | None, outputs: int, contract: InputContract) -> Iterator[tuple[str, str, str]]:
-    if shape is not None and shape != contract.shape:
-        yield "images of", units.size(shape), units.size(contract.shape)
+def _facts(shape: tuple[int | None, ...], outputs: int, contract: InputContract) -> Iterator[tuple[str, str, str]]:
+    of_file = tuple(size or given for size, given in zip(shape, contract.shape, strict=True))
+    if of_file != contract.shape:
+        yield "images of", units.size(of_file), units.size(contract.shape)
     if outputs != len(contract.classes):
         yield "classes:", str(outputs), str(len(contract.classes))
 
