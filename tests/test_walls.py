@@ -17,6 +17,9 @@ from support.processes import plain_environment
 
 PACKAGE = Path(fer_bench.__file__).parent
 WITH_TORCH = (
+    "accuracy.changes",
+    "accuracy.robustness",
+    "accuracy.sensitivity",
     "accuracy.transforms",
     "measuring.network",
     "measuring.worker",

@@ -110,6 +110,11 @@ def crop(image: Picture, box: Box, contract: InputContract) -> Picture:
     y0, y1 = round(top - margins[1]), round(top + height + margins[1])
     if x1 <= x0 or y1 <= y0 or x1 <= 0 or y1 <= 0 or x0 >= image.shape[1] or y0 >= image.shape[0]:
         raise FerBenchError(f"the box {box} leaves nothing of a picture of {image.shape[1]}x{image.shape[0]} pixels")
-    rows = np.clip(np.arange(y0, y1), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(x0, x1), 0, image.shape[1] - 1)
+    return window(image, x0, y0, x1, y1)
+
+
+def window(image: Picture, left: int, top: int, right: int, bottom: int) -> Picture:
+    """Return a part of a picture; beyond the picture, its border is repeated."""
+    rows = np.clip(np.arange(top, bottom), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(left, right), 0, image.shape[1] - 1)
     return image[np.ix_(rows, columns)]
