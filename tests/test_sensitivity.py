@@ -206,6 +206,15 @@ def test_unlabelled_images_are_left_out():
         robustness(by_brightness, data([plain(200)], [-1]), CONTRACT)
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # of single images, which several threads make no faster
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_the_real_network_depends_on_values_as_was_measured():
     """On [0, 255] none of 71 real faces kept its class (they have 0.0 %); the astronaut is one more."""
     pictures = pytest.importorskip("skimage.data")
