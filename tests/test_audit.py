@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fer_bench.auditing import claims_of, expressions, facts, hypotheses, judge_all
-from fer_bench.auditing.chance import covered
+from fer_bench.auditing.chance import ALPHA, covered
 from fer_bench.auditing.checks import arithmetic as derived
 from fer_bench.auditing.checks import counts as recounted
 from fer_bench.auditing.checks import facts_and_bounds, times
@@ -220,6 +220,19 @@ def test_a_count_is_recognised_by_what_makes_it(quantity, printed, unit, kind, s
     verdict = judged(quantity, printed, unit)
     assert verdict.kind is kind
     assert said in verdict.line
+
+
+def test_a_keras_file_is_recognised_where_the_rest_of_a_public_one_was_measured():
+    """233,692 bytes of weights and 455,612 of Adam, and 183,552 that the public file has beside them: 872,856."""
+    counts = {"trainable": 56_951, "keras_total": 58_423, "parameter_bytes": 227_804}
+    counts |= {"state_dict_bytes": 233_804, "checkpoint_bytes": 689_412}
+    ours = Evidence("mini_xception", recount(parameters=counts), ())
+    found = judged("file_size", "872.9", "kilobytes", ours)
+    assert (found.kind, found.chance < ALPHA) == (Kind.confirmed, True)
+    assert "weights and Adam's moments in a Keras file: 4 x 58,423 + 8 x 56,951 + 4, and 183,552" in found.line
+    assert judged("file_size", "872.8", "kilobytes", ours).kind is Kind.irreproducible
+    another = Evidence("net", recount(parameters=counts), ())
+    assert judged("file_size", "872.9", "kilobytes", another).kind is Kind.irreproducible
 
 
 def test_another_head_and_another_input_are_found():

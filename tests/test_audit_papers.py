@@ -95,7 +95,7 @@ EXPECTED = [
     # 004: h, rows 1 to 5, 7, 9, 10 to 12.
     ("004", "mini_xception", "parameters", "58423", Kind.convention, "Keras"),
     ("004", "mini_xception", "trainable_parameters", "56951", Kind.confirmed, ""),
-    ("004", "mini_xception", "file_size", "872.9", Kind.irreproducible, "Adam"),
+    ("004", "mini_xception", "file_size", "872.9", Kind.confirmed, "Adam's moments in a Keras file"),
     ("004", "mini_xception", "pooling_layers", "9", Kind.refuted, "5"),
     ("004", "vgg13_ferplus", "parameters", "87566680", Kind.irreproducible, "8,756,679"),
     ("004", "resnet50", "parameters", "25500000", Kind.build, "1000 classes"),

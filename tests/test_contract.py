@@ -195,7 +195,7 @@ def test_metadata_of_safetensors_travel_too(tmp_path):
     save_file(state, path, metadata={METADATA: CONTRACT.to_json()})
     assert input_contract(SPEC, path).same_input(CONTRACT)
     save_file(state, path, metadata={METADATA: "{}"})
-    with pytest.raises(FerBenchError, match="the metadata of .* has no valid input contract: lacks"):
+    with pytest.raises(FerBenchError, match=r"the metadata of .* has no valid input contract: lacks"):
         input_contract(SPEC, path)
 
 

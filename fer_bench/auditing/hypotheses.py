@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from fer_bench.auditing.evidence import Evidence, Recount
 from fer_bench.auditing.verdicts import Kind
+from fer_bench.networks.weights import known_files
 from fer_bench.records.units import grouped
 
 # Tiers. Each needs one assumption more than the one before, or a less usual one.
@@ -170,6 +171,13 @@ def _sizes(evidence: Evidence) -> Iterator[Hypothesis]:
         in_1024 = value / _KIB if value < 1_024_000 else value / _KIB**2
         how = f"{value:,} bytes in KiB or MiB"
         yield Hypothesis(f"{text}, in units of 1024", in_1024, tier + 1, convention, how)
+    for known in known_files():
+        if evidence.name in known.networks and known.overhead_bytes:
+            trainable, every = counts["trainable"], counts["keras_total"]
+            value = keras + 8 * trainable + 4 + known.overhead_bytes  # Adam counts its steps in 4 bytes
+            rest = f"{known.overhead_bytes:,} of HDF5 and topology in a public file"
+            how = f"4 x {every:,} + 8 x {trainable:,} + 4, and {rest},"
+            yield _count("weights and Adam's moments in a Keras file", value, USUAL, Kind.confirmed, how)
     for other in evidence.others:
         if "classes" in other.change and "input" not in other.change:
             size = other.parameters["parameter_bytes"]
