@@ -175,8 +175,8 @@ def _sizes(evidence: Evidence) -> Iterator[Hypothesis]:
         if evidence.name in known.networks and known.overhead_bytes:
             trainable, every = counts["trainable"], counts["keras_total"]
             value = keras + 8 * trainable + 4 + known.overhead_bytes  # Adam counts its steps in 4 bytes
-            rest = f"{known.overhead_bytes:,} of HDF5 and topology in a public file"
-            how = f"4 x {every:,} + 8 x {trainable:,} + 4, and {rest},"
+            rest = f"{known.overhead_bytes:,} (HDF5 and topology, in a public file)"
+            how = f"4 x {every:,} + 8 x {trainable:,} + 4 + {rest}"
             yield _count("weights and Adam's moments in a Keras file", value, USUAL, Kind.confirmed, how)
     for other in evidence.others:
         if "classes" in other.change and "input" not in other.change:
