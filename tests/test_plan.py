@@ -43,6 +43,10 @@ def test_the_protocol_of_paper_001_is_as_printed():
     assert (SAFAVI2023.input_size, SAFAVI2023.batch_size, SAFAVI2023.runs) == (224, 48, 300)
     assert SAFAVI2023.max_time_s is None
     assert SAFAVI2023.min_time_s == 0
+    # The paper sets no switch of PyTorch's: TF32 in convolutions only, and cuDNN's heuristics.
+    assert (SAFAVI2023.precision, SAFAVI2023.cudnn, SAFAVI2023.layout, SAFAVI2023.mode) == (
+        *("default", "heuristics", "nchw", "eager"),
+    )
 
 
 def test_the_protocols_are_what_their_users_are_told():

@@ -12,7 +12,7 @@ import torch
 
 from fer_bench.measuring import messages
 from fer_bench.measuring.messages import Job
-from fer_bench.measuring.network import Network, as_planned, check_device
+from fer_bench.measuring.network import Network, apply_plan_settings, as_planned, check_device
 from fer_bench.networks import registry
 from fer_bench.networks.build import round_products
 from fer_bench.networks.place import Place
@@ -188,3 +188,11 @@ def test_tf32_is_allowed_where_the_plan_allows_it_and_nowhere_else():
     finally:
         for switch, value in zip(switches, before, strict=True):
             switch.allow_tf32 = value
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_cudnn_tries_algorithms_where_the_plan_says_so_and_nowhere_else(monkeypatch, before):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", before)
+    for cudnn, tries in (("benchmark", True), ("heuristics", False)):
+        apply_plan_settings(dataclasses.replace(QUICK, cudnn=cudnn, alloc="system"))
+        assert torch.backends.cudnn.benchmark is tries

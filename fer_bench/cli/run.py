@@ -60,6 +60,7 @@ def run(
     precision: Annotated[Names, several("fp32, tf32, default, bf16, fp16; by default the protocol's.")] = None,
     layout: Annotated[Names, several("nchw, nhwc (channels_last); by default the protocol's.")] = None,
     mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
+    cudnn: Annotated[Names, several("Convolutions on a GPU: heuristics, benchmark; by default heuristics.")] = None,
     alloc: Annotated[Names, several("Freed memory: keep, system, or both; by default keep.")] = None,
     classes: options.Classes = None,
     runs: Annotated[
@@ -123,6 +124,7 @@ def run(
         "precision": parse_list(precision),
         "layout": parse_list(layout),
         "mode": parse_list(mode),
+        "cudnn": parse_list(cudnn),
         "alloc": [value for text in parse_list(alloc) for value in (("keep", "system") if text == "both" else (text,))],
     }
     given = str(checkpoint.resolve()) if checkpoint else ""

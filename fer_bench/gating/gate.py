@@ -29,7 +29,7 @@ from fer_bench.reporting.results import Results
 
 # What of a plan two sides of a comparison may differ in: all that a pass depends on, and nothing of how it is measured.
 _DIFFER = tuple(
-    "device batch_size input_size channels num_classes precision layout mode threads wait pin alloc".split()
+    "device batch_size input_size channels num_classes precision layout mode cudnn threads wait pin alloc".split()
 )
 
 

@@ -195,6 +195,7 @@ def _settings(plan: Plan) -> Iterator[str]:
         )
     threads, cores = torch.get_num_threads(), os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    tries = torch.backends.cudnn.benchmark
     try:
         allocator = apply_plan_settings(plan)
         _here.memory_kept |= allocator == KEPT_ALLOCATOR
@@ -202,6 +203,7 @@ def _settings(plan: Plan) -> Iterator[str]:
             yield allocator
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounded
+        torch.backends.cudnn.benchmark = tries
         torch.set_num_threads(threads)
         if cores:
             os.sched_setaffinity(0, cores)

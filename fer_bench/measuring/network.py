@@ -123,4 +123,5 @@ def apply_plan_settings(plan: Plan, *, pin: bool = True) -> str:
     if plan.pin and pin:
         machine.pin(torch.get_num_threads())
     building.round_products(plan.precision)
+    torch.backends.cudnn.benchmark = plan.cudnn == "benchmark"
     return allocator

@@ -364,7 +364,7 @@ class Machine:
 
     def attainable(self, plan: Plan, progress: Progress) -> Mapping[str, Json]:
         """Give what ``profilers.roofline`` measures, or why it could not."""
-        setting = (plan.device, plan.precision, plan.threads, plan.wait, plan.alloc, plan.pin)
+        setting = (plan.device, plan.precision, plan.cudnn, plan.threads, plan.wait, plan.alloc, plan.pin)
         if setting not in self._known:
             progress("what the machine attains")
             report = _report(Job(plan), self.starter, debug=self._debug)

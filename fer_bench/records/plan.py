@@ -21,6 +21,7 @@ _CHOICES = {
     "precision": ("fp32", "tf32", "default", "bf16", "fp16"),
     "layout": ("nchw", "nhwc"),
     "mode": ("eager", "compile"),
+    "cudnn": ("heuristics", "benchmark"),
     "alloc": ("keep", "system"),
     "wait": ("active", "passive", "auto"),
     "optimizer": ("adam", "sgd"),
@@ -72,6 +73,8 @@ class Plan:
         precision: "fp32"; "tf32" (float32, whose products a GPU may round to TF32); "default" (float32 as PyTorch has
             it unasked, with TF32 in convolutions only); "bf16" or "fp16" (autocast).
         layout: "nchw", or "nhwc", which PyTorch calls channels_last, of weights and images.
+        cudnn: how cuDNN, or on ROCm MIOpen, chooses algorithms of convolutions: "heuristics", which is PyTorch's
+            default, or "benchmark", by trying them in the first pass (``torch.backends.cudnn.benchmark``).
         mode: "eager", or "compile" to put the network through ``torch.compile`` first.
         threads: CPU threads of PyTorch's operators; None leaves PyTorch's choice, one a core. One thread, as
             torch.utils.benchmark has it, tells the algorithm; all threads tell the machine.
@@ -118,6 +121,7 @@ class Plan:
     precision: str = "fp32"
     layout: str = "nchw"
     mode: str = "eager"
+    cudnn: str = "heuristics"
     threads: Size | None = None
     pin: bool = False
     wait: str = "active"
@@ -220,9 +224,12 @@ EDGE = Plan(
     min_time_s=3.0,
     max_time_s=6.0,
 )
-# Paper 001, section III.D.3: 224x224, batch 48, dummy passes, 300 runs, their mean. Five processes instead of one tell
-# how far the mean of one can be trusted.
-SAFAVI2023 = Plan("safavi2023", device="cuda", batch_size=48, input_size=224, processes=5, warmup_runs=20)
+# Paper 001, section III.D.3: 224x224, batch 48, dummy passes, 300 runs, their mean. It names no precision: PyTorch 1.13
+# as it comes rounds convolutions to TF32, matrix products not, and leaves cuDNN to its heuristics. Five processes
+# instead of one show how far the mean of one can be trusted.
+SAFAVI2023 = Plan(
+    "safavi2023", device="cuda", batch_size=48, input_size=224, precision="default", processes=5, warmup_runs=20
+)
 # Paper 004, tables 4 and 5: what training and testing on FER2013's 48x48 grey images take of the machine.
 OCCUPANCY = Plan(
     "occupancy", metrics=("static", "memory", "training_memory", "occupancy"), batch_size=32, input_size=48, channels=1

@@ -123,7 +123,7 @@ def _record(result: Result, registry: Registry) -> dict[str, Json]:
     record: dict[str, Json] = {
         **{key: row[key] for key in ("name", "input_shape", "num_classes")},
         **{key: getattr(result.plan, key) for key in ("protocol", "isolation")},
-        **{key: row[key] for key in ("device", "batch_size", "threads", "precision", "layout", "mode")},
+        **{key: row[key] for key in ("device", "batch_size", "threads", "precision", "layout", "mode", "cudnn")},
     }
     drawn = tables.report([result], registry)
     notes = " ".join(drawn["efficiency"].notes[0])

@@ -252,6 +252,7 @@ def _conditions_of(plan: Plan, where: Environment) -> dict[str, str]:
         "precision": _precision(plan.precision, where) if where.device else "",
         "layout": plan.layout if plan.layout != "nchw" else "",
         "mode": plan.mode if plan.mode != "eager" else "",
+        "cudnn": "cuDNN in benchmark mode" if plan.cudnn == "benchmark" else "",
         "device": f"{where.device} ({where.device_name})" if where.device else "",
         "threads": f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}" if where.threads else "",
         "wait": "waiting threads sleep" if plan.wait == "passive" and where.threads > 1 else "",

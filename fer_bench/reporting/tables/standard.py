@@ -35,6 +35,7 @@ SETTINGS = (
     Column("precision", "Precision", setting=True).with_origin(_PLAN),
     Column("layout", "Layout", setting=True).with_origin(_PLAN),
     Column("mode", "Mode", setting=True).with_origin(_PLAN),
+    Column("cudnn", "cuDNN", setting=True).with_origin(_PLAN),
     Column("alloc", "Allocator", setting=True).with_origin(_PLAN),
 )
 
