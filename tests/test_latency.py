@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from fer_bench.measuring.profilers import passes
 from fer_bench.measuring.profilers.latency import measure_latency
 from fer_bench.records.plan import QUICK
 
@@ -108,32 +107,6 @@ def test_long_measurements_say_that_they_are_alive():
 def test_what_else_went_on_is_told():
     found, _ = measure(dataclasses.replace(PLAN, runs=2), 1)
     assert found["latency_s"].details.keys() >= {"others_cores", "throttle_events", "cores", "clock"}
-
-
-def test_a_pass_on_cuda_is_the_time_between_two_events_on_the_device(monkeypatch):
-    done = []
-
-    class Event:
-        def __init__(self, enable_timing):
-            assert enable_timing
-
-        def record(self):
-            done.append("record")
-
-        def synchronize(self):
-            done.append("wait")
-
-        def elapsed_time(self, other):
-            return 2.5  # milliseconds, as PyTorch has it
-
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("synchronize"))
-    assert passes.cuda_pass(lambda: done.append("pass")) == pytest.approx(0.0025)
-    assert done == ["synchronize", "record", "pass", "record", "wait"]
-    flush = torch.ones(4)
-    passes.cuda_pass(lambda: done.append("pass"), flush)
-    assert flush.sum() == 0  # what lay in the cache before the pass has been written over
-    assert done[5:] == ["synchronize", "record", "pass", "record", "wait"]
 
 
 @pytest.mark.cuda

@@ -82,7 +82,7 @@ def test_nvml_tells_the_memory_of_this_process_or_there_is_no_measurement(monkey
     monkeypatch.setattr(memory.environment, "nvml_handle", lambda: "handle")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: MIB)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 2 * MIB)
-    found = {m.metric: m.values for m in memory._cuda_peaks("training_")}
+    found = {m.metric: m.values for m in memory._gpu_peaks("cuda", "training_")}
     process = {"training_peak_cuda_process_bytes": (told,)} if told == 5 * MIB else {}
     assert found == {
         "training_peak_cuda_allocated_bytes": (MIB,),

@@ -216,31 +216,6 @@ def test_a_step_under_autocast_sees_the_weights_of_the_step_before():
     assert losses[0] > losses[1] > losses[2]
 
 
-def test_on_cuda_events_mark_the_parts_and_the_host_waits_once_a_step(monkeypatch):
-    done = []
-
-    class Event:
-        def __init__(self, enable_timing):
-            assert enable_timing
-            self.number = 0
-
-        def record(self):
-            self.number = done.count("record")
-            done.append("record")
-
-        def synchronize(self):
-            done.append("wait")
-
-        def elapsed_time(self, other):
-            return 2.0**other.number * (other.number - self.number)  # milliseconds, as PyTorch has it
-
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    network = nn.Linear(4, 3)
-    step = training._timed_step(Trainer(network, torch.ones(2, 4), PLAN), None)
-    assert step == pytest.approx({"forward": 0.004, "backward": 0.008, "optimizer": 0.016, "step": 0.030})
-    assert done == ["record"] * 5 + ["wait"]
-
-
 @linux
 def test_the_peak_of_training_covers_weights_gradients_and_adam_s_state():
     def make():

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fer_bench.records.plan import PRESETS
+from fer_bench.records.plan import DEVICES, PRESETS
 from fer_bench.reporting.render import FORMATS
 
 SHEETS_VARIABLE = "FER_BENCH_SHEETS"  # folders of sheets, for which --sheets stands
@@ -48,7 +48,7 @@ Models = Annotated[Names, several("Networks, the same as the arguments.")]
 Classes = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Outputs, 0 for features; by default each sheet's.")
 ]
-Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="By default the protocol's.")]
+Device = Annotated[str, typer.Option(metavar="|".join(DEVICES), help="By default the protocol's.")]
 Input = Annotated[Names, several("Image size, as 3x96x96 or 96; by default each sheet's.", "--input")]
 Inputs = Annotated[
     str,

@@ -6,12 +6,14 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from fer_bench.records import git
+from fer_bench.records.errors import NvmlError
 from fer_bench.records.result import Environment, Json
 
 _PACKAGES = ("fer-bench", "torch", "torchvision", "timm", "numpy")
@@ -25,9 +27,9 @@ _LIBRARIES = ("Math Kernel Library", "MKL-DNN", "OpenBLAS", "Accelerate")
 
 # What NVML says of a lowered clock; an idle GPU's, and one that the user asked for, are none.
 _THROTTLE_REASONS = {
-    "power cap": "nvmlClocksEventReasonSwPowerCap",
+    "power cap": "nvmlClocksThrottleReasonSwPowerCap",
     "hardware slowdown": "nvmlClocksThrottleReasonHwSlowdown",
-    "temperature (software)": "nvmlClocksEventReasonSwThermalSlowdown",
+    "temperature (software)": "nvmlClocksThrottleReasonSwThermalSlowdown",
     "temperature (hardware)": "nvmlClocksThrottleReasonHwThermalSlowdown",
     "power brake": "nvmlClocksThrottleReasonHwPowerBrakeSlowdown",
 }
@@ -37,12 +39,12 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
     """Describe where this process runs.
 
     Args:
-        device: "cpu" or "cuda": what the network ran on.
+        device: what the network ran on: "cpu", or what PyTorch calls the accelerator.
         allocator: the setting that ``keep_freed_memory`` named.
         code: the folder that a user's network comes from, whose commit is recorded; None for ours.
     """
     torch = sys.modules["torch"]
-    gpu = _gpu() if device == "cuda" else {}
+    gpu = _gpu(device) if device != "cpu" else {}
     commit, dirty = _commit(code)
     cpu = _cpu()
     cpu_limit, memory_limit = container_limits()
@@ -56,7 +58,7 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
         python=platform.python_version(),
         packages=_versions(),
         device=device,
-        device_name=str(gpu.get("name", "")) if device == "cuda" else cpu,
+        device_name=str(gpu.get("name", "")) if device != "cpu" else cpu,
         threads=torch.get_num_threads(),
         allocator=allocator,
         load_1min=os.getloadavg()[0],
@@ -153,37 +155,75 @@ def _cpu() -> str:
 
 
 def has_gpu() -> bool:
-    """Return whether the NVIDIA driver shows a GPU, without loading PyTorch."""
-    import pynvml
-
+    """Return whether a driver shows a GPU that PyTorch calls cuda, NVIDIA's or AMD's, without loading PyTorch."""
     try:
+        import pynvml
+
         pynvml.nvmlInit()
         return bool(pynvml.nvmlDeviceGetCount())
+    except ImportError:
+        return Path("/proc/driver/nvidia/version").exists()
     except pynvml.NVMLError:
-        return False
+        return Path("/dev/kfd").exists()  # AMD's driver for computing
 
 
-def _gpu() -> dict[str, Json]:
+def _gpu(device: str) -> dict[str, Json]:
     """Describe PyTorch's current GPU, by NVML too where that answers."""
     torch = sys.modules["torch"]
-    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-    known: dict[str, Json] = {
-        "name": properties.name,
+    if device == "mps":  # which has no properties: the GPU is part of the processor
+        return {"name": f"GPU of {_cpu()}"}
+    its = torch.get_device_module(device)
+    properties = its.get_device_properties(its.current_device())
+    known: dict[str, Json] = {"name": properties.name, "memory_bytes": properties.total_memory}
+    if device != "cuda":
+        return known
+    known |= {
         "cuda": torch.version.cuda,
         # PyTorch's default rounds the inputs of float32 convolutions to TF32, and not those of matrix products.
         "tf32_convolutions": torch.backends.cudnn.allow_tf32,
         "tf32_matrix_products": torch.backends.cuda.matmul.allow_tf32,
+        "capability": list(torch.cuda.get_device_capability()),
     }
-    import pynvml
-
+    if torch.version.hip:
+        return known | {"hip": torch.version.hip, "nvml": "not available: an AMD GPU"}
     try:
-        handle = nvml_handle()
-        known["driver"] = pynvml.nvmlSystemGetDriverVersion()
-        known["memory_bytes"] = pynvml.nvmlDeviceGetMemoryInfo(handle).total
-        known["max_sm_clock_hz"] = pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM) * 10**6
-    except pynvml.NVMLError as error:
+        nvml = Nvml()
+        known["driver"] = nvml.system("nvmlSystemGetDriverVersion")
+        known["memory_bytes"] = nvml.ask("nvmlDeviceGetMemoryInfo").total
+        known["max_sm_clock_hz"] = nvml.ask("nvmlDeviceGetMaxClockInfo", nvml.library.NVML_CLOCK_SM) * 10**6
+    except NvmlError as error:
         known["nvml"] = f"not available: {error}"
     return known | gpu_state()
+
+
+class Nvml:
+    """What NVIDIA's driver reports of PyTorch's current GPU.
+
+    Raises:
+        NvmlError: it reports nothing of this GPU, or its Python package is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import pynvml
+        except ImportError as error:
+            raise NvmlError(f"{error}; try: pip install nvidia-ml-py") from error
+        self.library = pynvml
+        self._handle = self._answer(nvml_handle)
+
+    def ask(self, function: str, *arguments: object) -> Any:
+        """Call a function of NVML's on the GPU; raise NvmlError where it refuses."""
+        return self.system(function, self._handle, *arguments)
+
+    def system(self, function: str, *arguments: object) -> Any:
+        """Call a function of NVML's; raise NvmlError where it refuses."""
+        return self._answer(lambda: getattr(self.library, function)(*arguments))
+
+    def _answer(self, question: Callable[[], Any]) -> Any:
+        try:
+            return question()
+        except (self.library.NVMLError, AttributeError) as error:  # the second: an older driver or package lacks it
+            raise NvmlError(str(error)) from error
 
 
 def nvml_handle() -> Any:
@@ -199,25 +239,38 @@ def nvml_handle() -> Any:
     return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}")
 
 
-def gpu_state() -> dict[str, Json]:
-    """Return the GPU's clock, temperature, power and what lowers its clock; nothing where no GPU is in use."""
-    torch = sys.modules["torch"]
-    if not torch.cuda.is_initialized():
-        return {}
-    import pynvml
+# What is read of a GPU's state, each by itself: a card may refuse one, as many refuse their power, and give the others.
+_STATE: Mapping[str, Callable[[Nvml], Json]] = {
+    "sm_clock_hz": lambda nvml: nvml.ask("nvmlDeviceGetClockInfo", nvml.library.NVML_CLOCK_SM) * 10**6,
+    "memory_clock_hz": lambda nvml: nvml.ask("nvmlDeviceGetClockInfo", nvml.library.NVML_CLOCK_MEM) * 10**6,
+    "temperature_c": lambda nvml: nvml.ask("nvmlDeviceGetTemperature", nvml.library.NVML_TEMPERATURE_GPU),
+    "power_w": lambda nvml: nvml.ask("nvmlDeviceGetPowerUsage") / 1000,
+    "throttle_reasons": lambda nvml: _throttle_reasons(nvml),
+}
 
+
+def gpu_state() -> dict[str, Json]:
+    """Return the GPU's clock, temperature, power and what lowers its clock; nothing where no NVIDIA GPU is in use."""
+    torch = sys.modules["torch"]
+    if not torch.cuda.is_initialized() or torch.version.hip:
+        return {}
     try:
-        handle = nvml_handle()
-        reasons = pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle)
-        return {
-            "sm_clock_hz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM) * 10**6,
-            "memory_clock_hz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM) * 10**6,
-            "temperature_c": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
-            "power_w": pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,
-            "throttle_reasons": [name for name, bit in _THROTTLE_REASONS.items() if reasons & getattr(pynvml, bit)],
-        }
-    except pynvml.NVMLError as error:
+        nvml = Nvml()
+    except NvmlError as error:
         return {"nvml": f"not available: {error}"}
+    state: dict[str, Json] = {}
+    refused = []
+    for name, read in _STATE.items():
+        try:
+            state[name] = read(nvml)
+        except NvmlError as error:
+            refused.append(f"{name}: {error}")
+    return state | ({"nvml": f"not available: {'; '.join(refused)}"} if refused else {})
+
+
+def _throttle_reasons(nvml: Nvml) -> list[str]:
+    reasons = nvml.ask("nvmlDeviceGetCurrentClocksEventReasons")
+    return [name for name, bit in _THROTTLE_REASONS.items() if reasons & getattr(nvml.library, bit)]
 
 
 def _commit(code: Path | None) -> tuple[str, bool]:

@@ -199,7 +199,8 @@ def _settings(plan: Plan) -> Iterator[str]:
     try:
         allocator = apply_plan_settings(plan)
         _here.memory_kept |= allocator == KEPT_ALLOCATOR
-        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if plan.device == "cuda" else []):
+        kind = "cuda" if plan.device == "cpu" else plan.device  # of which no device is named then
+        with torch.random.fork_rng([] if plan.device == "cpu" else [0], device_type=kind):
             yield allocator
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounded
@@ -216,5 +217,6 @@ def _free(plan: Plan) -> None:
     if plan.mode == "compile":
         torch._dynamo.reset()
     gc.collect()
-    if plan.device == "cuda" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
+    its = torch.get_device_module(plan.device)
+    if plan.device == "mps" or (plan.device != "cpu" and its.is_initialized()):
+        its.empty_cache()

@@ -136,7 +136,7 @@ def plan_of(protocol: str | Plan, device: str = "", **given: Any) -> Plan:
 
     Args:
         protocol: its name, a TOML file, or a plan; "" for quick on a CPU and safavi2023 on a GPU.
-        device: "cpu" or "cuda"; "" for the protocol's.
+        device: of ``fer_bench.records.plan.DEVICES``; "" for the protocol's.
         **given: fields of ``Plan``.
 
     Raises:
@@ -144,17 +144,17 @@ def plan_of(protocol: str | Plan, device: str = "", **given: Any) -> Plan:
     """
     if unknown := [name for name in given if name not in _FIELDS]:
         raise FerBenchError(f"a plan has no {', '.join(unknown)}; it has {', '.join(_FIELDS)}")
-    if device not in ("", "cpu", "cuda"):
-        raise FerBenchError(f"--device {device!r} is neither cpu nor cuda")
+    if device not in ("", *plans.DEVICES):
+        raise FerBenchError(f"--device {device!r} is unknown; known: {', '.join(plans.DEVICES)}")
     if isinstance(protocol, Plan):
         chosen = protocol
     elif protocol:
         chosen = plans.protocol(protocol)
     else:
-        chosen = plans.SAFAVI2023 if (device or ("cuda" if has_gpu() else "cpu")) == "cuda" else plans.QUICK
+        chosen = plans.SAFAVI2023 if (device or ("cuda" if has_gpu() else "cpu")) != "cpu" else plans.QUICK
     device = device or chosen.device
     if device == "cuda" and not has_gpu():
-        raise FerBenchError("--device cuda: there is no NVIDIA GPU that the driver shows; check nvidia-smi, or use cpu")
+        raise FerBenchError("--device cuda: no driver shows a GPU; check nvidia-smi or rocm-smi, or use cpu")
     changes = {key: value for key, value in given.items() if value is not None}
     if changes.get("processes", chosen.processes) <= chosen.pilot_processes:
         changes["pilot_processes"] = 0  # so few that there is nothing to decide
@@ -319,5 +319,5 @@ def _latency(ready: Ready, plan: Plan, before_it: int) -> list[Measurement]:
     from fer_bench.measuring.profilers.latency import measure_latency
 
     with machine.collector_at_rest():
-        first, *rest = measure_latency(ready.model, ready.images, plan)
+        first, *rest = measure_latency(ready.model, ready.images, plan, capture=False)
     return [dataclasses.replace(first, details={**first.details, "networks_before": before_it}), *rest]

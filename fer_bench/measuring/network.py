@@ -98,12 +98,14 @@ def check_device(device: str) -> None:
     """Refuse a device that is not there.
 
     Raises:
-        DeviceError: CUDA is asked for and there is none.
+        DeviceError: an accelerator is asked for, and PyTorch has none of that kind.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(
-            "--device cuda: PyTorch sees no CUDA device; check the driver (nvidia-smi), or use --device cpu"
-        )
+    if device == "cpu":
+        return
+    there = torch.accelerator.current_accelerator(check_available=True)
+    if there is None or there.type != device:
+        other = f"use --device {there.type}" if there is not None else "check the driver, or use --device cpu"
+        raise DeviceError(f"--device {device}: PyTorch {torch.__version__} sees no such device; {other}")
 
 
 def apply_plan_settings(plan: Plan, *, pin: bool = True) -> str:

@@ -26,7 +26,7 @@ from fer_bench.networks.place import import_users_file, search_first
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec, Shape
 from fer_bench.records import units
 from fer_bench.records.errors import BuildError, brief, nearest
-from fer_bench.records.plan import parse_settings
+from fer_bench.records.plan import DEVICES, parse_settings
 
 Factory = Callable[..., nn.Module]
 
@@ -54,8 +54,8 @@ def call_without_gpu(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], 
 
 def _is_gpu(value: Any) -> bool:
     if isinstance(value, torch.device):
-        return value.type == "cuda"
-    return isinstance(value, str) and value.partition(":")[0] == "cuda"
+        return value.type in DEVICES[1:]
+    return isinstance(value, str) and value.partition(":")[0] in DEVICES[1:]
 
 
 class _OnMeta(TorchFunctionMode):

@@ -45,6 +45,10 @@ class DeviceError(FerBenchError):
     """The device asked for is not there."""
 
 
+class NvmlError(FerBenchError):
+    """NVML, which NVIDIA's driver comes with, gives no answer; the message is its reason."""
+
+
 class RevisionError(FerBenchError):
     """A revision of the user's repository is not to be had."""
 

@@ -16,8 +16,9 @@ METRICS = ("static", "recount", "anatomy", "latency", "memory", "training", "tra
 
 SHARED = "shared"  # isolation: all networks of a pytest session, or somebody else's benchmarks, in one process
 
+DEVICES = ("cpu", "cuda", "xpu", "mps")  # as PyTorch calls them; ROCm is "cuda"
 _CHOICES = {
-    "device": ("cpu", "cuda"),
+    "device": DEVICES,
     "precision": ("fp32", "tf32", "default", "bf16", "fp16"),
     "layout": ("nchw", "nhwc"),
     "mode": ("eager", "compile"),
@@ -65,7 +66,7 @@ class Plan:
     Attributes:
         protocol: the name of the preset that it started from.
         metrics: what is measured, of ``METRICS``.
-        device: "cpu" or "cuda".
+        device: "cpu", or the accelerator as PyTorch calls it: "cuda" (NVIDIA's, or AMD's by ROCm), "xpu" or "mps".
         batch_size: images a pass, and a training step.
         input_size: height and width of the images; None takes each network's own.
         channels: of the images; None takes each network's own.

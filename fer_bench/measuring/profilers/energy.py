@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench.measuring import environment
+from fer_bench.measuring.profilers import devices
 from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep
+from fer_bench.records.errors import NvmlError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Measurement
 
@@ -37,10 +39,12 @@ def find_counter(device: str, powercap: Path = POWERCAP) -> Counter | str:
 
     Args:
         device: "cuda": NVML's counter of PyTorch's current GPU. "cpu": the packages' counters, RAPL, which Intel's and
-            AMD's processors have.
+            AMD's processors have. Others have none that is read.
         powercap: where Linux shows RAPL.
     """
-    return _find_nvml() if device == "cuda" else _find_rapl(powercap)
+    if device == "cpu":
+        return _find_rapl(powercap)
+    return _find_nvml() if device == "cuda" else f"no counter of the energy of {device} is read"
 
 
 def measure_energy(
@@ -93,23 +97,19 @@ def measure_energy(
 
 def _pass(model: nn.Module, images: Tensor) -> None:
     model(images)
-    if images.is_cuda:
-        torch.cuda.synchronize()  # or the window would end with passes still to come
+    devices.synchronize(images.device)  # or the window would end with passes still to come
 
 
 def _find_nvml() -> Counter | str:
-    import pynvml
+    def joules() -> float:  # kept by the GPU itself, since Volta, in millijoules
+        return float(nvml.ask("nvmlDeviceGetTotalEnergyConsumption")) * 1e-3
 
     try:
-        handle = environment.nvml_handle()
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-        name = pynvml.nvmlDeviceGetName(handle)
-    except pynvml.NVMLError as error:
+        nvml = environment.Nvml()
+        joules()
+        return Counter(f"NVML total energy counter of {nvml.ask('nvmlDeviceGetName')}", joules)
+    except NvmlError as error:
         return f"NVML gives no total energy of this GPU: {error}"
-    return Counter(  # kept by the GPU itself, since Volta, in millijoules
-        f"NVML total energy counter of {name}",
-        lambda: float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) * 1e-3,
-    )
 
 
 def _find_rapl(powercap: Path) -> Counter | str:

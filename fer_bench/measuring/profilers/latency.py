@@ -1,6 +1,6 @@
 """Latency: seconds a forward pass of the whole batch, one value a timed pass.
 
-On CUDA four series are measured, since they differ. Passes are launched operator by operator or replayed as one CUDA
+On a GPU four series are measured, since they differ. Passes are launched operator by operator or replayed as one CUDA
 graph; each on an L2 cache that the pass before left warm, and on one that was overwritten in between.
 """
 
@@ -14,16 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench.measuring.machine import LoadMonitor
+from fer_bench.measuring.profilers import devices
 from fer_bench.measuring.profilers.kinds import Alive, Clock
-from fer_bench.measuring.profilers.passes import Pass, Passes, Usage, cuda_pass, timed_pass, until_enough
-from fer_bench.records.errors import brief
+from fer_bench.measuring.profilers.passes import Pass, Passes, Usage, device_pass, timed_pass, until_enough
+from fer_bench.records.errors import FerBenchError, brief
+from fer_bench.records.output import capped
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 from fer_bench.records.stats import warmup_cut
 
+Launch = Callable[[], object]  # starts a pass and does not wait for it
+
 # Larger than any L2 cache so far (H100: 50 MB, B200: 126 MB): writing it leaves nothing of a network there.
 _FLUSH_BYTES = 256 * 2**20
-_BEFORE_CAPTURE = 3  # passes on a side stream before a graph is captured, so that libraries have chosen their kernels
+# Of dummy passes on a GPU, beside the plan's: until then it may still be raising its clock from that of an idle one.
+_RAISING_CLOCK_S = 0.25
+_MOST_WARMUP = 1000  # passes, however short
 
 
 def measure_latency(
@@ -33,54 +39,56 @@ def measure_latency(
     clock: Clock = time.perf_counter_ns,
     usage: Usage = resource.getrusage,
     alive: Alive = lambda: None,
+    *,
+    capture: bool = True,
 ) -> list[Measurement]:
     """Time forward passes, the first ones apart as warm-up.
 
     ``plan.warmup_runs`` passes are warm-up at least, and more where the series itself shows it
     (``stats.warmup_cut``). Then come ``plan.runs`` passes and ``plan.min_time_s`` seconds, or ``plan.max_time_s`` if
-    that is over first.
+    that is over first. Without ``capture`` no CUDA graph is tried: one that fails spoils the process for what follows.
 
     Returns:
-        ``latency_s`` with ``minor_faults`` and ``involuntary_switches`` of the same passes; on CUDA also
-        ``latency_cold_s``, ``graph_latency_s`` and ``graph_latency_cold_s``.
+        ``latency_s`` with ``minor_faults`` and ``involuntary_switches`` of the same passes; on a GPU
+        also ``latency_cold_s``, ``graph_latency_s`` and ``graph_latency_cold_s``.
     """
     series = _Series(plan, usage, alive)
     with torch.inference_mode():
-        if images.is_cuda:
-            return list(_on_cuda(model, images, series))
+        if images.device.type != "cpu":
+            return list(_on_gpu(model, images, series, capture=capture))
         return series.measured("latency_s", timed_pass(model, images, clock), "perf_counter_ns")
 
 
-def _on_cuda(model: nn.Module, images: Tensor, series: "_Series") -> Iterator[Measurement]:
+def _on_gpu(model: nn.Module, images: Tensor, series: "_Series", *, capture: bool) -> Iterator[Measurement]:
+    device = images.device
+    clock = devices.clock(device)
+
     def eager() -> None:
         model(images)
 
-    flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=images.device)
-    clock = "CUDA events"
-    yield from series.measured("latency_s", lambda: cuda_pass(eager), clock)
-    yield from series.measured("latency_cold_s", lambda: cuda_pass(eager, flush), clock)[:1]
+    def warm(launch: Launch) -> Pass:
+        return lambda: device_pass(launch, device)
+
+    def cold(metric: str, launch: Launch) -> Measurement:
+        try:
+            flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=device)
+            return series.measured(metric, lambda: device_pass(launch, device, flush), clock)[0]
+        except torch.OutOfMemoryError as error:  # what was measured before holds
+            return Measurement(metric, "s", failure=brief(error))
+
+    yield from series.measured("latency_s", warm(eager), clock, least_s=_RAISING_CLOCK_S)
+    yield cold("latency_cold_s", eager)
     try:
-        graph = _capture(eager)
-    except RuntimeError as error:  # it synchronises, branches on values or allocates as no graph may
-        torch.cuda.synchronize()
+        if not capture:
+            raise FerBenchError("not tried in a process that does other work, which a capture that fails would spoil")
+        replay = devices.capture(eager, device)
+    except (FerBenchError, RuntimeError) as error:
+        reason = str(error) if isinstance(error, FerBenchError) else brief(error)
         for metric in ("graph_latency_s", "graph_latency_cold_s"):
-            yield Measurement(metric, "s", details={"not_captured": brief(error)})
+            yield Measurement(metric, "s", details={"not_captured": capped(reason)})
         return
-    yield from series.measured("graph_latency_s", lambda: cuda_pass(graph.replay), clock)[:1]
-    yield from series.measured("graph_latency_cold_s", lambda: cuda_pass(graph.replay, flush), clock)[:1]
-
-
-def _capture(launch: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(_BEFORE_CAPTURE):
-            launch()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        launch()
-    return graph
+    yield series.measured("graph_latency_s", warm(replay), clock)[0]
+    yield cold("graph_latency_cold_s", replay)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +99,18 @@ class _Series:
     usage: Usage
     alive: Alive
 
-    def measured(self, metric: str, one: Pass, clock: str) -> list[Measurement]:
-        """Measure a series: the times, then the page faults and context switches of the same passes."""
-        passes, cut = Passes(self.usage), self.plan.warmup_runs
-        for _ in range(cut):
-            passes.make(one)
+    def measured(self, metric: str, one: Pass, clock: str, least_s: float = 0.0) -> list[Measurement]:
+        """Measure a series: the times, then the page faults and context switches of the same passes.
+
+        Args:
+            metric: of the times.
+            one: makes a pass.
+            clock: what times it, for the record.
+            least_s: seconds of warm-up, beside the plan's passes.
+        """
+        passes, warmed_s = Passes(self.usage), 0.0
+        while (cut := len(passes.seconds)) < self.plan.warmup_runs or (warmed_s < least_s and cut < _MOST_WARMUP):
+            warmed_s += passes.make(one)
             self.alive()
         load = LoadMonitor()  # from here: a GPU that has idled raises its clock in the warm-up
         stopped_by = until_enough(self.plan, lambda: passes.make(one), self.alive)

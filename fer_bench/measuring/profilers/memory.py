@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 from fer_bench.measuring import environment, machine
+from fer_bench.measuring.profilers import devices
 from fer_bench.measuring.profilers.kinds import Make
+from fer_bench.records.errors import NvmlError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 
@@ -61,14 +63,14 @@ def measure_peaks(
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
     # A fresh process has no earlier peak to forget, and must not load CUDA before the baseline.
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.reset_peak_memory_stats()
+    its = devices.module(plan.device)
+    if hasattr(its, "reset_peak_memory_stats") and its.is_initialized():
+        its.reset_peak_memory_stats()
     resettable = _reset_peak()
     baseline = _status("VmRSS") if resettable else _peak()
     file_backed = _status("RssFile")
     kept = work()
-    if plan.device == "cuda":
-        torch.cuda.synchronize()
+    devices.synchronize(plan.device)
     details = {
         **(details or {}),
         "baseline_bytes": baseline,
@@ -79,18 +81,23 @@ def measure_peaks(
     value = max(0, _peak() - baseline)
     warnings = ("the peak is that of torch.compile's own work",) if plan.mode == "compile" else ()
     measured = [Measurement(f"{prefix}peak_rss_bytes", "bytes", (value,), details=details, warnings=warnings)]
-    if plan.device == "cuda":
-        measured += _cuda_peaks(prefix)
+    if plan.device != "cpu":
+        measured += _gpu_peaks(plan.device, prefix)
     del kept
     return measured
 
 
-def _cuda_peaks(prefix: str) -> list[Measurement]:
+def _gpu_peaks(device: str, prefix: str) -> list[Measurement]:
+    """Return the peaks on the accelerator; "cuda" in their names stands for any. One that is not known has a reason."""
+    its = devices.module(device)
+    if not hasattr(its, "max_memory_allocated"):
+        reason = f"PyTorch counts no peak of memory on {device}"
+        return [Measurement(f"{prefix}peak_cuda_allocated_bytes", "bytes", details={"reason": reason})]
     peaks = {
-        "allocated": torch.cuda.max_memory_allocated(),
-        "reserved": torch.cuda.max_memory_reserved(),
-        "process": _process_bytes(),  # PyTorch keeps what it has reserved, so that now is the peak
-    }
+        "allocated": its.max_memory_allocated(),
+        "reserved": its.max_memory_reserved(),
+        "process": _process_bytes() if device == "cuda" else None,
+    }  # PyTorch keeps what it has reserved, so that what the process has now is the peak
     return [
         Measurement(f"{prefix}peak_cuda_{kind}_bytes", "bytes", (peak,))
         for kind, peak in peaks.items()
@@ -103,11 +110,9 @@ def _process_bytes() -> int | None:
 
     None where NVML does not report it: in a container it may see other process ids, and on Windows no memory.
     """
-    import pynvml
-
     try:
-        running = pynvml.nvmlDeviceGetComputeRunningProcesses(environment.nvml_handle())
-    except pynvml.NVMLError:
+        running = environment.Nvml().ask("nvmlDeviceGetComputeRunningProcesses")
+    except NvmlError:
         return None
     return next((process.usedGpuMemory for process in running if process.pid == os.getpid()), None)
 

@@ -15,6 +15,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from fer_bench.measuring.profilers import devices
 from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep
 from fer_bench.measuring.profilers.training import Trainer
 from fer_bench.records.plan import Plan
@@ -140,8 +141,7 @@ def _pass_of(stage: str, model: nn.Module, images: Tensor, plan: Plan) -> tuple[
         else:
             with torch.inference_mode():
                 model(images)
-        if images.is_cuda:  # what is launched is waited for, as by a program that reads its result or its loss
-            torch.cuda.synchronize()
+        devices.synchronize(images.device)  # as a program waits that reads its result or its loss
 
     return one, len(images if trainer is None else trainer.images)
 

@@ -1,7 +1,7 @@
 """Make passes and note of each how long it took and what the kernel did to the process meanwhile.
 
-On the CPU the clock is read just around each pass. On CUDA an event before and one after each pass give the time on the
-device, and the host waits outside of the interval.
+On the CPU the clock is read just around each pass. On a GPU an event before and one after each pass give the time on
+the device, and the host waits outside of the interval.
 """
 
 import resource
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fer_bench.measuring.profilers import devices
 from fer_bench.measuring.profilers.kinds import Alive, Clock
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
@@ -70,15 +71,16 @@ def timed_pass(model: nn.Module, images: Tensor, clock: Clock = time.perf_counte
         model(images)
         return (clock() - start) * 1e-9
 
-    return (lambda: cuda_pass(lambda: model(images))) if images.is_cuda else on_cpu
+    device = images.device
+    return on_cpu if device.type == "cpu" else lambda: device_pass(lambda: model(images), device)
 
 
-def cuda_pass(launch: Callable[[], object], flush: Tensor | None = None) -> float:
+def device_pass(launch: Callable[[], object], device: torch.device | str, flush: Tensor | None = None) -> float:
     """Make one pass and return its seconds on the device; a flush fills the L2 cache with zeros before."""
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    start, end = devices.event(device), devices.event(device)
     if flush is not None:
         flush.zero_()
-    torch.cuda.synchronize()
+    devices.synchronize(device)
     start.record()
     launch()
     end.record()

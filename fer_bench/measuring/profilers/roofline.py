@@ -3,6 +3,7 @@
 Each is the best of several tries, since whatever disturbs a try makes it slower and nothing makes it faster.
 """
 
+import contextlib
 import math
 import statistics
 import time
@@ -15,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fer_bench.measuring import machine
+from fer_bench.measuring.profilers import devices
 from fer_bench.measuring.profilers.kinds import Clock
 from fer_bench.networks.build import AUTOCAST
+from fer_bench.records.errors import FerBenchError
 from fer_bench.records.result import Json
 
 Work = Callable[[], object]
@@ -48,7 +51,7 @@ class _Sizes:
 
 _SIZES: Mapping[str, _Sizes] = {
     "cpu": _Sizes((256, 512, 1024, 2048), (1, 4), 256 * 2**20),
-    "cuda": _Sizes((2048, 4096, 8192), (16, 64), 2**30),  # beyond any L2 cache
+    "gpu": _Sizes((2048, 4096, 8192), (16, 64), 2**30),  # beyond any L2 cache
 }
 
 
@@ -72,7 +75,7 @@ def measure_attainable(device: str, precision: str, clock: Clock = time.perf_cou
     """Measure what the machine attains, in about two seconds.
 
     Args:
-        device: "cpu" or "cuda".
+        device: "cpu", or what PyTorch calls the accelerator.
         precision: of the plan; autocast's type is used directly, TF32 as it is switched.
         clock: nanoseconds; tests pass their own.
 
@@ -82,7 +85,7 @@ def measure_attainable(device: str, precision: str, clock: Clock = time.perf_cou
         ``operator_s``, of the cheapest operator; ``threads``; ``others_cores``, that others kept busy meanwhile;
         ``how`` it was measured.
     """
-    sizes, dtype = _SIZES[device], AUTOCAST.get(precision, torch.float32)
+    sizes, dtype = _SIZES["cpu" if device == "cpu" else "gpu"], AUTOCAST.get(precision, torch.float32)
     meter, load = _Meter(device, clock), machine.LoadMonitor()
     with torch.inference_mode():
         products, convolutions = _products(device, sizes, dtype), _convolutions(device, sizes, dtype)
@@ -132,8 +135,7 @@ class _Meter:
     def _seconds(self, work: Work) -> float:
         start = self.clock()
         work()
-        if self.device == "cuda":
-            torch.cuda.synchronize()
+        devices.synchronize(self.device)
         return (self.clock() - start) * 1e-9
 
 
@@ -165,7 +167,8 @@ def _copies(device: str, sizes: _Sizes) -> list[_Trial]:
 
 
 def _copy(target: Tensor, source: Tensor) -> _Trial:
-    pieces = _IN_A_ROW if target.nbytes < _MANY_BELOW or target.is_cuda else 1
+    on_gpu = target.device.type != "cpu"
+    pieces = _IN_A_ROW if target.nbytes < _MANY_BELOW or on_gpu else 1
 
     def work() -> None:
         for _ in range(pieces):
@@ -173,11 +176,9 @@ def _copy(target: Tensor, source: Tensor) -> _Trial:
 
     # Launched one by one, small copies would be as slow as the host launches: a graph of them runs by itself.
     run: Work = work
-    if target.is_cuda:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            work()
-        run = graph.replay
+    if on_gpu:
+        with contextlib.suppress(FerBenchError):  # where PyTorch has no graphs, they are launched one by one
+            run = devices.capture(work, target.device)
     return _Trial("copy", 2 * target.nbytes, run, pieces, holds=(target, source))
 
 

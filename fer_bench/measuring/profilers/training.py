@@ -1,7 +1,7 @@
 """Training: seconds of a step and of its parts, and the peak of memory of some steps.
 
 A step is zero_grad, forward pass with loss, backward pass and the optimiser's update. On the CPU the clock is read
-between the parts. On CUDA events are recorded there, so that the parts are times of the device. The host waits once
+between the parts. On a GPU events are recorded there, so that the parts are times of the device. The host waits once
 after each step.
 """
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fer_bench.measuring.counting.recorder import flat_tensors
+from fer_bench.measuring.profilers import devices
 from fer_bench.measuring.profilers.kinds import Alive, Clock, Make
 from fer_bench.measuring.profilers.memory import measure_peaks
 from fer_bench.measuring.profilers.passes import until_enough
@@ -58,7 +59,8 @@ class Trainer:
         self._seed = plan.seed
         self._labels: Tensor | None = None
         # Gradients in float16 vanish unless the loss is scaled up; the CPU's autocast has no such step.
-        self._scaler = torch.amp.GradScaler("cuda", enabled=plan.precision == "fp16" and images.is_cuda)
+        scaled = plan.precision == "fp16" and images.device.type != "cpu"
+        self._scaler = torch.amp.GradScaler(images.device.type if scaled else "cpu", enabled=scaled)
 
     def step(self, mark: Callable[[], None] = lambda: None) -> None:
         """Make a step; ``mark`` is called before it and after zero_grad, forward, backward and update."""
@@ -117,7 +119,7 @@ def measure_training(
     steps: list[dict[str, float]] = []
 
     def step() -> float:
-        steps.append(_timed_step(trainer, None if images.is_cuda else clock))
+        steps.append(_timed_step(trainer, clock))
         return steps[-1]["step"]
 
     for _ in range(plan.warmup_runs):
@@ -125,7 +127,7 @@ def measure_training(
         alive()
     warmup, steps = steps, []
     stopped_by = until_enough(plan, step, alive)
-    timer = "CUDA events" if images.is_cuda else "perf_counter_ns"
+    timer = "perf_counter_ns" if images.device.type == "cpu" else devices.clock(images.device)
     details = trainer.details() | {"clock": timer, "stopped_by": stopped_by}
     doubt = (
         f"the loss was not finite after {plan.warmup_runs + len(steps)} steps: arithmetic on NaN and infinity may take "
@@ -166,20 +168,23 @@ def measure_training_memory(make: Make, plan: Plan) -> list[Measurement]:
     return measure_peaks(steps, plan, "training_", details)
 
 
-def _timed_step(trainer: Trainer, clock: Clock | None) -> dict[str, float]:
-    """Make a step and return the seconds of it and of its parts, by a clock or, without one, by CUDA events."""
+def _timed_step(trainer: Trainer, clock: Clock) -> dict[str, float]:
+    """Make a step and return the seconds of it and of its parts, by a clock or on a GPU by events."""
+    device = trainer.images.device
     marks: list[Any] = []
-    trainer.step(lambda: marks.append(clock() if clock else _event()))
-    if clock is None:
+    if device.type == "cpu":
+        trainer.step(lambda: marks.append(clock()))
+        seconds = [(after - before) * 1e-9 for before, after in itertools.pairwise(marks)]
+    else:
+        trainer.step(lambda: marks.append(_recorded(device)))
         marks[-1].synchronize()
-    zero_grad, *parts = (
-        (after - before) * 1e-9 if clock else before.elapsed_time(after) * 1e-3  # PyTorch gives milliseconds
-        for before, after in itertools.pairwise(marks)
-    )
-    return {"step": zero_grad + sum(parts), **dict(zip(_PARTS, parts, strict=True))}
+        # PyTorch gives milliseconds.
+        seconds = [before.elapsed_time(after) * 1e-3 for before, after in itertools.pairwise(marks)]
+    _, *parts = seconds
+    return {"step": sum(seconds), **dict(zip(_PARTS, parts, strict=True))}
 
 
-def _event() -> torch.cuda.Event:
-    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+def _recorded(device: torch.device) -> Any:
+    event = devices.event(device)
     event.record()
     return event

@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "file; always in one process, that of pytest.",
     )
     group.addoption(
-        "--fer-device", choices=("cpu", "cuda"), default="", help="Instead of the protocol's device: cpu or cuda."
+        "--fer-device", choices=("cpu", "cuda", "xpu", "mps"), default="", help="Instead of the protocol's device."
     )
 
 
@@ -69,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if plan.device == "cuda" and not has_gpu():
         asked = "--fer-device cuda" if config.getoption("fer_device") else f"--fer-protocol {plan.protocol} (cuda)"
         raise pytest.UsageError(
-            f"{asked}: there is no NVIDIA GPU that the driver shows; check nvidia-smi, or use --fer-device cpu"
+            f"{asked}: no driver shows a GPU; check nvidia-smi or rocm-smi, or use --fer-device cpu"
         )
 
 

@@ -85,6 +85,7 @@ def planned_rounds(plan: Plan, pass_s: float) -> int:
 
 def _timed(benchmark: Any, ready: Ready, plan: Plan, before_it: int) -> list[Measurement]:
     """Warm up, let pytest-benchmark time the passes, and write them down as ``profilers.latency`` does."""
+    from fer_bench.measuring.profilers import devices
     from fer_bench.measuring.profilers.passes import Passes
 
     passes, limit_s = Passes(), math.inf
@@ -108,12 +109,13 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan, before_it: int) -> list[Mea
             benchmark.has_error = True
             raise
         during = load.report()
-    on_device = ready.images.is_cuda
+    on_device = ready.images.device.type != "cpu"
     seconds = (passes.seconds if on_device else benchmark.stats.stats.data)[:rounds]  # --benchmark-cprofile adds some
     clock = benchmark.stats.options["timer"]
+    timer = f"pytest-benchmark: {clock.__module__}.{clock.__name__}"
     longer = stats.warmup_cut([*warmup_s, *seconds], len(warmup_s)) - len(warmup_s)
     details: dict[str, Json] = {
-        "clock": "CUDA events" if on_device else f"pytest-benchmark: {clock.__module__}.{clock.__name__}",
+        "clock": devices.clock(ready.images.device) if on_device else timer,
         "warmup_s": [*warmup_s, *seconds[:longer]],
         "stopped_by": "runs" if len(seconds) >= plan.runs else "time cap",
         "kernel_s_per_run": statistics.fmean(passes.system_s[:rounds]),
@@ -131,12 +133,12 @@ def _pass(
     model: "nn.Module", images: "Tensor", passes: "Passes", limit_s: float
 ) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:
     """Give one pass, and what is to be done before and after it, outside of the time that is taken."""
-    import torch
+    from fer_bench.measuring.profilers import devices
 
     started = spent_s = 0.0
     events: list[Any] = []
-    if images.is_cuda:
-        events += [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
+    if images.device.type != "cpu":
+        events += [devices.event(images.device) for _ in range(2)]
 
     def one() -> None:
         if not events:
@@ -152,7 +154,7 @@ def _pass(
         if passes.seconds and spent_s >= limit_s:
             raise _TimeIsUp
         if events:
-            torch.cuda.synchronize()
+            devices.synchronize(images.device)
         passes.begin()
         started = time.perf_counter()
 

@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Literal
 
 from fer_bench.records import stats, units
-from fer_bench.records.plan import KEPT_ALLOCATOR, OTHERS_CORES
+from fer_bench.records.plan import DEVICES, KEPT_ALLOCATOR, OTHERS_CORES
 from fer_bench.records.result import Json, Measurement, Result
 from fer_bench.reporting.table import MEASURED_ONCE
 
@@ -142,7 +142,7 @@ def is_usable(result: Result) -> bool:
     where = result.environment
     if any(trouble is Trouble.WAITING_FOR_CORES for trouble, _ in troubles(result)):
         return False
-    if where is None or result.plan.device == "cuda" or not where.threads:
+    if where is None or result.plan.device in DEVICES[1:] or not where.threads:
         return True
     busy = max((m.details.get("others_cores") or 0.0 for m in result.measurements if m.metric == LATENCY), default=0.0)
     return (busy - (len(where.affinity) or where.cores) + where.threads) / where.threads <= _TAKEN_SHARE
@@ -264,7 +264,7 @@ def _few_processes(seen: _Seen) -> _Troubles:
 
 
 def _faults(seen: _Seen) -> _Troubles:
-    if seen.result.plan.device == "cuda":
+    if seen.result.plan.device in DEVICES[1:]:
         return  # the host's page faults lie outside what events on the device measure
     per_run = [statistics.fmean(sample) for sample in seen.result.samples("minor_faults")]
     enough = FAULTS_SHARE * seen.latency.estimate_s / FAULT_S

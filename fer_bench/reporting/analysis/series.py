@@ -13,7 +13,7 @@ from functools import partial
 
 from fer_bench.records import stats, store, units
 from fer_bench.records.errors import FerBenchError, StoreError, nearest
-from fer_bench.records.plan import RECOUNT
+from fer_bench.records.plan import DEVICES, RECOUNT
 from fer_bench.records.result import PLAN_CONDITIONS, Environment, Result
 from fer_bench.records.units import Quantity
 from fer_bench.reporting.analysis import latency, resources
@@ -188,7 +188,7 @@ def _images_per_s(result: Result) -> Estimate | None:
 
 
 def _memory(stage: str, result: Result) -> Estimate | None:
-    device = "cuda_allocated" if result.plan.device == "cuda" else "rss"
+    device = "cuda_allocated" if result.plan.device in DEVICES[1:] else "rss"
     return _samples(f"{stage}peak_{device}_bytes", result)
 
 
