@@ -112,6 +112,37 @@ class _Peak(TypedDict, total=False):
     file_bytes: Integer | None
 
 
+# Characters of a text that holds a part of a network's outputs: a multiple of 4, and below what a record may hold.
+OUTPUTS_CHUNK = 2**20
+_Classes = Annotated[list[Annotated[str, Meta(min_length=1, max_length=100)]], Meta(min_length=2, max_length=1000)]
+
+
+class _Confusion(TypedDict, total=False):
+    classes: _Classes
+    masked: list[str]
+    data: dict[str, Any]
+    contract: dict[str, Any]
+    extra: str
+    tta: Size
+    batch_size: Size
+    batch_difference: Amount
+    probe: dict[str, Any] | None
+
+
+class _Codes(TypedDict):
+    names: list[str]
+    codes: list[Count]
+
+
+class _Predictions(TypedDict, total=False):
+    classes: _Classes
+    masked: list[str]
+    labels: list[Count]
+    outputs: list[str]
+    images_sha256: str
+    groups: dict[str, _Codes]
+
+
 # By the end of the metric's name.
 _KINDS: Mapping[str, Any] = {
     "module_own_macs": _OwnMacs,
@@ -120,6 +151,8 @@ _KINDS: Mapping[str, Any] = {
     "published_builds": _Builds,
     "peak_rss_bytes": _Peak,
     "energy_j": _Energy,
+    "accuracy.confusion": _Confusion,
+    "accuracy.predictions": _Predictions,
     ".interval_s": _Intervals,
     "training_step_s": _Times,
     "_s": _Times,
@@ -134,6 +167,8 @@ _NEEDED: Mapping[str, Sequence[str]] = {
     "energy_j": ("images", "idle_joules", "idle_w", "window_s", "source"),
     ".interval_s": ("cores", "memory_bytes", "images"),
     "training_step_s": ("batch_size", "optimizer"),
+    "accuracy.confusion": ("classes", "data"),
+    "accuracy.predictions": ("classes", "labels", "outputs"),
 }
 _OF_EACH_VALUE = ("module_own_macs", "module_macs", "operator_calls")  # lists as long as the values
 
@@ -152,6 +187,24 @@ def check(metric: str, details: Mapping[str, Json], values: int) -> None:
             raise ValueError(f"details lack {name}")
         if end in _OF_EACH_VALUE and len(details[name]) != values:
             raise ValueError(f"details.{name} has {len(details[name])} members, and there are {values} values")
+    if values and end.startswith("accuracy."):
+        _check_accuracy(end, details, values)
+
+
+def _check_accuracy(metric: str, details: Mapping[str, Json], values: int) -> None:
+    classes = len(details["classes"])
+    if metric == "accuracy.confusion":
+        if values != classes**2:
+            raise ValueError(f"details.classes has {classes} members, and there are {values} values")
+        return
+    of_images = {"labels": details["labels"]} | {
+        f"groups.{name}.codes": coded["codes"] for name, coded in details.get("groups", {}).items()
+    }
+    for name, numbers in of_images.items():
+        if len(numbers) != values:
+            raise ValueError(f"details.{name} has {len(numbers)} members, and there are {values} values")
+    if max(details["labels"]) >= classes:
+        raise ValueError(f"details.labels has {max(details['labels'])}, and there are {classes} classes")
 
 
 def check_gpu(gpu: Mapping[str, Json]) -> None:
