@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ class Settings:
         tolerance: relative, of outputs in another batch.
     """
 
-    extra: Literal["errors", "masked"] = "errors"
+    extra: str = "errors"
     tta: int = 1
     batch: int = BATCH
     seed: int = 0

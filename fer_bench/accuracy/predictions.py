@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_bench.accuracy import calibration, statistics
-from fer_bench.accuracy.statistics import Paired
+from fer_bench.accuracy.statistics import CONFUSION, Paired
 from fer_bench.records.details import OUTPUTS_CHUNK
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.result import Json, Measurement, Result
 
-CONFUSION, PREDICTIONS = "accuracy.confusion", "accuracy.predictions"
+PREDICTIONS = "accuracy.predictions"
 PERSON = "person"  # the column of groups whose images are not independent
 
 
@@ -144,17 +144,3 @@ def _coded(values: Sequence[str]) -> dict[str, Json]:
     names = sorted(set(values))
     place = {name: number for number, name in enumerate(names)}
     return {"names": names, "codes": [place[value] for value in values]}
-
-
-def confusion_in(result: Result) -> tuple[list[list[int]], tuple[str, ...]] | None:
-    """Return the confusion matrix of a result and its classes, or None; masked classes are left out."""
-    measured = result.measurement(CONFUSION)
-    if measured is None or not measured.values:
-        return None
-    classes = list(measured.details["classes"])
-    rows = [
-        [int(count) for count in measured.values[at : at + len(classes)]]
-        for at in range(0, len(measured.values), len(classes))
-    ]
-    kept = [place for place, name in enumerate(classes) if name not in measured.details.get("masked", ())]
-    return [[rows[row][column] for column in kept] for row in kept], tuple(classes[place] for place in kept)

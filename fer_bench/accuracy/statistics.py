@@ -16,7 +16,10 @@ from statistics import NormalDist
 from typing import Literal
 
 from fer_bench.records import stats
+from fer_bench.records.result import Result
 from fer_bench.records.stats import LEVEL
+
+CONFUSION = "accuracy.confusion"  # the measurement that has it, row by row
 
 Confusion = Sequence[Sequence[int]]
 Ends = tuple[float, float]
@@ -129,6 +132,23 @@ def confusion_of(labels: Sequence[int], predicted: Sequence[int], size: int) -> 
     for label, prediction in zip(labels, predicted, strict=True):
         counts[label][prediction] += 1
     return counts
+
+
+def scores_in(result: Result) -> Scores | None:
+    """Return the scores of a result; None where its network was not evaluated, or failed."""
+    found = confusion_in(result)
+    return None if found is None else scores(*found)
+
+
+def confusion_in(result: Result) -> tuple[list[list[int]], tuple[str, ...]] | None:
+    """Return the confusion matrix of a result and its classes, without those whose outputs were masked; or None."""
+    measured = result.measurement(CONFUSION)
+    if measured is None or not measured.values:
+        return None
+    classes = list(measured.details["classes"])
+    kept = [place for place, name in enumerate(classes) if name not in measured.details.get("masked", ())]
+    cells = [[int(measured.values[row * len(classes) + column]) for column in kept] for row in kept]
+    return cells, tuple(classes[place] for place in kept)
 
 
 def _z(level: float) -> float:

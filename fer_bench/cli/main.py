@@ -17,7 +17,7 @@ from fer_bench.records.output import program_stdout
 # What `fer-bench --help` lists, by group: each command's name, and the module and function that it is.
 COMMANDS = {
     "Look up": {"list": "look_up:list_", "show": "look_up:show", "check-weights": "look_up:check_weights"},
-    "Measure": {"count": "count:count", "run": "run:run"},
+    "Measure": {"count": "count:count", "run": "run:run", "evaluate": "evaluate:evaluate"},
     "Data": {"data": "data:data"},
     "Stored runs": {
         "runs": "store:runs",
@@ -41,6 +41,7 @@ EXAMPLES = {
         "run --protocol edge --models mini_xception",
         "run resnet50 --batch 1,2,4,8 --threads 1,2 --dry-run",
     ],
+    "evaluate": ["evaluate mini_xception --checkpoint emotion_model.hdf5 --data fer2013.csv --split private"],
     "runs": ["runs", "runs --format json"],
     "show-run": ["show-run last"],
     "export": ["export last --out run.json"],

@@ -90,12 +90,11 @@ def run(
     Each network is measured in processes of its own, and results are stored as they come. An interrupted command
     continues where it stopped when it is run again.
     """
-    from fer_bench.measuring.forecast import TimeLeft, forecast
+    from fer_bench.measuring.forecast import forecast
     from fer_bench.measuring.machine import load_now
-    from fer_bench.measuring.measure import begin, earlier_run, plan_of, sweep
-    from fer_bench.measuring.progress import Display
-    from fer_bench.measuring.runner import Machine, measure_all, starter_of
-    from fer_bench.measuring.task import Task, fingerprint, settle
+    from fer_bench.measuring.measure import plan_of, sweep
+    from fer_bench.measuring.runner import Machine, starter_of
+    from fer_bench.measuring.task import Task, settle
 
     registry = registry_of(sheets)
     stop_on_sigterm()
@@ -127,6 +126,8 @@ def run(
         "cudnn": parse_list(cudnn),
         "alloc": [value for text in parse_list(alloc) for value in (("keep", "system") if text == "both" else (text,))],
     }
+    if "accuracy" in plan.metrics:
+        raise FerBenchError("accuracy needs data; try: fer-bench evaluate --data PATH --metrics latency")
     given = str(checkpoint.resolve()) if checkpoint else ""
     plans = sweep(plan, swept)
     strict = bool(input_) and not own_size
@@ -140,17 +141,48 @@ def run(
         with starter_of(tasks) as starter:
             print_tables([forecast(settle(tasks, {}, load), load, Machine(starter, debug=debug)).table()])
         return
+    title = f"{plan.protocol}: {', '.join(names)}" if names != registry.names() else f"{plan.protocol}: all built-ins"
+    done, closing = carry_out(tasks, title, store, resume=resume, fresh=fresh, yes=yes, debug=debug)
+    _conclude(done, tasks, registry, out, closing, full=full)
+    fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
+
+
+def carry_out(
+    tasks: "Sequence[Task]",
+    title: str,
+    store: str,
+    *,
+    resume: str = "",
+    fresh: bool = False,
+    yes: bool = False,
+    debug: bool = False,
+) -> "tuple[Outcome, str]":
+    """Measure tasks, going on with what was interrupted, and return what came of it and where it is stored.
+
+    Args:
+        tasks: of one plan, or of a sweep.
+        title: of a new run.
+        store: URL of the store.
+        resume: the run to go on with, or "" for the latest that was interrupted.
+        fresh: begin anew.
+        yes: do not ask before many measurements.
+        debug: pass on what processes print.
+    """
+    from fer_bench.measuring.forecast import TimeLeft, forecast
+    from fer_bench.measuring.machine import load_now
+    from fer_bench.measuring.measure import begin, earlier_run
+    from fer_bench.measuring.progress import Display
+    from fer_bench.measuring.runner import Machine, measure_all, starter_of
+    from fer_bench.measuring.task import fingerprint, settle
+
     with Store.open(store, create=True) as opened, starter_of(tasks) as starter:
-        title = (
-            f"{plan.protocol}: {', '.join(names)}" if names != registry.names() else f"{plan.protocol}: all built-ins"
-        )
         held = "" if fresh else opened.held_elsewhere(fingerprint(tasks))
         earlier = earlier_run(opened, tasks, resume=resume, fresh=fresh)
         before = dict(opened.done(earlier.id)) if earlier is not None else {}
         load, machine = load_now(), Machine(starter, debug=debug)
         settled = zip(tasks, settle(tasks, before, load), strict=True)
         expected = forecast([one for task, one in settled if task.key not in before], load, machine)
-        say(expected.line(plan.device, opened.shown), err=True)
+        say(expected.line(tasks[0].plan.device, opened.shown), err=True)
         if len(expected.tasks) > _MANY and not yes:
             _ask(len(expected.tasks))
         under_way, earlier = begin(opened, tasks, title, earlier)
@@ -165,9 +197,7 @@ def run(
         with Display(len(tasks), TimeLeft(expected.seconds)) as display:
             done = measure_all(tasks, opened, under_way, display, load=load, machine=machine, debug=debug)
         where = f" --store {opened.shown}" if store != DEFAULT_STORE else ""
-        closing = f"Run {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}"
-        _conclude(done, tasks, registry, out, closing, full=full)
-    fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
+        return done, f"Run {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}"
 
 
 def _numbers(option: str, given: Names) -> list[int]:

@@ -68,7 +68,8 @@ def measure_here(
     Args:
         network: a module, or what is known of one that can be built.
         plan: how; it is carried out in this one process. Its metrics are of ``METRICS``.
-        timed: measures the latency of what is ready, given the plan and how many networks were measured here before.
+        timed: measures the latency or the accuracy of what is ready, given the plan and how many networks were measured
+            here before.
         input_shape: (C, H, W); a module needs it.
         name: of a module in the record.
         commit: returns the commit of code that is not ours, and whether it was changed since; by default of the
@@ -94,7 +95,7 @@ def measure_here(
                 ready = stack.enter_context(lent(network, alone, input_shape, name))
             where = environment.describe(alone.device, allocator, Path.cwd() if ready.users and not commit else None)
             users, subject, static = ready.users, ready.subject, ready.static
-            if "latency" in alone.metrics:
+            if set(alone.metrics) & {"latency", "accuracy"}:
                 with torch.inference_mode():  # not around what builds or moves a network: its weights would stay so
                     measured = timed(ready, alone, _here.networks)
             del ready  # and with it the network, before the next one comes

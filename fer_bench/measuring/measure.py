@@ -91,9 +91,11 @@ def measure(
     single = {name: value for name, value in plan_fields.items() if name not in swept}
     plan = plan_of(protocol, single.pop("device", ""), metrics=wanted, **single)
     registry = registry or built_in()
-    named = _named(networks, registry)
+    named = named_networks(networks, registry)
     if checkpoint and (len(named) != 1 or not isinstance(named[0][1], ModelSpec)):
         raise FerBenchError("a checkpoint is for one network by name; load weights into a module with load_checkpoint")
+    if "accuracy" in plan.metrics:
+        raise FerBenchError("accuracy needs data: call fb.evaluate(network, data, metrics=...), which measures both")
     if checkpoint and not Path(checkpoint).is_file():
         raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
     weights = str(Path(checkpoint).resolve()) if checkpoint else ""
@@ -217,7 +219,7 @@ def _asked_for(store: Store, name: str, mark: str) -> Run:
     return found
 
 
-def _named(
+def named_networks(
     networks: "Network | Iterable[Network] | Mapping[str, nn.Module]", registry: Registry
 ) -> "list[tuple[str, ModelSpec | nn.Module]]":
     """Return networks by their names, each once."""
@@ -311,10 +313,10 @@ class _Here:
 
     def measure(self) -> Result:
         """Measure it, and leave it as it was."""
-        return in_process.measure_here(self.module, self.plan, _latency, input_shape=self.shape, name=self.name)
+        return in_process.measure_here(self.module, self.plan, timed_here, input_shape=self.shape, name=self.name)
 
 
-def _latency(ready: Ready, plan: Plan, before_it: int) -> list[Measurement]:
+def timed_here(ready: Ready, plan: Plan, before_it: int) -> list[Measurement]:
     """Measure the latency as a worker does."""
     from fer_bench.measuring.profilers.latency import measure_latency
 

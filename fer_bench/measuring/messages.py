@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fer_bench.networks.contract import InputContract
 from fer_bench.networks.place import Place
 from fer_bench.networks.spec import ModelSpec, Shape, Source
 from fer_bench.records.limits import NO_LIMITS
@@ -38,6 +39,8 @@ class Job(Message):
         place: where the network's code is, if not in the current folder; the files read there are then reported.
         stepped: make passes only on command.
         builds: (C, H, W) and classes of further builds to count, those that published results are of.
+        data: the file or folder of labelled images, or "".
+        contract: what is done to an image, and the classes of the outputs.
     """
 
     plan: Plan
@@ -52,6 +55,8 @@ class Job(Message):
     place: Place | None = None
     stepped: bool = False
     builds: tuple[tuple[Shape, int], ...] = ()
+    data: str = ""
+    contract: InputContract | None = None
 
 
 @dataclass(frozen=True)
@@ -200,5 +205,6 @@ _OBJECTS: Mapping[str, Callable[[Any], object]] = {
     "environment": Environment.of,
     "passes_s": float,
     "measurement": _measurement,
+    "contract": InputContract.of,
     "builds": lambda data: tuple((tuple(shape), classes) for shape, classes in data),
 }

@@ -11,6 +11,7 @@ from typing import Any
 
 from fer_bench.measuring.machine import load_now
 from fer_bench.measuring.messages import Job
+from fer_bench.networks.contract import InputContract
 from fer_bench.networks.place import Place
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
 from fer_bench.records.plan import AUTO, Load, Plan
@@ -29,6 +30,8 @@ class Task:
         checkpoint: weights to load, or "".
         own_size: run at the network's own size where it cannot run at the plan's; without, that is a failure.
         place: the checkout that the network's code comes from; None for the current folder.
+        data: the file or folder of labelled images, or "".
+        contract: what is done to an image, and the classes of the outputs; None where no image is read.
     """
 
     spec: ModelSpec
@@ -38,6 +41,8 @@ class Task:
     checkpoint: str = ""
     place: Place | None = None
     own_size: bool = True
+    data: str = ""
+    contract: InputContract | None = None
 
     def __post_init__(self) -> None:
         self.plan.check_asked()
@@ -48,8 +53,11 @@ class Task:
         file = Path(self.spec.source.file) if self.spec.source.file else None
         code = [str(file.resolve()), file.read_text(errors="replace")] if file is not None and file.is_file() else []
         changed = Path(self.checkpoint).stat().st_mtime_ns if self.checkpoint else 0
-        about = [self.spec.name, code, self.plan.to_dict(), self.input_shape, self.settings, self.checkpoint, changed]
+        built: list[Any] = [self.input_shape, self.settings, self.checkpoint, changed]
+        about = [self.spec.name, code, self.plan.to_dict(), *built]
         about += [] if self.own_size else ["at no other size"]
+        if self.data:  # without, the key is that of runs before there were data
+            about += [self.data, Path(self.data).stat().st_mtime_ns, self.contract and self.contract.to_dict()]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     def job(self, **given: Any) -> Job:
@@ -63,6 +71,8 @@ class Task:
             settings=self.settings,
             checkpoint=self.checkpoint,
             place=self.place,
+            data=self.data,
+            contract=self.contract,
             **(shape | given),
         )
 

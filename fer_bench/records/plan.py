@@ -12,7 +12,10 @@ from fer_bench.records.errors import FerBenchError
 from fer_bench.records.schema import Integer, Name, PositiveSeconds, Seconds, Size, Whole
 
 # What can be measured: metric groups, in the order in which they are. Each is a process of its own.
-METRICS = ("static", "recount", "anatomy", "latency", "memory", "training", "training_memory", "occupancy", "energy")
+METRICS = (
+    *("static", "recount", "anatomy", "latency", "memory", "training", "training_memory", "occupancy", "energy"),
+    "accuracy",
+)
 
 SHARED = "shared"  # isolation: all networks of a pytest session, or somebody else's benchmarks, in one process
 
@@ -59,6 +62,56 @@ class Load:
         return max(1, round(self.cores - self.busy_cores))
 
 
+EXTRA = ("errors", "masked")  # what becomes of outputs for classes that the data lack
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How the accuracy is measured; which data and which weights are the task's.
+
+    Attributes:
+        split: of the data; "" for the test set where the data have one, of FER2013 the private one.
+        rule: how FER+ votes become labels; "" for the data's own labels.
+        data_classes: those of the data that are kept, by name; none for all.
+        group_by: a column, such as person, age, sex or pose, that has accuracies of its own; "" for none.
+        tta: augmented passes for each image, whose probabilities are averaged; 1 for one plain pass.
+        extra: what becomes of outputs for classes that the data lack: "errors" counts them, "masked" ignores them.
+        probe: the split by which the order of the outputs is judged; "" for the validation split, "none" for no
+            judgement.
+        batch: images in a pass, which the accuracy must not depend on.
+    """
+
+    split: str = ""
+    rule: str = ""
+    data_classes: tuple[Name, ...] = ()
+    group_by: str = ""
+    tta: Size = 1
+    extra: str = "errors"
+    probe: str = ""
+    batch: Size = 64
+
+    def __post_init__(self) -> None:
+        try:
+            schema.fields(Evaluation, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        except ValueError as error:
+            raise FerBenchError(f"evaluation.{error}") from None
+        if self.extra not in EXTRA:
+            raise FerBenchError(f"evaluation.extra is {self.extra!r}; known: {', '.join(EXTRA)}")
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Read an evaluation as JSON and TOML have it; raise FerBenchError where it is none."""
+        if not isinstance(data, Mapping):
+            raise FerBenchError(str(schema.wrong("evaluation", data, "an object")))
+        known = [field.name for field in dataclasses.fields(cls)]
+        if unknown := [name for name in data if name not in known]:
+            raise FerBenchError(f"evaluation has unknown {', '.join(unknown)}; known: {', '.join(known)}")
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+        }
+        return cls(**given)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How networks are measured.
@@ -101,6 +154,7 @@ class Plan:
         sample_s, sample_every_s: how long occupancy is sampled, and how often.
         seed: of initial weights and images.
         time_limit_s: after which a process that says nothing is given up as hung.
+        evaluation: how the accuracy is measured; None where it is not.
 
     Examples:
         >>> import dataclasses
@@ -141,6 +195,7 @@ class Plan:
     sample_every_s: PositiveSeconds = 0.5
     seed: Integer = 0
     time_limit_s: PositiveSeconds = 600.0
+    evaluation: Evaluation | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -176,6 +231,8 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON has it; of a benchmark without our plan only what is known of it."""
         data = {**dataclasses.asdict(self), "metrics": list(self.metrics)}
+        if self.evaluation is None:
+            del data["evaluation"]
         return data if self.device else {name: data[name] for name in _OF_OTHERS}
 
     @classmethod
@@ -189,6 +246,8 @@ class Plan:
         given = _UNSAID | {key: value for key, value in data.items() if key in known}
         if isinstance(given.get("metrics"), list):
             given["metrics"] = tuple(given["metrics"])
+        if given.get("evaluation") is not None:
+            given["evaluation"] = Evaluation.of(given["evaluation"])
         return cls(**given)
 
 
@@ -245,6 +304,9 @@ TRAINING = Plan(
     runs=30,
     max_time_s=8.0,
 )
+
+# What `fer-bench evaluate` measures: the accuracy, and the counts that stand beside it.
+ACCURACY = Plan("accuracy", metrics=("static", "accuracy"), wait=AUTO, evaluation=Evaluation())
 
 # What `fer-bench gate` measures pairs by: one thread on one core, which tells the network and not the machine.
 GATE = Plan("gate", metrics=("latency",), threads=1, pin=True, time_limit_s=120.0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fer_bench.measuring.counting.count import measure_published_builds
 from fer_bench.measuring.counting.recount import measure_recounts
+from fer_bench.measuring.profilers.accuracy import measure_accuracy
 from fer_bench.measuring.profilers.energy import measure_energy
 from fer_bench.measuring.profilers.latency import measure_latency
 from fer_bench.measuring.profilers.memory import measure_memory
@@ -49,4 +50,5 @@ PROFILERS: Mapping[str, Profiler] = {
     "testing_occupancy": lambda network, plan: measure_occupancy(network.make, plan, "testing", alive=network.alive),
     "training_occupancy": lambda network, plan: measure_occupancy(network.make, plan, "training", alive=network.alive),
     "energy": lambda network, plan: measure_energy(network.make, plan, alive=network.alive),
+    "accuracy": lambda network, plan: measure_accuracy(network.make, plan, network.job, alive=network.alive),
 }

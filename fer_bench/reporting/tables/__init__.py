@@ -12,7 +12,7 @@ from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.plan import SHARED
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables import costs, counts, resources, structure
+from fer_bench.reporting.tables import accuracy, costs, counts, resources, structure
 from fer_bench.reporting.tables.common import build_of, failures
 from fer_bench.reporting.tables.papers import papers
 from fer_bench.reporting.tables.runs import run_details, runs
@@ -38,6 +38,7 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
         "occupancy_training": resources.occupation(results, "training"),
         "occupancy_testing": resources.occupation(results, "testing"),
         "energy": resources.joules(results),
+        **accuracy.tables(results),
         "published": costs.published([*specs, *baselines], results, networks),
     }
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}

@@ -10,7 +10,7 @@ from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import builds, latency
 from fer_bench.reporting.table import Column, RowSource, Table
-from fer_bench.reporting.tables import common, environments, standard
+from fer_bench.reporting.tables import accuracy, common, environments, standard
 from fer_bench.reporting.tables.baselines import accuracy_of, digits_of, published_rows, write_accuracies
 from fer_bench.reporting.tables.catalogue import as_printed, doubts
 from fer_bench.reporting.tables.common import Entry, make_table
@@ -20,6 +20,7 @@ _REAL_TIME = (
     "the middle 80 % of the passes, contains 41 ms."
 )
 _PRINTED_FLOPS = "Printed FLOPs have their own column where the sheet names no convention: they may be MACs."
+_NONE = "none was measured here."
 _ALLOC_DIFFERS = 0.02  # of the latency: below it the allocators' difference is not worth a note
 
 
@@ -87,6 +88,7 @@ def efficiency(results: Sequence[Result], registry: Registry, baselines: Iterabl
         Column("accuracy", "Accuracy, as published", align="left").with_origin(
             "no sheet has an accuracy for it", evidence="paper"
         ),
+        *accuracy.efficiency_columns(results),
     )
     caption = common.joined(
         common.conditions(results),
@@ -94,7 +96,8 @@ def efficiency(results: Sequence[Result], registry: Registry, baselines: Iterabl
         common.latency_means(measured),
         _REAL_TIME if any(entry.cells.get("real_time") for entry in entries) else "",
         "Memory: peak above the idle process, library code included, or allocated on the GPU. Accuracies are as "
-        "published (paper, place); none was measured here.",
+        "published (paper, place); "
+        + ("measured ones are of the data in the notes." if any(accuracy.efficiency_columns(results)) else _NONE),
         _PRINTED_FLOPS if any(entry.cells.get("printed_flops") for entry in entries) else "",
     )
     return make_table("Efficiency", columns, entries, caption, comparable=common.comparable(results))
@@ -108,7 +111,9 @@ def _efficiency_of(result: Result, results: Sequence[Result], networks: common.N
     row["accuracy"] = write_accuracies(accuracies, builds.as_counted(result))
     if summary is not None:
         row |= common.timed(result, summary) | {"real_time": summary.real_time}
-    notes = common.about(result, networks) + common.warnings_of(result) + common.failures(result)
+    cells, notes = accuracy.efficiency_cells(result)
+    row |= cells
+    notes += common.about(result, networks) + common.warnings_of(result) + common.failures(result)
     notes += common.shared(result) + latency.warnings(result) + _other_allocator(result, results)
     notes += _of_other_builds(accuracies, result, results)
     return Entry(row, notes, RowSource((result,), {"accuracy": accuracies}))

@@ -1,0 +1,80 @@
+"""Accuracy: what a network says of labelled images, under its input contract."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer_bench.measuring.messages import Job
+from fer_bench.measuring.profilers.kinds import Alive, Make
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import Evaluation, Plan
+from fer_bench.records.result import Measurement
+
+if TYPE_CHECKING:
+    from fer_bench.accuracy.data.dataset import Dataset
+    from fer_bench.accuracy.evaluate import Settings
+
+# Splits by the names that data sets have for them, the first that is there.
+_TEST = ("private", "test")
+_VALIDATION = ("public", "validation", "valid", "val")
+UNJUDGED = "none"  # probe: the order of the outputs is taken as it is named
+
+# Relative, of an output beside others than alone: what rounding alone does in a precision.
+_TOLERANCES = {"fp32": 1e-4, "default": 5e-3, "tf32": 5e-3, "bf16": 5e-2, "fp16": 1e-2}
+
+
+def measure_accuracy(make: Make, plan: Plan, job: Job, alive: Alive = lambda: None) -> Iterator[Measurement]:
+    """Evaluate a network on the job's data.
+
+    Returns:
+        ``accuracy.confusion`` with the conditions, ``accuracy.predictions``, and ``accuracy.evaluation_s``.
+
+    Raises:
+        FerBenchError: the data cannot be read, do not fit the contract, or show that the outputs are permuted.
+    """
+    from fer_bench.accuracy.evaluate import evaluate
+
+    if not job.data or job.contract is None:
+        raise FerBenchError("accuracy needs data and an input contract; try: fer-bench evaluate --data PATH")
+    data, validation = load(job.data, plan.evaluation or Evaluation())
+    alive()
+    model, _ = make()
+    yield from evaluate(
+        model, data, job.contract, settings_of(plan), validation=validation, device=plan.device, alive=alive
+    ).measurements()
+
+
+def settings_of(plan: Plan) -> "Settings":
+    """Return the settings of a plan's evaluation."""
+    from fer_bench.accuracy.evaluate import Settings
+
+    how = plan.evaluation or Evaluation()
+    return Settings(
+        extra=how.extra,
+        tta=how.tta,
+        batch=how.batch,
+        seed=plan.seed,
+        group_by=how.group_by,
+        tolerance=_TOLERANCES[plan.precision],
+    )
+
+
+def load(path: str | Path, how: Evaluation) -> "tuple[Dataset, Dataset | None]":
+    """Return the images to evaluate on, and those by which the order of the outputs is judged, if there are any.
+
+    Raises:
+        FerBenchError: the data cannot be read, or have no such split.
+    """
+    from fer_bench.accuracy.data.loading import ALL, load_data
+
+    def loaded(split: str) -> "Dataset":
+        return load_data(path, split=split, rule=how.rule or None, classes=how.data_classes or None)
+
+    every = None if how.split and how.probe in (UNJUDGED, how.split) else loaded(ALL)
+    there = every.manifest.counts if every is not None else {}
+    split = how.split or next((name for name in _TEST if name in there), ALL)
+    data = every if every is not None and split == ALL else loaded(split)
+    probe = how.probe or next((name for name in _VALIDATION if name in there), UNJUDGED)
+    if probe == UNJUDGED:
+        return data, None
+    return data, data if probe == split else loaded(probe)
