@@ -28,6 +28,7 @@ measured: fb.Results = fb.measure(
     ["resnet50", model], "edge", metrics=["static"], input_shape=(1, 96, 96), batch_size=8
 )
 of_plan: fb.Results = fb.measure({"mine": model}, plan, store="results.sqlite", progress=False)
+evaluated: fb.Results = fb.evaluate("mini_xception", Path("faces"), checkpoint="weights.h5", split="test", tta=10)
 first: fb.Result = results[0]
 some: fb.Results = results[:2]
 frame: pandas.DataFrame = results.to_frame()
