@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from fer_bench.networks.registry import Registry
 from fer_bench.records.result import Result
+from fer_bench.reporting.figures import measured
 from fer_bench.reporting.figures.accuracy import COSTS, accuracy
 from fer_bench.reporting.figures.modules import divisions
 from fer_bench.reporting.figures.plots import Plot
@@ -35,6 +36,7 @@ def figures(results: Sequence[Result], registry: Registry, dataset: str = "") ->
         "modules": divisions(results),
         "roofline": roofs(results),
         "batch_sweep": sweep(results),
+        **dict(measured.figures(results)),
     }
     return {stem: plot for stem, plot in drawn.items() if plot is not None}
 

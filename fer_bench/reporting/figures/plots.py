@@ -226,4 +226,24 @@ class Sweep:
     kind: Literal["sweep"] = "sweep"
 
 
-Plot = Scatter | Spreads | Divisions | Sweep
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """The confusion matrix of one network as counts: rows are the true classes."""
+
+    label: str
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Confusions:
+    """Confusion matrices, drawn as shares of each row."""
+
+    title: str
+    caption: str
+    networks: tuple[Confusion, ...]
+    notes: tuple[str, ...] = ()
+    kind: Literal["confusions"] = "confusions"
+
+
+Plot = Scatter | Spreads | Divisions | Sweep | Confusions

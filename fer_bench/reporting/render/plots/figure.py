@@ -21,6 +21,7 @@ from fer_bench.reporting.render.plots.bars import draw_divisions, draw_spreads
 from fer_bench.reporting.render.plots.canvas import INK
 from fer_bench.reporting.render.plots.data import draw_class_counts, draw_pixel_levels
 from fer_bench.reporting.render.plots.history import draw_timeline
+from fer_bench.reporting.render.plots.matrices import draw_confusions
 from fer_bench.reporting.render.plots.points import draw_scatter, draw_sweep
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ _DRAWERS: Mapping[str, Callable[["Figure", Any], None]] = {
     "spreads": draw_spreads,
     "divisions": draw_divisions,
     "sweep": draw_sweep,
+    "confusions": draw_confusions,
     "timeline": draw_timeline,
     "class_counts": draw_class_counts,
     "pixel_levels": draw_pixel_levels,

@@ -43,16 +43,19 @@ def draw_scatter(figure: "Figure", plot: Scatter) -> None:
             _draw_points(axes, points, looks[group])
     corners = [corner for line in plot.lines for corner in line.points]
     canvas.fit(axes.xaxis, plot.x, [*(point.x for point in plot.points), *(x for x, _ in corners)])
-    canvas.fit(axes.yaxis, plot.y, [*(point.y for point in plot.points), *(y for _, y in corners)])
+    ends = [end for point in plot.points for end in (point.y_interval or ()) if plot.y.quantity in ("percent", "share")]
+    canvas.fit(axes.yaxis, plot.y, [*(point.y for point in plot.points), *(y for _, y in corners), *ends])
     handles = [Line2D([], [], linestyle="none", label=g, **canvas.mark(*its, hollow=False)) for g, its in looks.items()]
     fronts = any(line.steps for line in plot.lines)
     if fronts:
-        handles.append(Line2D([], [], color=canvas.GREY, linewidth=0.9, label="Pareto front of its paper"))
+        of_papers = any(line.label.startswith("Pareto front of") for line in plot.lines)  # else on a data set
+        label = "Pareto front of its paper" if of_papers else "Pareto front on its data"
+        handles.append(Line2D([], [], color=canvas.GREY, linewidth=0.9, label=label))
     labels = [point.label for point in plot.points]
     canvas.explain(figure, handles, [point.hollow for point in plot.points], columns=3 if wide else 1, labels=labels)
     figure.draw_without_rendering()  # settles the layout, which names are placed in
     covered = [_name_line(axes, line) for line in plot.lines if not line.steps]
-    ordered = sorted(plot.points, key=lambda point: not point.named)
+    ordered = sorted((point for point in plot.points if point.label), key=lambda point: not point.named)
     places = [(point.x, point.y) for point in ordered]
     colours = [canvas.INK if point.named or not fronts else canvas.FAINT for point in ordered]
     lines = [_corners(line) for line in plot.lines]

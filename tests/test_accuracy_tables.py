@@ -1,0 +1,167 @@
+"""Tables and figures of measured accuracies, from counts by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fer_bench.accuracy.predictions import Predictions
+from fer_bench.networks.registry import Registry
+from fer_bench.records.plan import ACCURACY, Evaluation
+from fer_bench.records.result import Measurement, Result
+from fer_bench.reporting import figures, tables
+from fer_bench.reporting.figures.measured import against
+from fer_bench.reporting.render.plots.figure import draw
+
+CLASSES = ("happy", "sad", "fear")
+
+
+@pytest.fixture
+def evaluated(make_result):
+    """Make a result of a network that says these classes of images that are of those, of so many MACs."""
+
+    def make(name, labels, said, macs=1000, *, rendered=False, groups=None, group_by="", weights="", images="same"):
+        outputs = np.full((len(said), 3), 0.1, np.float32)
+        outputs[np.arange(len(said)), said] = 0.8
+        predictions = Predictions(outputs, np.array(labels), CLASSES, (), images, groups or {})
+        manifest = {"rendered": rendered, "label_rule": "folders", "split_rule": "as given"}
+        conditions = {
+            "data": {"name": "FER2013", "split": "private", "manifest": manifest},
+            "contract": {"sources": {"size": "the file", "crop": "assumed"}},
+            "group_by": group_by,
+            "tta": 1,
+        }
+        measured = predictions.measurements(conditions, ["batch-dependent: by 3 %"] if name == "mixing" else [])
+        measured = [Measurement.of(dataclasses.asdict(one)) for one in measured]
+        counts = Measurement("macs", "count", (macs,))
+        result = make_result(name, counts, *measured, without=("macs",), checkpoint=weights)
+        plan = dataclasses.replace(ACCURACY, evaluation=Evaluation(group_by=group_by))
+        return Result.from_json(dataclasses.replace(result, plan=plan).to_json())
+
+    return make
+
+
+LABELS = [0] * 50 + [1] * 40 + [2] * 10
+GOOD = [0] * 45 + [1] * 5 + [1] * 30 + [0] * 10 + [2] * 5 + [0] * 5  # 45, 30 and 5 right: 80 of 100
+POOR = [0] * 60 + [1] * 30 + [1] * 10  # 50, 30 and 0 right: 80 of 100, fear never said
+
+
+def rows(table):
+    return [table.rows[place] for place in range(len(table.rows))]
+
+
+def text(table, row, key):
+    (column,) = (column for column in table.columns if column.key == key)
+    return column.text(table.rows[row])
+
+
+def test_the_table_has_the_accuracy_with_its_interval_and_conditions(evaluated):
+    drawn = tables.report(
+        [evaluated("good", LABELS, GOOD, weights="w.pt"), evaluated("mixing", LABELS, POOR)], Registry()
+    )
+    table = drawn["accuracy"]
+    assert text(table, 0, "top1_share") == "80.00"
+    assert text(table, 0, "interval_share") == "71.1–86.7"  # Wilson's of 80 of 100
+    assert text(table, 0, "balanced_share") == "71.67"  # (0.9 + 0.75 + 0.5) / 3
+    assert text(table, 0, "weights") == "w.pt"
+    assert text(table, 1, "weights") == "none given"
+    assert text(table, 1, "macro_f1") == f"{100 * (100 / 110 + 60 / 80 + 0) / 3:.2f}"
+    assert table.rows[0]["data"] == "FER2013, private"
+    assert "Of the input contract is assumed: crop." in table.notes[0]
+    assert any("batch-dependent" in note for note in table.notes[1])
+    classes = drawn["accuracy_classes"]
+    assert [row["support"] for row in classes.rows] == [50, 40, 10, 50, 40, 10]
+    assert text(classes, 5, "precision") == "0.00"
+    confusion = drawn["confusion"]
+    assert text(confusion, 0, "said_happy") == "90.00"
+    assert text(confusion, 0, "said_sad") == "10.00"
+
+
+def test_two_networks_on_the_same_images_are_compared(evaluated):
+    drawn = tables.report([evaluated("good", LABELS, GOOD), evaluated("poor", LABELS, POOR)], Registry())
+    (row,) = rows(drawn["accuracy_pairs"])
+    # 5 happy and 0 to 10 sad are right with the second alone; 5 fear and 10 sad with the first alone.
+    first = [said == label for said, label in zip(GOOD, LABELS, strict=True)]
+    second = [said == label for said, label in zip(POOR, LABELS, strict=True)]
+    assert row["first_alone"] == sum(a and not b for a, b in zip(first, second, strict=True))
+    assert row["second_alone"] == sum(b and not a for a, b in zip(first, second, strict=True))
+    assert row["difference"] == 0
+    others = [evaluated("good", LABELS, GOOD), evaluated("poor", LABELS, POOR, images="others")]
+    apart = tables.report(others, Registry())
+    assert "accuracy_pairs" not in apart
+    assert not apart["accuracy"].comparable
+
+
+def test_groups_have_accuracies_of_their_own_and_persons_widen_the_interval(evaluated):
+    groups = {"sex": ["f"] * 50 + ["m"] * 50, "person": [str(number // 10) for number in range(100)]}
+    groups = {name: tuple(values) for name, values in groups.items()}
+    drawn = tables.report([evaluated("good", LABELS, GOOD, groups=groups, group_by="sex")], Registry())
+    table = drawn["accuracy_groups"]
+    assert [row["value"] for row in table.rows] == ["sex: f", "sex: m"]
+    assert [row["top1_share"] for row in table.rows] == [0.9, 0.7]
+    assert table.rows[1]["gap_share"] == pytest.approx(0.2)
+    (row,) = rows(drawn["accuracy"])
+    person, image = row["interval_person_share"], row["interval_share"]
+    assert person[0] < 0.8 < person[1]
+    assert person[1] - person[0] > image[1] - image[0]  # ten persons, who are mostly all right or half wrong
+
+
+def test_rendered_faces_share_no_table_column_or_figure_with_faces(evaluated):
+    faces = evaluated("good", LABELS, GOOD)
+    drawing = evaluated("drawn", LABELS, POOR, rendered=True)
+    drawn = tables.report([faces, drawing], Registry())
+    assert [row["name"] for row in drawn["accuracy"].rows] == ["good"]
+    assert [row["name"] for row in drawn["accuracy_rendered"].rows] == ["drawn"]
+    assert drawn["accuracy_rendered"].title == "Accuracy on rendered faces"
+    assert "accuracy_pairs" not in drawn
+    efficiency = drawn["efficiency"]
+    headings = [column.heading for column in efficiency.columns]
+    assert "Accuracy, measured (%)" in headings
+    assert "Accuracy on rendered faces (%)" in headings
+    measured = [(row.get("top1_share"), row.get("top1_share_rendered")) for row in efficiency.rows]
+    assert measured == [(0.8, None), (None, 0.8)]
+    stems = figures.figures([faces, drawing], Registry())
+    assert {"reliability", "reliability_rendered", "confusion", "confusion_rendered"} <= stems.keys()
+    assert "measured_accuracy_macs" not in stems  # of one network each
+
+
+def test_a_measured_accuracy_stands_beside_the_published_one_with_its_conditions(evaluated):
+    result = evaluated("mini_xception", LABELS, GOOD, weights="w.pt")
+    table = tables.report([result], Registry())["efficiency"]
+    assert "67.00 % FER2013" in table.rows[0]["accuracy"]
+    assert table.rows[0]["top1_share"] == 0.8
+    assert "Measured on 100 images of FER2013, private, weights: w.pt: 80.00 % (71.1–86.7)." in table.notes[0]
+    assert "measured ones are of the data in the notes" in table.caption
+    assert "none was measured here" not in table.caption
+
+
+def test_measured_accuracies_have_a_front_of_their_own(evaluated):
+    cheap = evaluated("cheap", LABELS, [0] * 100, 10)
+    good = evaluated("good", LABELS, GOOD, 1000)
+    beaten = evaluated("beaten", LABELS, POOR, 2000)
+    plot = against([cheap, good, beaten], "macs")
+    assert [(point.label.partition(" ")[0], point.x, point.y, point.named) for point in plot.points] == [
+        ("cheap", 10, 50, True),
+        ("good", 1000, 80, True),
+        ("beaten", 2000, 80, False),
+    ]
+    assert plot.points[1].y_interval == pytest.approx((71.11, 86.66), abs=0.01)
+    assert [line.points for line in plot.lines] == [((10, 50), (1000, 80))]
+    assert "as published" not in plot.caption + plot.y.title
+
+
+def test_the_heat_map_has_the_shares_of_each_row(evaluated):
+    plot = figures.figures([evaluated("good", LABELS, GOOD)], Registry())["confusion"]
+    (axes,) = draw(plot).axes
+    assert [one.get_text() for one in axes.texts] == ["90", "10", "0", "25", "75", "0", "50", "0", "50"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(CLASSES)
+
+
+def test_the_reliability_plot_has_a_point_for_each_bin(evaluated):
+    plot = figures.figures([evaluated("good", LABELS, GOOD)], Registry())["reliability"]
+    (point,) = plot.points  # all outputs have a largest probability of 0.8
+    assert (point.x, point.y) == pytest.approx((0.8, 0.8), abs=1e-6)
+
+
+def test_a_result_without_an_evaluation_has_no_such_table(make_result):
+    assert not [name for name in tables.report([make_result("a")], Registry()) if name.startswith("accuracy")]
