@@ -20,6 +20,7 @@ WITH_TORCH = (
     "accuracy.changes",
     "accuracy.robustness",
     "accuracy.sensitivity",
+    "accuracy.evaluate",
     "accuracy.transforms",
     "measuring.network",
     "measuring.worker",

@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fer_bench.gating import count_sides, counts, decision, limits
+from fer_bench.gating import accuracy, count_sides, counts, decision, limits
 from fer_bench.gating.pairs import Side
 from fer_bench.gating.request import Findings, Report, Request, Watcher, accept
 from fer_bench.gating.timing import METRICS
@@ -63,8 +63,23 @@ def against_results(
             findings.add(*(accept(verdict, request.accept) for verdict in judged))
         elif candidate is not None:  # else it could not be measured, which has its verdict
             findings.add(_incomparable(one.subject.name, f"{names[1]} has no record of it"))
+    findings.add(*(accept(verdict, request.accept) for verdict in _accuracies(chosen, candidate, request)))
     plans = "those of the stored results"
     return findings.report(*names, request, metrics=["static", "latency"], budget_s=None, plan=plans)
+
+
+def _accuracies(base: Sequence[Result], candidate: Sequence[Result] | None, request: Request) -> Iterator[Verdict]:
+    """Yield the verdict on the accuracy of each network that was evaluated on both sides."""
+    for name in dict.fromkeys(result.subject.name for result in base):
+        before = [result for result in base if result.subject.name == name and accuracy.has_accuracy(result)]
+        if before and candidate is None:
+            reason = "no record has the path of data: evaluate again, and give that run as --candidate"
+            yield Verdict(name, accuracy.METRIC, Outcome.incomparable, reason)
+            continue
+        of_name = [result for result in candidate or () if result.subject.name == name]
+        after = [result for result in of_name if accuracy.has_accuracy(result)]
+        if before and after:
+            yield accuracy.judge(name, before, after, request.rule.least)
 
 
 def compare(names: tuple[str, str], sides: tuple[Changed, Changed], request: Request, watcher: Watcher) -> Report:

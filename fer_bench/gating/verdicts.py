@@ -58,7 +58,7 @@ class Verdict:
     """The verdict on one network and metric.
 
     Attributes:
-        metric: "counts", "budget", "latency", "memory" or "occupancy".
+        metric: "counts", "budget", "latency", "memory", "occupancy" or "accuracy".
         details: lines beneath: modules that changed, warnings.
         accepted: the reason for which it is let pass, or "".
     """
