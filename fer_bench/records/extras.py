@@ -18,6 +18,7 @@ EXTRAS = {
     "nncf": "openvino",
     "ray": "ray",
     "av": "video",
+    "cv2": "opencv",
 }
 
 
