@@ -86,7 +86,9 @@ class Mtcnn:
         self.only_proposals, self.device = only_proposals, torch.device(device)
         self.name = f"{'mtcnn P-Net alone' if only_proposals else 'mtcnn'}, min face {min_face}"
         self.licence = LICENCE
-        self.stages = ("pyramid", "pnet", "nms") if only_proposals else ("pyramid", "pnet", "rnet", "onet", "nms")
+        self.stages: tuple[str, ...] = ("pyramid", "pnet", "nms")
+        if not only_proposals:
+            self.stages = ("pyramid", "pnet", "rnet", "onet", "nms")
         self._pnet, self._rnet, self._onet = (_network(*named, self.device) for named in _files(weights).items())
 
     def detect(self, images: Sequence[Pixels], stages: Stages | None = None, frames: Sequence[str] = ()) -> list[Faces]:
