@@ -17,6 +17,8 @@ METRICS = (
     "accuracy",
 )
 
+REALTIME = "realtime"  # what a record of `fer-bench realtime` measured, and nobody can ask `fer-bench run` for
+
 SHARED = "shared"  # isolation: all networks of a pytest session, or somebody else's benchmarks, in one process
 
 DEVICES = ("cpu", "cuda", "xpu", "mps")  # as PyTorch calls them; ROCm is "cuda"
@@ -209,7 +211,7 @@ class Plan:
             raise FerBenchError("pilot_processes has nothing to decide without an interval_share")
         if not self.metrics:
             raise FerBenchError(f"metrics are none; known: {', '.join(METRICS)}")
-        if unknown := [metric for metric in self.metrics if metric not in METRICS]:
+        if unknown := [metric for metric in self.metrics if metric not in (*METRICS, REALTIME)]:
             raise FerBenchError(f"metrics {', '.join(map(str, unknown))}: unknown; known: {', '.join(METRICS)}")
 
     def settled(self, load: "Load") -> "Plan":
@@ -222,6 +224,8 @@ class Plan:
     def check_asked(self) -> None:
         """Raise FerBenchError where the plan says what only a record can, and no process can be asked to do."""
         self._check_choices({})
+        if REALTIME in self.metrics:
+            raise FerBenchError(f"metric {REALTIME} is measured by `fer-bench realtime`; known: {', '.join(METRICS)}")
 
     def _check_choices(self, recorded: Mapping[str, Sequence[str]]) -> None:
         for name, known in _CHOICES.items():

@@ -49,7 +49,7 @@ class Measurement:
             schema.bounded(data)
             read = schema.read(cls, data)
             # Differences of the system's counters of time can go back by a tick.
-            least = -schema.MOST if read.metric.startswith(("training.", "testing.")) else 0
+            least = -schema.MOST if read.metric.startswith(("training.", "testing.", "live.")) else 0
             for place, value in enumerate(read.values):
                 if not least <= value <= schema.MOST:
                     raise schema.wrong(f"values[{place}]", value, f"a number from {least:g} to {schema.MOST:g}")

@@ -8,6 +8,7 @@ it lives: once that has run out, the run may go on.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -211,6 +212,27 @@ class Store:
             if connection.execute(replaced).rowcount:
                 self._drop_unused_environments(connection)
             self._insert(connection, run_id, key, result)
+
+    def append(self, run_id: str, key: str, measurements: Sequence[Measurement]) -> None:
+        """Add measurements to the result of a run with this key, and return when they are on the disk.
+
+        What is measured over a long time is so kept as it comes, in pieces of the same metrics.
+
+        Raises:
+            StoreError: also where the run has no such result; nothing has changed then.
+        """
+        results, stored = self._db.results, self._db.measurements
+        with self._db.writing() as connection:
+            self._check_held(connection, run_id)
+            of_run = results.select().where(results.c.run_id == run_id, results.c.key == key)
+            row = connection.execute(of_run.with_only_columns(results.c.id)).first()
+            if row is None:
+                raise StoreError(f"run {run_id} has no result {key} to add measurements to")
+            there = stored.select().where(stored.c.result_id == row.id).order_by(stored.c.position.desc()).limit(1)
+            last = connection.execute(there.with_only_columns(stored.c.position)).first()
+            self._insert_measurements(
+                connection, row.id, map(dataclasses.asdict, measurements), last.position + 1 if last else 0
+            )
 
     def finish(self, run_id: str) -> None:
         """Note that a run has all its results."""
@@ -433,9 +455,14 @@ class Store:
             if connection.execute(stored).first() is None:
                 connection.execute(environments.insert().values(id=row["environment_id"], data=environment))
         result_id = connection.execute(results.insert().values(row).returning(results.c.id)).scalar_one()
+        self._insert_measurements(connection, result_id, data["measurements"])
+
+    def _insert_measurements(
+        self, connection: "Connection", result_id: int, measurements: Iterable[dict[str, Json]], first: int = 0
+    ) -> None:
         rows = [
             {**measurement, "samples": measurement.pop("values"), "result_id": result_id, "position": position}
-            for position, measurement in enumerate(data["measurements"])
+            for position, measurement in enumerate(measurements, first)
         ]
         if rows:
             connection.execute(self._db.measurements.insert(), rows)
