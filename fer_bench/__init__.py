@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fer_bench.auditing.audit import audit as audit
     from fer_bench.gating.gate import compare as compare
     from fer_bench.gating.gate import gate as gate
+    from fer_bench.live.realtime import realtime as realtime
     from fer_bench.measuring.counting.count import Count as Count
     from fer_bench.measuring.counting.count import count as count
     from fer_bench.measuring.counting.recorder import Trace as Trace
@@ -44,6 +45,7 @@ _HOMES = {
     "count": "measuring.counting.count",
     "measure": "measuring.measure",
     "evaluate": "measuring.evaluate",
+    "realtime": "live.realtime",
     "report": "reporting.report",
     "audit": "auditing.audit",
     "gate": "gating.gate",

@@ -17,7 +17,12 @@ from fer_bench.records.output import program_stdout
 # What `fer-bench --help` lists, by group: each command's name, and the module and function that it is.
 COMMANDS = {
     "Look up": {"list": "look_up:list_", "show": "look_up:show", "check-weights": "look_up:check_weights"},
-    "Measure": {"count": "count:count", "run": "run:run", "evaluate": "evaluate:evaluate"},
+    "Measure": {
+        "count": "count:count",
+        "run": "run:run",
+        "evaluate": "evaluate:evaluate",
+        "realtime": "realtime:realtime",
+    },
     "Data": {"data": "data:data"},
     "Stored runs": {
         "runs": "store:runs",
@@ -42,6 +47,10 @@ EXAMPLES = {
         "run resnet50 --batch 1,2,4,8 --threads 1,2 --dry-run",
     ],
     "evaluate": ["evaluate mini_xception --checkpoint emotion_model.hdf5 --data fer2013.csv --split private"],
+    "realtime": [
+        "realtime mini_xception --checkpoint emotion_model.hdf5 --source film.mp4",
+        "realtime --source camera:0",
+    ],
     "runs": ["runs", "runs --format json"],
     "show-run": ["show-run last"],
     "export": ["export last --out run.json"],

@@ -9,6 +9,7 @@ from fer_bench.networks.registry import Registry
 from fer_bench.records.result import Result
 from fer_bench.reporting.figures import measured
 from fer_bench.reporting.figures.accuracy import COSTS, accuracy
+from fer_bench.reporting.figures.live import seconds
 from fer_bench.reporting.figures.modules import divisions
 from fer_bench.reporting.figures.plots import Plot
 from fer_bench.reporting.figures.speed import roofs, spreads, sweep
@@ -37,6 +38,7 @@ def figures(results: Sequence[Result], registry: Registry, dataset: str = "") ->
         "roofline": roofs(results),
         "batch_sweep": sweep(results),
         **dict(measured.figures(results)),
+        "realtime": seconds(results),
     }
     return {stem: plot for stem, plot in drawn.items() if plot is not None}
 

@@ -246,4 +246,39 @@ class Confusions:
     kind: Literal["confusions"] = "confusions"
 
 
-Plot = Scatter | Spreads | Divisions | Sweep | Confusions
+@dataclass(frozen=True, slots=True)
+class Second:
+    """A stretch of time of a run: latencies in seconds, frames done and dropped a second."""
+
+    at_s: float
+    p50_s: float
+    p95_s: float
+    done_per_s: float
+    dropped_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A run of the real-time system over time, with its budget in seconds."""
+
+    label: str
+    budget_s: float
+    seconds: tuple[Second, ...]
+    hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Latency and rates of runs over their time, a panel each."""
+
+    title: str
+    caption: str
+    x: Axis
+    latency: Axis
+    rate: Axis
+    runs: tuple[Pace, ...]
+    notes: tuple[str, ...] = ()
+    kind: Literal["seconds"] = "seconds"
+
+
+Plot = Scatter | Spreads | Divisions | Sweep | Confusions | Seconds

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
-from fer_bench.records.plan import SHARED
+from fer_bench.records.plan import REALTIME, SHARED
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables import accuracy, costs, counts, resources, structure
+from fer_bench.reporting.tables import accuracy, costs, counts, live, resources, structure
 from fer_bench.reporting.tables.common import build_of, failures
 from fer_bench.reporting.tables.papers import papers
 from fer_bench.reporting.tables.runs import run_details, runs
@@ -28,18 +28,21 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
     """
     networks = registry.networks
     results = _without_bare_counts(results)
-    specs = [networks[name] for name in dict.fromkeys(r.subject.name for r in results) if name in networks]
+    alone = [result for result in results if result.plan.metrics != (REALTIME,)]
+    specs = [networks[name] for name in dict.fromkeys(r.subject.name for r in alone) if name in networks]
     drawn = {
-        "efficiency": costs.efficiency(results, registry, baselines),
-        "latency": latency(results),
+        "efficiency": costs.efficiency(alone, registry, baselines),
+        "latency": latency(alone),
         "roofline": bounds(results),
         "memory": resources.memory(results),
         "training": resources.training(results),
         "occupancy_training": resources.occupation(results, "training"),
         "occupancy_testing": resources.occupation(results, "testing"),
-        "energy": resources.joules(results),
+        "energy": resources.joules(alone),
+        "realtime": live.realtime(results),
+        "realtime_stages": live.stages(results),
         **accuracy.tables(results),
-        "published": costs.published([*specs, *baselines], results, networks),
+        "published": costs.published([*specs, *baselines], alone, networks),
     }
     return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}
 

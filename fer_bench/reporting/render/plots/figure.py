@@ -22,7 +22,7 @@ from fer_bench.reporting.render.plots.canvas import INK
 from fer_bench.reporting.render.plots.data import draw_class_counts, draw_pixel_levels
 from fer_bench.reporting.render.plots.history import draw_timeline
 from fer_bench.reporting.render.plots.matrices import draw_confusions
-from fer_bench.reporting.render.plots.points import draw_scatter, draw_sweep
+from fer_bench.reporting.render.plots.points import draw_scatter, draw_seconds, draw_sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,6 +65,7 @@ _DRAWERS: Mapping[str, Callable[["Figure", Any], None]] = {
     "timeline": draw_timeline,
     "class_counts": draw_class_counts,
     "pixel_levels": draw_pixel_levels,
+    "seconds": draw_seconds,
 }
 Drawable = Plot | Timeline | ClassCounts | PixelLevels
 

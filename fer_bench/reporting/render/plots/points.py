@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Sweep
+from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Seconds, Sweep
 from fer_bench.reporting.render.plots import canvas
 from fer_bench.reporting.render.plots.labels import Box
 
@@ -126,6 +126,27 @@ def draw_sweep(figure: "Figure", plot: Sweep) -> None:
     figure.draw_without_rendering()
     for axes, lines in ((above, latencies), (below, rates)):
         canvas.name_points(axes, names, [line[-1] for line in lines], colours, lines=lines)
+
+
+def draw_seconds(figure: "Figure", plot: Seconds) -> None:
+    """Draw latency and rates over time, one panel below the other."""
+    figure.set_size_inches(canvas.SINGLE, 3.6)
+    above, below = figure.subplots(2, 1, sharex=True)
+    canvas.set_axes(above, plot.x, plot.latency)
+    canvas.set_axes(below, plot.x, plot.rate)
+    above.set_xlabel("")
+    for number, run in enumerate(plot.runs):
+        colour, _ = canvas.look(number)
+        at = [second.at_s for second in run.seconds]
+        look = {"color": colour, "linewidth": 0.9}
+        above.plot(at, [second.p50_s for second in run.seconds], label=run.label, **look)
+        above.plot(at, [second.p95_s for second in run.seconds], linestyle="--", **look)
+        above.axhline(run.budget_s, color=canvas.FAINT, linewidth=0.7, linestyle=":")
+        below.plot(at, [second.done_per_s for second in run.seconds], **look)
+        below.plot(at, [second.dropped_per_s for second in run.seconds], linestyle="--", **look)
+    above.set_ylim(bottom=0.0)
+    below.set_ylim(bottom=0.0)
+    figure.legend(loc="outside upper left", ncols=2)
 
 
 def _draw_series(axes: "Axes", plot: Sweep, axis: Axis, lines: Sequence[Sequence[tuple[float, float]]]) -> None:
