@@ -12,13 +12,14 @@ import typer
 import fer_bench
 from fer_bench.cli import common
 from fer_bench.cli.common import guarded, registry_of
-from fer_bench.cli.main import COMMANDS, DEPRECATED, EXAMPLES, app, main
+from fer_bench.cli.main import COMMANDS, DEPRECATED, EXAMPLES, SUBCOMMANDS, app, main
 from fer_bench.measuring.measure import sweep
 from fer_bench.records.plan import QUICK
 from fer_bench.records.store import Store
 from support.samples import RECOUNTS
 
 NAMES = [name for group in COMMANDS.values() for name in group]
+EACH = [*NAMES, *(f"{name} {inner}" for name, inside in SUBCOMMANDS.items() for inner in inside)]
 WITH_NETWORKS = ("count", "run", "audit", "gate")
 
 # The old name of an option, in a command that shows that its value arrives: the exit code, and what is reported.
@@ -44,16 +45,19 @@ def call(capsys, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("name", [name for group in COMMANDS.values() for name in group])
+@pytest.mark.parametrize("name", [name for name in EACH if name not in SUBCOMMANDS])
 def test_the_help_of_each_command_ends_with_examples_that_it_understands(call, name):
-    code, out, _ = call(name, "--help")
+    code, out, _ = call(*name.split(), "--help")
     assert code == 0
     assert "Examples:\n" in out
+    command = typer.main.get_command(app)
+    for part in name.split():
+        command = command.get_command(None, part)
     for example in EXAMPLES[name]:
         assert f"    fer-bench {example}\n" in out
         words = shlex.split(example.partition(" > ")[0])
-        assert words[0] == name
-        with typer.main.get_command(app).get_command(None, name).make_context(name, words[1:]):
+        assert example.startswith(name)
+        with command.make_context(name, words[len(name.split()) :]):
             pass
 
 
@@ -142,6 +146,7 @@ def test_help_lists_every_command_in_its_group(call):
     assert groups == {
         "Look up": ["list", "show", "check-weights"],
         "Measure": ["count", "run"],
+        "Data": ["data"],
         "Stored runs": ["runs", "show-run", "export", "import", "delete"],
         "Publish": ["report", "why", "audit"],
         "Check a change": ["gate", "compare", "history"],
@@ -157,9 +162,9 @@ def test_no_summary_is_cut_in_a_terminal_of_80_columns(call):
         assert summary in call(name, "--help")[1]  # the command's own help begins with it, on one line
 
 
-@pytest.mark.parametrize("command", NAMES)
+@pytest.mark.parametrize("command", EACH)
 def test_the_help_of_every_command_fits_and_has_debug(call, command):
-    code, out, _ = call(command, "--help")
+    code, out, _ = call(*command.split(), "--help")
     assert (code, max(map(len, out.splitlines())) <= 80) == (0, True)
     assert "--debug" in out
 

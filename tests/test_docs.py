@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from fer_bench import list_models
 from fer_bench.cli.main import COMMANDS as GROUPS
-from fer_bench.cli.main import app, main
+from fer_bench.cli.main import SUBCOMMANDS, app, main
 from fer_bench.networks.registry import Registry
 from fer_bench.records.limits import NO_LIMITS
 
@@ -93,7 +93,9 @@ def test_the_readme_names_every_network_of_the_zoo():
     assert [name for name in list_models() if name not in text and name not in variants] == []
 
 
-COMMANDS = "list|show-run|show|count|runs|run|report|why|audit|check-weights|export|import|delete|gate|compare|history"
+COMMANDS = (
+    "list|data|show-run|show|count|runs|run|report|why|audit|check-weights|export|import|delete|gate|compare|history"
+)
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(rf"fer-bench ({COMMANDS})", DOCS))))
@@ -108,7 +110,9 @@ def test_each_option_that_the_readme_names_exists():
     ours |= {"--extra-index-url", "--token"}  # pip's, and some other program's
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", DOCS)) - ours
     named = {option for option in named if not option.startswith("--benchmark-")}  # pytest-benchmark's
-    helps = "".join(CliRunner().invoke(app, [name, "--help"]).output for group in GROUPS.values() for name in group)
+    commands = [[name] for group in GROUPS.values() for name in group]
+    commands += [[name, inner] for name, inside in SUBCOMMANDS.items() for inner in inside]
+    helps = "".join(CliRunner().invoke(app, [*command, "--help"]).output for command in commands)
     assert [option for option in sorted(named) if option not in helps] == []
 
 
@@ -124,6 +128,9 @@ def test_the_readme_has_commands_in_blocks():
 def test_a_command_in_a_block_of_the_readme_can_be_parsed(command, rest):
     known = get_command(app).get_command(None, command)
     arguments = shlex.split(rest.partition(" > ")[0], comments=True)
+    if command in SUBCOMMANDS:
+        command = arguments.pop(0)
+        known = known.get_command(None, command)
     known.make_context(command, arguments)  # which refuses an option or an argument that the command does not take
     options = {name for parameter in known.params for name in parameter.opts}
     assert set(re.findall(r"(?<!\S)--[a-z][a-z-]+", rest)) <= options  # those of the comment, too

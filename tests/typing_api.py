@@ -39,6 +39,11 @@ drawn.write(Path("drawn"), ["csv"])
 verdicts: fb.Audit = fb.audit(pandas.DataFrame({"Model": ["ResNet-50"], "Params (M)": ["25.6"]}), num_classes=1000)
 wrong: fb.Audit = fb.audit(papers=["001"], known=results, recount=False).wrong
 
+drawn_faces: Path = fb.make_faces(Path("faces"), "folder", images=100, persons=20, duplicates=2)
+faces: fb.Dataset = fb.load_data(drawn_faces, split="training", classes=["happy", "sad"], cache=False)
+images_of_each: dict[str, int] = faces.subset(range(10)).counts()
+people: pandas.DataFrame = faces.to_frame()
+
 points: pandas.DataFrame = fb.history("my_net", "macs", store="results.sqlite", where={"device": "cpu"}).to_frame()
 code: int = fb.gate(["my_net"], against="main", limits={"max_params": "5M"}, min_effect=0.03).exit_code()
 changes: pandas.DataFrame = fb.compare(results, "results.json", progress=False).to_frame()

@@ -1,0 +1,88 @@
+"""What it costs to read a CSV of FER2013's size: against NumPy's own parser, and from the cache against a copy.
+
+The file is made here, of random pixels, with the published number of rows in each usage. Times are wall times of this
+process, the best of a few rounds, since whatever else runs only makes them longer.
+"""
+
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from fer_bench.accuracy.data.loading import load_data
+from fer_bench.accuracy.data.make_faces import make_faces
+
+USAGES = (("Training", 28709), ("PublicTest", 3589), ("PrivateTest", 3589))
+MOST_OF_NUMPY = 3.0  # times numpy.fromstring on the same text
+MOST_BYTES = 500e6  # of memory, of a process that only reads the file
+LEAST_IMAGES_PER_S = 500.0  # of drawn faces, for a second of the CPU
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    path = tmp_path_factory.mktemp("full") / "fer2013.csv"
+    random = np.random.default_rng(0)
+    with path.open("w") as file:
+        file.write("emotion,pixels,Usage\n")
+        for usage, rows in USAGES:
+            for _ in range(rows):
+                file.write(
+                    f"{random.integers(7)},{' '.join(map(str, random.integers(0, 256, 2304).tolist()))},{usage}\n"
+                )
+    return path
+
+
+def best_s(function, rounds=3):
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def by_numpy(path):
+    with path.open("rb") as file:
+        next(file)
+        for line in file:
+            np.fromstring(line.split(b",")[1], np.uint8, sep=" ")
+
+
+def test_reading_a_csv_costs_at_most_three_times_numpy_s_parser(full, benchmark):
+    bare, ours = best_s(lambda: by_numpy(full)), best_s(lambda: load_data(full, cache=False))
+    benchmark.pedantic(lambda: load_data(full, cache=False), rounds=1)
+    print(f"\nparse: {ours:.2f} s, numpy.fromstring {bare:.2f} s: {ours / bare:.2f} times")
+    assert ours <= MOST_OF_NUMPY * bare
+
+
+def test_a_second_load_costs_about_a_copy_of_the_pixels(full, benchmark, tmp_path):
+    data = load_data(full, cache=tmp_path)
+    pixels = data.images.stacked()
+    copy, ours = best_s(pixels.copy, 9), best_s(lambda: load_data(full, cache=tmp_path), 9)
+    benchmark.pedantic(lambda: load_data(full, cache=tmp_path), rounds=1)
+    print(f"\ncached: {ours:.3f} s; a copy of {pixels.nbytes / 1e6:.1f} MB: {copy:.3f} s")
+
+
+def test_reading_a_csv_stays_below_500_mb(full, benchmark):
+    code = (
+        "import resource, sys; from fer_bench.accuracy.data.loading import load_data\n"
+        "load_data(sys.argv[1], cache=False); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, full]
+    done = benchmark.pedantic(lambda: subprocess.run(command, capture_output=True, text=True, check=True), rounds=1)
+    largest = int(done.stdout) * (1 if sys.platform == "darwin" else 1024)
+    print(f"\nlargest resident memory: {largest / 1e6:.0f} MB")
+    assert largest < MOST_BYTES
+
+
+@pytest.mark.parametrize("form", ["fer2013", "folder", "ferplus", "rafdb", "kdef"])
+def test_faces_are_drawn_at_500_a_second_of_the_cpu(form, benchmark, tmp_path):
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    benchmark.pedantic(lambda: make_faces(tmp_path / "faces", form, images=2000), rounds=1)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    rate = 2000 / (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    print(f"\n{form}: {rate:.0f} images a second of the CPU")
+    assert rate >= LEAST_IMAGES_PER_S
