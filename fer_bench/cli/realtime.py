@@ -35,7 +35,9 @@ def realtime(
     detect_every: Annotated[int, typer.Option(metavar="K", min=1, help="Detect in each K-th frame.")] = 1,
     seconds: Annotated[float | None, typer.Option(metavar="S", min=0.001, help="Stop after so long.")] = None,
     minutes: Annotated[float | None, typer.Option(metavar="M", min=0.001, help="The same in minutes.")] = None,
-    budget: Annotated[float, typer.Option(metavar="MS", min=0.001, help="Latency that is accepted.")] = 1000 / 24,
+    budget: Annotated[
+        float, typer.Option(metavar="MS", min=0.001, help="Latency that is accepted.", show_default="41.67, of 24 fps")
+    ] = 1000 / 24,
     max_drops: Annotated[float, typer.Option(metavar="%", min=0, max=100, help="Drops that are accepted.")] = 1.0,
     least_probability: Annotated[
         float, typer.Option(metavar="P", min=0, max=1, help="Below it a label is uncertain.")
@@ -49,7 +51,7 @@ def realtime(
     fmt: options.Format = "table",
     sheets: options.Sheets = None,
 ) -> None:
-    """Run camera or video -> detector -> crop -> expression label, timed per stage.
+    """Label expressions in a video or camera, timed per stage.
 
     No pixel is kept unless --save says where. Latency is from capture to result, not glass-to-glass. An expression
     label is no emotion; in the EU emotion recognition at work and in education is prohibited (AI Act, article 5).
