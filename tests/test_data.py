@@ -96,6 +96,12 @@ def test_a_split_has_its_rows(tmp_path, split, rows):
     assert data.split == split
 
 
+def test_a_split_has_its_published_names_too(tmp_path):
+    path = write_csv(tmp_path / "fer2013.csv")
+    assert {load(path, split=name).split for name in ("PrivateTest", "privatetest", "private")} == {"private"}
+    assert load(path, split="train").split == "training"
+
+
 def test_an_unknown_split_or_class_is_refused_with_what_there_is(tmp_path):
     path = write_csv(tmp_path / "fer2013.csv")
     with pytest.raises(fb.FerBenchError, match=r"no split 'privat' \(did you mean private.*splits: all, training,"):
@@ -365,6 +371,7 @@ def test_images_of_any_kind_are_grey_or_rgb_bytes_and_upright(tmp_path):
     assert (data.images[2] == colours).all()
     assert (data.images[3] == grey).all()
     assert (data.images[4][:, 3] == 255).all()
+    assert data.manifest.notes == ("2 sizes, from 4x8 to 8x8",)
     with pytest.raises(fb.FerBenchError, match=r"different shapes: 3 of \(8, 8, 3\), 2 of \(8, 8\), 1 of \(8, 4\)"):
         data.images.stacked()
 

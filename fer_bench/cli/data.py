@@ -59,7 +59,8 @@ def inspect(
         print_tables(_tables(found), fmt)
     if strict:
         damaged = [f"{each.id}: {each.reason}" for each in found.manifest.dropped if each.fault]
-        fail_if([*found.manifest.findings, *damaged])
+        more = [f"and {len(damaged) - _MOST:,} more"] if len(damaged) > _MOST else []
+        fail_if([*found.manifest.findings, *damaged[:_MOST], *more])
     for finding in found.manifest.findings:
         skip(finding)
 

@@ -136,7 +136,7 @@ class Duplicates:
         inside: by split, images that repeat an earlier one of the same split.
         across: by two splits, as "training, private", images of the second that are in the first, too.
         conflicting: images with an equal one of another label.
-        groups: the ids of equal images; the first twenty groups.
+        groups: the ids of equal images, at most twenty of each of the first twenty groups.
     """
 
     inside: Mapping[str, int]

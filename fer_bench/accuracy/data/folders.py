@@ -77,7 +77,9 @@ def of_pictures(
     labels: NDArray[np.int64],
     splits: tuple[str, ...],
 ) -> Source:
-    """Return a source of image files that were checked."""
+    """Return a source of image files that were checked; that they differ in size is a note."""
+    sizes = sorted(set(map(tuple, checked.sizes.tolist())))
+    notes = [f"{len(sizes):,} sizes, from {_written(sizes[0])} to {_written(sizes[-1])}"] if len(sizes) > 1 else []
     return Source(
         name="images",
         form=form,
@@ -92,9 +94,13 @@ def of_pictures(
         rows=checked.folder.files,
         mapping={},
         label_rule="",
-        notes=[checked.failure] if checked.failure else [],
+        notes=[*notes, *([checked.failure] if checked.failure else [])],
         rendered=checked.rendered,
     )
+
+
+def _written(size: Sequence[int]) -> str:
+    return f"{size[1]}x{size[0]}"
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -177,7 +183,7 @@ def read_listed(path: Path, cache: Cache) -> Source:
     classes = _ordered(mapping.values())
     labels = np.array([classes.index(mapping[str(row[label]).strip()]) for row in listed], np.int64)
     split = columns.get("split", "")
-    splits = tuple(_split(str(row[split] or "")) if split else "" for row in listed)
+    splits = tuple(split_of(str(row[split] or "")) if split else "" for row in listed)
     source = of_pictures(checked, "labels-csv", classes, labels, splits)
     source.groups = {
         key: tuple(str(row[column] or "").strip() for row in listed)
@@ -198,5 +204,6 @@ def class_of(name: str) -> str:
         return ""
 
 
-def _split(text: str) -> str:
+def split_of(text: str) -> str:
+    """Return the name of a split that a folder, a file or a user calls otherwise: "private" for "PrivateTest"."""
     return SPLITS.get(text.strip().casefold(), text.strip().casefold())

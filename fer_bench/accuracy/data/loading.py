@@ -29,7 +29,7 @@ ALL = "all"
 _NOT_ASKED = -2  # in place of a label, of a class that is left out
 # Splits as they follow each other where two have equal images; others come last.
 _ORDER = {name: place for place, name in enumerate(("training", "validation", "public", "private", "test"))}
-_SHOWN = 20  # groups of duplicates in a manifest
+_SHOWN = 20  # groups of duplicates in a manifest, and ids of each
 _BY_PERSON = re.compile(r"persons-(not-)?(\d+)-of-(\d+)")
 
 
@@ -76,7 +76,7 @@ def load_data(
     Args:
         path: a file or a folder.
         form: of the files, one of ``FORMS``; by default it is recognised.
-        split: such as training, public, private, test or all, the default. docs/data.md has the list.
+        split: such as training, public, private (or PrivateTest), test or all, the default; docs/data.md has the list.
         rule: how FER+ votes become labels: majority, probability, crossentropy, multi_target or argmax.
         classes: those to keep, by name and in this order; by default all of the data set, in its own.
         cache: keep what was parsed in the user's cache folder (True), nowhere (False), or in this folder.
@@ -101,7 +101,8 @@ def load_data(
     duplicates = _duplicates(source)
     if any(source.splits):
         source.groups = {"split": source.splits, **source.groups}
-    chosen, split_rule = choose(source, split or ALL)
+    split = ALL if split is None else folders.split_of(split)
+    chosen, split_rule = choose(source, split)
     kept = _choose_classes(source, classes)
     manifest = Manifest(
         form=source.form,
@@ -126,12 +127,12 @@ def load_data(
         targets=source.targets,
         ids=source.ids,
         groups=source.groups,
-        split=split or ALL,
+        split=split,
         manifest=manifest,
     )
     places = chosen[kept[chosen]]
     if not len(places):
-        raise DataError(f"{path} has no image of the split {split or ALL} and the classes {', '.join(source.classes)}")
+        raise DataError(f"{path} has no image of the split {split} and the classes {', '.join(source.classes)}")
     return whole.subset(places)
 
 
@@ -289,7 +290,7 @@ def _duplicates(source: Source) -> Duplicates:
         across.update({f"{a or ALL}, {b or ALL}": by_split[b] for at, a in enumerate(there) for b in there[at + 1 :]})
         labels = {int(source.labels[place]) for place in places} - {UNLABELLED}
         conflicting += len(places) if len(labels) > 1 else 0
-    listed = sorted(several.values())[:_SHOWN]
+    listed = [places[:_SHOWN] for places in sorted(several.values())[:_SHOWN]]
     return Duplicates(
         dict(inside), dict(across), conflicting, tuple(pick(source.ids, np.array(places)) for places in listed)
     )
