@@ -383,11 +383,13 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "happy" / "text.jpg").write_text("none")
     (tmp_path / "happy" / "empty.png").touch()
     (tmp_path / "happy" / ".hidden.png").write_text("none")
+    (tmp_path / "happy" / "gone.png").symlink_to("nowhere.png")
     data = load(tmp_path)
     assert data.ids == ("happy/0.png", "happy/1.png", "happy/2.png")
-    assert data.manifest.rows == 6
+    assert data.manifest.rows == 7
     dropped = {each.id: each.reason for each in data.manifest.dropped}
-    assert list(dropped) == ["happy/cut.png", "happy/empty.png", "happy/text.jpg"]
+    assert list(dropped) == ["happy/cut.png", "happy/empty.png", "happy/gone.png", "happy/text.jpg"]
+    assert dropped["happy/gone.png"] == "cannot be read: No such file or directory"
     assert dropped["happy/text.jpg"] == "no image that can be read: cannot identify image file 'text.jpg'"
     assert dropped["happy/cut.png"].startswith("no image that can be read: ")
     with pytest.raises(fb.FerBenchError, match=r"cannot read the image .*cut.png"):
@@ -446,8 +448,9 @@ def test_affectnet_s_lists_leave_out_codes_without_an_expression_and_cut_faces(t
     header = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
     rows = ["1/a.jpg,2,4,10,8,,1,0,0", "1/b.jpg,NULL,NULL,NULL,NULL,,7,0,0"]
     rows += ["1/c.jpg,0,0,5,5,,9,0,0", "1/x.jpg,,,,,,0,0,0"]
+    later = ["2/d.jpg,0,0,99,99,,0,0,0", "2/d.jpg,,,,,,11,0,0", "2/d.jpg,,,,,,1,0,0"]
     (tmp_path / "training.csv").write_text("\n".join([header, *rows]))
-    (tmp_path / "validation.csv").write_text("\n".join([header, "2/d.jpg,0,0,99,99,,0,0,0", "2/d.jpg,0,0,9,9,,11,0,0"]))
+    (tmp_path / "validation.csv").write_text("\n".join([header, *later]))
     for name in ("1/a", "1/b", "1/c", "2/d"):
         save(tmp_path / "Manually_Annotated_Images" / f"{name}.jpg", pixels(ord(name[-1]), 20))
     data = load(tmp_path)
@@ -459,6 +462,7 @@ def test_affectnet_s_lists_leave_out_codes_without_an_expression_and_cut_faces(t
         ("expression uncertain", False),
         ("the image is not there", True),
         ("expression '11' is no code from 0 to 10", True),
+        ("the image Manually_Annotated_Images/2/d.jpg is listed twice", True),
     ]
     seven = load(tmp_path, classes=data.classes[:7])
     assert (len(seven.classes), len(seven)) == (7, 2)

@@ -267,8 +267,7 @@ class Dataset:
 
     def describe(self) -> dict[str, Any]:
         """Return what a record keeps of the data set, as JSON takes it: no pixel, of long lists their length."""
-        manifest = asdict(self.manifest)
-        manifest["dropped"] = [asdict(each) for each in self.manifest.dropped[:_LISTED]]
+        manifest = asdict(replace(self.manifest, dropped=self.manifest.dropped[:_LISTED]))
         manifest["reasons"] = self.manifest.reasons()
         return {
             "name": self.name,

@@ -5,6 +5,7 @@ FER2013's folders (``train/angry/*.jpg``), the 48x48 set of CK+ and most re-pack
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -50,7 +51,7 @@ def read(root: Path, cache: Cache) -> Source:
         raise DataError(f"{root} has no image; images end in {' '.join(pictures.SUFFIXES)}")
     checked = pictures.check(root, found, cache)
     places = [_place(name) for name in checked.names]
-    empty = _empty(root, set(checked.names))
+    empty = _empty(root, checked.names)
     mapping = _mapping(root, sorted({folder for _, folder in places if folder} | {Path(name).name for name in empty}))
     classes = _ordered(mapping.values())
     labels = np.array([classes.index(mapping[folder]) if folder else UNLABELLED for _, folder in places], np.int64)
@@ -129,14 +130,11 @@ def _ordered(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in EXPRESSIONS if name in there)
 
 
-def _empty(root: Path, full: set[str]) -> list[str]:
-    """Return the folders that are named as a class and have no image, relative to the root."""
-    empty = []
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if path.is_dir() and class_of(path.name) and not any(each.startswith(f"{name}/") for each in full):
-            empty.append(name)
-    return empty
+def _empty(root: Path, names: Iterable[str]) -> list[str]:
+    """Return the folders that are named as a class and have no image below them, relative to the root."""
+    full = {around for name in names for around in Path(name).parents}
+    inside = (Path(folder, name).relative_to(root) for folder, folders, _ in os.walk(root) for name in folders)
+    return sorted(path.as_posix() for path in inside if class_of(path.name) and path not in full)
 
 
 def read_listed(path: Path, cache: Cache) -> Source:

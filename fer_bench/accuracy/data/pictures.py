@@ -102,14 +102,9 @@ def check(root: Path, names: Sequence[str], cache: Cache) -> Checked:
         black=arrays["black"][good],
         dropped=tuple(Dropped(names[place], fault) for place, fault in faults.items()),
         folder=SourceFile(root.name or str(root), facts["bytes"], facts["sha256"], len(names)),
-        rendered=facts["rendered"] or is_rendered(root),
+        rendered=facts["rendered"] or (root / MARKER).is_file(),
         failure=cache.failure,
     )
-
-
-def is_rendered(folder: Path) -> bool:
-    """Return whether a folder has the file that ``make-faces`` writes."""
-    return (folder / MARKER).is_file()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +138,10 @@ def _brief(error: Exception, path: Path) -> str:
 
 
 def _state(path: Path) -> str:
-    state = path.stat()
+    try:
+        state = path.stat()
+    except OSError:  # a link that leads nowhere: reading it says why
+        return ""
     return f"{state.st_size}|{state.st_mtime_ns}"
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,9 +73,6 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
 def unreadable(path: Path, error: OSError) -> DataError:
     """Return the error that a file cannot be read."""
     return DataError(f"cannot read {path}: {error.strerror or error}; try: check the path and its permissions")
-
-
-Reader = Callable[..., Source]
 
 
 def select(source: Source, keep: NDArray[np.int64]) -> None:

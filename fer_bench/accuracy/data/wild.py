@@ -126,6 +126,8 @@ def _add(root: Path, listed: _Listed, row: dict[str, str], where: str, split: st
         listed.dropped.append(Dropped(where, f"expression {_NO_CLASS[int(code)]}", fault=False))
     elif not file or not name:
         listed.dropped.append(Dropped(where, "the image is not there"))
+    elif name in listed.codes:
+        listed.dropped.append(Dropped(where, f"the image {name} is listed twice"))
     else:
         listed.codes[name], listed.splits[name] = int(code), split
         cells = [(row.get(column) or "").strip() for column in _BOX]
