@@ -1,5 +1,7 @@
 """What changes of the input do: networks of one line, whose decisions are known by hand."""
 
+import json
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +10,15 @@ import torch
 
 import fer_bench
 from fer_bench.accuracy import changes
+from fer_bench.accuracy.effects import Disturbed, Effect, Robustness, Sensitivity
 from fer_bench.accuracy.robustness import DISTURBANCES, robustness
 from fer_bench.accuracy.sensitivity import sensitivity
 from fer_bench.accuracy.transforms import crop
 from fer_bench.networks.contract import Crop, InputContract
 from fer_bench.networks.weights import input_contract
 from fer_bench.records.errors import FerBenchError
+from fer_bench.records.result import Measurement
+from fer_bench.reporting.tables import effects as effect_tables
 from support.keras import emotion_model
 
 CONTRACT = InputContract(
@@ -73,7 +78,7 @@ def test_a_size_that_the_network_cannot_take_is_a_row_with_its_reason():
     assert "shapes cannot be multiplied" in failed.failed
     assert (found.labelled, found.hits) == (0, 0)
     row = next(row for row in found.rows() if row["change"] == failed.change)
-    assert row["same"] is row["accuracy"] is None
+    assert row == {"kind": "size", "change": "6x6 in place of 8x8", "failed": failed.failed}
     assert {"same", "total_variation", "accuracy", "failed"} <= set(found.to_frame().columns)
 
 
@@ -121,6 +126,42 @@ def test_data_that_do_not_fit_are_refused(given, said):
         sensitivity(by_brightness, data(*given), CONTRACT)
     with pytest.raises(FerBenchError, match="outputs are"):
         sensitivity(lambda batch: batch.flatten(1), data([plain(1)], [0]), CONTRACT)
+
+
+def test_it_comes_back_from_a_record():
+    images = data([plain(each) for each in (50, 200)], [1, 0])
+    for made, kind in ((sensitivity, Sensitivity), (robustness, Robustness)):
+        found = made(by_brightness, images, CONTRACT)
+        stored = Measurement.of(json.loads(json.dumps(asdict(found.measurement()))))
+        assert kind.of(stored) == found
+        assert len(stored.values) == len(found.rows()) - (kind is Sensitivity)
+        with pytest.raises(ValueError, match="lacks"):
+            kind.of(Measurement(stored.metric, "count", details={}))
+
+
+# Tables
+
+
+def test_tables_write_shares_and_what_failed():
+    changed = (Effect("values", "[0, 1]", 2, 0.25, 1), Effect("size", "2x2", failed="too small"))
+    table = effect_tables.sensitivity(Sensitivity(4, 4, 3, 0.9, changed).rows())
+    same, accuracy = (next(column for column in table.columns if column.key == key) for key in ("same", "accuracy"))
+    assert [same.write(row["same"]) for row in table.rows[:2]] == ["100.00", "50.00"]
+    assert [accuracy.write(row["accuracy"]) for row in table.rows[:2]] == ["75.00", "25.00"]
+    assert table.notes == ((), (), ("Failed: too small",))
+
+
+def test_drops_are_a_row_for_each_disturbance():
+    hits = ((4, 2), (4, 1), (3, 1), (2, 0), (0, 0))
+    disturbed = tuple(
+        Disturbed("tilt", strength, f"{strength} degrees", {"happy": happy, "sad": sad})
+        for strength, (happy, sad) in enumerate(hits, 1)
+    )
+    found = Robustness({"happy": 4, "sad": 2}, {"happy": 4, "sad": 2}, disturbed)
+    (row,) = effect_tables.robustness(found.rows(), found.accuracy).rows
+    assert [row[f"strength_{number}"] for number in range(1, 6)] == pytest.approx([1, 5 / 6, 4 / 6, 2 / 6, 0])
+    # Of 30 faces 17 are right, of 20 happy ones 13, of 10 sad ones 4.
+    assert (row["drop"], row["drop_happy"], row["drop_sad"]) == pytest.approx((13 / 30, 7 / 20, 6 / 10))
 
 
 # Robustness

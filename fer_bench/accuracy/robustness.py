@@ -5,18 +5,14 @@ a cap. Strengths are ours; so compare networks with each other, and not with oth
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fer_bench.accuracy import changes
 from fer_bench.accuracy.changes import MOST, Data, Draw, Floats, Predict, Sample, probabilities
+from fer_bench.accuracy.effects import Disturbed, Robustness
 from fer_bench.networks.contract import InputContract
-
-if TYPE_CHECKING:
-    import pandas
 
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
 _CHEEKS = (0.1, 0.15, 0.2, 0.25, 0.3)
@@ -41,69 +37,6 @@ DISTURBANCES: Mapping[str, tuple[tuple[str, Draw], ...]] = MappingProxyType(
         "JPEG": tuple((f"quality {quality}", changes.jpeg(quality)) for quality in (50, 30, 20, 10, 5)),
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Disturbed:
-    """Hits under one disturbance.
-
-    Attributes:
-        disturbance: its name.
-        strength: 1 to 5.
-        setting: what that is.
-        hits: by class.
-    """
-
-    disturbance: str
-    strength: int
-    setting: str
-    hits: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Robustness:
-    """Hits by class, undisturbed and disturbed.
-
-    Attributes:
-        images: tried, by class.
-        hits: undisturbed, by class.
-        disturbed: five for each disturbance.
-    """
-
-    images: Mapping[str, int]
-    hits: Mapping[str, int]
-    disturbed: tuple[Disturbed, ...]
-
-    @property
-    def accuracy(self) -> float:
-        """Return the undisturbed share of hits."""
-        return sum(self.hits.values()) / sum(self.images.values())
-
-    def drop(self, one: Disturbed, name: str = "") -> float:
-        """Return by how much accuracy falls, as a share of the images: of all, or of one class, whose recall falls."""
-        names = [name] if name else list(self.images)
-        lost = sum(self.hits[each] - one.hits[each] for each in names)
-        return lost / sum(self.images[each] for each in names)
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each disturbance and strength: accuracy, its drop, and the drop of each class's recall."""
-        return [
-            {
-                "disturbance": one.disturbance,
-                "strength": one.strength,
-                "setting": one.setting,
-                "accuracy": sum(one.hits.values()) / sum(self.images.values()),
-                "drop": self.drop(one),
-                **{f"drop_{name}": self.drop(one, name) for name in self.images},
-            }
-            for one in self.disturbed
-        ]
-
-    def to_frame(self) -> "pandas.DataFrame":
-        """Return ``rows`` as a frame."""
-        import pandas
-
-        return pandas.DataFrame(self.rows())
 
 
 def robustness(predict: Predict, data: Data, contract: InputContract, *, most: int | None = MOST) -> Robustness:

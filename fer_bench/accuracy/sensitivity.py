@@ -6,20 +6,18 @@ beyond them is not known.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from fer_bench.accuracy import changes
 from fer_bench.accuracy.changes import MOST, Data, Draw, Floats, Predict, Sample, probabilities
+from fer_bench.accuracy.effects import Effect, Sensitivity
 from fer_bench.accuracy.transforms import Picture
 from fer_bench.networks.contract import InputContract
 from fer_bench.records import units
 from fer_bench.records.errors import FerBenchError, brief
-
-if TYPE_CHECKING:
-    import pandas
 
 _TRY = "a change"  # where a changed contract has its fields from
 _VALUES = {
@@ -30,69 +28,6 @@ _VALUES = {
     "FER2013's mean 0.507, std 0.255": ((0.0, 1.0), (0.507,), (0.255,)),
 }
 _IMAGENET = {1: ((0.485,), (0.229,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What one change does.
-
-    Attributes:
-        kind: "values", "size", "resize", "colour", "crop" or "picture".
-        change: in words.
-        same: images whose class is that under the contract.
-        total_variation: mean over the images, half the sum of the absolute differences of probabilities: 0 to 1.
-        hits: of the labelled images.
-        failed: why the network cannot run so, or "".
-    """
-
-    kind: str
-    change: str
-    same: int = 0
-    total_variation: float = 0.0
-    hits: int = 0
-    failed: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Sensitivity:
-    """Changes of the input and what they do.
-
-    Attributes:
-        images: how many were tried.
-        labelled: those of them with a label.
-        hits: of these under the contract.
-        top: mean of the largest probability under the contract.
-        effects: in the order of ``kind``.
-    """
-
-    images: int
-    labelled: int
-    hits: int
-    top: float
-    effects: tuple[Effect, ...]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return a row for the contract and one for each change; accuracy is None without labels."""
-
-        def row(kind: str, change: str, same: float, variation: float, hits: int) -> dict[str, Any]:
-            accuracy = hits / self.labelled if self.labelled else None
-            return {
-                "kind": kind, "change": change, "same": same, "total_variation": variation, "accuracy": accuracy,
-                "failed": "",
-            }  # fmt: skip
-
-        rows = [row("", "as the contract says", 1.0, 0.0, self.hits)]
-        for one in self.effects:
-            rows.append(row(one.kind, one.change, one.same / self.images, one.total_variation, one.hits))
-            if one.failed:
-                rows[-1] |= {"same": None, "total_variation": None, "accuracy": None, "failed": one.failed}
-        return rows
-
-    def to_frame(self) -> "pandas.DataFrame":
-        """Return ``rows`` as a frame."""
-        import pandas
-
-        return pandas.DataFrame(self.rows())
 
 
 def sensitivity(predict: Predict, data: Data, contract: InputContract, *, most: int | None = MOST) -> Sensitivity:
