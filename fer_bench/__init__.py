@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from fer_bench.accuracy.data.dataset import Dataset as Dataset
     from fer_bench.accuracy.data.loading import load_data as load_data
     from fer_bench.accuracy.data.make_faces import make_faces as make_faces
+    from fer_bench.accuracy.robustness import robustness as robustness
+    from fer_bench.accuracy.sensitivity import sensitivity as sensitivity
     from fer_bench.auditing.audit import Audit as Audit
     from fer_bench.auditing.audit import audit as audit
     from fer_bench.gating.gate import compare as compare
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from fer_bench.networks.build import Build as Build
     from fer_bench.networks.build import create_model as create_model
     from fer_bench.networks.checkpoints import load_checkpoint as load_checkpoint
+    from fer_bench.networks.contract import InputContract as InputContract
     from fer_bench.networks.registry import Registry as Registry
     from fer_bench.networks.registry import find as find
     from fer_bench.networks.registry import list_models as list_models
     from fer_bench.networks.spec import ModelSpec as ModelSpec
+    from fer_bench.networks.weights import input_contract as input_contract
     from fer_bench.records.errors import FerBenchError as FerBenchError
     from fer_bench.records.plan import Plan as Plan
     from fer_bench.records.result import Result as Result
@@ -54,6 +58,9 @@ _HOMES = {
     "load": "reporting.results",
     "load_data": "accuracy.data.loading",
     "make_faces": "accuracy.data.make_faces",
+    "input_contract": "networks.weights",
+    "sensitivity": "accuracy.sensitivity",
+    "robustness": "accuracy.robustness",
     "trace": "measuring.counting.trace",
     "list_models": "networks.registry",
     "find": "networks.registry",
@@ -64,6 +71,7 @@ _HOMES = {
     "Dataset": "accuracy.data.dataset",
     "Count": "measuring.counting.count",
     "FerBenchError": "records.errors",
+    "InputContract": "networks.contract",
     "ModelSpec": "networks.spec",
     "Plan": "records.plan",
     "Registry": "networks.registry",

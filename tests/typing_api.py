@@ -1,6 +1,7 @@
 """The public names pass a strict type checker as users write them. Checked by mypy, never run."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas
 import torch
@@ -20,6 +21,10 @@ macs: int = counted.inference.macs
 trainable: int = counted.parameters.trainable
 row: pandas.DataFrame = counted.to_frame()
 seen: fb.Trace = fb.trace(model, (torch.empty(1, 1, 224, 224),), train=True)
+contract: fb.InputContract = fb.input_contract(spec, Path("weights.pt"), "sheet")
+faces: Any = None
+changed: pandas.DataFrame = fb.sensitivity(model, faces, contract).to_frame()
+disturbed: pandas.DataFrame = fb.robustness(lambda batch: batch[:, 0, 0, :7], faces, contract, most=None).to_frame()
 missing: tuple[str, ...] = fb.load_checkpoint(model, "weights.pt", strict=False).missing
 plan: fb.Plan = fb.Plan("mine", threads=1)
 

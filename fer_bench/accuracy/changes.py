@@ -3,17 +3,19 @@
 Pictures are uint8, (H, W) grey or (H, W, 3) RGB, and a change keeps their type and, unless it says so, their size.
 """
 
+import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
 from fer_bench.accuracy.transforms import Picture, prepare, window
+from fer_bench.networks.build import in_eval_mode
 from fer_bench.networks.contract import InputContract
 from fer_bench.records.errors import FerBenchError
 
@@ -79,6 +81,17 @@ class Sample:
         return cls(tuple(data.images[int(place)] for place in places), ours)
 
 
+@contextlib.contextmanager
+def evaluating(network: Predict) -> Iterator[Predict]:
+    """Give a module in eval mode, which takes batches on its own device; a callable as it is."""
+    if not isinstance(network, nn.Module):
+        yield network
+        return
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    with in_eval_mode(network):
+        yield lambda batch: network(batch.to(device))
+
+
 def probabilities(
     predict: Predict,
     images: Sequence[Picture],
@@ -89,7 +102,7 @@ def probabilities(
     """Return a network's probabilities (N, K) on pictures.
 
     Args:
-        predict: the network, in eval mode; moves its batch to its device.
+        predict: the network, as ``evaluating`` gives it.
         images: the pictures.
         contract: what is done to them.
         picture: changes a picture before.

@@ -39,17 +39,27 @@ DISTURBANCES: Mapping[str, tuple[tuple[str, Draw], ...]] = MappingProxyType(
 )
 
 
-def robustness(predict: Predict, data: Data, contract: InputContract, *, most: int | None = MOST) -> Robustness:
+def robustness(network: Predict, data: Data, contract: InputContract, *, most: int | None = MOST) -> Robustness:
     """Measure a network's accuracy on disturbed faces.
 
     Args:
-        predict: the network in eval mode, float32 (N, C, H, W) -> logits or probabilities (N, K).
+        network: a module, or a callable in eval mode: float32 (N, C, H, W) -> logits or probabilities (N, K).
         data: labelled images; those without a label are left out.
         contract: what is done to an image.
         most: images at most, spread evenly over the data; None for all.
 
     Raises:
         FerBenchError: no image has a label, or classes are not the network's.
+
+    Examples:
+        >>> import numpy
+        >>> from types import SimpleNamespace
+        >>> contract = fb.find("mini_xception").input
+        >>> images = [numpy.eye(48, dtype="uint8")] * 3
+        >>> faces = SimpleNamespace(images=images, labels=[0, 1, 0], classes=contract.classes)
+        >>> found = fb.robustness(lambda batch: batch[:, 0, 0, :7], faces, contract)
+        >>> dict(found.images), len(found.disturbed)
+        ({'angry': 2, 'disgust': 1}, 55)
     """
     sample = Sample.of(data, contract, most, labelled=True)
     places = np.unique(sample.labels)
@@ -58,12 +68,13 @@ def robustness(predict: Predict, data: Data, contract: InputContract, *, most: i
         right = found.argmax(1) == sample.labels
         return {contract.classes[place]: int(right[sample.labels == place].sum()) for place in places}
 
-    return Robustness(
-        images={contract.classes[place]: int((sample.labels == place).sum()) for place in places},
-        hits=by_class(probabilities(predict, sample.images, contract)),
-        disturbed=tuple(
-            Disturbed(name, strength, setting, by_class(probabilities(predict, sample.images, contract, draw)))
-            for name, settings in DISTURBANCES.items()
-            for strength, (setting, draw) in enumerate(settings, 1)
-        ),
-    )
+    with changes.evaluating(network) as predict:
+        return Robustness(
+            images={contract.classes[place]: int((sample.labels == place).sum()) for place in places},
+            hits=by_class(probabilities(predict, sample.images, contract)),
+            disturbed=tuple(
+                Disturbed(name, strength, setting, by_class(probabilities(predict, sample.images, contract, draw)))
+                for name, settings in DISTURBANCES.items()
+                for strength, (setting, draw) in enumerate(settings, 1)
+            ),
+        )

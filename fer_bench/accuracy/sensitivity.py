@@ -30,18 +30,33 @@ _VALUES = {
 _IMAGENET = {1: ((0.485,), (0.229,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
 
 
-def sensitivity(predict: Predict, data: Data, contract: InputContract, *, most: int | None = MOST) -> Sensitivity:
+def sensitivity(network: Predict, data: Data, contract: InputContract, *, most: int | None = MOST) -> Sensitivity:
     """Compare a network's decisions under its contract with those under other ones.
 
     Args:
-        predict: the network in eval mode, float32 (N, C, H, W) -> logits or probabilities (N, K).
+        network: a module, or a callable in eval mode: float32 (N, C, H, W) -> logits or probabilities (N, K).
         data: the images; labels where there are some.
         contract: what the network was trained with.
         most: images at most, spread evenly over the data; None for all.
 
     Raises:
         FerBenchError: there are no images, or their classes are not the network's.
+
+    Examples:
+        >>> import numpy
+        >>> from types import SimpleNamespace
+        >>> contract = fb.find("mini_xception").input
+        >>> images = [numpy.eye(48, dtype="uint8")] * 3
+        >>> faces = SimpleNamespace(images=images, labels=[0, 1, 0], classes=contract.classes)
+        >>> found = fb.sensitivity(lambda batch: batch[:, 0, 0, :7], faces, contract)
+        >>> found.images, found.to_frame().columns[0]
+        (3, 'kind')
     """
+    with changes.evaluating(network) as predict:
+        return _sensitivity(predict, data, contract, most)
+
+
+def _sensitivity(predict: Predict, data: Data, contract: InputContract, most: int | None) -> Sensitivity:
     sample = Sample.of(data, contract, most)
     has_colour = any(image.ndim == 3 for image in sample.images)
     reference = probabilities(predict, sample.images, contract)

@@ -64,6 +64,13 @@ class InputContract:
 
     Raises:
         FerBenchError: two fields contradict each other, or a class is unknown.
+
+    Examples:
+        >>> contract = fb.find("mini_xception").input
+        >>> isinstance(contract, fb.InputContract), contract.shape, contract.classes[:2]
+        (True, (1, 48, 48), ('angry', 'disgust'))
+        >>> print(contract.replace("my training", size=(64, 64)).source("size"))
+        my training
     """
 
     colour: Literal["grey", "RGB", "BGR"]

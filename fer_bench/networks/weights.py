@@ -112,6 +112,10 @@ def input_contract(
 
     Raises:
         FerBenchError: no contract is known, or a file says otherwise than the contract.
+
+    Examples:
+        >>> fb.input_contract(fb.find("resmaskingnet")).value_range
+        (0.0, 1.0)
     """
     if isinstance(chosen, InputContract):
         contract, place = chosen, "the given contract"
