@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from fer_bench.measuring.pytest_plugin.rounds import difference, planned_rounds
 from fer_bench.records.errors import BuildError, CountingError, DeviceError
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Result
+from support.shades import CLASSES, contract, write_folder
 
 NETWORK = """
 from torch import nn
@@ -113,6 +115,33 @@ def test_the_record_and_the_environment_are_in_the_files_of_pytest_benchmark(sui
     assert mine.measurement("latency_s").details["networks_before"] == 1
     assert found["test_theirs"]["extra_info"] == {}
     assert document["machine_info"]["fer_bench"] == json.loads(json.dumps(dataclasses.asdict(speed.environment)))
+
+
+@pytest.mark.slow
+def test_accuracy_and_latency_are_in_one_record(suite, tmp_path):
+    write_folder(tmp_path / "data", {"test": dict.fromkeys(CLASSES, 3)})
+    (tmp_path / "input.json").write_text(contract().to_json())
+    (tmp_path / "test_accuracy.py").write_text(
+        "import pytest\nfrom fer_bench.accuracy.statistics import scores_in\n"
+        "from fer_bench.records.errors import FerBenchError\nfrom support.shades import Shades, contract\n"
+        "def test_module(fer_benchmark):\n"
+        "    result = fer_benchmark(Shades(), data='data', contract=contract(), split='test')\n"
+        "    assert scores_in(result).accuracy == 1 and result.samples('latency_s')\n"
+        "def test_name(fer_benchmark):\n"
+        "    result = fer_benchmark('mini_xception', data='data', contract='sheet')\n"
+        "    assert result.subject.input_shape == (1, 48, 48) and scores_in(result).images == 21\n"
+        "def test_no_contract(fer_benchmark):\n"
+        "    with pytest.raises(FerBenchError, match='a module has no sheet'):\n"
+        "        fer_benchmark(Shades(), data='data')\n"
+        "def test_no_weights(fer_benchmark):\n"
+        "    with pytest.raises(FerBenchError, match='there is no checkpoint w.pt'):\n"
+        "        fer_benchmark('mini_xception', checkpoint='w.pt')\n"
+    )
+    environment = {"PYTHONPATH": str(Path(__file__).parent), "XDG_CACHE_HOME": str(tmp_path)}
+    suite("--fer-protocol=fast.toml", "--benchmark-json=out.json", tests="test_accuracy.py", environment=environment)
+    record = Result.of(records(tmp_path / "out.json")["test_module"])
+    assert record.plan.metrics == ("static", "latency", "accuracy")
+    assert record.measurement("accuracy.predictions").details["classes"] == list(CLASSES)
 
 
 def test_nothing_of_ours_is_in_the_files_of_a_session_that_does_not_use_us(suite, tmp_path):

@@ -1,7 +1,7 @@
 """Measure the accuracy of networks on labelled images: those with a name in processes of their own, a module here."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,39 +181,39 @@ def ordered(contract: InputContract, classes_order: Sequence[str]) -> InputContr
 
 
 def evaluate_here(
-    network: "ModelSpec | nn.Module",
-    plan: Plan,
-    data: "str | Path | Dataset",
-    contract: InputContract,
-    *,
-    name: str,
-    **how: Any,
+    network: "nn.Module", plan: Plan, data: "str | Path | Dataset", contract: InputContract, *, name: str
 ) -> Result:
-    """Evaluate a network in this process, and measure its latency if the plan asks for that.
+    """Evaluate a module in this process, and measure its latency if the plan asks for that."""
+    accuracy = accuracy_here(plan, data, contract)
 
-    Args:
-        network: a module, or what is known of one that can be built.
-        plan: its metrics are of ``static``, ``anatomy``, ``latency`` and ``accuracy``.
-        data: a path, or a data set, of which all images are evaluated.
-        contract: of the network.
-        name: of a module in the record.
-        **how: as ``in_process.measure_here`` has it.
+    def measured(ready: Ready, alone: Plan, before_it: int) -> list[Measurement]:
+        found = timed_here(ready, alone, before_it) if "latency" in alone.metrics else []
+        return found + (accuracy(ready, alone) if "accuracy" in alone.metrics else [])
+
+    return in_process.measure_here(network, plan, measured, input_shape=contract.shape, name=name)
+
+
+def accuracy_here(
+    plan: Plan, data: "str | Path | Dataset", contract: InputContract
+) -> Callable[[Ready, Plan], list[Measurement]]:
+    """Load the data, and return what evaluates a network on them that is ready in this process.
+
+    Raises:
+        FerBenchError: the data cannot be read, or have no such split.
     """
     from fer_bench.measuring.profilers.accuracy import load, settings_of
 
-    evaluation = plan.evaluation or Evaluation()
-    loaded = load(data, evaluation) if isinstance(data, str | Path) else (data, None)
+    validation = None
+    if isinstance(data, str | Path):
+        images, validation = load(data, plan.evaluation or Evaluation())
+    else:
+        images = data
 
-    def measured(ready: Ready, plan: Plan, before_it: int) -> list[Measurement]:
+    def measured(ready: Ready, plan: Plan) -> list[Measurement]:
         from fer_bench.accuracy.evaluate import evaluate as evaluate_on
 
-        found = timed_here(ready, plan, before_it) if "latency" in plan.metrics else []
-        if "accuracy" not in plan.metrics:
-            return found
-        images, validation = loaded
-        outcome = evaluate_on(
-            ready.model, images, contract, settings_of(plan), validation=validation, device=plan.device
-        )
-        return [*found, *outcome.measurements()]
+        settings = settings_of(plan)
+        found = evaluate_on(ready.model, images, contract, settings, validation=validation, device=plan.device)
+        return found.measurements()
 
-    return in_process.measure_here(network, plan, measured, input_shape=contract.shape, name=name, **how)
+    return measured

@@ -59,6 +59,7 @@ def measure_here(
     *,
     input_shape: Shape | None = None,
     name: str,
+    checkpoint: str = "",
     commit: Callable[[], tuple[str, bool]] | None = None,
 ) -> Result:
     """Count a network, and measure its latency; leave the process as it was.
@@ -72,6 +73,7 @@ def measure_here(
             here before.
         input_shape: (C, H, W); a module needs it.
         name: of a module in the record.
+        checkpoint: weights to load into a network that is built, or "".
         commit: returns the commit of code that is not ours, and whether it was changed since; by default of the
             current folder's repository.
 
@@ -90,7 +92,7 @@ def measure_here(
         with contextlib.ExitStack() as stack:
             allocator = stack.enter_context(_settings(alone))
             if isinstance(network, ModelSpec):
-                ready = built(network, alone, input_shape)
+                ready = built(network, alone, input_shape, checkpoint)
             else:
                 ready = stack.enter_context(lent(network, alone, input_shape, name))
             where = environment.describe(alone.device, allocator, Path.cwd() if ready.users and not commit else None)
@@ -116,12 +118,12 @@ def measure_here(
     )
 
 
-def built(spec: ModelSpec, plan: Plan, input_shape: Shape | None) -> Ready:
+def built(spec: ModelSpec, plan: Plan, input_shape: Shape | None, checkpoint: str = "") -> Ready:
     """Build a network as a worker does."""
     from fer_bench.measuring.network import Network
     from fer_bench.measuring.task import Task
 
-    task = Task(spec, plan, input_shape)
+    task = Task(spec, plan, input_shape, checkpoint=checkpoint)
     network = Network(spec, task.job(groups=("latency",)))
     static = _counts(network.counted, plan)
     subject = task.subject(network.input_shape, network.exempt)

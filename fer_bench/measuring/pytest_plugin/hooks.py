@@ -18,8 +18,13 @@ import pytest
 from fer_bench.records.errors import FerBenchError, StoreError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
+    from fer_bench.accuracy.data.dataset import Dataset
+    from fer_bench.measuring.pytest_plugin.rounds import Accuracy
+    from fer_bench.networks.contract import InputContract
     from fer_bench.networks.registry import Registry
     from fer_bench.records.plan import Plan
     from fer_bench.records.result import Json, Result
@@ -102,6 +107,10 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         *,
         input_shape: tuple[int, int, int] | None = None,
         name: str = "",
+        data: "str | Path | Dataset | None" = None,
+        checkpoint: "str | Path" = "",
+        contract: "str | Path | InputContract | None" = None,
+        **evaluation: Any,
     ) -> "Result":
         """Measure a network and return the record.
 
@@ -111,6 +120,10 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
             plan: the plan, or a protocol's name or TOML file; by default what --fer-protocol and --fer-device say.
             input_shape: (C, H, W) of the images; a module needs it, a network by name has its own.
             name: what to call a module in the record; by default the test's full name.
+            data: labelled images, on which its accuracy is measured after the latency.
+            checkpoint: weights of a network by name.
+            contract: as for ``fb.evaluate``; a module needs a file or a contract.
+            **evaluation: split, group_by, tta and others of ``fb.evaluate``.
 
         Raises:
             FerBenchError: the network, its input or the device is not as it must be.
@@ -130,12 +143,18 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
             chosen = _of_latency(_protocol(plan) if isinstance(plan, str) else plan or _plan(config))
             if benchmark.group is None:
                 benchmark.group = f"{chosen.protocol} on {chosen.device}, batch {chosen.batch_size}"
+            found = _registry(config).find(network) if isinstance(network, str) else network
+            accuracy = None
+            if data is not None:
+                chosen, accuracy, input_shape = _evaluating(found, chosen, data, checkpoint, contract, evaluation)
             result = measure_here(
                 benchmark,
-                _registry(config).find(network) if isinstance(network, str) else network,
+                found,
                 chosen,
                 input_shape=input_shape,
                 name=name,
+                checkpoint=_located(found, checkpoint),
+                accuracy=accuracy,
                 commit=lambda: commit_of(config.hook.pytest_benchmark_generate_commit_info(config=config)),
             )
         except FerBenchError as error:  # the line of the test and the message are all that a reader needs
@@ -146,6 +165,48 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         return result
 
     return measure
+
+
+def _located(network: Any, checkpoint: "str | Path") -> str:
+    """Return the path of a checkpoint, which a network by name may have."""
+    if not checkpoint:
+        return ""
+    from fer_bench.networks.spec import ModelSpec
+    from fer_bench.networks.weights import locate
+
+    if not isinstance(network, ModelSpec):
+        raise FerBenchError("a checkpoint is for a network by name; load weights into a module with load_checkpoint")
+    path = locate(checkpoint, network.name)
+    if not path.is_file():
+        raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
+    return str(path)
+
+
+def _evaluating(
+    network: Any,
+    plan: "Plan",
+    data: "str | Path | Dataset",
+    checkpoint: "str | Path",
+    contract: "str | Path | InputContract | None",
+    evaluation: Mapping[str, Any],
+) -> "tuple[Plan, Accuracy, tuple[int, int, int]]":
+    """Return the plan of an evaluation, what carries it out, and (C, H, W) of the network's images."""
+    from fer_bench.measuring.evaluate import accuracy_here
+    from fer_bench.networks.contract import InputContract, read_contract
+    from fer_bench.networks.spec import ModelSpec
+    from fer_bench.networks.weights import input_contract
+    from fer_bench.records.plan import Evaluation
+
+    if isinstance(network, ModelSpec):
+        known = input_contract(network, _located(network, checkpoint) or None, contract)
+    elif contract is None:
+        raise FerBenchError("a module has no sheet: give contract=FILE or an InputContract")
+    else:
+        known = contract if isinstance(contract, InputContract) else read_contract(contract)
+    plan = dataclasses.replace(plan, evaluation=Evaluation.of(evaluation))
+    if isinstance(network, ModelSpec) and len(known.classes) != network.num_classes:
+        plan = dataclasses.replace(plan, num_classes=len(known.classes))
+    return plan, accuracy_here(plan, data, known), (known.channels, *known.size)  # type: ignore[return-value]
 
 
 @pytest.hookimpl(optionalhook=True)

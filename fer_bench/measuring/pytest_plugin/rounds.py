@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fer_bench.measuring.profilers.passes import Passes
 
 Commit = Callable[[], tuple[str, bool]]
+Accuracy = Callable[[Ready, Plan], list[Measurement]]
 
 _WALL_CLOCKS = ("perf_counter", "monotonic", "time")  # of the module time, in seconds
 
@@ -36,6 +37,8 @@ def measure_here(
     *,
     input_shape: Shape | None = None,
     name: str = "",
+    checkpoint: str = "",
+    accuracy: "Accuracy | None" = None,
     commit: Commit = lambda: ("", False),
 ) -> Result:
     """Count a network, warm it up and time it with pytest-benchmark; leave the process as it was.
@@ -48,6 +51,8 @@ def measure_here(
         plan: how; it is carried out in this one process.
         input_shape: (C, H, W); a module needs it.
         name: of a module in the record; by default the benchmark's full name.
+        checkpoint: weights of a network that is built, or "".
+        accuracy: evaluates the network after it was timed; None does not.
         commit: tells the commit of code that is not ours, and whether it was changed since.
 
     Returns:
@@ -57,12 +62,18 @@ def measure_here(
     Raises:
         FerBenchError: the network, its input or the device is not as it must be.
     """
+
+    def measured(ready: Ready, alone: Plan, before: int) -> list[Measurement]:
+        return _timed(benchmark, ready, alone, before) + (accuracy(ready, alone) if accuracy is not None else [])
+
+    metrics = ("static", "latency", *(("accuracy",) if accuracy is not None else ()))
     return in_process.measure_here(
         network,
-        dataclasses.replace(plan, metrics=("static", "latency")),
-        lambda ready, alone, before: _timed(benchmark, ready, alone, before),
+        dataclasses.replace(plan, metrics=metrics),
+        measured,
         input_shape=input_shape,
         name=name or benchmark.fullname,
+        checkpoint=checkpoint,
         commit=commit,
     )
 
