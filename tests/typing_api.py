@@ -49,6 +49,7 @@ faces: fb.Dataset = fb.load_data(drawn_faces, split="training", classes=["happy"
 images_of_each: dict[str, int] = faces.subset(range(10)).counts()
 people: pandas.DataFrame = faces.to_frame()
 
+live: fb.Results = fb.realtime("my_net", "clip.mp4", detector="mtcnn", rate=24)
 points: pandas.DataFrame = fb.history("my_net", "macs", store="results.sqlite", where={"device": "cpu"}).to_frame()
 code: int = fb.gate(["my_net"], against="main", limits={"max_params": "5M"}, min_effect=0.03).exit_code()
 changes: pandas.DataFrame = fb.compare(results, "results.json", progress=False).to_frame()

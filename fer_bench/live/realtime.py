@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import gc
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -143,7 +144,7 @@ def realtime(
     if unknown := [name for name in asked if name not in known]:
         raise FerBenchError(f"realtime has no {', '.join(unknown)}; it has {', '.join(known[1:])}")
     registry = registry or built_in()
-    wanted = Asked(source, **asked)
+    wanted = Asked(source, **{**asked, "rate": str(asked.get("rate", SOURCE))})
     specs = [registry.find(name) for name in listed(networks)]
     results = []
     with opened(store) as kept:
@@ -280,7 +281,7 @@ def _settings(
         "budget_s": asked.budget_s,
         "most_dropped": asked.most_dropped,
         "least_probability": asked.least_probability,
-        "contract": taken.to_dict(),
+        "contract": json.loads(taken.to_json()),  # with lists, as it is read again
         "annotated": bool(asked.save),
         "captured": "the source's times" if source.kind != "camera" else "the kernel's time of capture",
         "warnings": warnings,
