@@ -1,7 +1,6 @@
 """The public names pass a strict type checker as users write them. Checked by mypy, never run."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas
 import torch
@@ -22,9 +21,6 @@ trainable: int = counted.parameters.trainable
 row: pandas.DataFrame = counted.to_frame()
 seen: fb.Trace = fb.trace(model, (torch.empty(1, 1, 224, 224),), train=True)
 contract: fb.InputContract = fb.input_contract(spec, Path("weights.pt"), "sheet")
-faces: Any = None
-changed: pandas.DataFrame = fb.sensitivity(model, faces, contract).to_frame()
-disturbed: pandas.DataFrame = fb.robustness(lambda batch: batch[:, 0, 0, :7], faces, contract, most=None).to_frame()
 missing: tuple[str, ...] = fb.load_checkpoint(model, "weights.pt", strict=False).missing
 plan: fb.Plan = fb.Plan("mine", threads=1)
 
@@ -48,6 +44,8 @@ drawn_faces: Path = fb.make_faces(Path("faces"), "folder", images=100, persons=2
 faces: fb.Dataset = fb.load_data(drawn_faces, split="training", classes=["happy", "sad"], cache=False)
 images_of_each: dict[str, int] = faces.subset(range(10)).counts()
 people: pandas.DataFrame = faces.to_frame()
+changed: pandas.DataFrame = fb.sensitivity(model, faces, contract).to_frame()
+disturbed: pandas.DataFrame = fb.robustness(lambda batch: batch[:, 0, 0, :7], faces, contract, most=None).to_frame()
 
 live: fb.Results = fb.realtime("my_net", "clip.mp4", detector="mtcnn", rate=24)
 points: pandas.DataFrame = fb.history("my_net", "macs", store="results.sqlite", where={"device": "cpu"}).to_frame()
