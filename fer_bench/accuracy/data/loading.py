@@ -133,7 +133,7 @@ def load_data(
     places = chosen[kept[chosen]]
     if not len(places):
         raise DataError(f"{path} has no image of the split {split} and the classes {', '.join(source.classes)}")
-    return whole.subset(places)
+    return whole if len(places) == len(whole) else whole.subset(places)  # all of them in their order
 
 
 def detect(path: Path) -> str:
