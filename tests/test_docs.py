@@ -203,8 +203,7 @@ def reader(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    ["README.md", "measure.md", "realtime.md", "results.md", "report.md"]
-    + ["sheets.md", "networks.md", "audit.md", "history.md"],
+    [f"{name}.md" for name in "README measure realtime results report sheets networks audit history".split()],
 )
 def test_the_commands_of_a_page_run_in_order(reader, page, capfd):
     """As written, but measured for less time; the gate's page has a test of its own, since it needs a repository."""

@@ -1,5 +1,6 @@
 """Measure networks."""
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ def run(
     mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
     cudnn: Annotated[Names, several("Convolutions on a GPU: heuristics, benchmark; by default heuristics.")] = None,
     alloc: Annotated[Names, several("Freed memory: keep, system, or both; by default keep.")] = None,
+    rate: Annotated[Names, several("Passes a second on a clock, as 24; by default back to back.")] = None,
     classes: options.Classes = None,
     runs: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Timed passes of a process; by default 300.")
@@ -124,6 +126,7 @@ def run(
         "layout": parse_list(layout),
         "mode": parse_list(mode),
         "cudnn": parse_list(cudnn),
+        "rate_hz": _rates(rate),
         "alloc": [value for text in parse_list(alloc) for value in (("keep", "system") if text == "both" else (text,))],
     }
     if "accuracy" in plan.metrics:
@@ -205,6 +208,17 @@ def _numbers(option: str, given: Names) -> list[int]:
     if wrong := [part[:60] for part in parts if units.whole_number(part) is None]:
         raise FerBenchError(f"{option} {', '.join(wrong)} is no number from 1; several have commas between, as 1,2,4")
     return [int(part) for part in parts]
+
+
+def _rates(given: Names) -> list[float]:
+    parts = parse_list(given)
+    try:
+        rates = [float(part) for part in parts]
+    except ValueError:
+        rates = [0.0]
+    if not all(0 < rate < math.inf for rate in rates):
+        raise FerBenchError(f"--rate {', '.join(parts)[:60]} is none: passes a second; try: --rate 24")
+    return rates
 
 
 def _ask(measurements: int) -> None:

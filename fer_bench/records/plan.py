@@ -152,6 +152,8 @@ class Plan:
         runs: timed passes wanted of each process.
         min_time_s: timed passes go on for so long, beyond ``runs`` if need be.
         max_time_s: when the timed passes stop early; None never. The record says when they did.
+        rate_hz: passes a second, on a clock, of latency, occupancy in testing, and energy; None makes them back to
+            back. A pass that is not over when the next is due makes that one be left out.
         optimizer: of training steps.
         sample_s, sample_every_s: how long occupancy is sampled, and how often.
         seed: of initial weights and images.
@@ -192,6 +194,7 @@ class Plan:
     runs: Size = 300
     min_time_s: Seconds = 0.0
     max_time_s: Seconds | None = None
+    rate_hz: PositiveSeconds | None = None
     optimizer: str = "adam"
     sample_s: PositiveSeconds = 10.0
     sample_every_s: PositiveSeconds = 0.5

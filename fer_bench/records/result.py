@@ -201,7 +201,7 @@ class Subject:
 
 
 # What of a plan the time of a pass depends on.
-PLAN_CONDITIONS = tuple("device batch_size precision layout mode cudnn threads wait pin alloc".split())
+PLAN_CONDITIONS = tuple("device batch_size precision layout mode cudnn threads wait pin alloc rate_hz".split())
 
 
 @dataclass(frozen=True, slots=True)

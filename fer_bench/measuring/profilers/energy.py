@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fer_bench.measuring import environment
 from fer_bench.measuring.profilers import devices
 from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep
+from fer_bench.measuring.profilers.passes import Pacer
 from fer_bench.records.errors import NvmlError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Measurement
@@ -77,9 +78,15 @@ def measure_energy(
         for _ in range(plan.warmup_runs):
             _pass(model, images)
             alive()
+        pacer = Pacer(plan.rate_hz, clock, sleep)
+
+        def one() -> float:
+            _pass(model, images)
+            return 0.0
+
         joules, start = counter.joules(), clock()
         while passes == 0 or (clock() - start) * 1e-9 < _WINDOW_S:
-            _pass(model, images)
+            pacer.make(one)
             passes += 1
         window_s = (clock() - start) * 1e-9
         joules = counter.joules() - joules
@@ -91,6 +98,7 @@ def measure_energy(
         "idle_w": idle_w,
         "idle_s": _WINDOW_S,
         "idle_joules": idle_w * window_s,
+        **pacer.details(),
     }
     return [Measurement("energy_j", "J", (joules,), details=details)]
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from fer_bench.measuring.machine import LoadMonitor
 from fer_bench.measuring.profilers import devices
-from fer_bench.measuring.profilers.kinds import Alive, Clock
-from fer_bench.measuring.profilers.passes import Pass, Passes, Usage, device_pass, timed_pass, until_enough
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Sleep
+from fer_bench.measuring.profilers.passes import Pacer, Pass, Passes, Usage, device_pass, timed_pass, until_enough
 from fer_bench.records.errors import FerBenchError, brief
 from fer_bench.records.output import capped
 from fer_bench.records.plan import Plan
@@ -39,6 +39,7 @@ def measure_latency(
     clock: Clock = time.perf_counter_ns,
     usage: Usage = resource.getrusage,
     alive: Alive = lambda: None,
+    sleep: Sleep = time.sleep,
     *,
     capture: bool = True,
 ) -> list[Measurement]:
@@ -46,13 +47,16 @@ def measure_latency(
 
     ``plan.warmup_runs`` passes are warm-up at least, and more where the series itself shows it
     (``stats.warmup_cut``). Then come ``plan.runs`` passes and ``plan.min_time_s`` seconds, or ``plan.max_time_s`` if
-    that is over first. Without ``capture`` no CUDA graph is tried: one that fails spoils the process for what follows.
+    that is over first. With ``plan.rate_hz`` they start on a clock, so that caches and the processor's clock are as
+    they are between frames. Without ``capture`` no CUDA graph is tried: one that fails spoils the process for what
+    follows.
 
     Returns:
         ``latency_s`` with ``minor_faults`` and ``involuntary_switches`` of the same passes; on a GPU
-        also ``latency_cold_s``, ``graph_latency_s`` and ``graph_latency_cold_s``.
+        also ``latency_cold_s``, ``graph_latency_s`` and ``graph_latency_cold_s``. At a rate also ``start_jitter_s``,
+        ``deadline_misses`` and ``passes_left_out``, of ``latency_s``.
     """
-    series = _Series(plan, usage, alive)
+    series = _Series(plan, usage, alive, clock, sleep)
     with torch.inference_mode():
         if images.device.type != "cpu":
             return list(_on_gpu(model, images, series, capture=capture))
@@ -98,6 +102,8 @@ class _Series:
     plan: Plan
     usage: Usage
     alive: Alive
+    clock: Clock
+    sleep: Sleep
 
     def measured(self, metric: str, one: Pass, clock: str, least_s: float = 0.0) -> list[Measurement]:
         """Measure a series: the times, then the page faults and context switches of the same passes.
@@ -112,12 +118,17 @@ class _Series:
         while (cut := len(passes.seconds)) < self.plan.warmup_runs or (warmed_s < least_s and cut < _MOST_WARMUP):
             warmed_s += passes.make(one)
             self.alive()
+        pacer = Pacer(self.plan.rate_hz, self.clock, self.sleep)
+
+        def paced() -> float:
+            return passes.make(lambda: pacer.make(one))
+
         load = LoadMonitor()  # from here: a GPU that has idled raises its clock in the warm-up
-        stopped_by = until_enough(self.plan, lambda: passes.make(one), self.alive)
+        stopped_by = until_enough(self.plan, paced, self.alive)
         longer = warmup_cut(passes.seconds, cut)
         if longer > cut:  # than planned: so many passes more
             cut = longer
-            stopped_by = until_enough(self.plan, lambda: passes.make(one), self.alive, passes.seconds[cut:])
+            stopped_by = until_enough(self.plan, paced, self.alive, passes.seconds[cut:])
         details: dict[str, Json] = {
             "clock": clock,
             "warmup_s": passes.seconds[:cut],
@@ -125,4 +136,4 @@ class _Series:
             "kernel_s_per_run": fmean(passes.system_s[cut:]),
             **load.report(),
         }
-        return passes.measurements(metric, details, slice(cut, None))
+        return [*passes.measurements(metric, details, slice(cut, None)), *pacer.measurements()]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fer_bench.measuring.profilers import devices
 from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep
+from fer_bench.measuring.profilers.passes import Pacer
 from fer_bench.measuring.profilers.training import Trainer
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
@@ -96,13 +97,20 @@ def measure_occupancy(
     for _ in range(plan.warmup_runs):
         one()
         alive()
+    # A training step follows the last as fast as it can; inference may wait for a frame.
+    pacer = Pacer(plan.rate_hz if stage == "testing" else None, clock, sleep)
+
+    def timed() -> float:
+        one()
+        return 0.0
+
     others = sampler.others()
     passes = 0
     intervals: list[float] = []
     last = start = clock()
     samples = [sampler.sample()]
     while (last - start) * 1e-9 < plan.sample_s:
-        one()
+        pacer.make(timed)
         passes += 1
         now = clock()
         if (now - last) * 1e-9 >= plan.sample_every_s or (now - start) * 1e-9 >= plan.sample_s:
@@ -117,6 +125,7 @@ def measure_occupancy(
         "batch_size": batch,
         "passes": passes,
         "images": passes * batch,
+        **pacer.details(),
         "beside": beside,
         "busiest_others": _busiest(others, sampler.others(), sum(intervals)),
     }

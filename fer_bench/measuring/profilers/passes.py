@@ -4,17 +4,19 @@ On the CPU the clock is read just around each pass. On a GPU an event before and
 the device, and the host waits outside of the interval.
 """
 
+import math
 import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 
 from fer_bench.measuring.profilers import devices
-from fer_bench.measuring.profilers.kinds import Alive, Clock
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Sleep
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 
@@ -60,6 +62,71 @@ class Passes:
             Measurement(metric, "s", tuple(self.seconds[passes]), details=details),
             Measurement("minor_faults", "count", tuple(self.minor_faults[passes])),
             Measurement("involuntary_switches", "count", tuple(self.involuntary_switches[passes])),
+        ]
+
+
+@dataclass(slots=True)
+class Pacer:
+    """Starts passes on a clock, ``rate_hz`` a second, or at once where that is None.
+
+    Pass n is due at n / rate_hz, and its deadline is when the next is due. One that ends later makes passes be left
+    out, as frames of a camera are dropped; the next one starts when it is due.
+
+    Attributes:
+        jitter_s: how late each pass started, in order: the timer and the scheduler's doing.
+        missed: passes that ended behind their deadline.
+        left_out: passes that were never begun.
+    """
+
+    rate_hz: float | None
+    clock: Clock = time.perf_counter_ns
+    sleep: Sleep = time.sleep
+    jitter_s: list[float] = field(default_factory=list)
+    missed: int = 0
+    left_out: int = 0
+    _start_ns: int | None = None
+    _number: int = 0
+
+    def make(self, one: Pass) -> float:
+        """Make a pass when it is due, and return its seconds."""
+        if self.rate_hz is None:
+            return one()
+        if self._start_ns is None:
+            self._start_ns = self.clock()
+        early_s = self._number / self.rate_hz - self._now_s()
+        if early_s > 0:
+            self.sleep(early_s)
+        self.jitter_s.append(max(0.0, self._now_s() - self._number / self.rate_hz))
+        seconds = one()
+        end = self._now_s() * self.rate_hz
+        self.missed += end > self._number + 1
+        following = max(self._number + 1, math.ceil(end - 1e-9))
+        self.left_out += following - self._number - 1
+        self._number = following
+        return seconds
+
+    def _now_s(self) -> float:
+        return (self.clock() - (self._start_ns or 0)) * 1e-9
+
+    def details(self) -> dict[str, Json]:
+        """Return the rate, what it cost in deadlines, and the processor's clock, which falls in pauses; or nothing."""
+        if self.rate_hz is None:
+            return {}
+        return {
+            "rate_hz": self.rate_hz,
+            "deadline_misses": self.missed,
+            "passes_left_out": self.left_out,
+            "cpu_clock_hz": getattr(psutil.cpu_freq(), "current", 0.0) * 1e6 or None,
+        }
+
+    def measurements(self) -> list[Measurement]:
+        """Return the lateness of starts and the missed deadlines; nothing where passes were back to back."""
+        if self.rate_hz is None:
+            return []
+        return [
+            Measurement("start_jitter_s", "s", tuple(self.jitter_s)),
+            Measurement("deadline_misses", "count", (self.missed,), details={"passes": len(self.jitter_s)}),
+            Measurement("passes_left_out", "count", (self.left_out,)),
         ]
 
 

@@ -30,7 +30,8 @@ _COSTS = ("s", "B", "J")  # units of which less is better
 _FIRST = ("latency_s", "macs", "parameters")  # costs that are shown first, where they are there
 _WORTH_SHOWING = 4  # points with an accuracy, from which that is shown first
 _COUNTS = {column.key: column for column in (standard.MACS, standard.FLOPS, standard.PARAMETERS, standard.STATE_DICT)}
-_SETTINGS = "name input_shape protocol device batch_size threads wait precision layout mode cudnn alloc".split()
+_SETTINGS = """name input_shape protocol device batch_size threads wait precision layout mode cudnn
+alloc rate_hz""".split()
 _NAMED = 8  # modules drawn as one that are named; of more, the number
 _LEAST = 1e-5  # share that is written by its number
 

@@ -257,6 +257,7 @@ def _conditions_of(plan: Plan, where: Environment) -> dict[str, str]:
         "threads": f"{where.threads} thread{'s' if where.threads > 1 else ''}{pinned}" if where.threads else "",
         "wait": "waiting threads sleep" if plan.wait == "passive" and where.threads > 1 else "",
         "alloc": f"allocator: {where.allocator}" if where.allocator else "",
+        "rate_hz": f"{plan.rate_hz:g} passes a second" if plan.rate_hz is not None else "",
         "platform": ", ".join(filter(None, (where.os, f"Python {where.python}", packages(where)))),
     }
 

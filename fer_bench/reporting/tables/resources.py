@@ -122,6 +122,15 @@ _OCCUPATION = (
     Column("images_per_s", "Images/s", units.number).with_origin(
         "Images, divided by the sampled time: the detail images.", _INTERVAL
     ),
+    Column("cpu_s_at_rate", "CPU ms per image", units.milliseconds).with_origin(
+        "User and system time of the process, divided by its images; of passes on a clock.", *standard.SAMPLED
+    ),
+    Column("deadline_misses", "Late passes").with_origin(
+        "Passes that ended when the next was due: the detail deadline_misses.", _INTERVAL
+    ),
+    Column("clock_hz", "Clock (GHz)", lambda hertz: units.significant(hertz * 1e-9)).with_origin(
+        "Of the processor behind the passes: the detail cpu_clock_hz.", _INTERVAL
+    ),
     Column("sampled_s", "Sampled (s)", units.number).with_origin("Sum of the sampled intervals.", _INTERVAL),
 )
 
@@ -131,7 +140,7 @@ def occupation(results: Sequence[Result], stage: str) -> Table:
     measured = common.asked(results, "occupancy")
     entries = [
         Entry(
-            common.head(result) | (resources.occupancy(result, stage) or {}),
+            common.head(result) | (resources.occupancy(result, stage) or {}) | _at_rate(result, stage),
             common.failures(result) + common.exempt(result) + _others(result, stage),
             RowSource((result,), stage=stage),
         )
@@ -147,6 +156,18 @@ def occupation(results: Sequence[Result], stage: str) -> Table:
     return make_table(f"Occupancy in the {stage} stage", columns, entries, caption)
 
 
+def _at_rate(result: Result, stage: str) -> standard.Row:
+    """Return the cells of passes on a clock; none where they were back to back, which no deadline holds for."""
+    if common.detail(result, f"{stage}.interval_s", "rate_hz") is None:
+        return {}
+    used = resources.occupancy(result, stage)
+    return {
+        "cpu_s_at_rate": used["cores_used"] / used["images_per_s"] if used and used["images_per_s"] else None,
+        "deadline_misses": common.detail(result, f"{stage}.interval_s", "deadline_misses"),
+        "clock_hz": common.detail(result, f"{stage}.interval_s", "cpu_clock_hz"),
+    }
+
+
 def joules(results: Sequence[Result]) -> Table:
     """Draw energy per image, where a hardware counter was available."""
     entries = []
@@ -155,9 +176,15 @@ def joules(results: Sequence[Result]) -> Table:
         if measured is None or (energy := resources.joules_per_image(measured)) is None:
             continue
         details = {key: measured.details[key] for key in ("idle_w", "window_s", "source")}
-        entries.append(Entry.of(result, common.head(result) | {"energy_j": energy[0], "idle_j": energy[1]} | details))
+        row = common.head(result) | {"energy_j": energy[0], "idle_j": energy[1]} | details
+        if measured.details.get("rate_hz") is not None:  # a camera's machine is idle between frames and pays for it
+            row["total_j"] = energy[0] + energy[1]
+        entries.append(Entry.of(result, row))
     columns = (
         *common.head_columns(results),
+        Column("total_j", "Total per image (mJ)", units.millijoules).with_origin(
+            "Energy by the counter, idle included, divided by the images; of passes on a clock.", _ENERGY
+        ),
         Column("energy_j", "Energy per image (mJ)", units.millijoules).with_origin(
             "Energy by the counter minus the idle share, divided by the images.", _ENERGY
         ),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fer_bench.records import units
 from fer_bench.records.result import Environment, Result
+from fer_bench.records.stats import quantile
 from fer_bench.records.units import Quantity
 from fer_bench.reporting.analysis import latency as stability
 from fer_bench.reporting.analysis import roofline
@@ -61,7 +62,7 @@ def latency(results: Sequence[Result]) -> Table:
     entries = [
         Entry.of(
             result,
-            common.head(result) | _latencies(result),
+            common.head(result) | _latencies(result) | _at_rate(result),
             *common.failures(result),
             *common.shared(result),
             *stability.warnings(result),
@@ -77,8 +78,32 @@ def latency(results: Sequence[Result]) -> Table:
         _BETWEEN if any(entry.cells.get("spread") is not None for entry in entries) else "",
         "Faults and involuntary context switches: means per run.",
     )
-    columns = (*common.head_columns(results), *_LATENCY_COLUMNS)
+    columns = (*common.head_columns(results), *_LATENCY_COLUMNS, *_AT_RATE_COLUMNS)
     return make_table("Latency", columns, entries, caption, comparable=common.comparable(results))
+
+
+_JITTER = "start_jitter_s"
+_AT_RATE_COLUMNS = (
+    *(
+        Column(f"jitter_{name}_s", f"Jitter {name} (ms)", units.milliseconds).with_origin(
+            "Quantile of how late passes on a clock started.", _JITTER
+        )
+        for name in ("p50", "p99", "p99.9")
+    ),
+    Column("deadline_misses", "Late passes").with_origin("Passes that ended when the next was due.", "deadline_misses"),
+    Column("passes_left_out", "Left out").with_origin("Passes that another took the time of.", "passes_left_out"),
+)
+
+
+def _at_rate(result: Result) -> standard.Row:
+    """Return the cells of passes on a clock; none where they were back to back."""
+    jitter = [value for sample in result.samples(_JITTER) for value in sample]
+    if not jitter:
+        return {}
+    row: standard.Row = {f"jitter_p{share:g}_s": quantile(jitter, share / 100) for share in (50, 99, 99.9)}
+    for key in ("deadline_misses", "passes_left_out"):
+        row[key] = sum(value for sample in result.samples(key) for value in sample)
+    return row
 
 
 def _latencies(result: Result) -> standard.Row:

@@ -37,6 +37,7 @@ SETTINGS = (
     Column("mode", "Mode", setting=True).with_origin(_PLAN),
     Column("cudnn", "cuDNN", setting=True).with_origin(_PLAN),
     Column("alloc", "Allocator", setting=True).with_origin(_PLAN),
+    Column("rate_hz", "Rate (1/s)", units.number, setting=True).with_origin(_PLAN),
 )
 
 NETWORK = Column("name", "Network", align="left").with_origin(_SUBJECT)
