@@ -2,7 +2,7 @@
 
 A card may be at hand for minutes. So the steps are ordered by value, each record is on the disk when it is measured,
 and the whole stops by `--budget-s`. Nothing is installed and no network is needed. What is missing is listed first; of
-that only PyTorch, psutil and the GPU stop it. OUT gets `results.jsonl`, which `fer-bench report --from OUT` reads,
+that only PyTorch, psutil and the GPU stop it. OUT gets `results.jsonl`, which `fer-bench report OUT` reads,
 `steps.json`, a file of each step that measures no network, and tables.
 
 `--device cpu` tries the whole path on a machine without a GPU; what it writes says so.
@@ -288,7 +288,7 @@ def tests(bench: Bench) -> None:
     marked = [
         str(path) for path in sorted((ROOT / "tests").glob("test_*.py")) if "pytest.mark.cuda" in path.read_text()
     ]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider", *marked]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "--continue-on-collection-errors", *marked]
     limit_s = max(1.0, min(120.0, bench.left_s))
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s)
@@ -296,7 +296,10 @@ def tests(bench: Bench) -> None:
         bench.write("tests.txt", f"not over after {limit_s:.0f} s\n{(error.stdout or b'').decode(errors='replace')}")
         raise
     bench.write("tests.txt", f"exit code {done.returncode}\n{done.stdout[-50_000:]}\n{done.stderr[-5_000:]}")
-    say(f"    {(done.stdout.strip().splitlines() or ['nothing was printed'])[-1]}")
+    last = (done.stdout.strip().splitlines() or ["nothing was printed"])[-1]
+    say(f"    {last}")
+    if done.returncode:
+        raise RuntimeError(f"pytest: {last}")
 
 
 STEPS: tuple[Callable[[Bench], None], ...] = (
@@ -434,7 +437,7 @@ def draw(bench: Bench, gone: Mapping[str, str]) -> None:
     lines = [f"# {bench.device}: {_device_name(bench)}", "", *(f"- missing {n}: {lost}" for n, lost in gone.items())]
     lines += ["", *(f"- {s['step']} ({s['seconds']:g} s): {s['ended']}. {s['about']}" for s in bench.steps), ""]
     lines += [f"- {key}: {seen}" for key, seen in _states(bench.results).items()]
-    bench.write("README.md", "\n".join(lines) + "\n")
+    bench.write("README.md", "\n".join((*lines, "", *_beside(bench.results), "")))
     if bench.results:
         drawn = tables.report(bench.results, bench.registry)
         write_all(bench.out / "tables", drawn, ("table" if "tabulate" in gone else "markdown", "csv", "json"))
@@ -442,6 +445,39 @@ def draw(bench: Bench, gone: Mapping[str, str]) -> None:
 
 def _device_name(bench: Bench) -> str:
     return next((r.environment.device_name for r in bench.results if r.environment), "nothing was measured")
+
+
+def _beside(results: Sequence) -> list[str]:
+    """Draw paper 001's latency in each way that it may have been measured, in ms, a network a row, as Markdown."""
+    from fer_bench.reporting.analysis.latency import summary
+
+    ways: dict[str, dict[str, str]] = {}
+    for result in results:
+        plan, found = result.plan, summary(result)
+        if plan.protocol != "safavi2023" or found is None:
+            continue
+        way = f"batch {plan.batch_size}, {plan.precision}{', cudnn.benchmark' if plan.cudnn == 'benchmark' else ''}"
+        row = ways.setdefault(result.subject.name, {})
+        row[f"{way}: mean"] = _ms(found.mean_s)
+        between = f" ({_ms(found.interval.low)} to {_ms(found.interval.high)})" if found.interval else ""
+        row[f"{way}: median"] = _ms(found.estimate_s) + between
+        for metric, heading in (
+            ("latency_cold", "cold L2"),
+            ("graph_latency", "graph"),
+            ("graph_latency_cold", "both"),
+        ):
+            if (other := summary(result, f"{metric}_s")) is not None:
+                row[f"{way}: {heading}"] = _ms(other.estimate_s)
+    headings = list(dict.fromkeys(heading for row in ways.values() for heading in row))
+    if not headings:
+        return []
+    rows = [["ms", *headings], ["---"] * (1 + len(headings))]
+    rows += [[name, *(row.get(heading, "") for heading in headings)] for name, row in ways.items()]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.4g}"
 
 
 def _states(results: Sequence) -> dict[str, str]:

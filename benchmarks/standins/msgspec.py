@@ -66,6 +66,9 @@ def _kind(hint):
 
 class json:  # noqa: N801  # a module there
     class Decoder:
+        def __class_getitem__(cls, kind):
+            return cls
+
         def __init__(self, kind):
             self.kind = kind
 
