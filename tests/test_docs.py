@@ -93,9 +93,7 @@ def test_the_readme_names_every_network_of_the_zoo():
     assert [name for name in list_models() if name not in text and name not in variants] == []
 
 
-COMMANDS = (
-    "list|data|show-run|show|count|runs|run|report|why|audit|check-weights|export|import|delete|gate|compare|history"
-)
+COMMANDS = "|".join(sorted((name for group in GROUPS.values() for name in group), key=len, reverse=True))
 
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(rf"fer-bench ({COMMANDS})", DOCS))))
