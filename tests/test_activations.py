@@ -101,7 +101,7 @@ def test_number_types_count_by_their_size():
     assert half.peak_bytes == 2 * (20 + 60)
 
 
-def test_measurement_tells_the_batch_and_the_way():
+def test_measurement_reports_the_batch_and_the_way():
     seen = measure_activations(trace(nn.ReLU(), (torch.empty(3, 10),)))
     assert (seen.metric, seen.unit, seen.values) == ("peak_activation_bytes", "bytes", (FLOAT * 60,))
     assert seen.details == {"batch": 3, "counted_on": "meta"}

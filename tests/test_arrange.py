@@ -58,7 +58,7 @@ def test_only_tables_that_have_all_columns_are_kept():
     assert list(arrange.choose_columns({"one": COUNTED, "other": other}, "name,macs")) == ["one"]
 
 
-def test_an_unknown_column_is_told_with_those_that_there_are():
+def test_an_unknown_column_is_reported_with_those_that_there_are():
     with pytest.raises(FerBenchError, match="no table has beauty; t has name, macs, latency_s"):
         arrange.choose_columns({"t": COUNTED}, "name,beauty")
     split = {
@@ -92,7 +92,7 @@ def test_a_table_without_networks_stays_and_one_without_the_network_goes():
     assert list(arrange.choose_models({"t": COUNTED, "m": machine, "u": table({"name": "z"})}, ["a"])) == ["t", "m"]
 
 
-def test_an_unknown_model_is_told_with_the_nearest():
+def test_an_unknown_model_is_reported_with_the_nearest():
     near = table({"name": "resnet50"}, {"name": "vgg13_ferplus"})
     with pytest.raises(FerBenchError, match=r"--models resnet5: no table has it; did you mean resnet50\?"):
         arrange.choose_models({"t": near}, ["resnet5"])

@@ -406,7 +406,7 @@ def test_in_another_unit_the_stated_batch_is_asked_after_too():
     assert "35.6 TFLOP/s" in verdict.remarks[0]
 
 
-def test_times_that_rank_as_the_operators_do_are_told():
+def test_times_that_rank_as_the_operators_do_are_reported():
     rows = [(0.010, 50, 9e9), (0.020, 100, 1e9), (0.030, 150, 5e9), (0.040, 200, 2e9), (0.050, 250, 3e9)]
     column = [(time, network(operators=operators, macs=int(macs))) for time, operators, macs in rows]
     assert "operators started (rank correlation 1.00)" in times.what_times_follow(column)
@@ -417,7 +417,7 @@ def test_times_that_rank_as_the_operators_do_are_told():
 MATRIX = (("0.62", "0.38"), ("0.30", "0.80"))
 
 
-def test_rows_of_a_confusion_matrix_add_up_to_one_or_are_told():
+def test_rows_of_a_confusion_matrix_add_up_to_one_or_are_reported():
     about = Claim(Figure("confusion_matrix", MATRIX, "", "p", "Table 1", rows=("a", "b"), columns=("a", "b")))
     verdict = derived.matrix_rows(about)
     assert verdict.kind is Kind.contradiction
@@ -509,7 +509,7 @@ def verdicts_of(names, evidence):
     return judge_all(claims_of(sheets(map(find, names))), evidence, built_in().networks)
 
 
-def test_wrong_arithmetic_in_a_sheet_is_told_with_its_place():
+def test_wrong_arithmetic_in_a_sheet_is_reported_with_its_place():
     about = Claim(Figure("parameter_ratio", "2", "", "p", "section 9", subject="net", arithmetic="import os"))
     with pytest.raises(SheetError, match=r"net, parameter_ratio '2' of section 9"):
         judge_all([about], [], {})

@@ -81,13 +81,13 @@ def test_what_cannot_be_had_is_refused(name, options, reason):
         ("in_channels", 1, "takes no argument in_channels; it takes: none"),
     ],
 )
-def test_a_factory_without_an_argument_that_was_asked_for_is_told(users_file, option, value, reason):
+def test_a_factory_without_an_argument_that_was_asked_for_is_reported(users_file, option, value, reason):
     with pytest.raises(BuildError, match=reason):
         fer_bench.create_model(f"{users_file}:plain", **{option: value})
 
 
 @pytest.mark.parametrize("content", ["import no_such_module_at_all", "this is no python", "raise SystemExit"])
-def test_a_file_that_cannot_be_imported_is_told(tmp_path, content):
+def test_a_file_that_cannot_be_imported_is_reported(tmp_path, content):
     (tmp_path / "broken.py").write_text(content)
     with pytest.raises(BuildError, match=r"cannot import .*broken\.py"):
         fer_bench.create_model(f"{tmp_path}/broken.py:net")

@@ -152,7 +152,7 @@ def test_the_middle_is_the_median_of_the_means_of_pairs():
     assert middle([7]) == 7
 
 
-def test_a_change_tells_its_chance():
+def test_a_change_reports_its_chance():
     (found,) = change_points([noisy(30, 1, (12, 1.3))])
     assert found == [Change(12, found[0].p)]
     assert 0 < found[0].p <= changepoints.LEVEL

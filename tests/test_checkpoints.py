@@ -204,7 +204,7 @@ def test_segformer_layouts_load_into_the_encoder_and_the_rest_is_missing(tmp_pat
     assert network.state_dict()[found.loaded[0]].tolist() == [5.0] * 32
 
 
-def test_what_does_not_fit_is_told_key_by_key_and_nothing_is_changed(tmp_path, model):
+def test_what_does_not_fit_is_reported_key_by_key_and_nothing_is_changed(tmp_path, model):
     state = {key: torch.zeros_like(value) for key, value in model.state_dict().items()}
     del state["face.bias"]
     state["new.weight"] = torch.zeros(1)
@@ -243,7 +243,7 @@ def test_a_file_that_would_run_code_is_refused_and_runs_none(tmp_path, model, sa
     assert not recwarn.list
 
 
-def test_files_that_are_no_checkpoint_are_told(tmp_path, model):
+def test_files_that_are_no_checkpoint_are_reported(tmp_path, model):
     torch.save(model.state_dict(), tmp_path / "whole.pt")
     whole = (tmp_path / "whole.pt").read_bytes()
     (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])

@@ -176,7 +176,7 @@ def test_debug_shows_the_traceback(call, users_file):
     assert "Traceback" in call("report", "missing", "--debug")[2]
 
 
-def test_no_gpu_is_told_before_anything_is_measured(call, monkeypatch):
+def test_no_gpu_is_reported_before_anything_is_measured(call, monkeypatch):
     monkeypatch.setattr("fer_bench.measuring.environment.has_gpu", lambda: False)
     code, _, err = call("run", "--device", "cuda")
     assert code == 1
@@ -189,7 +189,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(call, monkeypatch):
     assert (code, err) == (1, "fer-bench: ZeroDivisionError: division by zero (--debug shows where)\n")
 
 
-def test_weights_that_do_not_fit_are_told_key_by_key(call, tmp_path):
+def test_weights_that_do_not_fit_are_reported_key_by_key(call, tmp_path):
     import torch
 
     torch.save({"stem.0.weight": torch.zeros(8, 1, 3, 3), "odd": torch.zeros(1)}, tmp_path / "w.pt")
@@ -387,7 +387,7 @@ def test_a_killed_run_goes_on_too_unless_one_begins_anew(users_file, tmp_path, f
 @pytest.mark.parametrize(
     ("factory", "how"), [("leaves", "ended with exit code 0"), ("crashes", "was killed by SIGSEGV")]
 )
-def test_a_factory_that_ends_the_process_is_told(fer_bench, users_file, factory, how):
+def test_a_factory_that_ends_the_process_is_reported(fer_bench, users_file, factory, how):
     done = fer_bench("count", f"{users_file}:{factory}")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"fer-bench: the process {how} before it was done: code of the network did that\n"
@@ -404,7 +404,7 @@ def test_a_reader_that_has_seen_enough_ends_it_without_a_word():
     assert (done.stdout, done.stderr) == ("[\n", "")
 
 
-def test_a_full_disk_behind_stdout_is_told():
+def test_a_full_disk_behind_stdout_is_reported():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "fer_bench.cli", "list"],

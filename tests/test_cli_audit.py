@@ -180,7 +180,7 @@ def test_a_network_that_cannot_be_counted_costs_its_own_figures_only(folder, cap
 
 
 @pytest.mark.slow
-def test_counts_that_cannot_be_saved_are_told(folder, capsys, tmp_path):
+def test_counts_that_cannot_be_saved_are_reported(folder, capsys, tmp_path):
     code, _, err = audit(capsys, "--sheets", folder, "--models", "tiny", "--save", tmp_path / "missing" / "counts.json")
     assert code == 3
     assert "cannot write" in err

@@ -67,7 +67,7 @@ def test_a_template_is_filled_in(report, tmp_path):
         (["--template", "none.tex", "--out", "x"], "leave --out and --format"),
     ],
 )
-def test_a_mistake_is_told_in_a_line_with_its_cure(report, options, message):
+def test_a_mistake_is_reported_in_a_line_with_its_cure(report, options, message):
     code, out, err = report(*options)
     assert (code, out) == (1, "")
     assert message in err
@@ -128,14 +128,14 @@ def test_the_same_results_given_twice_are_drawn_once(records, report):
         (["--html", "missing/page.html"], "cannot write missing/page.html"),
     ],
 )
-def test_options_that_cannot_go_together_are_told(report, tmp_path, monkeypatch, options, message):
+def test_options_that_cannot_go_together_are_reported(report, tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     code, out, err = report(*options)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert message in err
 
 
-def test_why_tells_where_a_cell_comes_from(records, capsys):
+def test_why_reports_where_a_cell_comes_from(records, capsys):
     assert main(["why", "efficiency", "resnet50", "MACs", "--from", records]) == 0
     told = capsys.readouterr().out
     assert " ".join(told.split()).startswith(f"results file {records}")  # long paths are wrapped

@@ -82,7 +82,7 @@ def test_a_pass_longer_than_the_window_is_made_once():
     assert (found.details["passes"], found.details["window_s"]) == (1, pytest.approx(5.0))
 
 
-def test_without_a_counter_the_reason_is_told_at_once_and_no_network_is_built():
+def test_without_a_counter_the_reason_is_reported_at_once_and_no_network_is_built():
     (found,) = measure_energy(lambda: pytest.fail("built"), PLAN, "it has none", sleep=lambda s: pytest.fail("slept"))
     assert (found.metric, found.values, found.failure) == ("energy_j", (), "")
     assert found.details == {"source": "none", "reason": "it has none"}

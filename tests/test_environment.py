@@ -34,7 +34,7 @@ def test_elsewhere_than_on_glibc_nothing_is_changed(monkeypatch):
     assert machine.keep_freed_memory() == machine.SYSTEM_ALLOCATOR
 
 
-def test_libraries_instruction_set_and_settings_of_the_allocator_are_told(monkeypatch):
+def test_libraries_instruction_set_and_settings_of_the_allocator_are_reported(monkeypatch):
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
     monkeypatch.setenv("MALLOCULE", "2")
     found = environment.describe("cpu", "system")
@@ -56,7 +56,7 @@ def test_a_process_is_pinned_to_the_idlest_cores_it_may_use(monkeypatch):
     assert machine.idlest(1, math.inf, 2, 3) == [(3,), (), (3, 4), ()]
 
 
-def test_what_others_take_of_the_machine_is_told(monkeypatch):
+def test_what_others_take_of_the_machine_is_reported(monkeypatch):
     busy = iter([100.0, 103.0])  # seconds of all cores
     own = iter([(10.0, 1.0, 0, 0, 0), (10.5, 1.5, 0, 0, 0)])
     clock = iter([50.0, 54.0])
@@ -71,7 +71,7 @@ def test_what_others_take_of_the_machine_is_told(monkeypatch):
     assert "gpu_before" not in told
 
 
-def test_a_gpu_in_use_tells_clock_temperature_and_what_holds_it_down(monkeypatch):
+def test_a_gpu_in_use_reports_clock_temperature_and_what_holds_it_down(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(environment, "nvml_handle", lambda: "handle")
     reasons = pynvml.nvmlClocksThrottleReasonHwSlowdown | pynvml.nvmlClocksEventReasonGpuIdle
@@ -92,7 +92,7 @@ def test_a_gpu_in_use_tells_clock_temperature_and_what_holds_it_down(monkeypatch
     }
 
 
-def test_without_a_gpu_in_use_nothing_is_told_of_one():
+def test_without_a_gpu_in_use_nothing_is_reported_of_one():
     if not torch.cuda.is_initialized():
         assert environment.gpu_state() == {}
 

@@ -475,7 +475,7 @@ def obey_rights():
 
 @pytest.mark.parametrize("there", [True, False], ids=["old", "new"])
 @pytest.mark.parametrize("way", ["mount", "rights"] if can_mount() else ["rights"])
-def test_a_store_that_cannot_be_written_to_is_told_before_anything_is_measured(
+def test_a_store_that_cannot_be_written_to_is_reported_before_anything_is_measured(
     start, tmp_path, request, make_result, way, there
 ):
     folder = request.getfixturevalue("disk") if way == "mount" else tmp_path / "store"

@@ -241,7 +241,7 @@ def test_the_data_set_is_the_one_asked_for(costing):
     assert drawn[2] is None
 
 
-def test_an_accuracy_without_a_sign_is_a_share_and_one_that_is_no_number_is_told(costing):
+def test_an_accuracy_without_a_sign_is_a_share_and_one_that_is_no_number_is_reported(costing):
     results = [costing(name, 100) for name in "abc"]
     known = zoo(spec("a", ("0.61", "1", "F"), unit=""), spec("b", ("62", "1", "F")), spec("c", ("60-70", "1", "F")))
     plot = accuracy(results, "macs", known, PAPERS)
@@ -258,7 +258,7 @@ def test_accuracy_against_latency_has_its_interval(make_result):
     assert point.x_interval == (pytest.approx(0.012 - half), pytest.approx(0.012 + half))
 
 
-def test_a_latency_without_an_interval_is_told_and_so_are_warnings_once_each(make_result):
+def test_a_latency_without_an_interval_is_reported_and_so_are_warnings_once_each(make_result):
     known = zoo(spec("a", ("60", "1", "F")), spec("b", ("50", "1", "F")))
     several = make_result("a", *latencies((0.010,), (0.012,), (0.014,)), without=("latency_s",))
     told = "Latencies without a bar have no interval"
@@ -401,7 +401,7 @@ def test_records_without_modules_give_no_figure_of_them(make_result):
     assert divisions([make_result()]) is None
 
 
-def test_labels_tell_the_settings_in_which_results_differ(make_result):
+def test_labels_report_the_settings_in_which_results_differ(make_result):
     results = [with_plan(make_result("a", settings=("width=2",)), batch_size=n) for n in (1, 2)]
     results.append(with_plan(make_result("a", input_shape=(3, 8, 8)), batch_size=1))
     assert labels(results) == ["a, width=2, 1x48x48, batch 1", "a, width=2, 1x48x48, batch 2", "a, 3x8x8, batch 1"]
@@ -676,11 +676,11 @@ def test_characters_that_the_font_lacks_are_drawn_as_numbers_without_a_warning(m
     assert label.get_text() == r"\u8868\u60c5 caf\u00e9 \U0001f9ff".replace(r"\u00e9", "\u00e9")
 
 
-def test_the_list_of_figures_tells_how_lacking_characters_are_drawn(committed):
+def test_the_list_of_figures_reports_how_lacking_characters_are_drawn(committed):
     assert r"\u8868" in figures.listing(committed).caption
 
 
-def test_an_unknown_suffix_and_a_folder_that_cannot_be_made_are_told(committed, tmp_path):
+def test_an_unknown_suffix_and_a_folder_that_cannot_be_made_are_reported(committed, tmp_path):
     with pytest.raises(StoreError, match="no figure can be written as gif; known: svg, png, pdf"):
         write_figures(tmp_path, committed, ("svg", "gif"))
     (tmp_path / "file").touch()

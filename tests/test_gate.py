@@ -315,7 +315,7 @@ def test_a_budget_of_a_sheet_is_held(top, gate):
     assert "over the budget of 1" in said
 
 
-def test_nothing_to_hold_against_is_told(top, gate):
+def test_nothing_to_hold_against_is_reported(top, gate):
     code, said, _ = gate("--models", "net.py:build")
     assert code == 3
     assert "--against REV, --baseline FILE or a limit" in said
@@ -399,7 +399,7 @@ def test_a_limit_is_held_of_a_new_network_that_nobody_named(top, gate):
     assert "max_latency of more was not checked: without a base there are no pairs" in said
 
 
-def test_a_limit_on_a_latency_is_held_or_it_is_told_why_not(top, gate, quiet):
+def test_a_limit_on_a_latency_is_held_or_it_is_reported_why_not(top, gate, quiet):
     sheet(top, 'max_latency = "10 s"')
     git(top, "add", "-Af")
     git(top, "commit", "-qm", "sheets")
@@ -447,7 +447,7 @@ def test_a_file_that_is_gone_can_leave_the_baseline(top, gate):
     assert json.loads((top / "counts.json").read_text())["networks"] == {}
 
 
-def test_a_network_of_a_sheet_that_the_baseline_lacks_is_told(top, gate):
+def test_a_network_of_a_sheet_that_the_baseline_lacks_is_reported(top, gate):
     sheet(top)
     options = ("--baseline", "counts.json", "--sheets", "sheets")
     assert gate(*options, "--models", "net.py:build", "--accept", "first")[0] == 0
@@ -545,7 +545,7 @@ def test_two_ways_to_run_a_network_are_compared(top, capfd, monkeypatch):
         (("gate", "--against", "HEAD", "--unchanged", *OPTIONS, "--base-python", "/none"), "--base-python /none"),
     ],
 )
-def test_mistakes_are_told_in_one_line_and_exit_with_3(top, capfd, arguments, told):
+def test_mistakes_are_reported_in_one_line_and_exit_with_3(top, capfd, arguments, told):
     assert main(list(arguments)) == 3
     said = capfd.readouterr().err
     assert told in said

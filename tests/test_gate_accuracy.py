@@ -49,7 +49,7 @@ def test_a_loss_is_worse_and_a_gain_better(evaluated):
     assert judge("net", [good], [poor], 0.2).outcome is Outcome.same  # five points do not matter then
 
 
-def test_what_cannot_be_told_is_inconclusive_with_the_images_that_would_decide(evaluated):
+def test_what_cannot_be_reported_is_inconclusive_with_the_images_that_would_decide(evaluated):
     # 100 images are right on one side only, on each side: the interval is +-1.96 x sqrt(200) / 2000 = +-1.4 points.
     verdict = judge("net", [evaluated(range(1300))], [evaluated(range(100, 1400))], 0.01)
     assert verdict.outcome is Outcome.inconclusive

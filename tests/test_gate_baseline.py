@@ -85,7 +85,7 @@ def test_an_edit_by_hand_is_noticed_and_one_of_the_layout_is_none(written):
             read(written)
 
 
-def test_who_takes_a_baseline_for_results_is_told_so(tmp_path):
+def test_who_takes_a_baseline_for_results_is_reported_so(tmp_path):
     path = tmp_path / "file.json"
     write(path, Baseline())
     with pytest.raises(StoreError, match=r"has counts and no results: .* --baseline FILE"):

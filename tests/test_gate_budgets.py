@@ -105,7 +105,7 @@ def test_a_sheet_has_limits_for_a_network_and_for_all(tmp_path):
         (SHEET.replace("[net]", "[gate]"), r"\[gate\], the limits of all networks of the sheet: unknown limits title"),
     ],
 )
-def test_wrong_limits_in_a_sheet_are_told_with_their_place(tmp_path, text, complaint):
+def test_wrong_limits_in_a_sheet_are_reported_with_their_place(tmp_path, text, complaint):
     with pytest.raises(SheetError, match=complaint):
         sheet(tmp_path, SHEET + text)
 
@@ -203,7 +203,7 @@ def test_without_an_interval_nothing_is_concluded():
     assert measured.reason == "memory [0.500, 0.500] GiB, under the budget of 1 GiB"
 
 
-def test_a_limit_that_nothing_was_held_against_is_told():
+def test_a_limit_that_nothing_was_held_against_is_reported():
     findings = Findings(watcher=None)
     findings.note_unchecked("b", Budget.of({"max_latency": "20 ms"}), "see {metric}")
     findings.note_unchecked("a", Budget.of({"max_latency": "9 ms", "max_params": "1 M"}), "see {metric}")

@@ -79,7 +79,7 @@ def test_costs_that_only_fell_are_better_and_one_that_grew_beside_them_is_worse(
     assert "peak activation bytes 5,000 -> 5,001 (+0.0200 %)" in verdict.reason
 
 
-def test_a_cost_that_grew_by_less_than_any_share_is_told_by_its_number():
+def test_a_cost_that_grew_by_less_than_any_share_is_reported_by_its_number():
     before = told(blocks(10**8))
     after = told(blocks(10**8), counts={"parameters.trainable": 10**8 + 20 + 70 + 1})
     assert judge("net", before, after).reason == "parameters 100,000,090 -> 100,000,091 (+1), MACs same"
@@ -104,7 +104,7 @@ def test_the_same_costs_of_another_structure_have_changed(changes, said):
     assert (verdict.outcome, verdict.details) == ((Outcome.changed, (said,)) if said else (Outcome.same, ()))
 
 
-def test_many_operators_are_told_by_their_number():
+def test_many_operators_are_reported_by_their_number():
     operators = {f"aten::op{n}": 10 - n for n in range(9)}
     (line,) = judge("net", told(blocks(1), {"x": 1}), told(blocks(1), {"x": 1} | operators)).details
     assert line.startswith("operators: +10 aten::op0, +9 aten::op1, ")
@@ -119,7 +119,7 @@ def test_an_operator_without_a_formula_is_worse_since_macs_are_then_a_lower_boun
     assert verdict.reason.startswith(f"operators without a formula: aten::fft ({calls['aten::fft']}); MACs are a lower")
 
 
-def test_operators_without_a_formula_on_both_sides_are_told_and_do_not_decide():
+def test_operators_without_a_formula_on_both_sides_are_reported_and_do_not_decide():
     uncounted = {"aten::fft": 2}
     verdict = judge("net", told(blocks(1), uncounted=uncounted), told(blocks(1), uncounted=uncounted))
     assert verdict.outcome is Outcome.same
@@ -170,7 +170,7 @@ def test_a_module_more_is_new_and_one_less_is_gone():
     assert differences(before, free) == ["features.1.act: new ReLU"]
 
 
-def test_a_new_part_is_told_once_with_all_inside_it():
+def test_a_new_part_is_reported_once_with_all_inside_it():
     after = blocks(10, 20)
     before = tuple(m for m in after if not m.path.startswith("features.1"))
     assert differences(before, after) == ["features.1: new Block of 3 modules, 40 parameters, 200 MACs"]
@@ -185,7 +185,7 @@ def test_one_inserted_into_a_sequence_moves_the_others_and_changes_none():
     assert differences(after, before)[1] == "features.2 to features.4: renamed features.1 to features.3"
 
 
-def test_one_inserted_and_one_changed_are_told_apart():
+def test_one_inserted_and_one_changed_are_reported_apart():
     assert differences(blocks(10, 20, 30, 40), blocks(10, 15, 20, 30, 44)) == [
         "features.1: new Block of 3 modules, 35 parameters, 150 MACs",
         "features.4.conv: MACs +10.0 % (400 -> 440), parameters +10.0 % (40 -> 44)",
@@ -230,7 +230,7 @@ def test_what_costs_nothing_is_not_taken_for_another_in_another_place():
     assert sorted(differences(before, after)) == ["act: new ReLU", "features.0.act: gone (ReLU)"]
 
 
-def test_another_class_in_one_place_is_told_with_its_numbers():
+def test_another_class_in_one_place_is_reported_with_its_numbers():
     before, after = blocks(10), (*blocks(10)[:-1], Module("head", "Conv2d", 70, 126, 2))
     assert differences(before, after) == ["head: Conv2d, was Linear, called 2 times, was once, MACs +100 % (63 -> 126)"]
 
@@ -244,7 +244,7 @@ def test_another_class_in_many_places_is_one_line():
     ]
 
 
-def test_neighbours_that_all_changed_are_one_line_and_a_whole_part_is_told_by_its_name():
+def test_neighbours_that_all_changed_are_one_line_and_a_whole_part_is_reported_by_its_name():
     before = blocks(*[100] * 12)
     some = blocks(*[100] * 4, *[110] * 6, *[100] * 2)
     assert differences(before, some) == [
@@ -258,7 +258,7 @@ def test_neighbours_that_all_changed_are_one_line_and_a_whole_part_is_told_by_it
     ]
 
 
-def test_a_sequence_that_grew_by_many_tells_them_together():
+def test_a_sequence_that_grew_by_many_reports_them_together():
     assert differences(blocks(*range(10, 13)), blocks(*range(10, 18))) == [
         # 13 to 17 and five norms
         "features.3 to features.7: new, 175 parameters, 750 MACs (5 modules, the first features.3)"

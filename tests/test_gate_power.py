@@ -131,7 +131,7 @@ def test_real_gates_went_by_the_statistic_that_the_study_goes_by(study):
     )
 
 
-def test_pairs_that_tell_the_size_are_records_of_their_own(experiment, tmp_path, monkeypatch):
+def test_pairs_that_report_the_size_are_records_of_their_own(experiment, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment, "record_pairs", lambda *arguments: arguments)
     experiment.main(["pairs", "quiet", "5", "60"])
     experiment.main(["pairs", "quiet", "3", "70", "size"])

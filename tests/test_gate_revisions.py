@@ -84,7 +84,7 @@ def test_other_worktrees_of_the_user_stay_registered_though_they_are_not_there_n
     assert str(other) in git(repository, "worktree", "list")
 
 
-def test_a_binary_that_differs_is_told(repository):
+def test_a_binary_that_differs_is_reported(repository):
     (repository / "weights.pt").write_bytes(bytes(range(256)))
     git(repository, "add", "-A")
     git(repository, "commit", "-qm", "weights")
@@ -97,7 +97,7 @@ def test_a_binary_that_differs_is_told(repository):
         assert not found.binaries_changed(found.base("HEAD"), found.candidate())
 
 
-def test_submodules_are_told_to_be_empty(repository, tmp_path):
+def test_submodules_are_reported_to_be_empty(repository, tmp_path):
     git(repository, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(repository / ".git"), "lib")
     git(repository, "commit", "-qm", "a submodule")
     (repository / "nets" / "net.py").write_text("NUMBER = 3\n")
@@ -117,7 +117,7 @@ def test_submodules_are_told_to_be_empty(repository, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository away")
-def test_a_repository_of_another_owner_is_told_with_its_cure(repository):
+def test_a_repository_of_another_owner_is_reported_with_its_cure(repository):
     os.chown(repository / ".git", 12345, 12345)
     os.chown(repository, 12345, 12345)
     with pytest.raises(RevisionError, match=r"safe\.directory"):
@@ -131,7 +131,7 @@ def test_a_deleted_file_is_gone_from_the_candidate(repository):
         assert not Path(found.candidate().place.folder, "net.py").exists()
 
 
-def test_a_large_untracked_file_is_left_out_and_told(repository, monkeypatch):
+def test_a_large_untracked_file_is_left_out_and_reported(repository, monkeypatch):
     monkeypatch.setattr("fer_bench.gating.revisions._LARGEST_UNTRACKED", 1000)
     (repository / "data.bin").write_bytes(bytes(2**20))
     with Repository(repository) as found:
@@ -204,7 +204,7 @@ def test_sheets_must_be_in_the_repository(repository, tmp_path):
         Repository(repository, [tmp_path / "sheets"])
 
 
-def test_a_folder_that_the_revision_does_not_have_is_told(repository):
+def test_a_folder_that_the_revision_does_not_have_is_reported(repository):
     (repository / "later").mkdir()
     (repository / "later" / "net.py").write_text("")
     with Repository(repository / "later") as found, pytest.raises(RevisionError, match="has no folder later"):

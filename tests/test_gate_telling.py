@@ -91,7 +91,7 @@ def test_many_networks_of_equal_counts_are_one_line_so_that_a_change_stands_out(
     assert "35 verdicts: 1 worse, 34 same" in text
 
 
-def test_few_equal_networks_and_those_with_something_to_say_are_told_one_by_one():
+def test_few_equal_networks_and_those_with_something_to_say_are_reported_one_by_one():
     assert all(name in as_text(report(*zoo(3))) for name in ("net00", "net01", "net02"))
     text = as_text(report(*zoo(5), verdict("noted", details=("MACs are a lower bound",))))
     assert "noted" in text
@@ -149,7 +149,7 @@ def test_an_accepted_verdict_decides_nothing():
     assert "1 worse (accepted)" in text
 
 
-def test_where_it_was_measured_and_notes_are_told():
+def test_where_it_was_measured_and_notes_are_reported():
     text = as_text(report(verdict(), notes=("the sources are equal",), environment=ENVIRONMENT, wall_s=44.25))
     assert "environment  cpu (Some CPU), 2 threads, PyTorch 2.9.0, Python 3.13.0, Linux, system\n" in text
     assert "note: the sources are equal\n1 verdict in 44.2 s: 1 same\n" in text
@@ -262,7 +262,7 @@ def test_nothing_judged_has_no_table():
 
 
 @pytest.mark.parametrize("number", [1, 500, 5000])
-def test_a_pull_request_takes_it_and_what_was_left_out_is_told(number):
+def test_a_pull_request_takes_it_and_what_was_left_out_is_reported(number):
     long = "\N{GRINNING FACE}&" * 2000
     many = [
         verdict(f"{place}{long}", "latency", Outcome.worse, long, details=(long,) * 100, accepted="", effect=SLOWER)
@@ -405,7 +405,7 @@ def test_an_accepted_verdict_does_not_hide_an_inconclusive_one_of_the_same_case(
     assert given.exit_code() == INCONCLUSIVE
 
 
-def test_processes_that_are_no_pairs_are_told_as_such_and_what_has_no_level_as_no_interval():
+def test_processes_that_are_no_pairs_are_reported_as_such_and_what_has_no_level_as_no_interval():
     stored = Effect(0.2, -0.1, 0.6, None, 1, 0.21, "process a side")
     given = report(verdict("net", "latency", Outcome.inconclusive, effect=stored))
     assert "+20.0 % [-10.0, +60.0]  1 process a side  (mean +21.0 %)" in as_text(given)
@@ -478,7 +478,7 @@ def test_json_takes_names_that_no_encoding_can_write():
     assert json.loads(as_json(report(verdict(HOSTILE))).encode("ascii"))["verdicts"][0]["network"] == HOSTILE
 
 
-def test_json_tells_the_exit_code_that_was_asked_for():
+def test_json_reports_the_exit_code_that_was_asked_for():
     given = report(verdict(outcome=Outcome.inconclusive))
     assert json.loads(as_json(given))["exit_code"] == 4
     assert json.loads(as_json(given, inconclusive_passes=True))["exit_code"] == 0

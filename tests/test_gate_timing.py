@@ -154,14 +154,14 @@ def test_sides_that_fail_by_turns_are_an_error_in_the_end(side, pairs):
     assert verdict.outcome is Outcome.error
 
 
-def test_what_makes_only_some_passes_slower_is_told(side, pairs):
+def test_what_makes_only_some_passes_slower_is_reported(side, pairs):
     pairs(lambda number: pair(number, 0.0, checks=(BASE_S, BASE_S * 1.2)))
     verdict, _ = judge("net", "latency", side, side, Rule())
     assert verdict.outcome is Outcome.inconclusive  # and never the same
     assert verdict.details[0].startswith("the plain mean is worse")
 
 
-def test_a_shared_core_page_faults_and_other_outputs_are_told(side, pairs):
+def test_a_shared_core_page_faults_and_other_outputs_are_reported(side, pairs):
     outputs = ({"shapes": [[1, 7]], "digest": "a"}, {"shapes": [[1, 7]], "digest": "b"})
     pairs(lambda number: pair(number, 0.0, switches=(2, 2), faults=(30, 30), outputs=outputs))
     told = " ".join(judge("net", "latency", side, side, Rule())[0].details)
@@ -171,7 +171,7 @@ def test_a_shared_core_page_faults_and_other_outputs_are_told(side, pairs):
     assert "outputs differ for the same seed" in told
 
 
-def test_outputs_of_another_shape_are_told(side, pairs):
+def test_outputs_of_another_shape_are_reported(side, pairs):
     outputs = ({"shapes": [[1, 7]], "digest": "a"}, {"shapes": [[1, 8]], "digest": "b"})
     pairs(lambda number: pair(number, 0.0, outputs=outputs))
     assert "outputs differ in shape: [[1, 7]] and [[1, 8]]" in judge("net", "latency", side, side, Rule())[0].details

@@ -78,7 +78,7 @@ def test_times_of_other_zones_are_put_in_order(at):
     assert [point.estimate.value for point in drawn([late, early]).points] == [0.011, 0.012]
 
 
-def test_a_time_that_is_none_is_told(at):
+def test_a_time_that_is_none_is_reported(at):
     with pytest.raises(StoreError, match="start time 'soon'"):
         drawn([dataclasses.replace(at(1), started_at="soon")])
 
@@ -98,7 +98,7 @@ def test_a_result_that_is_read_from_two_places_is_one_point(at):
     assert len(drawn([result, result, at(2)]).points) == 2
 
 
-def test_a_step_is_told_between_the_commits_that_it_lies_between(at):
+def test_a_step_is_reported_between_the_commits_that_it_lies_between(at):
     results = [at(day, 10 * wobble(day), commit="b") for day in range(12)]
     results += [at(day, 12 * wobble(day), commit="c") for day in range(12, 24)]
     its = drawn(results)
@@ -121,7 +121,7 @@ def test_a_step_is_told_between_the_commits_that_it_lies_between(at):
         ("", False, "between 2026-01-12 00:00 and 2026-01-13 00:00, with no commit recorded"),
     ],
 )
-def test_a_step_that_no_commit_explains_is_told_so(at, commit, dirty, told):
+def test_a_step_that_no_commit_explains_is_reported_so(at, commit, dirty, told):
     results = [at(day, (10 if day < 12 else 12) * wobble(day), commit=commit, dirty=dirty) for day in range(24)]
     assert shifts(drawn(results)) == [(12, False, told)]
 
@@ -186,7 +186,7 @@ def test_differences_name_what_matters_and_nothing_else(at):
     assert differences(None, before) == ["an environment that is not recorded"]
 
 
-def test_a_machine_that_was_slower_itself_is_told(at):
+def test_a_machine_that_was_slower_itself_is_reported(at):
     fast, slow = ({"macs_per_s": rate, "copy_bytes_per_s": [[1, 9e9], [9, 2e9]]} for rate in (8e9, 5e9))
     results = [at(day, 10 * wobble(day), commit="b", attainable=fast) for day in range(12)]
     results += [at(day, 16 * wobble(day), commit="b", attainable=slow) for day in range(12, 24)]
@@ -241,7 +241,7 @@ def test_counts_of_one_run_under_several_plans_are_one_point(at):
     assert [point.estimate.value for point in history(later, "net", "flops").points] == [200]
 
 
-def test_of_several_conditions_the_most_frequent_is_drawn_and_the_others_told(at):
+def test_of_several_conditions_the_most_frequent_is_drawn_and_the_others_reported(at):
     results = [at(day) for day in range(3)] + [at(day, plan={"batch_size": 8}) for day in range(2)]
     its = drawn(results)
     assert (len(its.points), its.conditions["batch_size"]) == (3, "2")
@@ -255,7 +255,7 @@ def test_of_several_conditions_the_most_frequent_is_drawn_and_the_others_told(at
         drawn(results, "macs", device="cpu")
 
 
-def test_failures_are_told_and_not_drawn(at):
+def test_failures_are_reported_and_not_drawn(at):
     its = drawn([at(1), at(2, failure="no memory"), at(3)])
     assert (len(its.points), len(its.failed)) == (2, 1)
     rows = table(its)
@@ -404,7 +404,7 @@ def test_a_hostile_name_is_drawn_as_it_is(call, tmp_path):
         (["net", "--from", "none.json"], "none.json: No such file or directory"),
     ],
 )
-def test_a_mistake_is_told_in_a_line_with_its_cure(call, arguments, message):
+def test_a_mistake_is_reported_in_a_line_with_its_cure(call, arguments, message):
     code, out, err = call(*arguments)
     assert (code, out) == (1, "")
     assert message in err

@@ -108,7 +108,7 @@ def test_a_record_of_ours_is_read_whole_whether_the_file_has_times_or_not(write,
     assert read_file(write(ours(result), without_data(ours(result)), THEIRS))[:2] == [result, result]
 
 
-def test_means_over_several_calls_are_told_as_such(write):
+def test_means_over_several_calls_are_reported_as_such(write):
     bench = {**THEIRS, "stats": {**THEIRS["stats"], "iterations": 10}}
     assert read_file(write(bench))[0].measurement("latency_s").details["told"] == "mean over 10 calls"
 
@@ -170,7 +170,7 @@ def test_a_file_that_is_not_as_it_should_be_is_one_message(write, other, told):
 
 
 @pytest.mark.parametrize("kept", [60, 400, -20])
-def test_a_file_that_was_cut_short_is_told_as_such(write, kept):
+def test_a_file_that_was_cut_short_is_reported_as_such(write, kept):
     path = write()
     path.write_text(path.read_text()[:kept])
     with pytest.raises(StoreError, match="of pytest-benchmark is cut short or damaged"):

@@ -142,7 +142,7 @@ class Branches(nn.Module):
         return self.one(images) + self.second(self.first(images).relu())
 
 
-def test_branches_are_told_apart_whichever_runs_first(tmp_path):
+def test_branches_are_reported_apart_whichever_runs_first(tmp_path):
     path = write_keras(
         tmp_path / "w.h5",
         [
@@ -157,7 +157,7 @@ def test_branches_are_told_apart_whichever_runs_first(tmp_path):
     assert (model.one.weight.item(), model.first.weight.item(), model.second.weight.item()) == (7.0, 2.0, 3.0)
 
 
-def test_layers_that_nothing_tells_apart_are_refused(tmp_path):
+def test_layers_that_nothing_reports_apart_are_refused(tmp_path):
     branches = [conv("a", ["input_1"], kernel(2.0)), conv("b", ["input_1"], kernel(3.0))]
     path = write_keras(tmp_path / "w.h5", [*branches, ("add", "Add", ["a", "b"], {}, {})])
     with pytest.raises(CheckpointError, match="its layers a, b have one place in the model"):

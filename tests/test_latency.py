@@ -77,7 +77,7 @@ def test_the_slowest_network_is_timed_once_however_short_the_cap():
     assert found["latency_s"].values == pytest.approx((9.0,))
 
 
-def test_page_faults_and_context_switches_are_told_pass_by_pass():
+def test_page_faults_and_context_switches_are_reported_pass_by_pass():
     # Before and after each pass, the first of them warm-up: what lies between them is ours, not the passes'.
     totals = iter(
         [
@@ -104,7 +104,7 @@ def test_long_measurements_say_that_they_are_alive():
     assert len(beats) == 3  # after each pass of the warm-up, and after 6 s of the timed ones
 
 
-def test_what_else_went_on_is_told():
+def test_what_else_went_on_is_reported():
     found, _ = measure(dataclasses.replace(PLAN, runs=2), 1)
     assert found["latency_s"].details.keys() >= {"others_cores", "throttle_events", "cores", "clock"}
 

@@ -65,7 +65,7 @@ def test_where_the_peak_cannot_be_reset_the_earlier_peak_is_the_baseline(monkeyp
 
 
 @pytest.mark.parametrize("told", [5 * MIB, None, "another process", "error"])
-def test_nvml_tells_the_memory_of_this_process_or_there_is_no_measurement(monkeypatch, told):
+def test_nvml_reports_the_memory_of_this_process_or_there_is_no_measurement(monkeypatch, told):
     class NVMLError(Exception):
         pass
 
@@ -93,7 +93,7 @@ def test_nvml_tells_the_memory_of_this_process_or_there_is_no_measurement(monkey
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_tells_what_is_allocated_and_reserved():
+def test_a_gpu_reports_what_is_allocated_and_reserved():
     def make():
         return nn.Linear(1024, 1024, bias=False).cuda(), torch.zeros(1, 1024, device="cuda")
 

@@ -162,7 +162,7 @@ def test_the_slowest_network_makes_one_pass():
     assert found["testing.interval_s"].values == pytest.approx((0.2,))
 
 
-def test_the_system_tells_what_this_process_and_the_machine_did():
+def test_the_system_reports_what_this_process_and_the_machine_did():
     system = System()
     before, others = system.sample(), system.others()
     sum(range(10**6))

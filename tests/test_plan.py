@@ -49,7 +49,7 @@ def test_the_protocol_of_paper_001_is_as_printed():
     )
 
 
-def test_the_protocols_are_what_their_users_are_told():
+def test_the_protocols_are_what_their_users_are_reported():
     assert (EDGE.device, EDGE.batch_size, EDGE.threads, EDGE.interval_share) == ("cpu", 1, 1, 0.01)
     assert (QUICK.processes, QUICK.interval_share, QUICK.runs) == (1, None, 300)
     assert (OCCUPANCY.input_size, OCCUPANCY.channels) == (48, 1)
@@ -159,7 +159,7 @@ def test_a_file_of_one_s_own_changes_a_preset(tmp_path):
         ("runs = " + "9" * 5000, "is no TOML: Exceeds the limit"),
     ],
 )
-def test_a_bad_file_is_told_what_is_wrong_with_it(tmp_path, text, message):
+def test_a_bad_file_is_reported_what_is_wrong_with_it(tmp_path, text, message):
     path = tmp_path / "my_lab.toml"
     path.write_text(text)
     with pytest.raises(FerBenchError) as told:
@@ -168,7 +168,7 @@ def test_a_bad_file_is_told_what_is_wrong_with_it(tmp_path, text, message):
     assert message in str(told.value)
 
 
-def test_a_protocol_that_is_not_there_is_told(tmp_path):
+def test_a_protocol_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(FerBenchError, match="known: quick, edge, safavi2023, occupancy, training, or a file"):
         protocol("slow")
     with pytest.raises(FerBenchError, match="cannot read the protocol"):

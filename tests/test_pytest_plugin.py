@@ -177,7 +177,7 @@ def test_a_saved_run_is_compared_with_the_next(suite, tmp_path):
     assert "Performance has regressed" in failed
 
 
-def test_what_makes_a_comparison_void_is_told(suite, tmp_path):
+def test_what_makes_a_comparison_void_is_reported(suite, tmp_path):
     (tmp_path / "test_one.py").write_text("def test_one(fer_benchmark):\n    fer_benchmark('mtcnn_pnet')\n")
     (tmp_path / "two.toml").write_text(PROTOCOL + "batch_size = 2\n")
     suite("--benchmark-save=one", "--fer-protocol=fast.toml", tests="test_one.py")
@@ -290,7 +290,7 @@ def test_a_gpu_that_is_not_there_is_one_message(suite, options):
     assert "Traceback" not in said
 
 
-def test_a_mistake_is_told_at_the_line_of_the_test(suite, tmp_path):
+def test_a_mistake_is_reported_at_the_line_of_the_test(suite, tmp_path):
     (tmp_path / "test_bad.py").write_text(
         "import dataclasses\n"
         "from fer_bench.records.plan import QUICK\n"
@@ -481,7 +481,7 @@ def test_a_benchmark_that_was_interrupted_is_not_saved(suite, tmp_path):
     assert [bench["name"] for bench in saved] == ["test_whole"]
 
 
-def test_another_timer_is_told(suite, tmp_path):
+def test_another_timer_is_reported(suite, tmp_path):
     suite("--benchmark-timer=time.process_time", "--benchmark-json=out.json", "-k", "speed")
     latency = Result.of(records(tmp_path / "out.json")["test_speed"]).measurement("latency_s")
     assert latency.details["clock"] == "pytest-benchmark: time.process_time"

@@ -48,7 +48,7 @@ def test_a_table_of_a_sheet_is_a_network_of_its_family(tmp_path):
         (GOOD + RESULT.format("split = 3"), "split is 3, expected text in quotes"),
     ],
 )
-def test_a_sheet_that_is_wrong_is_told_with_its_place(tmp_path, text, complaint):
+def test_a_sheet_that_is_wrong_is_reported_with_its_place(tmp_path, text, complaint):
     with pytest.raises(SheetError, match=complaint):
         sheets.read_sheet(write(tmp_path, text))
 
@@ -64,7 +64,7 @@ def test_a_sheet_that_is_wrong_is_told_with_its_place(tmp_path, text, complaint)
         ("package.module:factory", Source("module", "factory", module="package.module")),
     ],
 )
-def test_a_name_tells_its_source(name, source):
+def test_a_name_reports_its_source(name, source):
     spec = registry.find(name)
     assert (spec.name, spec.source) == (name, source)
 
@@ -178,13 +178,13 @@ def test_a_user_s_sheet_with_code_beside_it_builds_that_code(users_folder):
         ),
     ],
 )
-def test_a_user_s_sheet_that_is_wrong_is_told(users_folder, sheet, complaint):
+def test_a_user_s_sheet_that_is_wrong_is_reported(users_folder, sheet, complaint):
     (users_folder / "wrong.toml").write_text(sheet)
     with pytest.raises(SheetError, match=complaint):
         _ = Registry([users_folder]).networks
 
 
-def test_a_folder_of_sheets_that_is_not_there_is_told(tmp_path):
+def test_a_folder_of_sheets_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(SheetError, match="there is no such folder"):
         Registry([tmp_path / "missing"])
 

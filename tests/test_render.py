@@ -159,7 +159,7 @@ def test_every_format_of_a_file_is_written(tmp_path):
     assert (tmp_path / "stem.html").read_text() == FORMATS["html"](TABLE)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot make the folder"):
         write_all(tmp_path / "file", {"stem": TABLE})

@@ -100,7 +100,7 @@ def test_an_image_s_share_of_a_batch_of_one_is_not_repeated(make_result):
     assert [row["ms per image"] for row in cells(tables.latency([one, two]))] == ["–", "5.0"]  # two digits at least
 
 
-def test_code_of_libraries_in_the_peak_is_told_apart(make_result):
+def test_code_of_libraries_in_the_peak_is_reported_apart(make_result):
     peak = Measurement("peak_rss_bytes", "bytes", (33 * MIB,), details={"file_bytes": 29 * MIB})
     (row,) = cells(resources.memory([make_result("x", peak, without=("peak_rss_bytes",))]))
     assert (row["Process (MiB)"], row["of it libraries (MiB)"]) == ("33.0", "29.0")
@@ -160,7 +160,7 @@ def test_settings_that_differ_are_columns_and_those_that_do_not_stand_in_the_cap
     assert "batch 1, autocast to bf16, cpu" in efficiency(rows[1:]).caption.replace("nhwc, ", "")
 
 
-def test_the_system_s_allocator_is_told_where_it_makes_a_difference(make_result):
+def test_the_system_s_allocator_is_reported_where_it_makes_a_difference(make_result):
     kept = make_result("x", *latencies((0.013,)), without=("latency_s",))
     faults = Measurement("minor_faults", "count", (1970.0, 1990.0))
     system = make_result("x", *latencies((0.01664,)), faults, without=("latency_s",))
@@ -172,7 +172,7 @@ def test_the_system_s_allocator_is_told_where_it_makes_a_difference(make_result)
     assert not any("as deployed" in note for note in same.footnotes)
 
 
-def test_the_latency_table_tells_all_of_it(make_result):
+def test_the_latency_table_reports_all_of_it(make_result):
     result = make_result(
         "x",
         *latencies((0.010,) * 99 + (0.030,), (0.012,) * 100),
@@ -237,7 +237,7 @@ def test_not_converged_is_said(make_result):
     assert "not converged" in str(efficiency([with_plan(result, EDGE)]).notes)
 
 
-def test_the_roofline_tells_shares_and_the_bound(make_result):
+def test_the_roofline_reports_shares_and_the_bound(make_result):
     result = make_result(
         "x",
         Measurement("operator_macs", "count", (8_000_000, 0)),
@@ -301,7 +301,7 @@ def test_a_roofline_says_its_conditions_and_which_row_has_which_roof(make_result
     assert "(Another CPU, 2 threads)" in table.footnotes[1]
 
 
-def test_a_training_step_is_told_in_its_parts(make_result):
+def test_a_training_step_is_reported_in_its_parts(make_result):
     parts = {"step": 0.040, "forward": 0.010, "backward": 0.020, "optimizer": 0.005}
     told = {"batch_size": 8, "optimizer": "adam"}
     # The slowest of three passes takes 1.1 times the others; nine tenths of the way to it are 8 % above the median.
@@ -368,7 +368,7 @@ def test_occupancy_is_in_the_form_of_paper_004(make_result):
     }
 
 
-def test_energy_is_told_where_a_counter_told_it_and_is_blank_elsewhere(make_result):
+def test_energy_is_reported_where_a_counter_reported_it_and_is_blank_elsewhere(make_result):
     told = {"images": 100, "idle_joules": 20.0, "idle_w": 10.0, "window_s": 2.0, "source": "RAPL package-0"}
     table = resources.joules(
         [

@@ -291,7 +291,7 @@ def test_results_of_other_networks_add_no_column(make_result):
     assert papers([make_result("my_net")])["paper001_table2"] == papers()["paper001_table2"]
 
 
-def test_our_machine_stands_beside_the_printed_one_and_tells_what_that_leaves_out(make_result):
+def test_our_machine_stands_beside_the_printed_one_and_reports_what_that_leaves_out(make_result):
     table = papers([make_result()])["paper002_table2"]
     assert grid(table)[:3] == [
         ["System", "Ubuntu 22.04", "Linux"],
@@ -388,7 +388,7 @@ def test_a_baseline_is_a_row_of_printed_values_that_says_so(users_sheets, make_r
     assert report([make_result()], users_sheets(BASELINES))["published"].rows[-1]["name"] == "smith"
 
 
-def test_what_is_no_number_is_told_and_not_guessed(users_sheets):
+def test_what_is_no_number_is_reported_and_not_guessed(users_sheets):
     registry = users_sheets(BASELINES.replace('"1.2"', '"nearly 5"').replace('"4.25"', '"nan"'))
     (entry,) = published_rows(baselines_of(registry), registry.papers)
     assert "parameters" not in entry.cells

@@ -118,7 +118,7 @@ def clock(monkeypatch):
     return clock
 
 
-def test_the_fastest_arithmetic_the_curve_of_copies_and_the_cheapest_operator_are_told(clock):
+def test_the_fastest_arithmetic_the_curve_of_copies_and_the_cheapest_operator_are_reported(clock):
     found = measure_attainable("cpu", "fp32", clock)
     assert found["macs_per_s"] == pytest.approx(2e9, rel=1e-3)
     assert "convolution of 1, NHWC" in found["how"]

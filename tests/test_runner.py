@@ -179,12 +179,12 @@ def test_a_library_s_network_that_is_not_there_costs_no_other_its_row():
     assert failures(good) == {}
 
 
-def test_a_factory_that_leaves_without_a_word_is_told(measure):
+def test_a_factory_that_leaves_without_a_word_is_reported(measure):
     found = failures(measure("leaves"))
     assert set(found.values()) == {"the process ended with exit code 0 before it was done"}
 
 
-def test_a_process_killed_for_memory_is_told(measure):
+def test_a_process_killed_for_memory_is_reported(measure):
     found = failures(measure("killed"))
     assert found["latency"] == "the process was killed by SIGKILL (out of memory?)"
 
@@ -196,7 +196,7 @@ def test_a_factory_that_hangs_is_given_up_and_the_next_goes_on(measure):
     assert failures(measure("good", dataclasses.replace(PLAN, metrics=("latency",)))) == {}
 
 
-def test_a_process_that_answers_rubbish_is_told(measure):
+def test_a_process_that_answers_rubbish_is_reported(measure):
     plan = dataclasses.replace(PLAN, metrics=("latency",))
     assert failures(measure("babbles", plan)) == {"latency": "the process sent something other than a measurement"}
 
@@ -385,7 +385,7 @@ def test_what_no_store_can_hold_is_a_failure_of_its_network_and_the_run_goes_on(
         assert hit["energy_j"].startswith("what was measured cannot be recorded: the store ")
 
 
-def test_tasks_that_differ_in_anything_are_told_apart(tmp_path):
+def test_tasks_that_differ_in_anything_are_reported_apart(tmp_path):
     checkpoint = tmp_path / "weights.pt"
     checkpoint.touch()
     first = TASKS[0]

@@ -124,20 +124,20 @@ def test_every_warning_has_its_numbers_and_its_remedy(make):
     ]
 
 
-def test_processes_that_wait_for_a_core_are_told(make):
+def test_processes_that_wait_for_a_core_are_reported(make):
     more = per_pass("involuntary_switches", [1.0, 2.0, 1.5], [0.0, 0.0])
     ((trouble, text),) = troubles(make(QUIET, QUIET, more=more))
     assert trouble is Trouble.WAITING_FOR_CORES
     assert text == "other load: a pass had to give up its core up to 1.5 times per run in 1 of 2 processes"
 
 
-def test_a_throttled_cpu_is_told(make):
+def test_a_throttled_cpu_is_reported(make):
     ((trouble, text),) = troubles(make(QUIET, QUIET, throttle_events=3))
     assert trouble is Trouble.CPU_THROTTLED
     assert "6 times" in text
 
 
-def test_a_throttled_gpu_is_told_with_its_reasons(make):
+def test_a_throttled_gpu_is_reported_with_its_reasons(make):
     states = {"gpu_before": {"throttle_reasons": []}, "gpu_after": {"throttle_reasons": ["power cap"]}}
     ((trouble, text),) = troubles(make(QUIET, QUIET, **states))
     assert trouble is Trouble.GPU_THROTTLED
@@ -198,7 +198,7 @@ def test_page_faults_of_less_than_a_hundredth_of_the_time_are_no_news(make, faul
     assert seen(make(slow, slow, plan={"alloc": "system"}, more=more)) == expected
 
 
-def test_who_keeps_memory_already_is_not_told_to(make):
+def test_who_keeps_memory_already_is_not_reported_to(make):
     more = per_pass("minor_faults", [1500.0, 1600.0], [1400.0])
     kept = make(QUIET, QUIET, plan={"alloc": "keep"}, more=more, environment={"allocator": KEPT_ALLOCATOR})
     assert seen(kept) == [Trouble.FAULTS_OF_THE_NETWORK]
@@ -219,14 +219,14 @@ def test_a_latency_takes_five_passes(make, passes, measured):
     assert (summary(halves) is not None) == (passes >= 5)
 
 
-def test_two_modes_within_a_process_are_told(make):
+def test_two_modes_within_a_process_are_reported(make):
     two = [0.0129, 0.0186, 0.0130, 0.0185, 0.0128] * 10
     ((trouble, text),) = troubles(make(two, QUIET))
     assert trouble is Trouble.TWO_MODES
     assert text == "two modes: runs take 12.9 ms or 18.5 ms in 1 of 2 processes"
 
 
-def test_two_modes_between_processes_are_told_of_six_and_more(make):
+def test_two_modes_between_processes_are_reported_of_six_and_more(make):
     fast, slow = [[seconds] * 5 for seconds in (0.0129, 0.0186)]
     assert seen(make(fast, fast, slow, slow, fast)) == []
     ((trouble, text),) = troubles(make(fast, fast, slow, slow, fast, fast))
@@ -234,21 +234,21 @@ def test_two_modes_between_processes_are_told_of_six_and_more(make):
     assert text == "two modes: processes take 12.9 ms or 18.6 ms"
 
 
-def test_drift_within_a_process_is_told(make):
+def test_drift_within_a_process_is_reported(make):
     rising = [0.010 + 0.00008 * step for step in range(30)]
     ((trouble, text),) = troubles(make(rising, QUIET))
     assert trouble is Trouble.DRIFT
     assert text.endswith("the time changed by +15 % in 1 of 2 processes")
 
 
-def test_a_changed_clock_of_the_gpu_is_told(make):
+def test_a_changed_clock_of_the_gpu_is_reported(make):
     states = {"gpu_before": {"sm_clock_hz": 2_000_000_000}, "gpu_after": {"sm_clock_hz": 1_800_000_000}}
     ((trouble, text),) = troubles(make(QUIET, QUIET, **states))
     assert trouble is Trouble.CLOCK_CHANGED
     assert text == "drift: the GPU's clock changed by -10 % during the passes in 2 of 2 processes"
 
 
-def test_an_interval_wider_than_wanted_is_told_with_how_many_processes_it_takes(make):
+def test_an_interval_wider_than_wanted_is_reported_with_how_many_processes_it_takes(make):
     medians = [[0.0098], [0.0100], [0.0102], [0.0100], [0.0100]]
     ((trouble, text),) = troubles(make(*medians, plan={"interval_share": 0.01, "processes": 5}))
     assert trouble is Trouble.NOT_CONVERGED
@@ -257,7 +257,7 @@ def test_an_interval_wider_than_wanted_is_told_with_how_many_processes_it_takes(
     assert seen(make(*medians, plan={"interval_share": 0.02, "processes": 5})) == []
 
 
-def test_a_time_cap_before_all_runs_is_told(make):
+def test_a_time_cap_before_all_runs_is_reported(make):
     ((trouble, text),) = troubles(make(QUIET, QUIET[:5], stopped_by="time cap"))
     assert trouble is Trouble.TIME_CAP
     assert (

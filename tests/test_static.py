@@ -190,7 +190,7 @@ def test_a_total_that_the_batch_does_not_divide_stays_a_fraction():
     assert isinstance(Trace(5, "meta").per_sample(10), int)
 
 
-def test_macs_tell_both_halves():
+def test_macs_report_both_halves():
     seen = Trace(2, "meta", {"aten::mm": Operator("counted", 1, 30)}, forward_macs=10, backward_macs=20)
     measured = measure_macs(seen)
     assert measured.values == (15,)

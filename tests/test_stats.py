@@ -135,7 +135,7 @@ def test_processes_that_differ_are_followed_by_as_many_as_may():
 
 
 @pytest.mark.parametrize(("affordable", "further"), [(-1, 0), (0, 0), (2, 0), (3, 3)])
-def test_fewer_than_three_tell_no_variance_and_are_not_begun(affordable, further):
+def test_fewer_than_three_report_no_variance_and_are_not_begun(affordable, further):
     assert further_processes(spread_pilot(0.05), 0.01, 16, affordable) == further
 
 
@@ -306,7 +306,7 @@ def test_two_modes_are_seen(runs, slow):
     assert np.mean([modes(one) is not None for one in series.tolist()]) >= 0.95
 
 
-def test_two_modes_are_told_and_a_few_spikes_do_not_hide_them():
+def test_two_modes_are_reported_and_a_few_spikes_do_not_hide_them():
     low, high = modes([12.8, 12.9, 13.0, 12.9] * 6 + [18.5, 18.6, 18.7, 18.6] * 6 + [90.0, 200.0])
     assert (low, high) == pytest.approx((12.9, 18.6), rel=0.01)
 

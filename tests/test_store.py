@@ -156,7 +156,7 @@ def test_the_results_of_a_network_are_those_of_its_runs_with_the_measurements_as
     assert [result.measurements for *_, result in store.results_of("b", ["nothing"])] == [()]
 
 
-def test_runs_are_told_newest_first_and_found_by_the_beginning_of_their_id(store, make_result):
+def test_runs_are_reported_newest_first_and_found_by_the_beginning_of_their_id(store, make_result):
     with pytest.raises(StoreError, match=r"no runs in .* yet; `fer-bench run`"):
         store.find_run("last")
     first, second = store.begin("print", "first"), store.begin("print", "second")
@@ -185,7 +185,7 @@ def test_a_beginning_of_two_ids_names_both(store):
 
 
 @pytest.mark.parametrize("act", ["save", "finish", "delete", "done", "resume", "release"])
-def test_a_run_that_is_not_there_is_told(store, make_result, act):
+def test_a_run_that_is_not_there_is_reported(store, make_result, act):
     more = ("key", make_result()) if act == "save" else ()
     with pytest.raises(StoreError, match="no run 0123456789ab in"):
         getattr(store, act)("0123456789ab", *more)
@@ -492,7 +492,7 @@ POSTGRESQL_FULL = (
 )
 
 
-def test_a_full_disk_is_told_and_what_was_there_stays(store, url, make_result):
+def test_a_full_disk_is_reported_and_what_was_there_stays(store, url, make_result):
     run_id = store.begin("print", "title")
     store.save(run_id, "1", make_result("a"))
     large = make_result("b", Measurement("latency_s", "s", tuple(number / 7 for number in range(10_000))))
@@ -521,7 +521,7 @@ def assert_plain(told):
     assert not [word for word in ("sqlalche", "INSERT INTO", "SELECT ", " SET ", "LINE 1") if word in message]
 
 
-def test_a_store_that_cannot_be_written_to_is_told_at_its_opening_and_can_be_read(url, make_result):
+def test_a_store_that_cannot_be_written_to_is_reported_at_its_opening_and_can_be_read(url, make_result):
     with Store.open(url) as store:
         run_id = store.begin("print", "title")
         store.save(run_id, "1", make_result())
@@ -539,7 +539,7 @@ def test_a_store_that_cannot_be_written_to_is_told_at_its_opening_and_can_be_rea
             store.finish(run_id)
 
 
-def test_a_store_that_another_process_keeps_locked_is_told(store, url, monkeypatch):
+def test_a_store_that_another_process_keeps_locked_is_reported(store, url, monkeypatch):
     monkeypatch.setattr(database, "WAIT_S", 0.05)
     lock = "BEGIN IMMEDIATE" if url.startswith("sqlite") else "BEGIN; LOCK TABLE runs"
     engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.NullPool)
@@ -553,7 +553,7 @@ def test_a_store_that_another_process_keeps_locked_is_told(store, url, monkeypat
 
 
 @pytest.mark.postgres
-def test_a_connection_that_is_lost_is_told_and_the_next_one_works(postgres_url, make_result):
+def test_a_connection_that_is_lost_is_reported_and_the_next_one_works(postgres_url, make_result):
     cut = (
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -624,7 +624,7 @@ def test_a_file_that_is_no_store(tmp_path, content):
     assert file.read_bytes() == content
 
 
-def test_a_damaged_file_is_told(tmp_path, make_result):
+def test_a_damaged_file_is_reported(tmp_path, make_result):
     file = tmp_path / "results.sqlite"
     with Store.open(str(file)) as store:
         run_id = store.begin("print", "title")
@@ -646,7 +646,7 @@ def test_a_store_that_is_not_there_is_not_made_by_reading(url, tmp_path):
     Store.open(url, create=False).close()
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot make the folder of the store .*: .*--store"):
         Store.open(f"sqlite:///{tmp_path}/file/results.sqlite")
@@ -683,7 +683,7 @@ SECRET = "Geheim-7"
         "sqlite:///x.sqlite?unknown=1",
     ],
 )
-def test_what_names_no_store_is_told_without_its_password(given, tmp_path, monkeypatch):
+def test_what_names_no_store_is_reported_without_its_password(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError, match=r"names no store; expected a file such as .*postgresql://USER") as told:
         Store.open(given)
@@ -691,7 +691,7 @@ def test_what_names_no_store_is_told_without_its_password(given, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_cannot_be_reached_is_told_without_the_password():
+def test_a_server_that_cannot_be_reached_is_reported_without_the_password():
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
         url = f"postgresql://me:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/results?sslpassword={SECRET}"
@@ -703,14 +703,14 @@ def test_a_server_that_cannot_be_reached_is_told_without_the_password():
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("change", [{"database": "not_there"}, {"username": "stranger", "password": SECRET}])
-def test_a_database_or_user_that_the_server_does_not_know_is_told(postgres_url, change):
+def test_a_database_or_user_that_the_server_does_not_know_is_reported(postgres_url, change):
     with pytest.raises(StoreError, match=r"cannot be reached: .*(not_there|stranger).*database are right") as told:
         Store.open(sa.make_url(postgres_url).set(**change).render_as_string(hide_password=False))
     assert SECRET not in str(told.value)
     assert_plain(told)
 
 
-def test_a_driver_that_is_not_installed_is_told(monkeypatch):
+def test_a_driver_that_is_not_installed_is_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(StoreError, match=r"needs psycopg 3.*pip install 'psycopg\[binary\]'"):
         Store.open("postgresql://localhost/results")
@@ -719,7 +719,7 @@ def test_a_driver_that_is_not_installed_is_told(monkeypatch):
 # Versions
 
 
-def test_a_later_database_is_told(url):
+def test_a_later_database_is_reported(url):
     Store.open(url).close()
     execute(url, "UPDATE schema_info SET version = 99")
     for create in (True, False):
@@ -939,7 +939,7 @@ BAD_FILES = {
 }
 
 
-def test_a_value_that_was_damaged_in_an_export_is_told_with_its_record_and_a_cure(tmp_path, make_result):
+def test_a_value_that_was_damaged_in_an_export_is_reported_with_its_record_and_a_cure(tmp_path, make_result):
     with Store.open(str(tmp_path / "results.sqlite")) as store:
         import_runs(store, make_result("a").to_json() + "\n" + make_result("b").to_json() + "\n")
         text = export(store, store.runs())

@@ -74,12 +74,12 @@ def test_the_example_of_the_documentation_works(fill):
         ("{{ range(10**9)|list }}", r"line 1: OverflowError"),
     ],
 )
-def test_a_mistake_is_told_with_its_line(fill, text, message):
+def test_a_mistake_is_reported_with_its_line(fill, text, message):
     with pytest.raises(FerBenchError, match=message):
         fill(text)
 
 
-def test_a_template_that_cannot_be_read_is_told(tmp_path):
+def test_a_template_that_cannot_be_read_is_reported(tmp_path):
     with pytest.raises(FerBenchError, match=r"none.tex: No such file or directory; name a Jinja2 template"):
         template.fill(tmp_path / "none.tex", TABLES)
     (tmp_path / "x.tex").write_bytes(b"\xff")

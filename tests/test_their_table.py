@@ -124,7 +124,7 @@ def test_a_name_is_looked_up_once_however_many_rows_have_it(tmp_path, monkeypatc
     assert {claim.network for claim in found} == {"resnet50", ""}
 
 
-def test_a_missing_file_and_one_of_bytes_are_told(tmp_path):
+def test_a_missing_file_and_one_of_bytes_are_reported(tmp_path):
     with pytest.raises(FerBenchError, match="cannot read the table"):
         read_table(tmp_path / "missing.csv", built_in())
     (tmp_path / "bytes.csv").write_bytes(b"Model,Params\n\xff\xfe,3\n")

@@ -102,7 +102,7 @@ def test_the_warm_up_is_kept_apart(clock):
     assert found["training_step_s"].details["warmup_s"] == pytest.approx([0.1135, 0.0735])
 
 
-def test_what_was_trained_and_by_what_is_told(clock):
+def test_what_was_trained_and_by_what_is_reported(clock):
     found, _ = measure(PLAN, clock, 1)
     told = found["training_step_s"].details
     assert (told["batch_size"], told["optimizer"], told["loss"]) == (2, "SlowOptimizer", "cross entropy")
@@ -261,7 +261,7 @@ def test_cuda_steps_are_timed_by_events(precision):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_tells_what_training_allocates():
+def test_a_gpu_reports_what_training_allocates():
     def make():
         return nn.Linear(1024, 1024, bias=False).cuda(), torch.zeros(2, 1024, device="cuda")
 

@@ -109,7 +109,7 @@ def test_columns_of_tables_that_no_report_has_have_an_origin_too(make_result):
             assert column.origin is not None, (stem, column.key)
 
 
-def test_a_latency_is_told_with_processes_passes_interval_plan_and_place(make_result):
+def test_a_latency_is_reported_with_processes_passes_interval_plan_and_place(make_result):
     # Medians 10, 12 and 14 ms: mean 12, and Student's 4.303 x 2 / sqrt(3) = 4.969 to either side.
     processes = [(0.009, 0.010, 0.011), (0.012,), (0.014,)]
     latencies = [Measurement("latency_s", "s", values, process=number) for number, values in enumerate(processes)]
@@ -141,7 +141,7 @@ def test_a_long_series_shows_its_ends_and_its_middle(make_result):
     assert any(note.startswith("too few processes") for note in told["note"])
 
 
-def test_a_count_is_told_with_its_convention_and_flops_with_their_formula(make_result):
+def test_a_count_is_reported_with_its_convention_and_flops_with_their_formula(make_result):
     macs = Measurement("macs", "count", (3_000_000,), details={"convention": "conv+matmul-v1", "uncounted": {}})
     result = make_result("x", macs, without=("macs",))
     told = ask([result], "efficiency", "x", "flops")
@@ -151,7 +151,7 @@ def test_a_count_is_told_with_its_convention_and_flops_with_their_formula(make_r
     assert told["details"] == ["convention=conv+matmul-v1"]
 
 
-def test_a_failure_and_a_warning_are_told(make_result):
+def test_a_failure_and_a_warning_are_reported(make_result):
     failed = Measurement("latency_s", "s", failure="boom")
     warned = Measurement("peak_rss_bytes", "bytes", (1,), warnings=("odd",))
     result = make_result("x", failed, warned, without=("latency_s", "peak_rss_bytes"))
@@ -163,13 +163,13 @@ def test_a_failure_and_a_warning_are_told(make_result):
     assert told["environment"] == ["unknown: the process failed before reporting it"]
 
 
-def test_uncommitted_changes_are_told(make_result):
+def test_uncommitted_changes_are_reported(make_result):
     result = make_result("x")
     dirty = dataclasses.replace(result, environment=dataclasses.replace(result.environment, dirty=True))
     assert ask([dirty], "efficiency", "x", "macs")["commit"] == [f"{COMMIT}, with uncommitted changes"]
 
 
-def test_of_several_settings_the_row_s_own_record_is_told(make_result):
+def test_of_several_settings_the_row_s_own_record_is_reported(make_result):
     results = [with_plan(make_result("x"), batch_size=size) for size in (1, 2, 4)]
     for number, size in ((1, 1), (2, 2), (3, 4)):
         assert f"batch_size={size}," in ask(results, "efficiency", str(number), "macs")["plan"][0]
@@ -187,7 +187,7 @@ def test_ours_beside_a_published_figure_is_of_the_row_s_own_record(make_result):
     assert ask(results, "published", "2", "latency")["printed"] == ["23.66 ns"]
 
 
-def test_a_paper_s_own_cell_is_told_with_place_convention_and_link():
+def test_a_paper_s_own_cell_is_reported_with_place_convention_and_link():
     told = ask([], "paper001_table2", "proposed method", "Flops")
     assert told["source"][0].startswith("as published, paper 001: Towards Efficient Deep Learning Models")
     assert told["where"] == ["Table II, row Proposed Method, column Flops"]
@@ -199,14 +199,14 @@ def test_a_paper_s_own_cell_is_told_with_place_convention_and_link():
     ]
 
 
-def test_a_figure_that_is_a_whole_table_and_a_lost_cell_are_told():
+def test_a_figure_that_is_a_whole_table_and_a_lost_cell_are_reported():
     told = ask([], "paper004_table1", "Fear", "Happy")
     assert (told["cell"], told["printed"]) == (["0.05"], ["a table of its own"])
     assert "the diagonal weighted by the test set's classes gives 65.6 %" in told["its note"][0]
     assert ask([], "paper002_table1", "Vertical Flip", "printed")["printed"] == ["lost in the text"]
 
 
-def test_ours_in_a_paper_s_table_is_told_from_the_record(make_result):
+def test_ours_in_a_paper_s_table_is_reported_from_the_record(make_result):
     told = ask([make_result("resnet152")], "paper001_table2", "resnet152", "fer_bench: MACs")
     assert told["metric"] == ["macs: 1 value of 1 process, in count"]
     told = ask([make_result("resnet152")], "paper001_table2", "densenet121", "fer_bench: macs")
@@ -216,7 +216,7 @@ def test_ours_in_a_paper_s_table_is_told_from_the_record(make_result):
     assert "cpu=Some CPU" in told["machine"][0]
 
 
-def test_printed_figures_outside_of_a_paper_s_table_are_told(make_result, tmp_path):
+def test_printed_figures_outside_of_a_paper_s_table_are_reported(make_result, tmp_path):
     (tmp_path / "mine.toml").write_text(SMITH)
     registry = Registry([tmp_path])
     results = [make_result("mini_xception")]

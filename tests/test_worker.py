@@ -115,7 +115,7 @@ def test_a_network_is_built_once():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_a_device_that_is_not_there_is_told():
+def test_a_device_that_is_not_there_is_reported():
     with pytest.raises(DeviceError, match="sees no such device"):
         check_device("cuda")
 
