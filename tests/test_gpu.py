@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import subprocess
 import sys
 import types
 
@@ -23,6 +24,7 @@ from fer_bench.measuring.profilers.stepped import step
 from fer_bench.measuring.profilers.training import measure_training
 from fer_bench.records.errors import DeviceError, FerBenchError
 from fer_bench.records.plan import QUICK, SAFAVI2023, TRAINING
+from support import fake_gpu
 from support.fake_gpu import CUDA, MIB, FakeGpu
 
 PLAN = dataclasses.replace(QUICK, device="cuda", warmup_runs=2, runs=3, max_time_s=None)
@@ -132,6 +134,28 @@ def test_memory_that_is_out_in_the_middle_costs_what_needs_it(gpu):
     assert len(found["latency_s"].values) == len(found["graph_latency_s"].values) == 3
     for name in ("latency_cold_s", "graph_latency_cold_s"):
         assert found[name].failure.startswith("OutOfMemoryError: CUDA out of memory")
+
+
+def test_a_device_that_fails_in_the_middle_leaves_what_was_measured(gpu, monkeypatch):
+    def replay(self):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(fake_gpu._Graph, "replay", replay)
+    found = measured(gpu)
+    assert len(found["latency_s"].values) == len(found["latency_cold_s"].values) == 3
+    assert "illegal memory access" in found["graph_latency_s"].failure
+
+
+def test_a_network_that_raises_an_error_of_its_own_in_a_capture_keeps_its_other_times(gpu):
+    class Own(Net):
+        def forward(self, x):
+            if gpu.capturing:
+                raise KeyError("whatever")
+            return super().forward(x)
+
+    found = {m.metric: m for m in measure_latency(Own(gpu), torch.zeros(1, 4), PLAN)}
+    assert len(found["latency_s"].values) == 3
+    assert found["graph_latency_s"].details["not_captured"] == "KeyError: 'whatever'"
 
 
 def test_a_training_step_is_timed_by_events_and_waited_for_once(gpu):
@@ -253,6 +277,33 @@ def test_what_mps_lacks_is_blank_with_a_reason():
     assert (peak.values, peak.failure) == ((), "")
     assert peak.details["reason"] == "PyTorch counts no peak of memory on mps"
     assert energy.find_counter("mps") == "no counter of the energy of mps is read"
+
+
+def test_switches_that_were_set_by_their_newer_names_are_not_known():
+    class Mixed:
+        @property
+        def allow_tf32(self):
+            raise RuntimeError("a mix of the legacy and new APIs")
+
+    assert environment.allows_tf32(Mixed()) is None
+    assert environment.allows_tf32(torch.backends.cudnn) in (True, False)
+
+
+@pytest.mark.slow
+def test_what_is_imported_before_workers_are_forked_does_not_load_cuda():
+    """PyTorch refuses CUDA to a fork of a process that has so much as counted its devices by the runtime."""
+    code = (
+        "import importlib, torch\n"
+        "def fail(*_): raise SystemExit('CUDA was loaded')\n"
+        "torch._C._cuda_getDeviceCount = torch._C._cuda_init = fail\n"
+        "import fer_bench.measuring.worker\n"
+        "from fer_bench.networks.registry import built_in\n"
+        "found = built_in()\n"
+        "for name in found.names(): importlib.import_module(found.find(name).source.library)\n"
+        "print(torch.cuda.is_initialized(), torch.cuda._is_in_bad_fork())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("False False\n", 0), done.stderr
 
 
 @pytest.mark.parametrize("device", ["cuda", "xpu", "mps"])

@@ -180,8 +180,8 @@ def _gpu(device: str) -> dict[str, Json]:
     known |= {
         "cuda": torch.version.cuda,
         # PyTorch's default rounds the inputs of float32 convolutions to TF32, and not those of matrix products.
-        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
-        "tf32_matrix_products": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_convolutions": allows_tf32(torch.backends.cudnn),
+        "tf32_matrix_products": allows_tf32(torch.backends.cuda.matmul),
         "capability": list(torch.cuda.get_device_capability()),
     }
     if torch.version.hip:
@@ -194,6 +194,14 @@ def _gpu(device: str) -> dict[str, Json]:
     except NvmlError as error:
         known["nvml"] = f"not available: {error}"
     return known | gpu_state()
+
+
+def allows_tf32(switch: Any) -> bool | None:
+    """Return a switch of TF32; None where code has set it by PyTorch's newer names, after which it cannot be read."""
+    try:
+        return bool(switch.allow_tf32)
+    except RuntimeError:
+        return None
 
 
 class Nvml:

@@ -197,16 +197,19 @@ def _settings(plan: Plan) -> Iterator[str]:
             "cannot be undone: measure in a process, or a session of pytest, of its own"
         )
     threads, cores = torch.get_num_threads(), os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    rounded = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    tries = torch.backends.cudnn.benchmark
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    rounded, tries = [environment.allows_tf32(switch) for switch in switches], torch.backends.cudnn.benchmark
     try:
         allocator = apply_plan_settings(plan)
         _here.memory_kept |= allocator == KEPT_ALLOCATOR
-        kind = "cuda" if plan.device == "cpu" else plan.device  # of which no device is named then
-        with torch.random.fork_rng([] if plan.device == "cpu" else [0], device_type=kind):
+        # A seed is every device's. MPS has one generator, which is not of a number, and stays seeded.
+        seeded = range(torch.get_device_module(plan.device).device_count()) if plan.device in ("cuda", "xpu") else []
+        with torch.random.fork_rng(seeded, device_type=plan.device if seeded else "cuda"):
             yield allocator
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = rounded
+        for switch, allowed in zip(switches, rounded, strict=True):
+            if plan.device != "cpu" and allowed is not None:
+                switch.allow_tf32 = allowed
         torch.backends.cudnn.benchmark = tries
         torch.set_num_threads(threads)
         if cores:

@@ -124,6 +124,7 @@ def apply_plan_settings(plan: Plan, *, pin: bool = True) -> str:
         torch.set_num_threads(plan.threads)
     if plan.pin and pin:
         machine.pin(torch.get_num_threads())
-    building.round_products(plan.precision)
+    if plan.device != "cpu":  # which has no TF32: whoever shares this process keeps the switches
+        building.round_products(plan.precision)
     torch.backends.cudnn.benchmark = plan.cudnn == "benchmark"
     return allocator

@@ -332,7 +332,9 @@ def ending(returncode: int, errors: IO[str]) -> str:
 
 
 def _environment(python: str, wait: str) -> dict[str, str]:
-    found = {**os.environ, "PYTHONUNBUFFERED": "1", **WAIT_SETTINGS[wait]}
+    # A library that asks whether there is a GPU when it is imported loads CUDA's runtime, after which no fork can use
+    # CUDA; with this PyTorch asks NVML instead.
+    found = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1", **WAIT_SETTINGS[wait]}
     if python != sys.executable:
         found["PYTHONPATH"] = os.pathsep.join(filter(None, (_alone(), os.environ.get("PYTHONPATH", ""))))
     return found

@@ -70,29 +70,26 @@ def _on_gpu(model: nn.Module, images: Tensor, series: "_Series", *, capture: boo
     def eager() -> None:
         model(images)
 
-    def warm(launch: Launch) -> Pass:
-        return lambda: device_pass(launch, device)
-
-    def cold(metric: str, launch: Launch) -> Measurement:
+    def beside(metric: str, launch: Launch, *, cold: bool) -> Measurement:
         try:
-            flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=device)
+            flush = torch.empty(_FLUSH_BYTES, dtype=torch.int8, device=device) if cold else None
             return series.measured(metric, lambda: device_pass(launch, device, flush), clock)[0]
-        except torch.OutOfMemoryError as error:  # what was measured before holds
+        except Exception as error:  # memory is out, or the device has failed: what was measured before holds
             return Measurement(metric, "s", failure=brief(error))
 
-    yield from series.measured("latency_s", warm(eager), clock, least_s=_RAISING_CLOCK_S)
-    yield cold("latency_cold_s", eager)
+    yield from series.measured("latency_s", lambda: device_pass(eager, device), clock, least_s=_RAISING_CLOCK_S)
+    yield beside("latency_cold_s", eager, cold=True)
     try:
         if not capture:
             raise FerBenchError("not tried in a process that does other work, which a capture that fails would spoil")
         replay = devices.capture(eager, device)
-    except (FerBenchError, RuntimeError) as error:
+    except Exception as error:  # the network's own, too: whatever a capture raises, there is no graph
         reason = str(error) if isinstance(error, FerBenchError) else brief(error)
         for metric in ("graph_latency_s", "graph_latency_cold_s"):
             yield Measurement(metric, "s", details={"not_captured": capped(reason)})
         return
-    yield series.measured("graph_latency_s", warm(replay), clock)[0]
-    yield cold("graph_latency_cold_s", replay)
+    yield beside("graph_latency_s", replay, cold=False)
+    yield beside("graph_latency_cold_s", replay, cold=True)
 
 
 @dataclass(frozen=True, slots=True)
