@@ -350,6 +350,16 @@ def test_equal_files_are_counted_inside_and_across_splits(tmp_path):
     assert equal.groups == (("test/happy/copy.png", "test/sad/copy.png", "train/happy/0.png", "train/happy/copy.png"),)
 
 
+def test_copies_of_training_images_are_left_out_where_it_is_asked_for(tmp_path):
+    folder_of(tmp_path, classes=("happy", "sad"))
+    for name in ("test/happy/copy.png", "train/sad/copy.png"):
+        (tmp_path / name).write_bytes((tmp_path / "train" / "happy" / "0.png").read_bytes())
+    data = load(tmp_path, without_copies=True)
+    assert data.manifest.reasons() == {"equal to a training image": 1}
+    assert data.manifest.dropped[0].id == "test/happy/copy.png"
+    assert (len(load(tmp_path)), len(data), len(load(tmp_path, split="test", without_copies=True))) == (14, 13, 6)
+
+
 def test_images_of_any_kind_are_grey_or_rgb_bytes_and_upright(tmp_path):
     grey = pixels(0, 8)
     colours = np.dstack([grey, grey + 1, grey + 2])

@@ -29,6 +29,9 @@ def inspect(
     split: Annotated[str | None, typer.Option(metavar="NAME", help="Such as private; by default all.")] = None,
     rule: Annotated[str | None, typer.Option(metavar="NAME", help=f"Of FER+ votes: {', '.join(RULES)}.")] = None,
     classes: Annotated[Names, several("Only these classes, by name, in this order.")] = None,
+    without_copies: Annotated[
+        bool, typer.Option("--without-copies", help="Leave out what is equal to a training image.")
+    ] = False,
     figures: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Draw distributions of classes and pixels here.")
     ] = None,
@@ -45,7 +48,15 @@ def inspect(
     from fer_bench.accuracy.data.loading import load_data
 
     kept: bool | Path = cache if cache is not None else not no_cache
-    found = load_data(path, form=form, split=split, rule=rule, classes=parse_list(classes) or None, cache=kept)
+    found = load_data(
+        path,
+        form=form,
+        split=split,
+        rule=rule,
+        classes=parse_list(classes) or None,
+        without_copies=without_copies,
+        cache=kept,
+    )
     if figures is not None:
         _draw(found, figures)
     if fmt == "json":

@@ -69,6 +69,7 @@ def load_data(
     split: str | None = None,
     rule: str | None = None,
     classes: Sequence[str] | None = None,
+    without_copies: bool = False,
     cache: bool | str | Path = True,
 ) -> Dataset:
     """Read a data set of facial expressions.
@@ -79,6 +80,7 @@ def load_data(
         split: such as training, public, private (or PrivateTest), test or all, the default; docs/data.md has the list.
         rule: how FER+ votes become labels: majority, probability, crossentropy, multi_target or argmax.
         classes: those to keep, by name and in this order; by default all of the data set, in its own.
+        without_copies: leave out images of other splits that are equal to a training image.
         cache: keep what was parsed in the user's cache folder (True), nowhere (False), or in this folder.
 
     Raises:
@@ -104,6 +106,8 @@ def load_data(
     split = ALL if split is None else folders.split_of(split)
     chosen, split_rule = choose(source, split)
     kept = _choose_classes(source, classes)
+    if without_copies:
+        kept &= ~_copies(source, kept)
     manifest = Manifest(
         form=source.form,
         files=source.files,
@@ -241,6 +245,16 @@ def _choose_classes(source: Source, asked: Sequence[str] | None) -> NDArray[np.b
         targets = source.targets[:, [before.index(name) for name in classes]]
         source.targets = targets / np.maximum(targets.sum(1, keepdims=True), np.finfo(np.float32).tiny)
     return kept
+
+
+def _copies(source: Source, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which images, of those that are kept, are of another split than training and equal to one of it."""
+    training = np.array(source.splits) == "training"
+    copies = kept & ~training & np.isin(source.digests, source.digests[training])
+    source.dropped += tuple(
+        Dropped(source.ids[at], "equal to a training image", fault=False) for at in np.flatnonzero(copies)
+    )
+    return np.asarray(copies)
 
 
 def _counts(source: Source, kept: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
