@@ -105,7 +105,7 @@ def test_each_command_that_the_readme_names_has_a_help_text(command):
 
 def test_each_option_that_the_readme_names_exists():
     ours = {"--fer-models", "--fer-sheets", "--fer-protocol", "--fer-device", "--studies"}  # pytest's, in our plugin
-    ours |= {"--extra-index-url", "--token"}  # pip's, and some other program's
+    ours |= {"--extra-index-url", "--no-deps", "--token"}  # pip's, and some other program's
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", DOCS)) - ours
     named = {option for option in named if not option.startswith("--benchmark-")}  # pytest-benchmark's
     commands = [[name] for group in GROUPS.values() for name in group]

@@ -50,7 +50,7 @@ def show(
 
 def check_weights(
     name: Annotated[str, typer.Argument(metavar="NETWORK", help="The network that the weights are for.")],
-    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="A file of weights (.pt, .pth, .safetensors).")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="FILE", help="A file of weights, or wheel:PACKAGE.")],
     classes: options.Classes = None,
     input_: options.Input = None,
     settings: options.Settings = None,
