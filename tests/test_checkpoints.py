@@ -164,6 +164,7 @@ def quantised(path):
         (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n"), "cannot be read: it is truncated, or no model of Keras"),
         (lambda path: path.write_bytes(b"\x1f\x8b\x08"), "compressed with gzip"),
         (lambda path: archive(path, "readme.txt"), "a zip archive of 1 files and no PyTorch checkpoint"),
+        (lambda path: archive(path, "config.json", "model.weights.h5"), "is an archive of Keras 3"),
         (lambda path: archive(path, "m/serialized_exported_program.json"), "a program of torch.export"),
         (lambda path: path.write_bytes(b""), "is empty"),
     ],

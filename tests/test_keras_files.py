@@ -272,6 +272,12 @@ def shared(path):
             lambda path: write_keras(path, [("p", "MaxPooling2D", ["input_1"], {}, {})]),
             "has no layers with weights",
         ),
+        (
+            lambda path: write_keras(
+                path, [("c", "Conv2D", ["input_1"], {"dilation_rate": [2, 2]}, {"kernel": kernel(1.0)})]
+            ),
+            "its layer c has the channels first or is dilated",
+        ),
         (lambda path: write_keras(path, [], class_name="Bert"), "it is a Bert of 1 layers"),
     ],
 )

@@ -226,6 +226,8 @@ def _no_weights(path: Path, head: bytes) -> str:
         return f"a program of torch.export: load the network that it was exported from, and {_SAVE}"
     if any("/code/" in name for name in names) and any(name.endswith("constants.pkl") for name in names):
         return f"a TorchScript program: in Python torch.jit.load(...).state_dict() has its weights; {_SAVE}"
+    if "model.weights.h5" in names:
+        return "an archive of Keras 3: in Python keras.saving.load_model(...).save('FILE.h5') makes an HDF5 file of it"
     if not any(name.endswith("data.pkl") for name in names):
         return f"a zip archive of {len(names)} files and no PyTorch checkpoint: unpack it first"
     return ""

@@ -189,9 +189,9 @@ def _arrays(group: Any) -> dict[str, Any]:
 
 def _layers(kind: str, name: str, settings: Mapping[str, Any], arrays: Mapping[str, Any]) -> Iterator[Layer]:
     """Yield what corresponds to a layer of Keras in PyTorch, a module each."""
-    if settings.get("data_format") == "channels_first":
-        raise CheckpointError(f"its layer {name} has the channels first, which is not read")
-    stride = tuple(settings.get("strides", ()))
+    if settings.get("data_format") == "channels_first" or set(_listed(settings.get("dilation_rate", 1))) != {1}:
+        raise CheckpointError(f"its layer {name} has the channels first or is dilated, which is not read")
+    stride = _listed(settings.get("strides", 1))
     if kind in ("Conv2D", "Convolution2D") and settings.get("groups", 1) == 1:
         yield Layer(name, ("conv", arrays["kernel"].shape[:2], stride), _entries(arrays, _CONV))
     elif kind == "DepthwiseConv2D" and _multiplier(settings, arrays) == 1:
@@ -215,6 +215,11 @@ def _layers(kind: str, name: str, settings: Mapping[str, Any], arrays: Mapping[s
         raise CheckpointError(f"its layer {name}, a {kind} with weights, is not read")
 
 
+def _listed(value: Any) -> tuple[int, ...]:
+    """Return a stride or a dilation as two numbers; Keras keeps one for both as it was given."""
+    return tuple(value) if isinstance(value, list) else (value, value)
+
+
 def _multiplier(settings: Mapping[str, Any], arrays: Mapping[str, Any]) -> int:
     kernel = arrays.get("depthwise_kernel", arrays.get("kernel"))
     return int(settings.get("depth_multiplier", kernel.shape[-1] if kernel is not None else 0))
@@ -231,6 +236,8 @@ def _entries(arrays: Mapping[str, Any], names: Mapping[str, tuple[str, tuple[int
 
 def _network_layers(model: nn.Module, shape: tuple[int, ...]) -> list[Layer]:
     """Return the modules with weights of a network in the order of a pass, each with those before it."""
+    from fer_bench.networks.build import in_eval_mode  # which loads checkpoints
+
     layers: list[Layer] = []
     made: dict[Any, int] = {}  # by the node of autograd that stands for a module's output
 
@@ -250,11 +257,10 @@ def _network_layers(model: nn.Module, shape: tuple[int, ...]) -> list[Layer]:
         for name, module in model.named_modules()
         if module._parameters and not module._modules
     ]
-    modes = [(module, module.training) for module in model.modules()]
     try:
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        with torch.enable_grad():
-            model.eval()(torch.zeros((1, *shape), device=device, requires_grad=True))
+        with torch.enable_grad(), in_eval_mode(model):
+            model(torch.zeros((1, *shape), device=device, requires_grad=True))
     except RuntimeError as error:
         raise CheckpointError(
             f"its images are {units.size(shape)}, which {type(model).__name__} cannot take: {brief(error)}"
@@ -262,8 +268,6 @@ def _network_layers(model: nn.Module, shape: tuple[int, ...]) -> list[Layer]:
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
     return layers
 
 
