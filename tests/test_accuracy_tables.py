@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fer_bench.accuracy.effects import Disturbed, Effect, Robustness, Sensitivity
 from fer_bench.accuracy.predictions import Predictions
 from fer_bench.networks.registry import Registry
 from fer_bench.records.plan import ACCURACY, Evaluation
@@ -165,3 +166,16 @@ def test_the_reliability_plot_has_a_point_for_each_bin(evaluated):
 
 def test_a_result_without_an_evaluation_has_no_such_table(make_result):
     assert not [name for name in tables.report([make_result("a")], Registry()) if name.startswith("accuracy")]
+
+
+def test_effects_of_changed_inputs_have_tables_of_their_own(evaluated):
+    tried = Sensitivity(100, 100, 80, 0.8, (Effect("values", "[0, 1]", same=90, total_variation=0.1, hits=70),))
+    disturbed = Disturbed("blur", 1, "sigma 1%", {"happy": 40, "sad": 30})
+    robust = Robustness({"happy": 50, "sad": 50}, {"happy": 45, "sad": 35}, (disturbed,))
+    result = evaluated("good", LABELS, GOOD)
+    more = (*result.measurements, tried.measurement(), robust.measurement())
+    drawn = tables.report([dataclasses.replace(result, measurements=more)], Registry())
+    table = drawn["sensitivity"]
+    assert table.title == "Sensitivity to the input: good on FER2013, private"
+    assert [text(table, row, "accuracy") for row in (0, 1)] == ["80.00", "70.00"]
+    assert text(drawn["robustness"], 0, "drop") == "10.00"

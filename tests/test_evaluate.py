@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench.accuracy import evaluate as module
+from fer_bench.accuracy.effects import Robustness, Sensitivity
 from fer_bench.accuracy.evaluate import Settings, evaluate, turned
 from fer_bench.accuracy.predictions import Predictions
 from fer_bench.records.errors import FerBenchError
@@ -203,3 +204,14 @@ def test_networks_are_compared_on_the_same_images_alone() -> None:
 def test_an_unknown_column_is_named() -> None:
     with pytest.raises(FerBenchError, match="no column 'age'; columns: person"):
         evaluate(Shades(), dataset([0], groups={"person": ["a"]}), contract(), Settings(group_by="age"))
+
+
+def test_changes_of_the_input_are_measured_on_request() -> None:
+    found = evaluate(Shades(), dataset([0, 3, 6] * 4), contract(), Settings(sensitivity=True, robustness=True))
+    *_, sensitivity, robustness = (Measurement.of(dataclasses.asdict(one)) for one in found.measurements())
+    rows = {row["change"]: row for row in Sensitivity.of(sensitivity).rows()}
+    assert rows["as the contract says"]["accuracy"] == 1
+    assert rows["mirrored"]["same"] == 1  # an even grey
+    assert rows["[0, 255]"]["accuracy"] == pytest.approx(1 / 3)  # all are taken for the brightest, neutral
+    assert Robustness.of(robustness).accuracy == 1
+    assert len(evaluate(Shades(), dataset([0]), contract()).measurements()) == 3

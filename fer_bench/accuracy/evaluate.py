@@ -20,6 +20,8 @@ from torch.nn import functional
 
 from fer_bench.accuracy import calibration, statistics
 from fer_bench.accuracy.predictions import PERSON, Predictions
+from fer_bench.accuracy.robustness import robustness
+from fer_bench.accuracy.sensitivity import sensitivity
 from fer_bench.accuracy.statistics import Probe
 from fer_bench.accuracy.transforms import prepare
 from fer_bench.networks.build import in_eval_mode
@@ -52,6 +54,7 @@ class Settings:
         seed: of the augmentation and of the order in the batch check.
         group_by: a column of the data that accuracies are kept for.
         tolerance: relative, of outputs in another batch.
+        sensitivity, robustness: measure these, too.
     """
 
     extra: str = "errors"
@@ -60,6 +63,8 @@ class Settings:
     seed: int = 0
     group_by: str = ""
     tolerance: float = TOLERANCE
+    sensitivity: bool = False
+    robustness: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +75,13 @@ class Evaluation:
     conditions: dict[str, Json]
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    effects: tuple[Measurement, ...] = ()  # of changed inputs
 
     def measurements(self) -> list[Measurement]:
         """Return what a record has of an evaluation."""
         images = len(self.predictions)
         took = Measurement("accuracy.evaluation_s", "s", (self.seconds,), details={"images": images})
-        return [*self.predictions.measurements(self.conditions, self.warnings), took]
+        return [*self.predictions.measurements(self.conditions, self.warnings), took, *self.effects]
 
 
 def evaluate(
@@ -166,7 +172,22 @@ def _evaluate(
     warnings += [f"data: {finding}" for finding in manifest.findings]
     if unlabelled := len(data) - len(places):
         warnings.append(f"{unlabelled} images without a label are left out")
-    return Evaluation(predictions, conditions, tuple(warnings), seconds)
+    effects = tuple(_effects(run, data, contract, settings))
+    return Evaluation(predictions, conditions, tuple(warnings), seconds, effects)
+
+
+def _effects(run: "_Run", data: "Dataset", contract: InputContract, settings: Settings) -> Iterator[Measurement]:
+    """Yield what changes of the input do, as far as it is asked for."""
+
+    def predict(images: Tensor) -> Tensor:
+        found = [run.plain(part).cpu() for part in torch.split(images.to(run.device), run.settings.batch)]
+        run.alive()
+        return torch.cat(found)
+
+    if settings.sensitivity:
+        yield sensitivity(predict, data, contract).measurement()
+    if settings.robustness:
+        yield robustness(predict, data, contract).measurement()
 
 
 def _labels(data: "Dataset", places: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
@@ -228,9 +249,9 @@ class _Run:
         """Compare the first images' outputs in their order, shuffled, and one by one."""
         images = prepare([data.images[int(place)] for place in places[:CHECKED]], self.contract).to(self.device)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.settings.seed))
-        together = self._plain(images)
-        again, shuffled = self._plain(images), self._plain(images[order])[torch.argsort(order)]
-        alone = torch.cat([self._plain(image[None]) for image in images])
+        together = self.plain(images)
+        again, shuffled = self.plain(images), self.plain(images[order])[torch.argsort(order)]
+        alone = torch.cat([self.plain(image[None]) for image in images])
         scale = float(together.abs().max()) or 1.0
         random, *others = (float((other - together).abs().max()) / scale for other in (again, shuffled, alone))
         difference = max(random, *others)
@@ -270,15 +291,16 @@ class _Run:
     def _forward(self, images: Tensor, start: int) -> Tensor:
         """Return the outputs of a batch: of one plain pass, or the mean probabilities of augmented ones."""
         if self.settings.tta == 1:
-            return self._plain(images)
+            return self.plain(images)
         total = torch.zeros((), device=self.device)
         for copy in range(self.settings.tta):
-            outputs = self._plain(_augmented(images, start, copy, self.contract, self.settings.seed))
+            outputs = self.plain(_augmented(images, start, copy, self.contract, self.settings.seed))
             shares = calibration.are_probabilities(outputs.cpu().numpy())
             total = total + (outputs if shares else outputs.softmax(dim=1))
         return total / self.settings.tta
 
-    def _plain(self, images: Tensor) -> Tensor:
+    def plain(self, images: Tensor) -> Tensor:
+        """Return the outputs of one pass, (N, K) float32; raise FerBenchError where they are something else."""
         outputs = self.network(images)
         classes = self.contract.classes
         if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):

@@ -27,7 +27,10 @@ from fer_bench.records.store import DEFAULT_STORE
 from fer_bench.reporting import tables as reports
 
 # What is printed: of several networks the last two would be long, and `fer-bench report` has them.
-_PRINTED = ("accuracy", "accuracy_pairs", "accuracy_groups", "accuracy_classes", "confusion")
+_PRINTED = (
+    *("accuracy", "accuracy_pairs", "accuracy_groups", "accuracy_classes", "confusion"),
+    *("sensitivity", "robustness"),
+)
 _OF_ONE = ("accuracy_classes", "confusion")
 
 
@@ -51,6 +54,10 @@ def evaluate(
     probe: Annotated[
         str, typer.Option(metavar="SPLIT|none", help="Judges the outputs' order; by default validation.")
     ] = "",
+    sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Try other sizes, values and crops, too.")] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Try covered, tilted, dark, noisy faces, too.")
+    ] = False,
     metrics: Annotated[Names, several("Measured besides, such as latency, memory.")] = None,
     protocol: Annotated[str, options.protocol("quick, for what is measured besides")] = "",
     device: options.Device = "",
@@ -87,6 +94,8 @@ def evaluate(
         tta=tta,
         extra=extra,
         probe=probe,
+        sensitivity=sensitivity,
+        robustness=robustness,
     )
     besides = [metric for metric in parse_list(metrics) if metric not in ACCURACY.metrics]
     base = protocol or ("quick" if besides else ACCURACY)

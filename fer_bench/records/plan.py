@@ -81,6 +81,8 @@ class Evaluation:
         probe: the split by which the order of the outputs is judged; "" for the validation split, "none" for no
             judgement.
         batch: images in a pass, which the accuracy must not depend on.
+        sensitivity: measure how decisions depend on the input contract.
+        robustness: measure the accuracy on covered, tilted, blurred, dark, noisy and compressed faces.
     """
 
     split: str = ""
@@ -91,6 +93,8 @@ class Evaluation:
     extra: str = "errors"
     probe: str = ""
     batch: Size = 64
+    sensitivity: bool = False
+    robustness: bool = False
 
     def __post_init__(self) -> None:
         try:

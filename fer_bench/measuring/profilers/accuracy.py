@@ -56,6 +56,8 @@ def settings_of(plan: Plan) -> "Settings":
         seed=plan.seed,
         group_by=how.group_by,
         tolerance=_TOLERANCES[plan.precision],
+        sensitivity=how.sensitivity,
+        robustness=how.robustness,
     )
 
 

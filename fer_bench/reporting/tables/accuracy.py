@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fer_bench.accuracy import statistics
+from fer_bench.accuracy.effects import ROBUSTNESS, SENSITIVITY, Robustness, Sensitivity
 from fer_bench.accuracy.statistics import CONFUSION
 from fer_bench.records import units
-from fer_bench.records.result import Json, Result
+from fer_bench.records.result import Json, Measurement, Result
 from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables import common, standard
+from fer_bench.reporting.tables import common, effects, standard
 from fer_bench.reporting.tables.common import Entry, make_table
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def _tables(results: Sequence[Result]) -> dict[str, Table]:
         "accuracy_groups": _groups(outputs),
         "accuracy_classes": _classes(evaluated),
         "confusion": _confusion(evaluated),
+        **_effects(evaluated),
     }
 
 
@@ -330,6 +332,27 @@ def _confusion(results: Sequence[Result]) -> Table:
         entries,
         "Rows: true classes; columns: what the network says, in per cent of the row.",
     )
+
+
+def _effects(results: Sequence[Result]) -> dict[str, Table]:
+    """Draw what changes of the input do, a table for each network that was tried so."""
+    drawn: dict[str, Table] = {}
+    for stem, name, measured in _tried(results, SENSITIVITY):
+        table = effects.sensitivity(Sensitivity.of(measured).rows())
+        drawn[stem] = replace(table, title=f"{table.title}: {name}")
+    for stem, name, measured in _tried(results, ROBUSTNESS):
+        found = Robustness.of(measured)
+        table = effects.robustness(found.rows(), found.accuracy)
+        drawn[stem] = replace(table, title=f"{table.title}: {name}")
+    return drawn
+
+
+def _tried(results: Sequence[Result], metric: str) -> Iterator[tuple[str, str, Measurement]]:
+    """Yield the stem of a table, what it is of, and the measurement, for each network that has the metric."""
+    tried = [(r, one) for r in results if (one := r.measurement(metric)) is not None and not one.failure]
+    for number, (result, measured) in enumerate(tried, 1):
+        stem = metric.partition(".")[2] + (f"_{number}" if number > 1 else "")
+        yield stem, f"{_label(result)} on {data_name(result)}", measured
 
 
 def _column(name: str) -> str:
