@@ -11,6 +11,7 @@ from fer_bench.networks.registry import Registry
 from fer_bench.records.plan import ACCURACY, Evaluation
 from fer_bench.records.result import Measurement, Result
 from fer_bench.reporting import figures, tables
+from fer_bench.reporting.analysis.series import points_of
 from fer_bench.reporting.figures.measured import against
 from fer_bench.reporting.render.plots.figure import draw
 
@@ -179,3 +180,20 @@ def test_effects_of_changed_inputs_have_tables_of_their_own(evaluated):
     assert table.title == "Sensitivity to the input: good on FER2013, private"
     assert [text(table, row, "accuracy") for row in (0, 1)] == ["80.00", "70.00"]
     assert text(drawn["robustness"], 0, "drop") == "10.00"
+
+
+def test_a_history_of_accuracy_is_of_one_split(evaluated):
+    results = [evaluated("net", LABELS, said) for said in (GOOD, POOR[::-1])]
+    drawing = evaluated("net", LABELS, GOOD, rendered=True)
+    times = [f"2026-01-0{day}T00:00:00+00:00" for day in (1, 2, 3)]
+    stored = [
+        (str(day), dataclasses.replace(one, started_at=at))
+        for day, (one, at) in enumerate(zip([*results, drawing], times, strict=True))
+    ]
+    metric, points, _, conditions = points_of(stored, "net", "accuracy", {})
+    assert conditions["data"] == "FER2013, private"
+    right = sum(said == label for said, label in zip(POOR[::-1], LABELS, strict=True)) / 100
+    assert [point.estimate.value for point in points] == [0.8, right]
+    assert metric.write(0.8) == "80.00 %"
+    _, rendered, *_ = points_of(stored, "net", "accuracy", {"data": "rendered faces, private"})
+    assert len(rendered) == 1

@@ -13,6 +13,7 @@ from fer_bench.accuracy.predictions import Predictions
 from fer_bench.accuracy.statistics import scores_in
 from fer_bench.cli.main import main
 from fer_bench.measuring.evaluate import evaluate, evaluation_tasks
+from fer_bench.measuring.profilers.accuracy import load
 from fer_bench.records.plan import ACCURACY, Evaluation, Plan
 from fer_bench.records.store import Store
 from fer_bench.reporting import tables
@@ -127,6 +128,16 @@ def test_bad_input_is_one_line_before_anything_is_measured(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_the_test_set_does_not_judge_the_order(here: Path) -> None:
+    with pytest.raises(fb.FerBenchError, match="--probe test: a test set decides nothing"):
+        load(here, Evaluation(probe="test"))
+    data, validation = load(here, Evaluation())
+    assert (data.split, validation.split) == ("test", "validation")
+    data, validation = load(here, Evaluation(split="validation"))
+    assert validation is data
+    assert load(here, Evaluation(probe="none"))[1] is None
 
 
 def test_evaluate_needs_a_network_and_run_needs_evaluate(capsys: pytest.CaptureFixture) -> None:

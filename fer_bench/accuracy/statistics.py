@@ -10,13 +10,13 @@ import functools
 import math
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
 from fer_bench.records import stats
-from fer_bench.records.result import Result
+from fer_bench.records.result import Json, Result
 from fer_bench.records.stats import LEVEL
 
 CONFUSION = "accuracy.confusion"  # the measurement that has it, row by row
@@ -149,6 +149,26 @@ def confusion_in(result: Result) -> tuple[list[list[int]], tuple[str, ...]] | No
     kept = [place for place, name in enumerate(classes) if name not in measured.details.get("masked", ())]
     cells = [[int(measured.values[row * len(classes) + column]) for column in kept] for row in kept]
     return cells, tuple(classes[place] for place in kept)
+
+
+def is_rendered(result: Result) -> bool:
+    """Return whether a network was evaluated on rendered faces."""
+    return bool(_conditions(result).get("data", {}).get("manifest", {}).get("rendered"))
+
+
+def data_name(result: Result) -> str:
+    """Name the data and the split that a network was evaluated on, and several passes: "FER2013, private"; or ""."""
+    known = _conditions(result)
+    if not known:
+        return ""
+    data, passes = known.get("data", {}), known.get("tta", 1)
+    name = "rendered faces" if is_rendered(result) else data.get("name", "images")
+    return f"{name}, {data.get('split', 'all')}{f', {passes} passes' if passes > 1 else ''}"
+
+
+def _conditions(result: Result) -> Mapping[str, Json]:
+    measured = result.measurement(CONFUSION)
+    return measured.details if measured is not None and measured.values else {}
 
 
 def _z(level: float) -> float:

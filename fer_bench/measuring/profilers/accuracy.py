@@ -69,6 +69,9 @@ def load(path: str | Path, how: Evaluation) -> "tuple[Dataset, Dataset | None]":
     """
     from fer_bench.accuracy.data.loading import ALL, load_data
 
+    if how.probe in _TEST:
+        raise FerBenchError(f"--probe {how.probe}: a test set decides nothing; try: a validation split, or none")
+
     def loaded(split: str) -> "Dataset":
         return load_data(path, split=split, rule=how.rule or None, classes=how.data_classes or None)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
+from fer_bench.accuracy.statistics import CONFUSION, data_name, scores_in
 from fer_bench.records import stats, store, units
 from fer_bench.records.errors import FerBenchError, StoreError, nearest
 from fer_bench.records.plan import DEVICES, RECOUNT
@@ -79,8 +80,10 @@ class Metric:
         """The conditions under which values are comparable."""
         if self.exact:
             return ("input", "classes", "set", *(["batch_size"] if set(self.records) & set(_OF_BATCH) else []))
+        if CONFUSION in self.records:
+            return ("input", "classes", "set", "device", "precision", "data")
         training = any("training" in record for record in self.records)
-        return tuple(name for name in CONDITIONS if name != "optimizer" or training)
+        return tuple(name for name in CONDITIONS if name != "data" and (name != "optimizer" or training))
 
     @property
     def of_level(self) -> Quantity:
@@ -131,6 +134,7 @@ CONDITIONS: Mapping[str, Callable[[Result], str]] = {
     "input": lambda result: units.size(result.subject.input_shape or ()),
     "classes": lambda result: str(result.subject.num_classes),
     "set": lambda result: ",".join(result.subject.settings) or "none",
+    "data": data_name,
 }
 
 
@@ -203,7 +207,13 @@ def _occupation(stage: str, key: str, result: Result) -> Estimate | None:
     return Estimate(occupancy[key]) if occupancy is not None else None
 
 
+def _accuracy(result: Result) -> Estimate | None:
+    found = scores_in(result)
+    return Estimate(found.accuracy, found.interval) if found is not None else None
+
+
 _NAMED = (
+    Metric("accuracy", "Accuracy", units.percent, (CONFUSION,), derive=_accuracy, details=True),
     Metric("latency", "Latency", units.milliseconds, ("latency_s",)),
     Metric("images_per_s", "Images/s", units.number, ("latency_s",), derive=_images_per_s),
     Metric("macs", "MACs", units.grouped, ("macs",), exact=True),

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fer_bench.accuracy import statistics
+from fer_bench.accuracy.statistics import data_name, is_rendered
 from fer_bench.records.result import Result
 from fer_bench.reporting.figures import common
 from fer_bench.reporting.figures.accuracy import COSTS, pareto
 from fer_bench.reporting.figures.plots import Axis, Confusion, Confusions, Line, Plot, Point, Scatter
-from fer_bench.reporting.tables.accuracy import RENDERED, data_name, is_rendered, measured_cells
+from fer_bench.reporting.tables.accuracy import RENDERED, measured_cells
 from fer_bench.reporting.tables.common import conditions, joined
 from fer_bench.reporting.tables.environments import as_built
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fer_bench.accuracy import statistics
 from fer_bench.accuracy.effects import ROBUSTNESS, SENSITIVITY, Robustness, Sensitivity
-from fer_bench.accuracy.statistics import CONFUSION
+from fer_bench.accuracy.statistics import CONFUSION, data_name, is_rendered
 from fer_bench.records import units
 from fer_bench.records.result import Json, Measurement, Result
 from fer_bench.reporting.table import Column, Table
@@ -76,17 +76,6 @@ _CLASS_COLUMNS = (
     Column("recall_interval", "95 % interval (%)", _between).with_origin(_WILSON, CONFUSION),
     _share("f1", "F1 (%)", "Harmonic mean of precision and recall."),
 )
-
-
-def is_rendered(result: Result) -> bool:
-    """Return whether a network was evaluated on rendered faces."""
-    return bool(_conditions(result).get("data", {}).get("manifest", {}).get("rendered"))
-
-
-def data_name(result: Result) -> str:
-    """Name the data and the split that a network was evaluated on: "FER2013, private"."""
-    data = _conditions(result).get("data", {})
-    return f"{'rendered faces' if is_rendered(result) else data.get('name', 'images')}, {data.get('split', 'all')}"
 
 
 def _conditions(result: Result) -> Mapping[str, Json]:
