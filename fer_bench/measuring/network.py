@@ -58,12 +58,16 @@ class Network:
         """The network's counts, of the plan's batch."""
         return count(self.spec, self.build, batch=self.job.plan.batch_size)
 
-    def make(self) -> tuple[nn.Module, Tensor]:
-        """Return the network in eval mode and a batch of images, both on the plan's device."""
+    def make(self, built: Callable[[], None] = lambda: None) -> tuple[nn.Module, Tensor]:
+        """Return the network in eval mode and a batch of images, both on the plan's device.
+
+        ``built`` is called when the network is there and has no weights of a file yet.
+        """
         if self._made is None:
             plan = self.job.plan
             torch.manual_seed(plan.seed)
             model = building.create(self.spec, self.build, plan.device)
+            built()
             if self.job.checkpoint:
                 load_checkpoint(model, self.job.checkpoint, self.spec)
             self._made = as_planned(model, self.input_shape, plan, self.build.inputs)

@@ -14,7 +14,7 @@ from fer_bench.records.schema import Integer, Name, PositiveSeconds, Seconds, Si
 # What can be measured: metric groups, in the order in which they are. Each is a process of its own.
 METRICS = (
     *("static", "recount", "anatomy", "latency", "memory", "training", "training_memory", "occupancy", "energy"),
-    "accuracy",
+    *("coldstart", "accuracy"),
 )
 
 REALTIME = "realtime"  # what a record of `fer-bench realtime` measured, and nobody can ask `fer-bench run` for

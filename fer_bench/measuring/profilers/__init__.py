@@ -5,12 +5,14 @@ plan, and gives measurements. To add a metric, write one file here and one line 
 Each group runs in a process of its own.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fer_bench.measuring.counting.count import measure_published_builds
 from fer_bench.measuring.counting.recount import measure_recounts
 from fer_bench.measuring.profilers.accuracy import measure_accuracy
+from fer_bench.measuring.profilers.coldstart import measure_coldstart
 from fer_bench.measuring.profilers.energy import measure_energy
 from fer_bench.measuring.profilers.latency import measure_latency
 from fer_bench.measuring.profilers.memory import measure_memory
@@ -51,4 +53,7 @@ PROFILERS: Mapping[str, Profiler] = {
     "training_occupancy": lambda network, plan: measure_occupancy(network.make, plan, "training", alive=network.alive),
     "energy": lambda network, plan: measure_energy(network.make, plan, alive=network.alive),
     "accuracy": lambda network, plan: measure_accuracy(network.make, plan, network.job, alive=network.alive),
+    "coldstart": lambda network, plan: measure_coldstart(
+        dataclasses.replace(network.job, input_shape=network.input_shape), alive=network.alive
+    ),
 }

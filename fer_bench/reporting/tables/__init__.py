@@ -16,7 +16,7 @@ from fer_bench.reporting.tables import accuracy, costs, counts, live, resources,
 from fer_bench.reporting.tables.common import build_of, failures
 from fer_bench.reporting.tables.papers import papers
 from fer_bench.reporting.tables.runs import run_details, runs
-from fer_bench.reporting.tables.speed import bounds, latency
+from fer_bench.reporting.tables.speed import bounds, coldstart, latency
 
 __all__ = ["details", "failures", "latency", "of_other_sheets", "papers", "report", "run_details", "runs"]
 
@@ -35,6 +35,7 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
         "latency": latency(alone),
         "roofline": bounds(results),
         "memory": resources.memory(results),
+        "coldstart": coldstart(results),
         "training": resources.training(results),
         "occupancy_training": resources.occupation(results, "training"),
         "occupancy_testing": resources.occupation(results, "testing"),

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from fer_bench.records import units
+from fer_bench.records import stats, units
 from fer_bench.records.result import Environment, Result
 from fer_bench.records.stats import quantile
 from fer_bench.records.units import Quantity
@@ -80,6 +80,51 @@ def latency(results: Sequence[Result]) -> Table:
     )
     columns = (*common.head_columns(results), *_LATENCY_COLUMNS, *_AT_RATE_COLUMNS)
     return make_table("Latency", columns, entries, caption, comparable=common.comparable(results))
+
+
+_COLD = "coldstart_s"
+_COLD_STAGES = {
+    "interpreter": "Interpreter",
+    "imports": "Imports",
+    "build": "Build",
+    "weights": "Weights",
+    "first_pass": "First pass",
+}
+
+
+def coldstart(results: Sequence[Result]) -> Table:
+    """Draw how long a process takes to its first result, and in which stages."""
+    measured = common.asked(results, "coldstart")
+    entries = []
+    for result in measured:
+        whole = [value for sample in result.samples(_COLD) for value in sample]
+        row = common.head(result) | {"starts": len(whole) or None}
+        if whole:
+            interval = stats.interval(whole)
+            row |= {_COLD: stats.estimate(whole), "interval_s": interval and (max(0.0, interval.low), interval.high)}
+        for stage in _COLD_STAGES:
+            seconds = [value for sample in result.samples(f"coldstart.{stage}_s") for value in sample]
+            row[f"{stage}_s"] = stats.estimate(seconds) if seconds else None
+        entries.append(Entry.of(result, row, *common.failures(result)))
+    columns = (
+        *common.head_columns(measured),
+        Column(_COLD, "To first result (ms)", units.milliseconds, better="lower", interval="interval_s").with_origin(
+            "Mean over fresh processes.", _COLD
+        ),
+        Column("interval_s", "95 % interval (ms)", units.milliseconds.between).with_origin("Student's.", _COLD),
+        *(
+            Column(f"{stage}_s", f"{heading} (ms)", units.milliseconds).with_origin(
+                "Mean over fresh processes.", f"coldstart.{stage}_s"
+            )
+            for stage, heading in _COLD_STAGES.items()
+        ),
+        Column("starts", "Starts").with_origin("Fresh processes.", _COLD),
+    )
+    caption = (
+        f"{common.conditions(measured)} From the start of a process to the first result; files come from the system's "
+        "cache, as after an earlier start."
+    )
+    return make_table("Cold start", columns, entries, caption)
 
 
 _JITTER = "start_jitter_s"
