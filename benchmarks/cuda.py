@@ -26,6 +26,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+BEGAN = time.monotonic()
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 NEEDED = ("torch", "psutil")
@@ -98,13 +99,15 @@ class Bench:
         from fer_bench.networks.registry import built_in
 
         self.out, self.device, self.names = out, device, names
-        self.budget_s, self.began = budget_s, time.monotonic()
+        self.budget_s, self.began = budget_s, BEGAN
         self.end = self.until = self.began + budget_s - KEPT_S  # of all, and of the step under way
         self.registry = built_in()
         self.results: list = []
         self.steps: list[dict] = []
         self.places: dict[str, range] = {"table_ii": range(0)}  # of the results of each step
         self._starter = None
+        self._shapes: dict = {}  # where networks run, which is counted to find out
+        self._environments: dict = {}  # as processes described them, which loads CUDA
 
     @property
     def left_s(self) -> float:
@@ -129,6 +132,7 @@ class Bench:
     def close(self) -> None:
         if self._starter is not None:
             self._starter.close()
+        self._starter = None
 
     def of_paper(self, paper: str) -> list[str]:
         found = [n for n in self.registry.names() if any(f.paper == paper for f in self.registry.find(n).published)]
@@ -137,7 +141,7 @@ class Bench:
     def chosen(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if not self.names or name in self.names]
 
-    def measure(self, name: str, plan, stage: str = ""):
+    def measure(self, name: str, plan):
         """Measure a network in processes of its own."""
         from fer_bench.measuring.runner import measure
         from fer_bench.measuring.task import Task
@@ -148,7 +152,13 @@ class Bench:
         plan = dataclasses.replace(plan, device=self.device, wait="active", max_time_s=cap_s, time_limit_s=90.0)
         if self.device == "cpu":
             plan = dataclasses.replace(plan, **SMALL, batch_size=min(2, plan.batch_size))
-        result = measure(Task(self.registry.find(name), plan), self.starter(), stage=stage)
+        size, setting = (name, plan.input_size, plan.channels), (plan.precision, plan.threads)
+        task = Task(self.registry.find(name), plan, self._shapes.get(size))
+        result = measure(task, self.starter(), environment=self._environments.get(setting))
+        if result.environment is not None:
+            self._environments[setting] = result.environment
+            if not result.subject.exempt:
+                self._shapes[size] = result.subject.input_shape
         failed = next((m.failure for m in result.measurements if m.failure), "")
         say(f"    {name} {plan.batch_size} {plan.precision} {plan.cudnn}: {result.wall_s:.1f} s {failed[:100]}")
         return result
@@ -206,7 +216,7 @@ def batch_1(bench: Bench) -> None:
 
 def columns(bench: Bench) -> None:
     """Beside it float32 without TF32, TF32 everywhere, and cudnn.benchmark."""
-    beside = {"max_time_s": COLUMN_S}
+    beside = {"max_time_s": COLUMN_S, "metrics": ("latency",)}  # counts are the same
     plans = (_safavi(precision="fp32", **beside), _safavi(precision="tf32", **beside))
     bench.sweep(bench.of_paper("001"), _safavi(cudnn="benchmark", **beside), *plans)
 
@@ -251,7 +261,7 @@ def occupancy(bench: Bench) -> None:
 
 def energy(bench: Bench) -> None:
     """Energy by NVML's counter, with what the idle card takes subtracted."""
-    bench.sweep(bench.of_paper("001"), _safavi(metrics=("static", "energy")))
+    bench.sweep(bench.of_paper("001"), _safavi(metrics=("energy",)))
 
 
 def further(bench: Bench) -> None:
@@ -402,8 +412,10 @@ def carry_out(bench: Bench, step: Callable[[Bench], None], gone: Mapping[str, st
                 step(bench)
         except TimeIsUp:
             ended = "cut short: its time was up"
+            bench.close()  # whatever was said to it last, it may not have heard the end
         except Exception as error:
             traceback.print_exc()
+            bench.close()
             ended = f"failed: {type(error).__name__}: {error}"
         bench.places[name] = range(before, len(bench.results))
     if ended != "done":
@@ -539,7 +551,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 carry_out(bench, step, gone)
     finally:
         bench.close()
-        draw(bench, gone)
+        try:
+            draw(bench, gone)
+        except Exception:  # the records are on the disk, and can be drawn elsewhere
+            traceback.print_exc()
     size = sum(path.stat().st_size for path in bench.out.rglob("*") if path.is_file())
     say(f"{time.monotonic() - bench.began:5.0f} s  {bench.out}: {len(bench.results)} records, {size / 2**20:.1f} MiB")
     if size > MOST_BYTES:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer_bench.measuring import environment, machine
 from fer_bench.networks.spec import USERS_MODULE, ModelSpec, Shape
@@ -197,7 +197,7 @@ def _settings(plan: Plan) -> Iterator[str]:
             "cannot be undone: measure in a process, or a session of pytest, of its own"
         )
     threads, cores = torch.get_num_threads(), os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    switches: tuple[Any, ...] = torch.backends.cuda.matmul, torch.backends.cudnn
     rounded, tries = [environment.allows_tf32(switch) for switch in switches], torch.backends.cudnn.benchmark
     try:
         allocator = apply_plan_settings(plan)
