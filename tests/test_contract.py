@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import fer_bench
 from fer_bench.accuracy.transforms import crop, prepare
 from fer_bench.cli.main import app
-from fer_bench.networks.contract import ASSUMED, FIELDS, METADATA, Crop, InputContract, differences, read_contract
+from fer_bench.networks.contract import ASSUMED, FIELDS, METADATA, Crop, InputContract, read_contract
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.networks.weights import input_contract, save_contract
 from fer_bench.records import schema
@@ -142,7 +142,7 @@ def test_it_comes_back_from_a_file(tmp_path, form):
         ({"crop": {"detector": "haar", "margin": -0.5, "square": True}}, "crop margin is -0.5"),
         ({"sources": {"color": "x"}}, "sources has unknown color"),
         ({"rotate": 3}, "has unknown 'rotate'"),
-        ({"antialias": True, "resize": "area"}, "antialias is true, which area knows not"),
+        ({"antialias": True, "resize": "area"}, "antialias is true, which area does not have"),
         ({"antialias": "yes"}, "antialias is 'yes'"),
     ],
 )
@@ -163,7 +163,6 @@ def test_other_files_are_refused(tmp_path, text):
 def test_equal_numbers_for_each_channel_are_one():
     grey, three = CONTRACT.replace("", colour="RGB", mean=(0.5,)), CONTRACT.replace("", colour="RGB", mean=(0.5,) * 3)
     assert grey.same_input(three)
-    assert differences(grey, three.replace("", size=(2, 3))) == ["size [64, 48] against [2, 3]"]
 
 
 # Checkpoints

