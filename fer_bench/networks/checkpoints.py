@@ -23,9 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.torch_version import TorchVersion
 
-from fer_bench.networks.keras_files import CONTAINER, fitted, is_keras_file, read_keras
+from fer_bench.networks.keras_files import CONTAINER, KerasModel, fitted, is_keras_file, read_keras
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
 from fer_bench.networks.weights import known_file, locate
+from fer_bench.records import units
 from fer_bench.records.errors import CheckpointError, brief
 
 # Entries that hold the weights; averaged ones are taken where there are no others.
@@ -98,6 +99,7 @@ class LoadReport:
         averaged: the weights are averages over the training (EMA or SWA), as their entry says.
         also_averaged: entry of averaged weights that the file holds beside those that were loaded, or "".
         terms: licence of the weights and of the data behind them, where the file is known.
+        images: size of the images that the file itself names, as "1x64x64"; "" where it does not.
     """
 
     container: str
@@ -109,6 +111,7 @@ class LoadReport:
     averaged: bool = False
     also_averaged: str = ""
     terms: str = ""
+    images: str = ""
 
     @property
     def complete(self) -> bool:
@@ -266,7 +269,10 @@ def load_checkpoint(
     """
     path = locate(path, spec.name if spec is not None else "")
     known = known_file(path)
-    entries, container, also_averaged = _entries_for(model, path, spec)
+    if keras := read_keras(path) if is_keras_file(path) else None:
+        entries, container, also_averaged = _entries_of_keras(model, keras, path, spec), CONTAINER, ""
+    else:
+        entries, container, also_averaged = read_checkpoint(path)
     own = model.state_dict()
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
     if spec is not None and spec.source.kind == "zoo":
@@ -292,6 +298,7 @@ def load_checkpoint(
         averaged=averages or container in _AVERAGED or any(prefix.startswith("ema") for prefix in stripped),
         also_averaged=also_averaged,
         terms=known.terms if known is not None else "",
+        images=_images(keras) if keras is not None else "",
     )
     if strict and not report.complete:
         raise CheckpointError(f"{path} does not fit {type(model).__name__}: {describe(report)}")
@@ -299,16 +306,17 @@ def load_checkpoint(
     return report
 
 
-def _entries_for(model: nn.Module, path: str | Path, spec: ModelSpec | None) -> tuple[dict[str, Tensor], str, str]:
-    """Read a checkpoint; a Keras file's entries get the names of the network's that they correspond to."""
-    if not is_keras_file(path):
-        return read_checkpoint(path)
-    shape = spec.input_shape if spec is not None and spec.input_shape else DEFAULT_INPUT
-    keras = read_keras(path)
+def _entries_of_keras(model: nn.Module, keras: KerasModel, path: Path, spec: ModelSpec | None) -> dict[str, Tensor]:
+    """Return a Keras file's entries by the names of the network's that they correspond to."""
     try:
-        return fitted(model, keras, shape), CONTAINER, ""
+        return fitted(model, keras, spec.input_shape if spec is not None and spec.input_shape else DEFAULT_INPUT)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _images(keras: KerasModel) -> str:
+    sizes = tuple(size for size in keras.input_shape if size)
+    return units.size(sizes) if len(sizes) == len(keras.input_shape) else ""
 
 
 def _without_prefixes(state: dict[str, Tensor]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
@@ -343,6 +351,8 @@ def describe(report: LoadReport, most: int | None = 5, *, lines: bool = False) -
     parts = [f"{len(report.loaded)} entries fit{averaged}{removed}"]
     if report.also_averaged:
         parts.append(f"averaged weights lie beside them, in {report.also_averaged!r}, and were not loaded")
+    if report.images:
+        parts.append(f"its images are {report.images}")
     if report.terms:
         parts.append(report.terms)
     for keys, what in (
