@@ -54,9 +54,15 @@ def run(
         Names, several("Waiting threads spin or sleep: active, passive; by default by the load (quick, training).")
     ] = None,
     input_: options.Input = None,
-    precision: Annotated[Names, several("fp32, tf32, default, bf16, fp16; by default the protocol's.")] = None,
+    precision: Annotated[Names, several("fp32, tf32, default, bf16, fp16, int8; by default the protocol's.")] = None,
     layout: Annotated[Names, several("nchw, nhwc (channels_last); by default the protocol's.")] = None,
     mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
+    backend: Annotated[Names, several("torch, onnxruntime, openvino; by default torch.")] = None,
+    runtime: Annotated[Names, several("A backend's settings: controlled (by default), or shipped: its own.")] = None,
+    calibrate: Annotated[str, typer.Option(metavar="FOLDER|noise", help="Images to calibrate int8 by.")] = "",
+    data: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Images of the task, to judge reduced precision on.")
+    ] = "",
     alloc: Annotated[Names, several("Freed memory: keep, system, or both; by default keep.")] = None,
     classes: options.Classes = None,
     runs: Annotated[
@@ -120,11 +126,18 @@ def run(
         "precision": parse_list(precision),
         "layout": parse_list(layout),
         "mode": parse_list(mode),
+        "backend": parse_list(backend),
+        "runtime": parse_list(runtime),
         "alloc": [value for text in parse_list(alloc) for value in (("keep", "system") if text == "both" else (text,))],
     }
     given = str(checkpoint.resolve()) if checkpoint else ""
     plans = sweep(plan, swept)
-    tasks = [Task(spec, one, shape, built_with, given) for spec in specs for one, shape in plans]
+    calibrating, judged = _folder(calibrate, "--calibrate", "noise"), _folder(data, "--data")
+    tasks = [
+        Task(spec, one, shape, built_with, given, calibration=calibrating, data=judged)
+        for spec in specs
+        for one, shape in plans
+    ]
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
     if dry_run:
         load = load_now()
@@ -159,6 +172,15 @@ def run(
         closing = f"Run {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}"
         _conclude(done, tasks, registry, out, closing, full=full)
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
+
+
+def _folder(given: str, option: str, *words: str) -> str:
+    """Return the absolute path of a folder that is given, which workers read, or one of the words as it is."""
+    if not given or given in words:
+        return given
+    if not Path(given).is_dir():
+        raise FerBenchError(f"{option} {given}: there is no such folder{' (or: ' + words[0] + ')' if words else ''}")
+    return str(Path(given).resolve())
 
 
 def _numbers(option: str, given: Names) -> list[int]:

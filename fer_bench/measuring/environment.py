@@ -201,8 +201,8 @@ def nvml_handle() -> Any:
 
 def gpu_state() -> dict[str, Json]:
     """Return the GPU's clock, temperature, power and what lowers its clock; nothing where no GPU is in use."""
-    torch = sys.modules["torch"]
-    if not torch.cuda.is_initialized():
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
         return {}
     import pynvml
 

@@ -38,6 +38,10 @@ class Job(Message):
         place: where the network's code is, if not in the current folder; the files read there are then reported.
         stepped: make passes only on command.
         builds: (C, H, W) and classes of further builds to count, those that published results are of.
+        artefacts: the folder in which a backend's artefacts are kept.
+        artefact: the folder of the one to measure; "" for the network itself.
+        calibration: images for int8: a folder, "noise", or "" for none.
+        data: a folder of images of the task, to judge reduced precision on, or "".
     """
 
     plan: Plan
@@ -52,6 +56,15 @@ class Job(Message):
     place: Place | None = None
     stepped: bool = False
     builds: tuple[tuple[Shape, int], ...] = ()
+    artefacts: str = ""
+    artefact: str = ""
+    calibration: str = ""
+    data: str = ""
+
+    @property
+    def without_pytorch(self) -> bool:
+        """Whether a process that has not imported PyTorch does the job."""
+        return bool(self.artefact) and "parity" not in self.groups
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ from typing import Any
 
 from fer_bench.measuring.machine import load_now
 from fer_bench.measuring.messages import Job
+from fer_bench.networks import backends
 from fer_bench.networks.place import Place
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
-from fer_bench.records.plan import AUTO, Load, Plan
+from fer_bench.records.plan import AUTO, SHIPPED, TORCH, Load, Plan
 from fer_bench.records.result import Result, Subject
 
 
@@ -28,6 +29,9 @@ class Task:
         settings: further arguments of its factory, each "key=value".
         checkpoint: weights to load, or "".
         place: the checkout that the network's code comes from; None for the current folder.
+        artefact: the folder of a backend's artefact; "" to convert the network, or to find it converted.
+        calibration: images for int8: a folder, "noise", or "" for none.
+        data: a folder of images of the task, to judge reduced precision on, or "".
     """
 
     spec: ModelSpec
@@ -36,9 +40,14 @@ class Task:
     settings: tuple[str, ...] = ()
     checkpoint: str = ""
     place: Place | None = None
+    artefact: str = ""
+    calibration: str = ""
+    data: str = ""
 
     def __post_init__(self) -> None:
         self.plan.check_asked()
+        if self.plan.backend != TORCH or self.plan.precision == "int8" or self.plan.runtime == SHIPPED:
+            backends.check(self.plan)
 
     @property
     def key(self) -> str:
@@ -47,6 +56,8 @@ class Task:
         code = [str(file.resolve()), file.read_text(errors="replace")] if file is not None and file.is_file() else []
         changed = Path(self.checkpoint).stat().st_mtime_ns if self.checkpoint else 0
         about = [self.spec.name, code, self.plan.to_dict(), self.input_shape, self.settings, self.checkpoint, changed]
+        if beside := [path for path in (self.artefact, self.calibration, self.data) if path]:
+            about += [beside]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     def job(self, **given: Any) -> Job:
@@ -60,7 +71,9 @@ class Task:
             settings=self.settings,
             checkpoint=self.checkpoint,
             place=self.place,
-            **(shape | given),
+            calibration=self.calibration,
+            data=self.data,
+            **(shape | {"artefact": self.artefact} | given),
         )
 
     def subject(self, input_shape: tuple[int, ...] | None, exempt: str = "") -> Subject:

@@ -12,13 +12,21 @@ from fer_bench.records.errors import FerBenchError
 from fer_bench.records.schema import Integer, Name, PositiveSeconds, Seconds, Size, Whole
 
 # What can be measured: metric groups, in the order in which they are. Each is a process of its own.
-METRICS = ("static", "recount", "anatomy", "latency", "memory", "training", "training_memory", "occupancy", "energy")
+METRICS = (
+    *("static", "recount", "anatomy", "deploy", "parity"),
+    *("latency", "memory", "training", "training_memory", "occupancy", "energy"),
+)
+TORCH = "torch"  # the backend that is none: PyTorch itself
+DEPLOYED = ("deploy", "parity")  # metrics that a backend always has before others, and that PyTorch has not
+CONTROLLED, SHIPPED = "controlled", "shipped"
 
 SHARED = "shared"  # isolation: all networks of a pytest session, or somebody else's benchmarks, in one process
 
 _CHOICES = {
     "device": ("cpu", "cuda"),
-    "precision": ("fp32", "tf32", "default", "bf16", "fp16"),
+    "backend": (TORCH, "onnxruntime", "openvino", "aoti"),
+    "runtime": (CONTROLLED, SHIPPED),
+    "precision": ("fp32", "tf32", "default", "bf16", "fp16", "int8"),
     "layout": ("nchw", "nhwc"),
     "mode": ("eager", "compile"),
     "alloc": ("keep", "system"),
@@ -70,9 +78,13 @@ class Plan:
         channels: of the images; None takes each network's own.
         num_classes: outputs, 0 for features only; None takes each network's own.
         precision: "fp32"; "tf32" (float32, whose products a GPU may round to TF32); "default" (float32 as PyTorch has
-            it unasked, with TF32 in convolutions only); "bf16" or "fp16" (autocast).
+            it unasked, with TF32 in convolutions only; of another backend what its runtime chooses); "bf16" or "fp16"
+            (autocast); "int8", of another backend than PyTorch only.
         layout: "nchw", or "nhwc", which PyTorch calls channels_last, of weights and images.
         mode: "eager", or "compile" to put the network through ``torch.compile`` first.
+        backend: "torch"; "onnxruntime", "openvino" or "aoti" to convert the network once and measure that.
+        runtime: of a backend, "controlled": threads, spinning, pinning and precision are the plan's; "shipped": they
+            are left as the runtime has them.
         threads: CPU threads of PyTorch's operators; None leaves PyTorch's choice, one a core. One thread, as
             torch.utils.benchmark has it, tells the algorithm; all threads tell the machine.
         pin: each process stays on as many cores as it has threads, the idlest ones when it starts.
@@ -103,9 +115,9 @@ class Plan:
         >>> plan = fb.Plan("mine", metrics=("static", "latency"), threads=1, runs=50)
         >>> dataclasses.replace(plan, batch_size=8).batch_size
         8
-        >>> fb.Plan("mine", precision="int8")
+        >>> fb.Plan("mine", precision="fp8")
         Traceback (most recent call last):
-        fer_bench.records.errors.FerBenchError: precision is 'int8'; known: fp32, tf32, default, bf16, fp16
+        fer_bench.records.errors.FerBenchError: precision is 'fp8'; known: fp32, tf32, default, bf16, fp16, int8
     """
 
     protocol: Name
@@ -118,6 +130,8 @@ class Plan:
     precision: str = "fp32"
     layout: str = "nchw"
     mode: str = "eager"
+    backend: str = TORCH
+    runtime: str = CONTROLLED
     threads: Size | None = None
     pin: bool = False
     wait: str = "active"

@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from fer_bench.measuring.machine import LoadMonitor
-from fer_bench.measuring.profilers.kinds import Alive, Clock
+from fer_bench.measuring.profilers.kinds import Alive, Clock, inference_mode, on_gpu
 from fer_bench.measuring.profilers.passes import Pass, Passes, Usage, cuda_pass, timed_pass, until_enough
 from fer_bench.records.errors import brief
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 from fer_bench.records.stats import warmup_cut
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 # Larger than any L2 cache so far (H100: 50 MB, B200: 126 MB): writing it leaves nothing of a network there.
 _FLUSH_BYTES = 256 * 2**20
@@ -27,8 +29,8 @@ _BEFORE_CAPTURE = 3  # passes on a side stream before a graph is captured, so th
 
 
 def measure_latency(
-    model: nn.Module,
-    images: Tensor,
+    model: "nn.Module",
+    images: "Tensor",
     plan: Plan,
     clock: Clock = time.perf_counter_ns,
     usage: Usage = resource.getrusage,
@@ -45,13 +47,15 @@ def measure_latency(
         ``latency_cold_s``, ``graph_latency_s`` and ``graph_latency_cold_s``.
     """
     series = _Series(plan, usage, alive)
-    with torch.inference_mode():
-        if images.is_cuda:
+    with inference_mode():
+        if on_gpu(images):
             return list(_on_cuda(model, images, series))
         return series.measured("latency_s", timed_pass(model, images, clock), "perf_counter_ns")
 
 
-def _on_cuda(model: nn.Module, images: Tensor, series: "_Series") -> Iterator[Measurement]:
+def _on_cuda(model: "nn.Module", images: "Tensor", series: "_Series") -> Iterator[Measurement]:
+    import torch
+
     def eager() -> None:
         model(images)
 
@@ -70,7 +74,9 @@ def _on_cuda(model: nn.Module, images: Tensor, series: "_Series") -> Iterator[Me
     yield from series.measured("graph_latency_cold_s", lambda: cuda_pass(graph.replay, flush), clock)[:1]
 
 
-def _capture(launch: Callable[[], None]) -> torch.cuda.CUDAGraph:
+def _capture(launch: Callable[[], None]) -> "torch.cuda.CUDAGraph":
+    import torch
+
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -97,6 +103,7 @@ class _Series:
         for _ in range(cut):
             passes.make(one)
             self.alive()
+        cpu_s, started_s = time.process_time(), time.perf_counter()
         load = LoadMonitor()  # from here: a GPU that has idled raises its clock in the warm-up
         stopped_by = until_enough(self.plan, lambda: passes.make(one), self.alive)
         longer = warmup_cut(passes.seconds, cut)
@@ -107,6 +114,7 @@ class _Series:
             "clock": clock,
             "warmup_s": passes.seconds[:cut],
             "stopped_by": stopped_by,
+            "cores_used": (time.process_time() - cpu_s) / max(time.perf_counter() - started_s, 1e-9),
             "kernel_s_per_run": fmean(passes.system_s[cut:]),
             **load.report(),
         }

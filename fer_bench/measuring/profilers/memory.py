@@ -9,10 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from fer_bench.measuring import environment, machine
-from fer_bench.measuring.profilers.kinds import Make
+from fer_bench.measuring.profilers.kinds import Make, inference_mode
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 
@@ -29,7 +27,7 @@ def measure_memory(make: Make, plan: Plan) -> list[Measurement]:
 
     def passes() -> object:
         model, images = make()
-        with torch.inference_mode():
+        with inference_mode():
             for _ in range(_PASSES):
                 model(images)
         return model
@@ -61,13 +59,14 @@ def measure_peaks(
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
     # A fresh process has no earlier peak to forget, and must not load CUDA before the baseline.
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     resettable = _reset_peak()
     baseline = _status("VmRSS") if resettable else _peak()
     file_backed = _status("RssFile")
     kept = work()
-    if plan.device == "cuda":
+    if torch is not None and plan.device == "cuda":
         torch.cuda.synchronize()
     details = {
         **(details or {}),
@@ -75,6 +74,7 @@ def measure_peaks(
         "file_bytes": _status("RssFile") - file_backed,
         "peak_reset": resettable,
         "allocator": allocator,
+        "with_pytorch": torch is not None,
     }
     value = max(0, _peak() - baseline)
     warnings = ("the peak is that of torch.compile's own work",) if plan.mode == "compile" else ()
@@ -86,6 +86,8 @@ def measure_peaks(
 
 
 def _cuda_peaks(prefix: str) -> list[Measurement]:
+    import torch
+
     peaks = {
         "allocated": torch.cuda.max_memory_allocated(),
         "reserved": torch.cuda.max_memory_reserved(),

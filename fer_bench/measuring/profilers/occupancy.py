@@ -10,13 +10,11 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
-import torch
-from torch import Tensor, nn
 
-from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep
-from fer_bench.measuring.profilers.training import Trainer
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep, inference_mode, on_gpu
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 
@@ -130,17 +128,23 @@ def measure_occupancy(
     ]
 
 
-def _pass_of(stage: str, model: nn.Module, images: Tensor, plan: Plan) -> tuple[Callable[[], None], int]:
+def _pass_of(stage: str, model: Any, images: Any, plan: Plan) -> tuple[Callable[[], None], int]:
     """Return what a pass of a stage does, and how many images it takes."""
-    trainer = Trainer(model, images, plan) if stage == "training" else None
+    trainer = None
+    if stage == "training":
+        from fer_bench.measuring.profilers.training import Trainer
+
+        trainer = Trainer(model, images, plan)
 
     def one() -> None:
         if trainer is not None:
             trainer.step()
         else:
-            with torch.inference_mode():
+            with inference_mode():
                 model(images)
-        if images.is_cuda:  # what is launched is waited for, as by a program that reads its result or its loss
+        if on_gpu(images):  # what is launched is waited for, as by a program that reads its result or its loss
+            import torch
+
             torch.cuda.synchronize()
 
     return one, len(images if trainer is None else trainer.images)

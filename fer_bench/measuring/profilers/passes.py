@@ -8,14 +8,14 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from fer_bench.measuring.profilers.kinds import Alive, Clock
+from fer_bench.measuring.profilers.kinds import Alive, Clock, on_gpu
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Usage = Callable[[int], resource.struct_rusage]
 Pass = Callable[[], float]  # makes a pass and returns its seconds
@@ -62,7 +62,7 @@ class Passes:
         ]
 
 
-def timed_pass(model: nn.Module, images: Tensor, clock: Clock = time.perf_counter_ns) -> Pass:
+def timed_pass(model: "nn.Module", images: "Tensor", clock: Clock = time.perf_counter_ns) -> Pass:
     """Return what makes a pass over a batch of images, (N, C, H, W), and returns its seconds."""
 
     def on_cpu() -> float:
@@ -70,11 +70,13 @@ def timed_pass(model: nn.Module, images: Tensor, clock: Clock = time.perf_counte
         model(images)
         return (clock() - start) * 1e-9
 
-    return (lambda: cuda_pass(lambda: model(images))) if images.is_cuda else on_cpu
+    return (lambda: cuda_pass(lambda: model(images))) if on_gpu(images) else on_cpu
 
 
-def cuda_pass(launch: Callable[[], object], flush: Tensor | None = None) -> float:
+def cuda_pass(launch: Callable[[], object], flush: "Tensor | None" = None) -> float:
     """Make one pass and return its seconds on the device; a flush fills the L2 cache with zeros before."""
+    import torch
+
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     if flush is not None:
         flush.zero_()
