@@ -210,7 +210,8 @@ def measure(
     """
     began, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     (task,) = settle([task], {})
-    attainable = machine.attainable(task.plan, progress) if machine and "latency" in task.plan.metrics else {}
+    of_roof = "latency" in task.plan.metrics and (task.plan.backend == TORCH or task.plan.precision == "fp32")
+    attainable = machine.attainable(task.plan, progress) if machine and of_roof else {}
     run = _Run(task, starter, progress, environment, debug=debug)
     if task.plan.metrics[0] in _NOTHING_BEFORE:
         run.process()

@@ -107,6 +107,8 @@ class Plan:
         max_time_s: when the timed passes stop early; None never. The record says when they did.
         optimizer: of training steps.
         sample_s, sample_every_s: how long occupancy is sampled, and how often.
+        agreement_share: of decisions, on images of the task, that a backend of reduced precision must share with
+            PyTorch: the lower end of Wilson's interval.
         seed: of initial weights and images.
         time_limit_s: after which a process that says nothing is given up as hung.
 
@@ -148,6 +150,7 @@ class Plan:
     optimizer: str = "adam"
     sample_s: PositiveSeconds = 10.0
     sample_every_s: PositiveSeconds = 0.5
+    agreement_share: PositiveSeconds = 0.98
     seed: Integer = 0
     time_limit_s: PositiveSeconds = 600.0
 

@@ -115,13 +115,14 @@ class Environment:
         read = schema.read(cls, data)
         _part("attainable", details.check_attainable, read.attainable)
         _part("gpu", details.check_gpu, read.gpu)
+        _part("runtime", details.check_runtime, read.runtime)
         return read
 
     @classmethod
     def of_json(cls, text: str) -> Self:
         """Read an environment as JSON, the fast way for many; raise ValueError where it is none."""
         read: Self | None = schema.decode(cls, text)
-        if read is None or read.attainable or read.gpu:
+        if read is None or read.attainable or read.gpu or read.runtime:
             return cls.of(schema.parse(text))
         return read
 

@@ -62,7 +62,7 @@ def ratio(found: compare.Errors) -> float:
 
 
 def _whole(values: Sequence[float]) -> float:
-    return float(np.sqrt(np.mean(np.square(np.minimum(values, 1e150)))))
+    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _on_task(network: "Network", prepared: Prepared, artefact: Artefact) -> Iterator[Measurement]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+LARGEST = 1e60  # in place of an error that is not finite: no record has infinity
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ def _log_softmax(values: Array) -> Array:
 
 
 def _rms(values: Array) -> tuple[float, ...]:
-    """Return the root mean square of each image's values; of what is not finite the largest number there is."""
+    """Return the root mean square of each image's values; of what is not finite ``LARGEST``."""
     flat = values.reshape(len(values), -1)
     with np.errstate(over="ignore", invalid="ignore"):
         found = np.sqrt(np.mean(np.square(flat), axis=1)) if flat.shape[1] else np.zeros(len(flat))
-    return tuple(float(value) if math.isfinite(value) else 1e300 for value in found)
+    return tuple(float(value) if math.isfinite(value) else LARGEST for value in found)

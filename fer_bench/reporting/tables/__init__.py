@@ -11,7 +11,7 @@ from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables import costs, counts, resources, structure
+from fer_bench.reporting.tables import costs, counts, deployment, resources, structure
 from fer_bench.reporting.tables.common import build_of, failures
 from fer_bench.reporting.tables.papers import papers
 from fer_bench.reporting.tables.runs import run_details, runs
@@ -31,6 +31,7 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
     drawn = {
         "efficiency": costs.efficiency(results, registry, baselines),
         "latency": latency(results),
+        "deployment": deployment.deployment(results),
         "roofline": bounds(results),
         "memory": resources.memory(results),
         "training": resources.training(results),
