@@ -21,6 +21,7 @@ WITH_TORCH = (
     "measuring.worker",
     "measuring.counting",
     "measuring.profilers",
+    "networks.backends.prepare",
     "networks.build",
     "networks.checkpoints",
     "models",

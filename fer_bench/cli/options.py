@@ -49,6 +49,9 @@ Classes = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Outputs, 0 for features; by default each sheet's.")
 ]
 Device = Annotated[str, typer.Option(metavar="cpu|cuda", help="By default the protocol's.")]
+Backend = Annotated[
+    str, typer.Option(metavar="NAME", help="onnxruntime, openvino; by default PyTorch, or the protocol's.")
+]
 Input = Annotated[Names, several("Image size, as 3x96x96 or 96; by default each sheet's.", "--input")]
 Inputs = Annotated[
     str,

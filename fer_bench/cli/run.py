@@ -82,6 +82,10 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of continuing a run.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write all tables here, too.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Print the full tables, and not a summary.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if a backend computes something else.")] = False,
+    agreement: Annotated[
+        float | None, typer.Option(metavar="PCT", min=0.0, max=100.0, help="Decisions to share with PyTorch; 98.")
+    ] = None,
     sheets: options.Sheets = None,
     yes: Annotated[bool, typer.Option("--yes", help=f"Do not ask before more than {_MANY} measurements.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the measurements and their expected time.")] = False,
@@ -117,6 +121,7 @@ def run(
         processes=processes,
         max_time_s=max_time,
         time_limit_s=time_limit,
+        agreement_share=agreement / 100 if agreement is not None else None,
     )
     swept: dict[str, Sequence[Any]] = {
         "batch_size": _numbers("--batch", batch),
@@ -171,7 +176,8 @@ def run(
         where = f" --store {opened.shown}" if store != DEFAULT_STORE else ""
         closing = f"Run {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}"
         _conclude(done, tasks, registry, out, closing, full=full)
-    fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
+    found = [named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)]
+    fail_if(found + (reports.different(done.results) if strict else []))
 
 
 def _folder(given: str, option: str, *words: str) -> str:

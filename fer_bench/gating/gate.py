@@ -14,6 +14,7 @@ from fer_bench.gating.timing import METRICS, Rule
 from fer_bench.gating.verdicts import Verdict
 from fer_bench.measuring.machine import load_now
 from fer_bench.measuring.task import Task
+from fer_bench.networks import backends
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.records import plan as plans
 from fer_bench.records.errors import FerBenchError, RevisionError, UnknownModelError
@@ -27,7 +28,8 @@ from fer_bench.reporting.results import Results
 
 # What of a plan two sides of a comparison may differ in: all that a pass depends on, and nothing of how it is measured.
 _DIFFER = tuple(
-    "device batch_size input_size channels num_classes precision layout mode threads wait pin alloc".split()
+    """device batch_size input_size channels num_classes backend runtime precision layout mode threads wait pin
+    alloc""".split()
 )
 
 
@@ -45,6 +47,7 @@ def gate(
     unchanged: bool = False,
     protocol: str | Plan = "",
     device: str = "",
+    backend: str = "",
     setup: str = "",
     base_python: str = "",
     declare: str | Iterable[str] = (),
@@ -71,6 +74,7 @@ def gate(
         unchanged: measure networks of unchanged code, too.
         protocol: how pairs are measured; by default one thread on one core.
         device: instead of the protocol's.
+        backend: instead of the protocol's, "onnxruntime" or "openvino": how both sides are run.
         setup: a shell command that is run in each checkout first.
         base_python: the base's own ``bin/python``, with PyTorch.
         declare: differences of the environment to allow, such as "torch".
@@ -100,6 +104,7 @@ def gate(
         budget_s,
         protocol,
         device,
+        backend,
         declared=listed(declare),
         models=listed(networks),
         budget=Budget.of(limits),
@@ -218,6 +223,7 @@ def _request(
     budget_s: float,
     protocol: str | Plan,
     device: str,
+    backend: str = "",
     **others: Any,
 ) -> Request:
     names = tuple(metrics)
@@ -231,9 +237,17 @@ def _request(
     return Request(
         metrics=names,
         rule=Rule(min_effect, budget_s),
-        plan=dataclasses.replace(plan, device=device) if device else plan,
+        plan=_on(plan, device, backend),
         **others,
     )
+
+
+def _on(plan: Plan, device: str, backend: str) -> Plan:
+    """Return a plan on another device and backend, where they are given."""
+    given = {key: value for key, value in (("device", device), ("backend", backend)) if value}
+    plan = dataclasses.replace(plan, **given)
+    backends.check(plan)
+    return plan
 
 
 def _gated(
@@ -280,7 +294,7 @@ def _refuse_plans(request: Request) -> None:
     if request.metrics != ("latency",):
         raise FerBenchError("stored results hold counts and latencies: --metrics is measured by --against REV")
     if request.plan != plans.GATE:
-        raise FerBenchError("stored results have plans of their own: leave --protocol and --device out")
+        raise FerBenchError("stored results have plans of their own: leave --protocol, --device and --backend out")
 
 
 def _is_baseline(text: str) -> bool:
@@ -314,7 +328,7 @@ def _side(text: str, request: Request, settings: Sequence[str], store: str) -> t
     if others := sorted(changed.keys() - set(_DIFFER)):
         raise FerBenchError(f"{text}: two sides do not differ in {', '.join(others)}, but in {', '.join(_DIFFER)}")
     try:
-        dataclasses.replace(request.plan, **changed)
+        backends.check(dataclasses.replace(request.plan, **changed))
     except FerBenchError as error:
         raise FerBenchError(f"{text}: {error}") from error
     return Task(spec, request.plan, settings=tuple(settings)), changed

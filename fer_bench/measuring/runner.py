@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from fer_bench.measuring.messages import Attainable, AtWork, Finished, Job, Measured, Message, Ready, Started
 from fer_bench.measuring.processes import Starter
-from fer_bench.measuring.profilers.deploy import cache_folder
+from fer_bench.measuring.profilers.deploy import ARTEFACT, cache_folder
 from fer_bench.measuring.session import Session, WorkerError
 from fer_bench.measuring.task import Task, settle
 from fer_bench.records import exchange, stats
@@ -237,6 +237,22 @@ def measure(
     )
 
 
+def deploy(task: Task, starter: Starter) -> tuple[Task, Result]:
+    """Convert a network for its plan's backend, unless that was done, and look whether it is the same network.
+
+    Returns:
+        The task with its artefact, and the result of ``deploy`` and ``parity``.
+
+    Raises:
+        FerBenchError: it cannot be converted, or the runtime refuses it.
+    """
+    result = measure(dataclasses.replace(task, plan=dataclasses.replace(task.plan, metrics=DEPLOYED)), starter)
+    if failed := next((m.failure for m in result.measurements if m.failure), ""):
+        raise FerBenchError(f"{task.spec.name}: {failed}")
+    name = next(m.details["artefact"] for m in result.measurements if m.metric == ARTEFACT)
+    return dataclasses.replace(task, artefact=str(cache_folder() / name)), result
+
+
 def _processes(plan: Plan, artefact: str, stage: str) -> Iterator[tuple[str, ...]]:
     """Return the groups that each process measures: one, but for counts, which run nothing.
 
@@ -371,7 +387,7 @@ class _Run:
     def _deployed(self, groups: Sequence[str], report: _Report) -> None:
         """Note where an artefact is, or that there is none, and what the runtime reports of itself."""
         for measured in report.measurements:
-            if measured.metric == "artefact_bytes":
+            if measured.metric == ARTEFACT:
                 self.artefact = str(cache_folder() / measured.details["artefact"])
             if measured.metric == "load_s" and measured.values and self.environment is not None:
                 runtime = measured.details["runtime"]

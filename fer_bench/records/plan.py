@@ -24,7 +24,7 @@ SHARED = "shared"  # isolation: all networks of a pytest session, or somebody el
 
 _CHOICES = {
     "device": ("cpu", "cuda"),
-    "backend": (TORCH, "onnxruntime", "openvino", "aoti"),
+    "backend": (TORCH, "onnxruntime", "openvino"),
     "runtime": (CONTROLLED, SHIPPED),
     "precision": ("fp32", "tf32", "default", "bf16", "fp16", "int8"),
     "layout": ("nchw", "nhwc"),
@@ -82,7 +82,7 @@ class Plan:
             (autocast); "int8", of another backend than PyTorch only.
         layout: "nchw", or "nhwc", which PyTorch calls channels_last, of weights and images.
         mode: "eager", or "compile" to put the network through ``torch.compile`` first.
-        backend: "torch"; "onnxruntime", "openvino" or "aoti" to convert the network once and measure that.
+        backend: "torch"; "onnxruntime" or "openvino" to convert the network once and measure that.
         runtime: of a backend, "controlled": threads, spinning, pinning and precision are the plan's; "shipped": they
             are left as the runtime has them.
         threads: CPU threads of PyTorch's operators; None leaves PyTorch's choice, one a core. One thread, as

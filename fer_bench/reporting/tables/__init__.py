@@ -13,11 +13,12 @@ from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
 from fer_bench.reporting.tables import costs, counts, deployment, resources, structure
 from fer_bench.reporting.tables.common import build_of, failures
+from fer_bench.reporting.tables.deployment import different
 from fer_bench.reporting.tables.papers import papers
 from fer_bench.reporting.tables.runs import run_details, runs
 from fer_bench.reporting.tables.speed import bounds, latency
 
-__all__ = ["details", "failures", "latency", "papers", "report", "run_details", "runs"]
+__all__ = ["details", "different", "failures", "latency", "papers", "report", "run_details", "runs"]
 
 
 def report(results: Sequence[Result], registry: Registry, baselines: Sequence[ModelSpec] = ()) -> dict[str, Table]:

@@ -61,6 +61,17 @@ def deployment(results: Sequence[Result]) -> Table:
     return make_table("Deployment", columns, entries, caption, comparable=common.comparable(shown))
 
 
+def different(results: Sequence[Result]) -> list[str]:
+    """Name the results of backends that do not compute what the network does, or whose reduced precision failed."""
+    bad = (parity.Kind.DIFFERENT, parity.Kind.FAILED)
+    judged = [(result, parity.judge(result)) for result in results]
+    return [
+        f"{result.subject.name} by {result.plan.backend}: parity {verdict.kind.value}: {verdict.reason}"
+        for result, verdict in judged
+        if verdict is not None and verdict.kind in bad
+    ]
+
+
 def notes(result: Result) -> list[str]:
     """Say what a reader must know of a backend's row: of what its times are, and what was done to the network."""
     verdict = parity.judge(result)
