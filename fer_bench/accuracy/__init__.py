@@ -1,0 +1,1 @@
+"""Data sets, transforms, training and evaluation loops, on any module."""
