@@ -17,6 +17,7 @@ from support.processes import plain_environment
 
 PACKAGE = Path(fer_bench.__file__).parent
 WITH_TORCH = (
+    "accuracy.transforms",
     "measuring.network",
     "measuring.worker",
     "measuring.counting",
@@ -24,6 +25,7 @@ WITH_TORCH = (
     "networks.backends.prepare",
     "networks.build",
     "networks.checkpoints",
+    "networks.keras_files",
     "models",
 )
 FILES = {

@@ -7,6 +7,7 @@ import typer
 
 from fer_bench.cli import options
 from fer_bench.cli.common import fail_if, print_json, print_tables, registry_of, say, shapes_for
+from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import parse_settings
 from fer_bench.reporting.tables import catalogue
 
@@ -25,6 +26,7 @@ def list_(sheets: options.Sheets = None, fmt: options.Format = "table") -> None:
 
 def show(
     name: Annotated[str, typer.Argument(metavar="NETWORK", help="A name of `fer-bench list`.")],
+    contract: Annotated[bool, typer.Option("--contract", help="Print the input contract as TOML, to edit.")] = False,
     sheets: options.Sheets = None,
 ) -> None:
     """Show a network's details and published figures."""
@@ -32,6 +34,13 @@ def show(
 
     registry = registry_of(sheets)
     spec = registry.find(name)
+    if contract:
+        if spec.input is None:
+            raise FerBenchError(
+                f"no sheet has an input contract of {name}; try: `fer-bench show mini_xception --contract`"
+            )
+        say(spec.input.to_toml(), end="")
+        return
     say(definitions(catalogue.network_details(spec, registry)), end="")
     if spec.published:
         say()

@@ -7,6 +7,7 @@ file. Each field has its source, or is said to be assumed.
 
 import dataclasses
 import json
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Annotated, Any, Literal, Self
 from msgspec import Meta
 
 from fer_bench.networks.labels import expressions
-from fer_bench.networks.spec import Shape
 from fer_bench.records import schema
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.schema import Name, Size
@@ -104,7 +104,7 @@ class InputContract:
         return 1 if self.colour == "grey" else 3
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> tuple[int, ...]:
         """Return (C, H, W)."""
         return (self.channels, *self.size)
 
@@ -147,7 +147,10 @@ class InputContract:
             ValueError: it lacks a field, has one that no contract has, or one of another type.
             FerBenchError: as the class.
         """
-        crop = _of_crop(data["crop"]) if isinstance(data, Mapping) and "crop" in data else None
+        if not isinstance(data, Mapping):
+            raise schema.wrong("", data, "an object")
+        _check_choices(cls, data)
+        crop = _of_crop(data["crop"]) if "crop" in data else None
         return cls(**{**schema.whole(cls, data), "crop": crop})
 
 
@@ -156,9 +159,19 @@ FIELDS = tuple(one.name for one in dataclasses.fields(InputContract) if one.name
 
 def _of_crop(data: Any) -> Crop:
     try:
+        if isinstance(data, Mapping):
+            _check_choices(Crop, data)
         return schema.read(Crop, data)
     except ValueError as error:
         raise ValueError(f"crop {error}") from None
+
+
+def _check_choices(kind: type, data: Mapping[str, Any]) -> None:
+    """Raise ValueError where a field is none of its few words; the schema would not name them."""
+    for name, hint in typing.get_type_hints(kind).items():
+        words = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+        if words and name in data and data[name] not in words:
+            raise schema.wrong(name, data[name], f"one of {', '.join(words)}")
 
 
 def _toml_lines(table: Mapping[str, Any]) -> list[str]:

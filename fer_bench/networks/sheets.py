@@ -12,6 +12,8 @@ What all results of a paper on one data set share stands in the paper's sheet, i
 
 A table ``[name.gate]`` holds limits that ``fer-bench gate`` keeps the network under; ``[gate]`` holds those of all
 networks of the sheet, where they say none of their own.
+
+A table ``[name.input]`` has the network's input contract; fields that its ``sources`` do not name are assumed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_bench.networks import spec
+from fer_bench.networks.contract import InputContract
 from fer_bench.networks.spec import Conditions, Figure, ModelSpec, Paper, Source
 from fer_bench.records import schema
 from fer_bench.records.errors import FerBenchError, SheetError
@@ -164,11 +167,12 @@ def _spec(
         raise SheetError(f"{place}: num_classes is {_written(classes)}, expected a number from 1")
     published = tuple(_figures(place, table.get("published", []), results))
     gate = _limits(f"{path.name} [{name}.gate]", table.get("gate", {})).or_else(limits)
-    apart = ("published", "network", "gate")
+    contract = _contract(f"{path.name} [{name}.input]", table["input"], shape, classes) if "input" in table else None
+    apart = ("published", "network", "gate", "input")
     rest = _typed(place, ModelSpec, {key: value for key, value in table.items() if key not in apart})
     ours = Source("zoo", name, module=path.stem)
     source = ours if zoo is None else _users_source(path, name, table.get("network", ""), zoo)
-    return ModelSpec(name=name, source=source, published=published, gate=gate, **rest)
+    return ModelSpec(name=name, source=source, published=published, gate=gate, input=contract, **rest)
 
 
 def _users_source(path: Path, name: str, network: str, zoo: Mapping[str, ModelSpec]) -> Source:
@@ -191,6 +195,19 @@ def _limits(place: str, table: Any) -> Budget:
         return Budget.of(table)
     except FerBenchError as error:
         raise SheetError(f"{place}: {error}") from error
+
+
+def _contract(place: str, table: Any, shape: list[int], classes: int) -> InputContract:
+    """Read an input contract; raise SheetError where it contradicts the network's own input and classes."""
+    try:
+        contract = InputContract.of(table)
+    except (ValueError, FerBenchError) as error:
+        raise SheetError(f"{place}: {error}") from error
+    if list(contract.shape) != shape:
+        raise SheetError(f"{place}: takes {list(contract.shape)}, where input_shape is {shape}")
+    if len(contract.classes) != classes:
+        raise SheetError(f"{place}: has {len(contract.classes)} classes, where num_classes is {classes}")
+    return contract
 
 
 def read_sheet(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from fer_bench.networks.contract import InputContract
 from fer_bench.records.limits import NO_LIMITS, Budget
 from fer_bench.records.schema import Count, Name, Size
 
@@ -203,6 +204,7 @@ class ModelSpec:
         expected: counts of the original, by name.
         published: figures that the papers print.
         gate: limits that the network stays under.
+        input: what is done to a picture, and what the outputs stand for; None where a sheet does not say.
         min_size: the smallest H and W that the network runs at.
 
     Examples:
@@ -227,6 +229,7 @@ class ModelSpec:
     expected: Mapping[str, Count] = field(default_factory=dict)
     published: tuple[Figure, ...] = ()
     gate: Budget = NO_LIMITS
+    input: InputContract | None = None
 
     @property
     def can_be_built(self) -> bool:
@@ -239,12 +242,13 @@ class ModelSpec:
         return tuple(dict.fromkeys(figure.conditions.build for figure in self.published if figure.conditions.build))
 
     def builds_like(self, other: Self) -> bool:
-        """Compare all that a build depends on: not the published figures, the limits, or the folder of a file."""
+        """Compare all that a build depends on: not the figures, the limits, the contract or the folder of a file."""
         ours, theirs = (
             dataclasses.replace(
                 spec,
                 published=(),
                 gate=NO_LIMITS,
+                input=None,
                 source=dataclasses.replace(spec.source, file=Path(spec.source.file).name),
             )
             for spec in (self, other)

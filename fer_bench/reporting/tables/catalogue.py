@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from fer_bench.networks.contract import FIELDS, InputContract
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import STATUSES, UNKNOWN, Figure, ModelSpec
 from fer_bench.records import units
@@ -73,11 +74,38 @@ def network_details(spec: ModelSpec, registry: Registry) -> list[tuple[str, str]
         title = registry.paper_title(paper)
         lines += [("paper", f"{paper}: {title}"), ("its text", registry.papers[paper].file_note)]
     lines += [("expected", f"{key}: {units.grouped(value)}") for key, value in spec.expected.items()]
+    lines += contract_details(spec.input) if spec.input else []
     lines.append(("note", spec.note))
     lines += [("choice", choice) for choice in spec.choices]
     if spec.uncertain:
         lines.append(("uncertain", f"{', '.join(spec.uncertain)}: rest on the choices above"))
     return [(heading, text) for heading, text in lines if text]
+
+
+def contract_details(contract: InputContract) -> list[tuple[str, str]]:
+    """Return an input contract: headings and texts, each with its source."""
+    crop = contract.crop
+    shape = "made square, " if crop.square else ""
+    texts = {
+        "colour": contract.colour,
+        "size": units.size(contract.size),
+        "value_range": "0 to 255 become {:g} to {:g}".format(*contract.value_range),
+        "mean": " ".join(f"{value:g}" for value in contract.mean),
+        "std": " ".join(f"{value:g}" for value in contract.std),
+        "resize": contract.resize,
+        "antialias": "yes" if contract.antialias else "no",
+        "crop": "none" if crop.detector == "none" else f"box of {crop.detector}, {shape}margin {crop.margin:.0%}",
+        "classes": " ".join(contract.classes),
+        "grey_weights": " ".join(f"{value:g}" for value in contract.grey_weights),
+    }
+    if contract.colour != "grey":
+        del texts["grey_weights"]
+    headings = {"value_range": "values", "grey_weights": "grey of RGB"}
+    return [
+        ("contract", f"{headings.get(name, name)}: {texts[name]} ({contract.source(name)})")
+        for name in FIELDS
+        if name in texts
+    ]
 
 
 def as_printed(figure: Figure) -> str:
