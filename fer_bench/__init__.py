@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fer_bench.measuring.counting.count import count as count
     from fer_bench.measuring.counting.recorder import Trace as Trace
     from fer_bench.measuring.counting.trace import trace as trace
+    from fer_bench.measuring.deploy import deploy as deploy
     from fer_bench.measuring.measure import measure as measure
     from fer_bench.networks.build import Build as Build
     from fer_bench.networks.build import create_model as create_model
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "count": "measuring.counting.count",
     "measure": "measuring.measure",
+    "deploy": "measuring.deploy",
     "report": "reporting.report",
     "audit": "auditing.audit",
     "gate": "gating.gate",

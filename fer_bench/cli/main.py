@@ -17,7 +17,7 @@ from fer_bench.records.output import program_stdout
 # What `fer-bench --help` lists, by group: each command's name, and the module and function that it is.
 COMMANDS = {
     "Look up": {"list": "look_up:list_", "show": "look_up:show", "check-weights": "look_up:check_weights"},
-    "Measure": {"count": "count:count", "run": "run:run"},
+    "Measure": {"count": "count:count", "run": "run:run", "deploy": "deploy:deploy"},
     "Stored runs": {
         "runs": "store:runs",
         "show-run": "store:show_run",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import PRESETS
 from fer_bench.reporting.render import FORMATS
 
@@ -41,6 +42,15 @@ def protocol(default: str) -> Any:
 def results(default: str) -> Any:
     """Return --from, which is this by default."""
     return typer.Option("--from", metavar="RUN|FILE", help=f"Results to use, {default}; repeatable.")
+
+
+def folder(given: str, option: str, *words: str) -> str:
+    """Return the absolute path of a folder that is given, which workers read, or one of the words as it is."""
+    if not given or given in words:
+        return given
+    if not Path(given).is_dir():
+        raise FerBenchError(f"{option} {given}: there is no such folder{' (or: ' + words[0] + ')' if words else ''}")
+    return str(Path(given).resolve())
 
 
 Networks = Annotated[Names, typer.Argument(metavar="NETWORK", help=f"{_NETWORKS}; by default all.")]

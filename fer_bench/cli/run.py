@@ -137,7 +137,7 @@ def run(
     }
     given = str(checkpoint.resolve()) if checkpoint else ""
     plans = sweep(plan, swept)
-    calibrating, judged = _folder(calibrate, "--calibrate", "noise"), _folder(data, "--data")
+    calibrating, judged = options.folder(calibrate, "--calibrate", "noise"), options.folder(data, "--data")
     tasks = [
         Task(spec, one, shape, built_with, given, calibration=calibrating, data=judged)
         for spec in specs
@@ -178,15 +178,6 @@ def run(
         _conclude(done, tasks, registry, out, closing, full=full)
     found = [named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)]
     fail_if(found + (reports.different(done.results) if strict else []))
-
-
-def _folder(given: str, option: str, *words: str) -> str:
-    """Return the absolute path of a folder that is given, which workers read, or one of the words as it is."""
-    if not given or given in words:
-        return given
-    if not Path(given).is_dir():
-        raise FerBenchError(f"{option} {given}: there is no such folder{' (or: ' + words[0] + ')' if words else ''}")
-    return str(Path(given).resolve())
 
 
 def _numbers(option: str, given: Names) -> list[int]:

@@ -244,8 +244,7 @@ def _request(
 
 def _on(plan: Plan, device: str, backend: str) -> Plan:
     """Return a plan on another device and backend, where they are given."""
-    given = {key: value for key, value in (("device", device), ("backend", backend)) if value}
-    plan = dataclasses.replace(plan, **given)
+    plan = dataclasses.replace(plan, device=device or plan.device, backend=backend or plan.backend)
     backends.check(plan)
     return plan
 

@@ -11,7 +11,7 @@ from fer_bench.gating import limits, timing
 from fer_bench.gating.pairs import Side
 from fer_bench.gating.timing import DEFAULT_RULE, Comparison, Rule
 from fer_bench.gating.verdicts import EXIT_CODES, Outcome, Verdict
-from fer_bench.measuring.runner import deploy
+from fer_bench.measuring.runner import prepared
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import FerBenchError
@@ -181,7 +181,7 @@ class Findings:
         if task.plan.backend == TORCH:
             return side
         self.watcher.stage(f"{task.spec.name}: {task.plan.backend}")
-        task, result = deploy(task, side.starter)
+        task, result = prepared(task, side.starter)
         verdict = parity.judge(result)
         if verdict is not None:
             said = f"{task.spec.name} by {task.plan.backend}: {verdict.kind.value}: {verdict.reason}"

@@ -237,7 +237,7 @@ def measure(
     )
 
 
-def deploy(task: Task, starter: Starter) -> tuple[Task, Result]:
+def prepared(task: Task, starter: Starter) -> tuple[Task, Result]:
     """Convert a network for its plan's backend, unless that was done, and look whether it is the same network.
 
     Returns:
