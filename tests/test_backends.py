@@ -301,3 +301,25 @@ def test_a_network_that_cannot_be_converted_is_a_row_with_its_reason(fer_bench, 
     assert done.returncode == 1
     assert "torch.export cannot export it" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_reduced_precision_is_judged_on_images_of_the_task(fer_bench, tmp_path):
+    pytest.importorskip("onnxruntime")
+    from PIL import Image
+
+    torch.save(fb.create_model("mtcnn_rnet").state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "faces").mkdir()
+    random = np.random.default_rng(0)
+    for n in range(6):
+        Image.fromarray(random.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(tmp_path / "faces" / f"{n}.png")
+    given = ["--backend", "onnxruntime", "--precision", "fp16,int8", "--calibrate", "faces", "--data", "faces"]
+    done = fer_bench(
+        *("run", "mtcnn_rnet", *given, "--checkpoint", "weights.pt"),
+        *("--metrics", "parity", "--threads", "1", "--full"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "6 sources" in done.stdout
+    assert "Parity reduced precision (not decidable)" in done.stdout.replace("\n", " ")  # of six images
+    assert "nt8 was calibrated on 6 images of the folder 'faces'" in done.stdout.replace("\n", " ")
+    assert str(tmp_path) not in done.stdout

@@ -50,7 +50,7 @@ _HEAP_SHIFT_BYTES = 2**20  # forked processes begin with their parent's heap: a 
 def work(job: Job, send: Callable[[Message], None], commands: Iterable[str] = ()) -> None:
     """Do a job: send what is known of the network, then each measurement; a stepped one follows its commands."""
     plan = job.plan
-    if job.artefact:
+    if job.without_pytorch:
         from fer_bench.measuring.deployed import Deployed
 
         _report(Deployed(job, lambda: send(messages.Alive())), send, commands)
