@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -323,3 +324,27 @@ def test_reduced_precision_is_judged_on_images_of_the_task(fer_bench, tmp_path):
     assert "Parity reduced precision (not decidable)" in done.stdout.replace("\n", " ")  # of six images
     assert "nt8 was calibrated on 6 images of the folder 'faces'" in done.stdout.replace("\n", " ")
     assert str(tmp_path) not in done.stdout
+
+
+def test_a_module_in_hand_is_not_passed_off_as_a_backends(net):
+    with pytest.raises(FerBenchError, match="builds a network by its name"):
+        fb.measure({"mine": net}, plan(), input_shape=(3, 16, 16), backend="onnxruntime", progress=False)
+
+
+@pytest.mark.slow
+def test_a_session_of_pytest_measures_a_backend_in_its_process(tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "test_them.py").write_text(
+        "def test_latency(fer_benchmark, fer_network):\n"
+        "    result = fer_benchmark(fer_network)\n"
+        "    assert result.plan.backend == result.environment.runtime['name'] == 'onnxruntime'\n"
+        "    assert result.plan.isolation == 'shared'\n"
+        "    assert result.measurement('parity_error').values\n"
+        "    assert result.samples('latency_s')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--fer-models", "mtcnn_pnet"]
+    for backend, code in (("onnxruntime", 0), ("tensorrt", 4)):
+        given = [*command, "--fer-backend", backend, "test_them.py"]
+        done = subprocess.run(given, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == code, done.stdout + done.stderr
+    assert "backend is 'tensorrt'; known: torch, onnxruntime, openvino" in done.stdout + done.stderr

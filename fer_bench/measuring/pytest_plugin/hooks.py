@@ -55,11 +55,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fer-device", choices=("cpu", "cuda"), default="", help="Instead of the protocol's device: cpu or cuda."
     )
+    group.addoption(
+        "--fer-backend",
+        metavar="NAME",
+        default="",
+        help="Instead of the protocol's backend: onnxruntime or openvino, for networks by name.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what the options ask for and there is not, before anything is measured."""
-    options = ("fer_models", "fer_sheets", "fer_protocol", "fer_device")
+    options = ("fer_models", "fer_sheets", "fer_protocol", "fer_device", "fer_backend")
     if not any(config.getoption(name) for name in options):
         return
     from fer_bench.measuring.environment import has_gpu
@@ -102,6 +108,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         *,
         input_shape: tuple[int, int, int] | None = None,
         name: str = "",
+        backend: str = "",
     ) -> "Result":
         """Measure a network and return the record.
 
@@ -111,6 +118,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
             plan: the plan, or a protocol's name or TOML file; by default what --fer-protocol and --fer-device say.
             input_shape: (C, H, W) of the images; a module needs it, a network by name has its own.
             name: what to call a module in the record; by default the test's full name.
+            backend: "onnxruntime" or "openvino", of a network by name; by default the plan's, or --fer-backend's.
 
         Raises:
             FerBenchError: the network, its input or the device is not as it must be.
@@ -118,6 +126,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         nonlocal used
         __tracebackhide__ = True
         from fer_bench.measuring.pytest_plugin.rounds import measure_here
+        from fer_bench.networks.backends import check
         from fer_bench.records.pytest_benchmark import commit_of
 
         try:
@@ -128,6 +137,8 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
                 )
             used = True
             chosen = _of_latency(_protocol(plan) if isinstance(plan, str) else plan or _plan(config))
+            chosen = dataclasses.replace(chosen, backend=backend or chosen.backend)
+            check(chosen)
             if benchmark.group is None:
                 benchmark.group = f"{chosen.protocol} on {chosen.device}, batch {chosen.batch_size}"
             result = measure_here(
@@ -210,12 +221,14 @@ def _differences(saved: "Mapping[str, Json]", measured: "Mapping[str, Result]") 
 def _of_our_options(error: FerBenchError) -> FerBenchError:
     """Give an error whose message names the options as they are called here."""
     text = str(error).replace("--protocol", "--fer-protocol").replace("--device", "--fer-device")
+    text = text.replace("--backend", "--fer-backend")
     return type(error)(text)
 
 
 @functools.cache
 def _plan(config: pytest.Config) -> "Plan":
     """Return the plan that the options ask for."""
+    from fer_bench.networks.backends import check
     from fer_bench.records.plan import QUICK
 
     name, device = config.getoption("fer_protocol"), config.getoption("fer_device")
@@ -223,7 +236,14 @@ def _plan(config: pytest.Config) -> "Plan":
         plan = _of_latency(_protocol(name) if name else QUICK)
     except FerBenchError as error:
         raise pytest.UsageError(str(error)) from error
-    return dataclasses.replace(plan, device=device or plan.device)
+    try:
+        plan = dataclasses.replace(
+            plan, device=device or plan.device, backend=config.getoption("fer_backend") or plan.backend
+        )
+        check(plan)
+    except FerBenchError as error:
+        raise pytest.UsageError(str(_of_our_options(error))) from error
+    return plan
 
 
 def _protocol(name: str) -> "Plan":

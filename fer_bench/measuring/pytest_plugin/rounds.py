@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench.measuring import in_process, machine
 from fer_bench.measuring.in_process import Ready
+from fer_bench.measuring.profilers.kinds import on_gpu
 from fer_bench.networks.spec import ModelSpec, Shape
 from fer_bench.records import stats
 from fer_bench.records.plan import Plan
@@ -108,7 +109,7 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan, before_it: int) -> list[Mea
             benchmark.has_error = True
             raise
         during = load.report()
-    on_device = ready.images.is_cuda
+    on_device = on_gpu(ready.images)
     seconds = (passes.seconds if on_device else benchmark.stats.stats.data)[:rounds]  # --benchmark-cprofile adds some
     clock = benchmark.stats.options["timer"]
     longer = stats.warmup_cut([*warmup_s, *seconds], len(warmup_s)) - len(warmup_s)
@@ -135,7 +136,7 @@ def _pass(
 
     started = spent_s = 0.0
     events: list[Any] = []
-    if images.is_cuda:
+    if on_gpu(images):
         events += [torch.cuda.Event(enable_timing=True) for _ in range(2)]  # type: ignore[no-untyped-call]
 
     def one() -> None:
