@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fer_bench.measuring.counting.count import count as count
     from fer_bench.measuring.counting.recorder import Trace as Trace
     from fer_bench.measuring.counting.trace import trace as trace
+    from fer_bench.measuring.deploy import deploy as deploy
     from fer_bench.measuring.evaluate import evaluate as evaluate
     from fer_bench.measuring.measure import measure as measure
     from fer_bench.networks.build import Build as Build
@@ -50,6 +51,7 @@ _HOMES = {
     "measure": "measuring.measure",
     "evaluate": "measuring.evaluate",
     "realtime": "live.realtime",
+    "deploy": "measuring.deploy",
     "report": "reporting.report",
     "audit": "auditing.audit",
     "gate": "gating.gate",

@@ -526,7 +526,7 @@ def test_two_ways_to_run_a_network_are_compared(top, capfd, monkeypatch):
         (("gate", "--baseline", "HEAD", "--max-latency", "1ms"), "--max-latency is held where"),
         (("gate", "--against", "HEAD", "--max-latency", "1ms", "--metrics", "memory"), "--max-latency is held where"),
         (("gate", "--against", "x.json", "--metrics", "memory"), "--metrics is measured by --against REV"),
-        (("gate", "--against", "x.json", "--protocol", "quick"), "leave --protocol, --device, --input and"),
+        (("gate", "--against", "x.json", "--protocol", "quick"), "leave --protocol, --device, --backend, --input"),
         (("gate", "--sheets", "nowhere"), "nowhere"),
         (("compare", "net.py:build", "net.py:build@isolation=fresh"), "do not differ in isolation"),
         (("compare", "net.py:build", "net.py:build@"), "what differs is expected after the @"),

@@ -30,6 +30,7 @@ WITH_TORCH = (
     "measuring.worker",
     "measuring.counting",
     "measuring.profilers",
+    "networks.backends.prepare",
     "networks.build",
     "networks.checkpoints",
     "networks.keras_files",

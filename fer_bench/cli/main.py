@@ -23,6 +23,7 @@ COMMANDS = {
         "evaluate": "evaluate:evaluate",
         "realtime": "realtime:realtime",
         "detect": "detect:detect",
+        "deploy": "deploy:deploy",
     },
     "Data": {"data": "data:data"},
     "Stored runs": {
@@ -56,6 +57,11 @@ EXAMPLES = {
         "realtime mini_xception --source test:640x360@30 --detector whole",
     ],
     "detect": ["detect --truth faces.txt --data photographs --detector mtcnn,pnet"],
+    "deploy": [
+        "deploy mini_xception --backend onnxruntime --out onnx",
+        "deploy resnet50 --backend openvino --precision fp16 --out half",
+        "deploy my_net.py:make --backend onnxruntime --bundle board.zip",
+    ],
     "runs": ["runs", "runs --format json"],
     "show-run": ["show-run last"],
     "export": ["export last --out run.json"],

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import DEVICES, PRESETS
 from fer_bench.reporting.render import FORMATS
 
@@ -43,12 +44,24 @@ def results(default: str) -> Any:
     return typer.Option("--from", metavar="RUN|FILE", help=f"Results to use, {default}; repeatable.")
 
 
+def folder(given: str, option: str, *words: str) -> str:
+    """Return the absolute path of a folder that is given, which workers read, or one of the words as it is."""
+    if not given or given in words:
+        return given
+    if not Path(given).is_dir():
+        raise FerBenchError(f"{option} {given}: there is no such folder{' (or: ' + words[0] + ')' if words else ''}")
+    return str(Path(given).resolve())
+
+
 Networks = Annotated[Names, typer.Argument(metavar="NETWORK", help=f"{_NETWORKS}; by default all.")]
 Models = Annotated[Names, several("Networks, the same as the arguments.")]
 Classes = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Outputs, 0 for features; by default each sheet's.")
 ]
 Device = Annotated[str, typer.Option(metavar="|".join(DEVICES), help="By default the protocol's.")]
+Backend = Annotated[
+    str, typer.Option(metavar="NAME", help="onnxruntime, openvino; by default PyTorch, or the protocol's.")
+]
 Input = Annotated[Names, several("Image size, as 3x96x96 or 96; by default each sheet's.", "--input")]
 Inputs = Annotated[
     str,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
 _WIDTH = 80  # of the summary where there is no terminal
 _MANY = 100  # measurements, above which `run` asks
-_HEADLINES = ("efficiency", "training", "occupancy_training", "occupancy_testing", "energy")
+_HEADLINES = ("efficiency", "deployment", "training", "occupancy_training", "occupancy_testing", "energy")
 
 
 def run(
@@ -58,10 +58,16 @@ def run(
     own_size: Annotated[
         bool, typer.Option("--own-size", help="With --input: what cannot run at it runs at its own size.")
     ] = False,
-    precision: Annotated[Names, several("fp32, tf32, default, bf16, fp16; by default the protocol's.")] = None,
+    precision: Annotated[Names, several("fp32, tf32, default, bf16, fp16, int8; by default the protocol's.")] = None,
     layout: Annotated[Names, several("nchw, nhwc (channels_last); by default the protocol's.")] = None,
     mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
     cudnn: Annotated[Names, several("Convolutions on a GPU: heuristics, benchmark; by default heuristics.")] = None,
+    backend: Annotated[Names, several("torch, onnxruntime, openvino; by default torch.")] = None,
+    runtime: Annotated[Names, several("A backend's settings: controlled (by default), or shipped: its own.")] = None,
+    calibrate: Annotated[str, typer.Option(metavar="FOLDER|noise", help="Images to calibrate int8 by.")] = "",
+    data: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Images of the task, to judge reduced precision on.")
+    ] = "",
     alloc: Annotated[Names, several("Freed memory: keep, system, or both; by default keep.")] = None,
     rate: Annotated[Names, several("Passes a second on a clock, as 24; by default back to back.")] = None,
     classes: options.Classes = None,
@@ -82,6 +88,10 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of continuing a run.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write all tables here, too.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Print the full tables, and not a summary.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail if a backend computes something else.")] = False,
+    agreement: Annotated[
+        float | None, typer.Option(metavar="PCT", min=0.0, max=100.0, help="Decisions to share with PyTorch; 98.")
+    ] = None,
     sheets: options.Sheets = None,
     yes: Annotated[bool, typer.Option("--yes", help=f"Do not ask before more than {_MANY} measurements.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the measurements and their expected time.")] = False,
@@ -116,6 +126,7 @@ def run(
         processes=processes,
         max_time_s=max_time,
         time_limit_s=time_limit,
+        agreement_share=agreement / 100 if agreement is not None else None,
     )
     swept: dict[str, Sequence[Any]] = {
         "batch_size": _numbers("--batch", batch),
@@ -126,6 +137,8 @@ def run(
         "layout": parse_list(layout),
         "mode": parse_list(mode),
         "cudnn": parse_list(cudnn),
+        "backend": parse_list(backend),
+        "runtime": parse_list(runtime),
         "rate_hz": _rates(rate),
         "alloc": [value for text in parse_list(alloc) for value in (("keep", "system") if text == "both" else (text,))],
     }
@@ -133,9 +146,14 @@ def run(
         raise FerBenchError("accuracy needs data; try: fer-bench evaluate --data PATH --metrics latency")
     given = str(checkpoint.resolve()) if checkpoint else ""
     plans = sweep(plan, swept)
-    strict = bool(input_) and not own_size
-    tasks = [Task(spec, one, shape, built_with, given, own_size=not strict) for spec in specs for one, shape in plans]
-    if strict and (too_small := [task for task in tasks if not task.fits]):
+    calibrating, judged = options.folder(calibrate, "--calibrate", "noise"), options.folder(data, "--data")
+    at_input = bool(input_) and not own_size
+    tasks = [
+        Task(spec, one, shape, built_with, given, own_size=not at_input, calibration=calibrating, data=judged)
+        for spec in specs
+        for one, shape in plans
+    ]
+    if at_input and (too_small := [task for task in tasks if not task.fits]):
         needs = dict.fromkeys(f"{task.spec.name} needs {task.spec.min_size}x{task.spec.min_size}" for task in too_small)
         raise FerBenchError(f"--input is too small: {', '.join(needs)}; --own-size runs these at their own size")
     tasks = list({task.key: task for task in tasks}.values())  # what is named twice is measured once
@@ -147,7 +165,8 @@ def run(
     title = f"{plan.protocol}: {', '.join(names)}" if names != registry.names() else f"{plan.protocol}: all built-ins"
     done, closing = carry_out(tasks, title, store, resume=resume, fresh=fresh, yes=yes, debug=debug)
     _conclude(done, tasks, registry, out, closing, full=full)
-    fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])
+    found = [named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)]
+    fail_if(found + (reports.different(done.results) if strict else []))
 
 
 def carry_out(

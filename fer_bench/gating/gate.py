@@ -14,6 +14,7 @@ from fer_bench.gating.timing import METRICS, Rule
 from fer_bench.gating.verdicts import Verdict
 from fer_bench.measuring.machine import load_now
 from fer_bench.measuring.task import Task
+from fer_bench.networks import backends
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.networks.spec import Shape
 from fer_bench.records import plan as plans
@@ -29,7 +30,8 @@ from fer_bench.reporting.results import Results
 
 # What of a plan two sides of a comparison may differ in: all that a pass depends on, and nothing of how it is measured.
 _DIFFER = tuple(
-    "device batch_size input_size channels num_classes precision layout mode cudnn threads wait pin alloc".split()
+    """device batch_size input_size channels num_classes backend runtime precision layout mode cudnn threads wait pin
+    alloc""".split()
 )
 
 
@@ -47,6 +49,7 @@ def gate(
     unchanged: bool = False,
     protocol: str | Plan = "",
     device: str = "",
+    backend: str = "",
     input_shape: int | Shape | None = None,
     num_classes: int | None = None,
     setup: str = "",
@@ -75,6 +78,7 @@ def gate(
         unchanged: measure networks of unchanged code, too.
         protocol: how pairs are measured; by default one thread on one core.
         device: instead of the protocol's.
+        backend: instead of the protocol's, "onnxruntime" or "openvino": how both sides are run.
         input_shape: side of square images, or their (C, H, W); by default each network's own.
         num_classes: by default each network's own.
         setup: a shell command that is run in each checkout first.
@@ -106,6 +110,7 @@ def gate(
         budget_s,
         protocol,
         device,
+        backend,
         size=_size(input_shape, num_classes),
         declared=listed(declare),
         models=listed(networks),
@@ -225,6 +230,7 @@ def _request(
     budget_s: float,
     protocol: str | Plan,
     device: str,
+    backend: str = "",
     size: Mapping[str, Any] = {},
     **others: Any,
 ) -> Request:
@@ -240,9 +246,16 @@ def _request(
     return Request(
         metrics=names,
         rule=Rule(min_effect, budget_s),
-        plan=dataclasses.replace(plan, device=device) if device else plan,
+        plan=_on(plan, device, backend),
         **others,
     )
+
+
+def _on(plan: Plan, device: str, backend: str) -> Plan:
+    """Return a plan on another device and backend, where they are given."""
+    plan = dataclasses.replace(plan, device=device or plan.device, backend=backend or plan.backend)
+    backends.check(plan)
+    return plan
 
 
 def _size(shape: int | Shape | None, classes: int | None) -> dict[str, Any]:
@@ -303,7 +316,7 @@ def _refuse_plans(request: Request) -> None:
         raise FerBenchError("stored results hold counts and latencies: --metrics is measured by --against REV")
     if request.plan != plans.GATE:
         raise FerBenchError(
-            "stored results have plans of their own: leave --protocol, --device, --input and --classes out"
+            "stored results have plans of their own: leave --protocol, --device, --backend, --input and --classes out"
         )
 
 
@@ -338,7 +351,7 @@ def _side(text: str, request: Request, settings: Sequence[str], store: str) -> t
     if others := sorted(changed.keys() - set(_DIFFER)):
         raise FerBenchError(f"{text}: two sides do not differ in {', '.join(others)}, but in {', '.join(_DIFFER)}")
     try:
-        dataclasses.replace(request.plan, **changed)
+        backends.check(dataclasses.replace(request.plan, **changed))
     except FerBenchError as error:
         raise FerBenchError(f"{text}: {error}") from error
     return Task(spec, request.plan, settings=tuple(settings)), changed

@@ -11,12 +11,15 @@ from fer_bench.gating import limits, timing
 from fer_bench.gating.pairs import Side
 from fer_bench.gating.timing import DEFAULT_RULE, Comparison, Rule
 from fer_bench.gating.verdicts import EXIT_CODES, Outcome, Verdict
+from fer_bench.measuring.runner import prepared
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
+from fer_bench.records.errors import FerBenchError
 from fer_bench.records.exit_codes import CANNOT_JUDGE, OK
 from fer_bench.records.limits import NO_LIMITS, Budget
-from fer_bench.records.plan import GATE, Plan
+from fer_bench.records.plan import GATE, TORCH, Plan
 from fer_bench.records.result import Environment, Json
+from fer_bench.reporting.analysis import parity
 
 if TYPE_CHECKING:
     import pandas
@@ -157,13 +160,35 @@ class Findings:
             self.watcher.done(verdict)
 
     def compare(self, network: str, metric: str, sides: Sequence[Side], rule: Rule) -> Comparison:
-        """Measure pairs and keep them; the verdict is not yet kept."""
-        base, candidate = sides
+        """Measure pairs and keep them; the verdict is not yet kept. Of a backend its parity is looked at first."""
+        try:
+            base, candidate = (self._deployed(side) for side in sides)
+        except FerBenchError as error:
+            return Comparison(Verdict(network, metric, Outcome.error, str(error)))
         comparison = timing.judge(
             network, metric, base, candidate, rule, lambda message: self.watcher.stage(f"{network}: {message}")
         )
         self.records.append(comparison)
         return comparison
+
+    def _deployed(self, side: Side) -> Side:
+        """Convert a side's network for its backend; refuse one that computes something else.
+
+        Raises:
+            FerBenchError: it cannot be converted, or its parity is "different".
+        """
+        task = side.task
+        if task.plan.backend == TORCH:
+            return side
+        self.watcher.stage(f"{task.spec.name}: {task.plan.backend}")
+        task, result = prepared(task, side.starter)
+        verdict = parity.judge(result)
+        if verdict is not None:
+            said = f"{task.spec.name} by {task.plan.backend}: {verdict.kind.value}: {verdict.reason}"
+            if verdict.kind is parity.Kind.DIFFERENT:
+                raise FerBenchError(said)
+            self.notes += [said] if said not in self.notes else []
+        return dataclasses.replace(side, task=task)
 
     def note_unchecked(self, network: str, budget: Budget, remedy: str, measured: Collection[str] = ()) -> None:
         """Note the limits of a network that were not checked, since their metric was not measured.

@@ -259,8 +259,8 @@ _STATE: Mapping[str, Callable[[Nvml], Json]] = {
 
 def gpu_state() -> dict[str, Json]:
     """Return the GPU's clock, temperature, power and what lowers its clock; nothing where no NVIDIA GPU is in use."""
-    torch = sys.modules["torch"]
-    if not torch.cuda.is_initialized() or torch.version.hip:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized() or torch.version.hip:
         return {}
     try:
         nvml = Nvml()

@@ -18,9 +18,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.measuring import environment, machine
+from fer_bench.measuring.profilers.deploy import cache_folder, measure_conversion, measure_start, settings_reported
 from fer_bench.networks.spec import USERS_MODULE, ModelSpec, Shape
 from fer_bench.records.errors import DeviceError, FerBenchError
-from fer_bench.records.plan import KEPT_ALLOCATOR, SHARED, Plan
+from fer_bench.records.plan import KEPT_ALLOCATOR, SHARED, TORCH, Plan
 from fer_bench.records.result import Measurement, Result, Subject
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from fer_bench.measuring.counting.count import Count
+    from fer_bench.measuring.network import Network
+    from fer_bench.measuring.task import Task
 
 METRICS = ("static", "anatomy", "latency")  # what can be measured in a process that does other work, too
 
@@ -43,6 +46,7 @@ class Ready:
         model, images: as ``Network.make`` returns them.
         static: what was counted of it, as far as the plan asks for that.
         users: its code is neither ours nor a library's.
+        deployed: of a backend, what was measured of its artefact: size, start, parity.
     """
 
     subject: Subject
@@ -50,6 +54,7 @@ class Ready:
     images: "Tensor"
     static: list[Measurement]
     users: bool
+    deployed: tuple[Measurement, ...] = ()
 
 
 def measure_here(
@@ -96,7 +101,9 @@ def measure_here(
             else:
                 ready = stack.enter_context(lent(network, alone, input_shape, name))
             where = environment.describe(alone.device, allocator, Path.cwd() if ready.users and not commit else None)
-            users, subject, static = ready.users, ready.subject, ready.static
+            users, subject, static = ready.users, ready.subject, [*ready.static, *ready.deployed]
+            if runtime := settings_reported(ready.deployed):
+                where = dataclasses.replace(where, runtime=runtime, threads=runtime.get("threads") or where.threads)
             if set(alone.metrics) & {"latency", "accuracy"}:
                 with torch.inference_mode():  # not around what builds or moves a network: its weights would stay so
                     measured = timed(ready, alone, _here.networks)
@@ -127,7 +134,24 @@ def built(spec: ModelSpec, plan: Plan, input_shape: Shape | None, checkpoint: st
     network = Network(spec, task.job(groups=("latency",)))
     static = _counts(network.counted, plan)
     subject = task.subject(network.input_shape, network.exempt)
+    if plan.backend != TORCH:
+        return _of_a_backend(network, task, subject, static)
     return Ready(subject, *network.make(), static, users=spec.source.users)
+
+
+def _of_a_backend(network: "Network", task: "Task", subject: Subject, static: list[Measurement]) -> Ready:
+    """Convert a network for the plan's backend, look at its parity, and load it."""
+    from fer_bench.measuring.deployed import Deployed
+    from fer_bench.measuring.profilers.parity import measure_parity
+
+    plan = network.job.plan
+    found = list(measure_conversion(network, plan))
+    folder = str(cache_folder() / found[0].details["artefact"])
+    network.job = dataclasses.replace(network.job, artefact=folder)
+    deployed = Deployed(task.job(groups=("latency",), artefact=folder))
+    found += measure_start(deployed)
+    found += measure_parity(network, plan)
+    return Ready(subject, *deployed.make(), static, users=task.spec.source.users, deployed=tuple(found))
 
 
 @contextlib.contextmanager
@@ -140,6 +164,11 @@ def lent(model: "nn.Module", plan: Plan, input_shape: Shape | None, name: str) -
     from fer_bench.measuring.network import as_planned
     from fer_bench.networks import build as building
 
+    if plan.backend != TORCH:
+        raise FerBenchError(
+            f"{name} is a module of this process, and --backend {plan.backend} builds a network by its name: give "
+            "'file.py:factory' or a name of fb.list_models()"
+        )
     batch = f"; the batch is the plan's: {plan.batch_size}"
     kind, shape = building.check_module(model, input_shape, batch)
     home = _device_of(model, plan)

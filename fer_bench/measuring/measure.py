@@ -15,11 +15,12 @@ from fer_bench.measuring.in_process import Ready
 from fer_bench.measuring.progress import watch
 from fer_bench.measuring.runner import measure_all
 from fer_bench.measuring.task import Task, fingerprint
+from fer_bench.networks import backends
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.networks.spec import DEFAULT_INPUT, USERS_MODULE, ModelSpec, Shape
 from fer_bench.records import plan as plans
 from fer_bench.records.errors import BuildError, FerBenchError
-from fer_bench.records.plan import Plan
+from fer_bench.records.plan import SHIPPED, Plan
 from fer_bench.records.result import Measurement, Result
 from fer_bench.records.schema import listed
 from fer_bench.records.store import Run, Store
@@ -171,9 +172,18 @@ def sweep(plan: Plan, swept: Mapping[str, Sequence[Any]]) -> list[tuple[Plan, Sh
     combined = []
     for values in product(*given.values()):
         changes = dict(zip(given, values, strict=True))
+        if changes.get("runtime") == SHIPPED and changes.get("precision", plan.precision) != "int8":
+            changes["precision"] = "default"  # which a runtime as shipped chooses itself
         shape = changes.pop("input_size") if isinstance(changes.get("input_size"), tuple) else None
         combined.append((dataclasses.replace(plan, **changes), shape))
-    return combined
+    return _that_apply(list(dict.fromkeys(combined)))
+
+
+def _that_apply(combined: list[tuple[Plan, Shape | None]]) -> list[tuple[Plan, Shape | None]]:
+    """Leave out combinations that a backend does not have, such as compile, where it has others."""
+    apply = [pair for pair in combined if not backends.refusal(pair[0])]
+    left = {plan.backend for plan, _ in apply}
+    return [pair for pair in combined if pair in apply or pair[0].backend not in left]
 
 
 @contextlib.contextmanager

@@ -39,8 +39,12 @@ class Job(Message):
         place: where the network's code is, if not in the current folder; the files read there are then reported.
         stepped: make passes only on command.
         builds: (C, H, W) and classes of further builds to count, those that published results are of.
-        data: the file or folder of labelled images, or "".
-        contract: what is done to an image, and the classes of the outputs.
+        data: images of the task, a file or folder, or "": labelled for the accuracy, and to judge a backend's reduced
+            precision on.
+        contract: what is done to an image, and the classes of the outputs; None where no accuracy is measured.
+        artefacts: the folder in which a backend's artefacts are kept.
+        artefact: the folder of the one to measure; "" for the network itself.
+        calibration: images for int8: a folder, "noise", or "" for none.
     """
 
     plan: Plan
@@ -57,6 +61,14 @@ class Job(Message):
     builds: tuple[tuple[Shape, int], ...] = ()
     data: str = ""
     contract: InputContract | None = None
+    artefacts: str = ""
+    artefact: str = ""
+    calibration: str = ""
+
+    @property
+    def without_pytorch(self) -> bool:
+        """Whether a process that has not imported PyTorch does the job."""
+        return bool(self.artefact) and "parity" not in self.groups
 
 
 @dataclass(frozen=True)

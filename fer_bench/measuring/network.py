@@ -58,6 +58,23 @@ class Network:
         """The network's counts, of the plan's batch."""
         return count(self.spec, self.build, batch=self.job.plan.batch_size)
 
+    def plain(self) -> tuple[nn.Module, Tensor]:
+        """Return the network in eval mode and a batch of images as a backend converts them: float32, on the CPU.
+
+        Raises:
+            BuildError: it takes several inputs, or other numbers.
+        """
+        torch.manual_seed(self.job.plan.seed)
+        model = building.create(self.spec, self.build, "cpu")
+        if self.job.checkpoint:
+            load_checkpoint(model, self.job.checkpoint, self.spec)
+        if self.build.inputs:
+            raise BuildError("a backend runs networks of one input, and --inputs names others: leave --backend out")
+        if (kind := building.number_type(model)) != torch.float32:
+            raise BuildError(f"a backend runs networks of float32, and this one has {str(kind).partition('.')[2]}")
+        torch.manual_seed(self.job.plan.seed)
+        return model, building.example_inputs(self.input_shape, self.job.plan.batch_size, "cpu")
+
     def make(self, built: Callable[[], None] = lambda: None) -> tuple[nn.Module, Tensor]:
         """Return the network in eval mode and a batch of images, both on the plan's device.
 

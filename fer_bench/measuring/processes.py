@@ -31,6 +31,18 @@ from fer_bench.records.output import capped
 
 # -P: the current folder, which may hold a `models/` of the user's, is not a place to import from.
 _MODULE = ("-P", "-m", "fer_bench.measuring.worker")
+# What a server imports of ours, and with it PyTorch.
+_OURS = tuple(
+    f"fer_bench.measuring.{name}"
+    for name in (
+        "network",
+        "counting.recount",
+        *(
+            f"profilers.{each}"
+            for each in ("energy", "latency", "memory", "occupancy", "roofline", "stepped", "training")
+        ),
+    )
+)
 _START_LIMIT_S = 300.0  # a cold disk may take a minute to import PyTorch from
 _PATIENCE_S = 1.0  # for what a network left behind to end by itself
 END_LIMIT_S = 30.0  # for a process that was killed to be gone
@@ -226,7 +238,8 @@ class Starter:
         self.python = python
         self._served = hasattr(socket, "SOCK_SEQPACKET") and sys.platform == "linux"
         self.fresh = fresh or not self._served
-        self._servers: dict[str, _Server] = {}  # by wait policy, which a process cannot change after its start
+        # By wait policy, which a process cannot change after its start, and whether workers are new programs.
+        self._servers: dict[tuple[str, bool], _Server] = {}
         self._ended = False
 
     def __enter__(self) -> Self:
@@ -252,9 +265,9 @@ class Starter:
         Called in the main thread, where threads are to start workers: the server ends with the thread that started it.
         """
         if self._served:
-            self._running(wait)
+            self._running(wait, fresh=self.fresh)
 
-    def start(self, job: str, errors: IO[str], wait: str, *, stepped: bool = False) -> Worker:
+    def start(self, job: str, errors: IO[str], wait: str, *, stepped: bool = False, fresh: bool = False) -> Worker:
         """Start a worker on a job; what it prints goes to a file of the caller's.
 
         Args:
@@ -262,37 +275,41 @@ class Starter:
             errors: where it prints to.
             wait: the plan's wait policy.
             stepped: commands follow (``Worker.send``); without, there is nothing for it to read.
+            fresh: start it from nothing in any case, without PyTorch: it loads a backend's artefact.
         """
         if self._ended:
             raise FerBenchError("interrupted")
-        worker = Worker(lambda given, theirs: self._process(job, given, theirs, errors, wait))
-        if self.fresh:
+        fresh = fresh or self.fresh
+        worker = Worker(lambda given, theirs: self._process(job, given, theirs, errors, wait, fresh=fresh))
+        if fresh:
             worker.send(job)
         if not stepped:
             worker.send_no_more()
         return worker
 
-    def _process(self, job: str, given: int, theirs: int, errors: IO[str], wait: str) -> "_Started | _Forked":
+    def _process(
+        self, job: str, given: int, theirs: int, errors: IO[str], wait: str, *, fresh: bool
+    ) -> "_Started | _Forked":
         if not self._served:
             command = (self.python, *_MODULE, str(os.getpid()))
             environment = _environment(self.python, wait)
             return _Started(command, stdin=given, stdout=theirs, stderr=errors, env=environment)
-        server = self._running(wait)
+        server = self._running(wait, fresh=fresh)
         try:
             server.be_ready()
         except FerBenchError:  # killed for memory in its first moments, perhaps
             if self._ended:
                 raise
-            server = self._running(wait)
+            server = self._running(wait, fresh=fresh)
             server.be_ready()
         return _Forked(server, job, [theirs, errors.fileno(), given])
 
-    def _running(self, wait: str) -> _Server:
+    def _running(self, wait: str, *, fresh: bool) -> _Server:
         """Return the server of a wait policy, another one where it has ended."""
-        server = self._servers.get(wait)
+        server = self._servers.get((wait, fresh))
         if server is None or not server.alive:
-            libraries = [] if self.fresh else self._libraries
-            server = self._servers[wait] = _Server(libraries, self.python, wait, fresh=self.fresh)
+            libraries = [] if fresh else [*_OURS, *self._libraries]
+            server = self._servers[wait, fresh] = _Server(libraries, self.python, wait, fresh=fresh)
         return server
 
 

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 from fer_bench.measuring.messages import Attainable, AtWork, Finished, Job, Measured, Message, Ready, Started
 from fer_bench.measuring.processes import Starter
+from fer_bench.measuring.profilers.deploy import ARTEFACT, cache_folder
 from fer_bench.measuring.session import Session, WorkerError
 from fer_bench.measuring.task import Task, settle
 from fer_bench.records import exchange, stats
 from fer_bench.records.errors import FerBenchError, StoreBusyError, StoreError, UnstorableError
-from fer_bench.records.plan import Load, Plan
+from fer_bench.records.plan import DEPLOYED, METRICS, TORCH, Load, Plan
 from fer_bench.records.result import LEFT_BEHIND, Environment, Json, Measurement, Result
 from fer_bench.records.store import Contents, Store
 from fer_bench.reporting.analysis import builds
@@ -26,7 +27,12 @@ from fer_bench.reporting.analysis import builds
 # These count on meta tensors: nothing of one touches the other.
 _COUNTED = ("static", "anatomy")
 # Most metrics are one process a network; latency is several, and occupancy has two stages. Time and memory never share.
-_GROUPS: Mapping[str, tuple[str, ...]] = {"occupancy": ("testing_occupancy", "training_occupancy")}
+_GROUPS: Mapping[str, tuple[str, ...]] = {
+    "occupancy": ("testing_occupancy", "training_occupancy"),
+    "deploy": ("deploy", "start"),
+}
+# These are of the network itself, whatever runs it.
+_OF_THE_NETWORK = ("static", "recount", "anatomy", "deploy", "")
 # These start from a process that has done nothing, and describing one that uses a GPU loads CUDA.
 _NOTHING_BEFORE = ("memory", "training_memory")
 
@@ -205,11 +211,12 @@ def measure(
     """
     began, started_at = time.perf_counter(), datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     (task,) = settle([task], {})
-    attainable = machine.attainable(task.plan, progress) if machine and "latency" in task.plan.metrics else {}
+    of_roof = "latency" in task.plan.metrics and (task.plan.backend == TORCH or task.plan.precision == "fp32")
+    attainable = machine.attainable(task.plan, progress) if machine and of_roof else {}
     run = _Run(task, starter, progress, environment, debug=debug)
     if task.plan.metrics[0] in _NOTHING_BEFORE:
         run.process()
-    for groups in [(stage,)] if stage else _processes(task.plan.metrics):
+    for groups in _processes(task.plan, task.artefact, stage):
         if run.refused:  # no process of this network even begins: another would do the same
             run.measurements += [Measurement(group, "", failure=run.refused) for group in groups]
         elif groups == ("latency",):
@@ -234,15 +241,38 @@ def measure(
     return result
 
 
-def _processes(metrics: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Return the groups that each process measures: one, but for counts, which run nothing."""
+def prepared(task: Task, starter: Starter) -> tuple[Task, Result]:
+    """Convert a network for its plan's backend, unless that was done, and look whether it is the same network.
+
+    Returns:
+        The task with its artefact, and the result of ``deploy`` and ``parity``.
+
+    Raises:
+        FerBenchError: it cannot be converted, or the runtime refuses it.
+    """
+    result = measure(dataclasses.replace(task, plan=dataclasses.replace(task.plan, metrics=DEPLOYED)), starter)
+    if failed := next((m.failure for m in result.measurements if m.failure), ""):
+        raise FerBenchError(f"{task.spec.name}: {failed}")
+    name = next(m.details["artefact"] for m in result.measurements if m.metric == ARTEFACT)
+    return dataclasses.replace(task, artefact=str(cache_folder() / name)), result
+
+
+def _processes(plan: Plan, artefact: str, stage: str) -> Iterator[tuple[str, ...]]:
+    """Return the groups that each process measures: one, but for counts, which run nothing.
+
+    Of a backend conversion, start and parity come before all that runs, whether the plan names them or not.
+    """
+    metrics: Sequence[str] = [stage] if stage else [m for m in plan.metrics if m not in DEPLOYED]
+    if plan.backend != TORCH and (stage or set(plan.metrics) - set(_OF_THE_NETWORK) or "deploy" in plan.metrics):
+        metrics = [m for m in METRICS if m in metrics or (m in DEPLOYED and not artefact)] if not stage else metrics
     counted = tuple(metric for metric in metrics if metric in _COUNTED)
     if counted:
         yield counted
     for metric in metrics:
         if metric not in counted:
             for group in _GROUPS.get(metric, (metric,)):
-                yield (group,)
+                if plan.backend == TORCH or group != "training_occupancy":
+                    yield (group,)
 
 
 @dataclass(slots=True)
@@ -310,6 +340,7 @@ class _Run:
     left_behind: int = 0
     passes_s: float = 0.0
     measurements: list[Measurement] = field(default_factory=list)
+    artefact: str = ""
 
     def latency(self) -> None:
         """Measure the latency in as many processes as the plan has, or as its pilot processes show to be needed."""
@@ -336,6 +367,8 @@ class _Run:
         """Measure groups in a process; without any it only describes where it is."""
         self.progress(stage or " and ".join(groups))
         known = {"input_shape": self.shape, "fall_back": False} if self.shape else {}
+        if self.task.plan.backend != TORCH and not set(groups) <= set(_OF_THE_NETWORK):
+            known = {**known, "artefact": self.artefact or self.task.artefact}
         job = self.task.job(groups=groups, process=number, describe=self.environment is None, **known)
         report = _report(job, self.starter, debug=self.debug)
         self.environment = self.environment or report.environment
@@ -344,6 +377,7 @@ class _Run:
         self.passes_s += report.passes_s
         self.left_behind += report.left_behind
         self.measurements += report.measurements
+        self._deployed(groups, report)
         if report.failure:
             self.measurements += [
                 Measurement(group, "", process=number, failure=report.failure)
@@ -353,6 +387,19 @@ class _Run:
             if report.refused:
                 self.refused = report.failure
         return report
+
+    def _deployed(self, groups: Sequence[str], report: _Report) -> None:
+        """Note where an artefact is, or that there is none, and what the runtime reports of itself."""
+        for measured in report.measurements:
+            if measured.metric == ARTEFACT:
+                self.artefact = str(cache_folder() / measured.details["artefact"])
+            if measured.metric == "load_s" and measured.values and self.environment is not None:
+                runtime = measured.details["runtime"]
+                threads = runtime.get("threads") or 1 + measured.details["new_threads"]
+                self.environment = dataclasses.replace(self.environment, threads=threads, runtime=runtime)
+        if groups == ("deploy",) and not self.artefact:
+            reasons = [m.failure for m in report.measurements if m.failure] + [report.failure]
+            self.refused = next(filter(None, reasons), "") or "it was not converted"
 
 
 class Machine:

@@ -42,7 +42,13 @@ class Session:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # closed below
         try:
             job = self._job
-            self._worker = self._starter.start(messages.dump(job), self._errors, job.plan.wait, stepped=job.stepped)
+            self._worker = self._starter.start(
+                messages.dump(job),
+                self._errors,
+                job.plan.wait,
+                stepped=job.stepped,
+                fresh=job.without_pytorch,
+            )
         except BaseException:
             self._errors.close()
             raise

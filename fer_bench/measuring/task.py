@@ -11,10 +11,11 @@ from typing import Any
 
 from fer_bench.measuring.machine import load_now
 from fer_bench.measuring.messages import Job
+from fer_bench.networks import backends
 from fer_bench.networks.contract import InputContract
 from fer_bench.networks.place import Place
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
-from fer_bench.records.plan import AUTO, Load, Plan
+from fer_bench.records.plan import AUTO, SHIPPED, TORCH, Load, Plan
 from fer_bench.records.result import Result, Subject
 
 
@@ -30,8 +31,11 @@ class Task:
         checkpoint: weights to load, or "".
         own_size: run at the network's own size where it cannot run at the plan's; without, that is a failure.
         place: the checkout that the network's code comes from; None for the current folder.
-        data: the file or folder of labelled images, or "".
-        contract: what is done to an image, and the classes of the outputs; None where no image is read.
+        data: images of the task, a file or folder, or "": labelled for the accuracy, and to judge a backend's reduced
+            precision on.
+        contract: what is done to an image, and the classes of the outputs; None where no accuracy is measured.
+        artefact: the folder of a backend's artefact; "" to convert the network, or to find it converted.
+        calibration: images for int8: a folder, "noise", or "" for none.
     """
 
     spec: ModelSpec
@@ -43,9 +47,13 @@ class Task:
     own_size: bool = True
     data: str = ""
     contract: InputContract | None = None
+    artefact: str = ""
+    calibration: str = ""
 
     def __post_init__(self) -> None:
         self.plan.check_asked()
+        if self.plan.backend != TORCH or self.plan.precision == "int8" or self.plan.runtime == SHIPPED:
+            backends.check(self.plan)
 
     @property
     def key(self) -> str:
@@ -58,6 +66,7 @@ class Task:
         about += [] if self.own_size else ["at no other size"]
         if self.data:  # without, the key is that of runs before there were data
             about += [self.data, Path(self.data).stat().st_mtime_ns, self.contract and self.contract.to_dict()]
+        about += [[name, path] for name in ("artefact", "calibration") if (path := getattr(self, name))]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     def job(self, **given: Any) -> Job:
@@ -73,7 +82,8 @@ class Task:
             place=self.place,
             data=self.data,
             contract=self.contract,
-            **(shape | given),
+            calibration=self.calibration,
+            **(shape | {"artefact": self.artefact} | given),
         )
 
     def subject(self, input_shape: tuple[int, ...] | None, exempt: str = "") -> Subject:

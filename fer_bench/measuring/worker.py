@@ -26,19 +26,20 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import psutil
 
 from fer_bench.measuring import environment, messages
 from fer_bench.measuring.messages import Job, Message
-from fer_bench.measuring.network import Network, apply_plan_settings
 from fer_bench.measuring.profilers import PROFILERS
-from fer_bench.measuring.profilers.roofline import measure_attainable
-from fer_bench.measuring.profilers.stepped import step
 from fer_bench.networks.place import CODE, CodeRead
 from fer_bench.records.errors import DeviceError, FerBenchError, brief
 from fer_bench.records.result import Measurement
+
+if TYPE_CHECKING:
+    from fer_bench.measuring.deployed import Deployed
+    from fer_bench.measuring.network import Network
 
 _JOB_BYTES = 2**17  # more than a job ever takes, and less than what a socket carries as one message
 _PATIENCE_S = 1.0  # for what a network left behind to end by itself, and for what was killed to be gone
@@ -49,20 +50,45 @@ _HEAP_SHIFT_BYTES = 2**20  # forked processes begin with their parent's heap: a 
 def work(job: Job, send: Callable[[Message], None], commands: Iterable[str] = ()) -> None:
     """Do a job: send what is known of the network, then each measurement; a stepped one follows its commands."""
     plan = job.plan
+    if job.without_pytorch:
+        from fer_bench.measuring.deployed import Deployed
+
+        _report(Deployed(job, lambda: send(messages.Alive())), send, commands)
+        return
+    from fer_bench.measuring.network import Network, apply_plan_settings
+
     allocator = apply_plan_settings(plan, pin=not job.stepped)
     read = CodeRead(job.place) if job.place and not job.stepped else None
     if job.place:
         job.place.enter()
     if job.spec is None:
+        from fer_bench.measuring.profilers.roofline import measure_attainable
+
         send(messages.Attainable(measure_attainable(plan.device, plan.precision)))
         return
     network = Network(job.spec, job, lambda: send(messages.Alive()))
     users = Path.cwd() if job.spec.source.users else None
     described = environment.describe(plan.device, allocator, users) if job.describe else None
     send(messages.Ready(described, network.input_shape, network.exempt))
-    if job.stepped:
-        step(*network.make(), plan, send, commands)
+    if not _report(network, send, commands):
         return
+    if read is not None:
+        files = read.files()
+        details = {"files": files, "strays": read.strays()}
+        send(messages.Measured(Measurement(CODE, "count", (len(files),), details=details)))
+
+
+def _report(network: "Network | Deployed", send: Callable[[Message], None], commands: Iterable[str]) -> bool:
+    """Send each measurement of a job's groups; of a stepped job follow the commands instead, and return False."""
+    job = network.job
+    if job.stepped:
+        from fer_bench.measuring.profilers.stepped import step
+
+        if job.artefact:
+            send(messages.Ready(None, network.input_shape, network.exempt))
+        model, images = network.make()
+        step(model, images, job.plan, send, commands)
+        return False
     for group in job.groups:
         send(messages.Started(group))
         idle_s = 0.0
@@ -71,13 +97,10 @@ def work(job: Job, send: Callable[[Message], None], commands: Iterable[str] = ()
             send(messages.Measured(dataclasses.replace(measurement, process=job.process)))
         if network.made_at:
             send(messages.AtWork(time.perf_counter() - network.made_at - idle_s))
-    if read is not None:
-        files = read.files()
-        details = {"files": files, "strays": read.strays()}
-        send(messages.Measured(Measurement(CODE, "count", (len(files),), details=details)))
+    return True
 
 
-def _measure(group: str, network: Network) -> Iterator[Measurement]:
+def _measure(group: str, network: "Network | Deployed") -> Iterator[Measurement]:
     try:
         yield from PROFILERS[group](network, network.job.plan)
     except Exception as error:  # whatever a user's network does is that row's reason, and the next group goes on

@@ -108,6 +108,51 @@ class _Builds(TypedDict, total=False):
     builds: list[_Build]
 
 
+class Runtime(TypedDict, total=False):
+    """What a backend's runtime reports of itself."""
+
+    name: str
+    version: str
+    precision: str
+    threads: Count | None
+
+
+class _Load(TypedDict, total=False):
+    runtime: Runtime
+    new_threads: int
+
+
+class _Artefact(TypedDict, total=False):
+    artefact: str
+    weights: dict[str, Count]
+    notes: list[str]
+
+
+class _Layer(TypedDict, total=False):
+    layer: str
+    ratio: Amount
+    failure: str
+
+
+class _Errors(TypedDict, total=False):
+    outputs: Size
+    eager: list[list[Amount]]
+    spread: list[list[Amount]]
+    size: list[list[Amount]]
+    arithmetic: str
+    different: str
+    layers: list[_Layer]
+
+
+class _Decisions(TypedDict, total=False):
+    sources: list[str]
+    kl: list[Amount]
+    margins: list[Amount]
+    errors: list[Amount]
+    snr_db: float | None
+    checkpoint: bool
+
+
 class _Peak(TypedDict, total=False):
     file_bytes: Integer | None
 
@@ -150,6 +195,10 @@ _KINDS: Mapping[str, Any] = {
     "operator_calls": _Calls,
     "published_builds": _Builds,
     "peak_rss_bytes": _Peak,
+    "artefact_bytes": _Artefact,
+    "load_s": _Load,
+    "parity_error": _Errors,
+    "parity_agrees": _Decisions,
     "energy_j": _Energy,
     "accuracy.confusion": _Confusion,
     "accuracy.predictions": _Predictions,
@@ -167,10 +216,13 @@ _NEEDED: Mapping[str, Sequence[str]] = {
     "energy_j": ("images", "idle_joules", "idle_w", "window_s", "source"),
     ".interval_s": ("cores", "memory_bytes", "images"),
     "training_step_s": ("batch_size", "optimizer"),
+    "load_s": ("runtime",),
+    "parity_error": ("outputs", "eager", "spread", "size", "arithmetic"),
+    "parity_agrees": ("sources", "kl", "margins", "errors"),
     "accuracy.confusion": ("classes", "data"),
     "accuracy.predictions": ("classes", "labels", "outputs"),
 }
-_OF_EACH_VALUE = ("module_own_macs", "module_macs", "operator_calls")  # lists as long as the values
+_OF_EACH_VALUE = ("module_own_macs", "module_macs", "operator_calls", "parity_agrees")  # lists as long as the values
 
 
 def check(metric: str, details: Mapping[str, Json], values: int) -> None:
@@ -210,6 +262,13 @@ def _check_accuracy(metric: str, details: Mapping[str, Json], values: int) -> No
 def check_gpu(gpu: Mapping[str, Json]) -> None:
     """Raise ValueError where it is not what is known of a GPU."""
     schema.fields(Gpu, gpu)
+
+
+def check_runtime(runtime: Mapping[str, Json]) -> None:
+    """Raise ValueError where it is not what a runtime reports of itself."""
+    schema.fields(Runtime, runtime)
+    if runtime and not {"name", "version", "precision"} <= runtime.keys():
+        raise ValueError("name, version or precision is missing")
 
 
 def check_attainable(attainable: Mapping[str, Json]) -> None:

@@ -13,9 +13,12 @@ from fer_bench.records.schema import Integer, Name, PositiveSeconds, Seconds, Si
 
 # What can be measured: metric groups, in the order in which they are. Each is a process of its own.
 METRICS = (
-    *("static", "recount", "anatomy", "latency", "memory", "training", "training_memory", "occupancy", "energy"),
-    *("coldstart", "accuracy"),
+    *("static", "recount", "anatomy", "deploy", "parity"),
+    *("latency", "memory", "training", "training_memory", "occupancy", "energy", "coldstart", "accuracy"),
 )
+TORCH = "torch"  # the backend that is none: PyTorch itself
+DEPLOYED = ("deploy", "parity")  # metrics that a backend always has before others, and that PyTorch has not
+CONTROLLED, SHIPPED = "controlled", "shipped"
 
 REALTIME = "realtime"  # what a record of `fer-bench realtime` measured, and nobody can ask `fer-bench run` for
 
@@ -24,7 +27,9 @@ SHARED = "shared"  # isolation: all networks of a pytest session, or somebody el
 DEVICES = ("cpu", "cuda", "xpu", "mps")  # as PyTorch calls them; ROCm is "cuda"
 _CHOICES = {
     "device": DEVICES,
-    "precision": ("fp32", "tf32", "default", "bf16", "fp16"),
+    "backend": (TORCH, "onnxruntime", "openvino"),
+    "runtime": (CONTROLLED, SHIPPED),
+    "precision": ("fp32", "tf32", "default", "bf16", "fp16", "int8"),
     "layout": ("nchw", "nhwc"),
     "mode": ("eager", "compile"),
     "cudnn": ("heuristics", "benchmark"),
@@ -131,11 +136,15 @@ class Plan:
         channels: of the images; None takes each network's own.
         num_classes: outputs, 0 for features only; None takes each network's own.
         precision: "fp32"; "tf32" (float32, whose products a GPU may round to TF32); "default" (float32 as PyTorch has
-            it unasked, with TF32 in convolutions only); "bf16" or "fp16" (autocast).
+            it unasked, with TF32 in convolutions only; of another backend what its runtime chooses); "bf16" or "fp16"
+            (autocast); "int8", of another backend than PyTorch only.
         layout: "nchw", or "nhwc", which PyTorch calls channels_last, of weights and images.
         cudnn: how cuDNN, or on ROCm MIOpen, chooses algorithms of convolutions: "heuristics", which is PyTorch's
             default, or "benchmark", by trying them in the first pass (``torch.backends.cudnn.benchmark``).
         mode: "eager", or "compile" to put the network through ``torch.compile`` first.
+        backend: "torch"; "onnxruntime" or "openvino" to convert the network once and measure that.
+        runtime: of a backend, "controlled": threads, spinning, pinning and precision are the plan's; "shipped": they
+            are left as the runtime has them.
         threads: CPU threads of PyTorch's operators; None leaves PyTorch's choice, one a core. One thread, as
             torch.utils.benchmark has it, tells the algorithm; all threads tell the machine.
         pin: each process stays on as many cores as it has threads, the idlest ones when it starts.
@@ -160,6 +169,8 @@ class Plan:
             back. A pass that is not over when the next is due makes that one be left out.
         optimizer: of training steps.
         sample_s, sample_every_s: how long occupancy is sampled, and how often.
+        agreement_share: of decisions, on images of the task, that a backend of reduced precision must share with
+            PyTorch: the lower end of Wilson's interval.
         seed: of initial weights and images.
         time_limit_s: after which a process that says nothing is given up as hung.
         evaluation: how the accuracy is measured; None where it is not.
@@ -169,9 +180,9 @@ class Plan:
         >>> plan = fb.Plan("mine", metrics=("static", "latency"), threads=1, runs=50)
         >>> dataclasses.replace(plan, batch_size=8).batch_size
         8
-        >>> fb.Plan("mine", precision="int8")
+        >>> fb.Plan("mine", precision="fp8")
         Traceback (most recent call last):
-        fer_bench.records.errors.FerBenchError: precision is 'int8'; known: fp32, tf32, default, bf16, fp16
+        fer_bench.records.errors.FerBenchError: precision is 'fp8'; known: fp32, tf32, default, bf16, fp16, int8
     """
 
     protocol: Name
@@ -184,6 +195,8 @@ class Plan:
     precision: str = "fp32"
     layout: str = "nchw"
     mode: str = "eager"
+    backend: str = TORCH
+    runtime: str = CONTROLLED
     cudnn: str = "heuristics"
     threads: Size | None = None
     pin: bool = False
@@ -202,6 +215,7 @@ class Plan:
     optimizer: str = "adam"
     sample_s: PositiveSeconds = 10.0
     sample_every_s: PositiveSeconds = 0.5
+    agreement_share: PositiveSeconds = 0.98
     seed: Integer = 0
     time_limit_s: PositiveSeconds = 600.0
     evaluation: Evaluation | None = None

@@ -64,11 +64,12 @@ class Measurement:
 # What a time depends on, in the order in which differences are reported.
 _MATTERS = """device device_name cpu cores cpu_limit memory_bytes memory_limit_bytes threads allocator malloc_settings
 huge_pages frequency_policy
-packages blas python os gpu""".split()
+packages blas python os gpu runtime""".split()
 _MEMORY_SHARE = 0.01  # of difference that is none
 _SPEED_SHARE = 0.10  # likewise: tries of one machine differ by less
 _PARTS = {
     "packages": ("torch", "torchvision", "timm"),
+    "runtime": ("name", "version", "precision", "threads", "providers"),
     "gpu": ("name", "driver", "cuda", "memory_bytes", "tf32_convolutions", "tf32_matrix_products"),
 }
 
@@ -101,6 +102,9 @@ class Environment:
     huge_pages: str = ""  # the system's mode of transparent huge pages
     cpu_limit: Amount | None = None  # processors' worth of time that the container gets; None without a limit
     memory_limit_bytes: Count | None = None  # of the container; None without a limit
+    # Of a backend: its name and version, and threads, precision and more as the runtime itself reports them. Empty for
+    # PyTorch, so that an installed runtime changes nothing of PyTorch's results.
+    runtime: Mapping[str, Json] = field(default_factory=dict)
     # What this machine reaches with this device, precision and number of threads (see ``profilers.roofline``); empty
     # where it was not measured.
     attainable: Mapping[str, Json] = field(default_factory=dict)
@@ -111,13 +115,14 @@ class Environment:
         read = schema.read(cls, data)
         _part("attainable", details.check_attainable, read.attainable)
         _part("gpu", details.check_gpu, read.gpu)
+        _part("runtime", details.check_runtime, read.runtime)
         return read
 
     @classmethod
     def of_json(cls, text: str) -> Self:
         """Read an environment as JSON, the fast way for many; raise ValueError where it is none."""
         read: Self | None = schema.decode(cls, text)
-        if read is None or read.attainable or read.gpu:
+        if read is None or read.attainable or read.gpu or read.runtime:
             return cls.of(schema.parse(text))
         return read
 
@@ -201,7 +206,9 @@ class Subject:
 
 
 # What of a plan the time of a pass depends on.
-PLAN_CONDITIONS = tuple("device batch_size precision layout mode cudnn threads wait pin alloc rate_hz".split())
+PLAN_CONDITIONS = tuple(
+    """device backend runtime batch_size precision layout mode cudnn threads wait pin alloc rate_hz""".split()
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,17 @@ class Interval:
     processes: int  # how many it rests on
 
 
+def wilson(hits: int, trials: int, level: float = LEVEL) -> Interval:
+    """Return Wilson's interval of a share, given so many hits in so many trials (Wilson 1927); of none 0 to 1."""
+    if trials == 0:
+        return Interval(0.0, 1.0, level, trials)
+    z = statistics.NormalDist().inv_cdf((1 + level) / 2)
+    share, added = hits / trials, z * z / trials
+    middle = (share + added / 2) / (1 + added)
+    half = z * math.sqrt(share * (1 - share) / trials + added / (4 * trials)) / (1 + added)
+    return Interval(max(0.0, middle - half), min(1.0, middle + half), level, trials)
+
+
 def median(values: Sequence[float]) -> float:
     """Return the median."""
     return statistics.median(values)

@@ -8,13 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
+from typing import Any
 
 from fer_bench.measuring import environment
-from fer_bench.measuring.profilers import devices
-from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep, inference_mode, synchronize
 from fer_bench.measuring.profilers.passes import Pacer
 from fer_bench.records.errors import NvmlError
 from fer_bench.records.plan import Plan
@@ -74,7 +71,7 @@ def measure_energy(
     sleep(_WINDOW_S)
     idle_w = (counter.joules() - joules) / ((clock() - start) * 1e-9)
     passes = 0
-    with torch.inference_mode():
+    with inference_mode():
         for _ in range(plan.warmup_runs):
             _pass(model, images)
             alive()
@@ -103,9 +100,9 @@ def measure_energy(
     return [Measurement("energy_j", "J", (joules,), details=details)]
 
 
-def _pass(model: nn.Module, images: Tensor) -> None:
+def _pass(model: Callable[[Any], Any], images: Any) -> None:
     model(images)
-    devices.synchronize(images.device)  # or the window would end with passes still to come
+    synchronize(images)  # or the window would end with passes still to come
 
 
 def _find_nvml() -> Counter | str:

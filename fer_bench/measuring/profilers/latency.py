@@ -9,19 +9,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from fer_bench.measuring.machine import LoadMonitor
-from fer_bench.measuring.profilers import devices
-from fer_bench.measuring.profilers.kinds import Alive, Clock, Sleep
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Sleep, inference_mode, on_gpu
 from fer_bench.measuring.profilers.passes import Pacer, Pass, Passes, Usage, device_pass, timed_pass, until_enough
 from fer_bench.records.errors import FerBenchError, brief
 from fer_bench.records.output import capped
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 from fer_bench.records.stats import warmup_cut
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Launch = Callable[[], object]  # starts a pass and does not wait for it
 
@@ -33,8 +33,8 @@ _MOST_WARMUP = 1000  # passes, however short
 
 
 def measure_latency(
-    model: nn.Module,
-    images: Tensor,
+    model: "nn.Module",
+    images: "Tensor",
     plan: Plan,
     clock: Clock = time.perf_counter_ns,
     usage: Usage = resource.getrusage,
@@ -57,13 +57,17 @@ def measure_latency(
         ``deadline_misses`` and ``passes_left_out``, of ``latency_s``.
     """
     series = _Series(plan, usage, alive, clock, sleep)
-    with torch.inference_mode():
-        if images.device.type != "cpu":
+    with inference_mode():
+        if on_gpu(images):
             return list(_on_gpu(model, images, series, capture=capture))
         return series.measured("latency_s", timed_pass(model, images, clock), "perf_counter_ns")
 
 
-def _on_gpu(model: nn.Module, images: Tensor, series: "_Series", *, capture: bool) -> Iterator[Measurement]:
+def _on_gpu(model: "nn.Module", images: "Tensor", series: "_Series", *, capture: bool) -> Iterator[Measurement]:
+    import torch
+
+    from fer_bench.measuring.profilers import devices
+
     device = images.device
     clock = devices.clock(device)
 
@@ -120,6 +124,7 @@ class _Series:
         def paced() -> float:
             return passes.make(lambda: pacer.make(one))
 
+        cpu_s, started_s = time.process_time(), time.perf_counter()
         load = LoadMonitor()  # from here: a GPU that has idled raises its clock in the warm-up
         stopped_by = until_enough(self.plan, paced, self.alive)
         longer = warmup_cut(passes.seconds, cut)
@@ -130,6 +135,7 @@ class _Series:
             "clock": clock,
             "warmup_s": passes.seconds[:cut],
             "stopped_by": stopped_by,
+            "cores_used": (time.process_time() - cpu_s) / max(time.perf_counter() - started_s, 1e-9),
             "kernel_s_per_run": fmean(passes.system_s[cut:]),
             **load.report(),
         }

@@ -9,11 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from fer_bench.measuring import environment, machine
-from fer_bench.measuring.profilers import devices
-from fer_bench.measuring.profilers.kinds import Make
+from fer_bench.measuring.profilers.kinds import Make, inference_mode
 from fer_bench.records.errors import NvmlError
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
@@ -31,7 +28,7 @@ def measure_memory(make: Make, plan: Plan) -> list[Measurement]:
 
     def passes() -> object:
         model, images = make()
-        with torch.inference_mode():
+        with inference_mode():
             for _ in range(_PASSES):
                 model(images)
         return model
@@ -63,25 +60,32 @@ def measure_peaks(
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
     # A fresh process has no earlier peak to forget, and must not load CUDA before the baseline.
-    its = devices.module(plan.device)
-    if hasattr(its, "reset_peak_memory_stats") and its.is_initialized():
-        its.reset_peak_memory_stats()
+    torch = sys.modules.get("torch")  # None where a backend's runtime does without
+    if torch is not None:
+        its = torch.get_device_module(plan.device)
+        if hasattr(its, "reset_peak_memory_stats") and its.is_initialized():
+            its.reset_peak_memory_stats()
     resettable = _reset_peak()
     baseline = _status("VmRSS") if resettable else _peak()
     file_backed = _status("RssFile")
     kept = work()
-    devices.synchronize(plan.device)
+    on_gpu = torch is not None and plan.device != "cpu"
+    if on_gpu:
+        from fer_bench.measuring.profilers import devices
+
+        devices.synchronize(plan.device)
     details = {
         **(details or {}),
         "baseline_bytes": baseline,
         "file_bytes": _status("RssFile") - file_backed,
         "peak_reset": resettable,
         "allocator": allocator,
+        "with_pytorch": torch is not None,
     }
     value = max(0, _peak() - baseline)
     warnings = ("the peak is that of torch.compile's own work",) if plan.mode == "compile" else ()
     measured = [Measurement(f"{prefix}peak_rss_bytes", "bytes", (value,), details=details, warnings=warnings)]
-    if plan.device != "cpu":
+    if on_gpu:
         measured += _gpu_peaks(plan.device, prefix)
     del kept
     return measured
@@ -89,6 +93,8 @@ def measure_peaks(
 
 def _gpu_peaks(device: str, prefix: str) -> list[Measurement]:
     """Return the peaks on the accelerator; "cuda" in their names stands for any. One that is not known has a reason."""
+    from fer_bench.measuring.profilers import devices
+
     its = devices.module(device)
     if not hasattr(its, "max_memory_allocated"):
         reason = f"PyTorch counts no peak of memory on {device}"

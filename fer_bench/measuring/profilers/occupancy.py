@@ -10,15 +10,12 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
-import torch
-from torch import Tensor, nn
 
-from fer_bench.measuring.profilers import devices
-from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Make, Sleep, inference_mode, synchronize
 from fer_bench.measuring.profilers.passes import Pacer
-from fer_bench.measuring.profilers.training import Trainer
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
 
@@ -140,17 +137,21 @@ def measure_occupancy(
     ]
 
 
-def _pass_of(stage: str, model: nn.Module, images: Tensor, plan: Plan) -> tuple[Callable[[], None], int]:
+def _pass_of(stage: str, model: Any, images: Any, plan: Plan) -> tuple[Callable[[], None], int]:
     """Return what a pass of a stage does, and how many images it takes."""
-    trainer = Trainer(model, images, plan) if stage == "training" else None
+    trainer = None
+    if stage == "training":
+        from fer_bench.measuring.profilers.training import Trainer
+
+        trainer = Trainer(model, images, plan)
 
     def one() -> None:
         if trainer is not None:
             trainer.step()
         else:
-            with torch.inference_mode():
+            with inference_mode():
                 model(images)
-        devices.synchronize(images.device)  # as a program waits that reads its result or its loss
+        synchronize(images)  # as a program waits that reads its result or its loss
 
     return one, len(images if trainer is None else trainer.images)
 

@@ -9,16 +9,17 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-import torch
-from torch import Tensor, nn
 
-from fer_bench.measuring.profilers import devices
-from fer_bench.measuring.profilers.kinds import Alive, Clock, Sleep
+from fer_bench.measuring.profilers.kinds import Alive, Clock, Sleep, on_gpu
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json, Measurement
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 Usage = Callable[[int], resource.struct_rusage]
 Pass = Callable[[], float]  # makes a pass and returns its seconds
@@ -130,7 +131,7 @@ class Pacer:
         ]
 
 
-def timed_pass(model: nn.Module, images: Tensor, clock: Clock = time.perf_counter_ns) -> Pass:
+def timed_pass(model: "nn.Module", images: "Tensor", clock: Clock = time.perf_counter_ns) -> Pass:
     """Return what makes a pass over a batch of images, (N, C, H, W), and returns its seconds."""
 
     def on_cpu() -> float:
@@ -138,12 +139,13 @@ def timed_pass(model: nn.Module, images: Tensor, clock: Clock = time.perf_counte
         model(images)
         return (clock() - start) * 1e-9
 
-    device = images.device
-    return on_cpu if device.type == "cpu" else lambda: device_pass(lambda: model(images), device)
+    return (lambda: device_pass(lambda: model(images), images.device)) if on_gpu(images) else on_cpu
 
 
-def device_pass(launch: Callable[[], object], device: torch.device | str, flush: Tensor | None = None) -> float:
+def device_pass(launch: Callable[[], object], device: "torch.device | str", flush: "Tensor | None" = None) -> float:
     """Make one pass and return its seconds on the device; a flush fills the L2 cache with zeros before."""
+    from fer_bench.measuring.profilers import devices
+
     start, end = devices.event(device), devices.event(device)
     if flush is not None:
         flush.zero_()

@@ -1,27 +1,27 @@
 """Passes on command: a few at a time, so that another process can have its turn in between."""
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from fer_bench.measuring import machine, messages
-from fer_bench.measuring.counting.recorder import flat_tensors
 from fer_bench.measuring.messages import Message, WarmUp
-from fer_bench.measuring.profilers.kinds import Clock
+from fer_bench.measuring.profilers.kinds import Clock, inference_mode
 from fer_bench.measuring.profilers.passes import Pass, Passes, timed_pass
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 WARMUP_S = 0.1  # of warm-up, beside the plan's passes: of a small network five are over before the clock has settled
 
 
 def step(
-    model: nn.Module,
-    images: Tensor,
+    model: "nn.Module",
+    images: "Tensor",
     plan: Plan,
     send: Callable[[Message], None],
     commands: Iterable[str],
@@ -32,7 +32,7 @@ def step(
     Commands are lines of ``WarmUp`` and ``MakePasses``; the answer of each, ``Warm`` or ``Passes``, is sent.
     """
     one = timed_pass(model, images, clock)
-    with torch.inference_mode():
+    with inference_mode():
         for command in map(messages.load, commands):
             if isinstance(command, WarmUp):
                 if command.cores:
@@ -76,8 +76,16 @@ def _passes(one: Pass, runs: int) -> messages.Passes:
 
 def _outputs(given: Any) -> dict[str, Json]:
     """Return the shapes of what a pass returned, and a digest of its values."""
-    tensors = list(flat_tensors(given))
+    arrays = given if "torch" not in sys.modules else _as_arrays(given)
     digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return {"shapes": [list(tensor.shape) for tensor in tensors], "digest": digest.hexdigest()}
+    for array in arrays:
+        digest.update(array.tobytes())
+    shapes = [list(array.shape) for array in arrays]
+    by = "PyTorch" if "torch" in sys.modules else "a backend"  # whose images are others
+    return {"shapes": shapes, "digest": digest.hexdigest(), "by": by}
+
+
+def _as_arrays(given: Any) -> list[Any]:
+    from fer_bench.measuring.counting.recorder import flat_tensors
+
+    return [tensor.detach().float().cpu().contiguous().numpy() for tensor in flat_tensors(given)]

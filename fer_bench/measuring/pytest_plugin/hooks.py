@@ -60,11 +60,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fer-device", choices=("cpu", "cuda", "xpu", "mps"), default="", help="Instead of the protocol's device."
     )
+    group.addoption(
+        "--fer-backend",
+        metavar="NAME",
+        default="",
+        help="Instead of the protocol's backend: onnxruntime or openvino, for networks by name.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what the options ask for and there is not, before anything is measured."""
-    options = ("fer_models", "fer_sheets", "fer_protocol", "fer_device")
+    options = ("fer_models", "fer_sheets", "fer_protocol", "fer_device", "fer_backend")
     if not any(config.getoption(name) for name in options):
         return
     from fer_bench.measuring.environment import has_gpu
@@ -107,6 +113,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         *,
         input_shape: tuple[int, int, int] | None = None,
         name: str = "",
+        backend: str = "",
         data: "str | Path | Dataset | None" = None,
         checkpoint: "str | Path" = "",
         contract: "str | Path | InputContract | None" = None,
@@ -120,6 +127,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
             plan: the plan, or a protocol's name or TOML file; by default what --fer-protocol and --fer-device say.
             input_shape: (C, H, W) of the images; a module needs it, a network by name has its own.
             name: what to call a module in the record; by default the test's full name.
+            backend: "onnxruntime" or "openvino", of a network by name; by default the plan's, or --fer-backend's.
             data: labelled images, on which its accuracy is measured after the latency.
             checkpoint: weights of a network by name.
             contract: as for ``fb.evaluate``; a module needs a file or a contract.
@@ -131,6 +139,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
         nonlocal used
         __tracebackhide__ = True
         from fer_bench.measuring.pytest_plugin.rounds import measure_here
+        from fer_bench.networks.backends import check
         from fer_bench.records.pytest_benchmark import commit_of
 
         try:
@@ -141,6 +150,8 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
                 )
             used = True
             chosen = _of_latency(_protocol(plan) if isinstance(plan, str) else plan or _plan(config))
+            chosen = dataclasses.replace(chosen, backend=backend or chosen.backend)
+            check(chosen if data is None else dataclasses.replace(chosen, metrics=(*chosen.metrics, "accuracy")))
             if benchmark.group is None:
                 benchmark.group = f"{chosen.protocol} on {chosen.device}, batch {chosen.batch_size}"
             found = _registry(config).find(network) if isinstance(network, str) else network
@@ -271,12 +282,14 @@ def _differences(saved: "Mapping[str, Json]", measured: "Mapping[str, Result]") 
 def _of_our_options(error: FerBenchError) -> FerBenchError:
     """Give an error whose message names the options as they are called here."""
     text = str(error).replace("--protocol", "--fer-protocol").replace("--device", "--fer-device")
+    text = text.replace("--backend", "--fer-backend")
     return type(error)(text)
 
 
 @functools.cache
 def _plan(config: pytest.Config) -> "Plan":
     """Return the plan that the options ask for."""
+    from fer_bench.networks.backends import check
     from fer_bench.records.plan import QUICK
 
     name, device = config.getoption("fer_protocol"), config.getoption("fer_device")
@@ -284,7 +297,14 @@ def _plan(config: pytest.Config) -> "Plan":
         plan = _of_latency(_protocol(name) if name else QUICK)
     except FerBenchError as error:
         raise pytest.UsageError(str(error)) from error
-    return dataclasses.replace(plan, device=device or plan.device)
+    try:
+        plan = dataclasses.replace(
+            plan, device=device or plan.device, backend=config.getoption("fer_backend") or plan.backend
+        )
+        check(plan)
+    except FerBenchError as error:
+        raise pytest.UsageError(str(_of_our_options(error))) from error
+    return plan
 
 
 def _protocol(name: str) -> "Plan":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer_bench.measuring import in_process, machine
 from fer_bench.measuring.in_process import Ready
+from fer_bench.measuring.profilers.kinds import on_gpu
 from fer_bench.networks.spec import ModelSpec, Shape
 from fer_bench.records import stats
 from fer_bench.records.plan import Plan
@@ -120,7 +121,7 @@ def _timed(benchmark: Any, ready: Ready, plan: Plan, before_it: int) -> list[Mea
             benchmark.has_error = True
             raise
         during = load.report()
-    on_device = ready.images.device.type != "cpu"
+    on_device = on_gpu(ready.images)
     seconds = (passes.seconds if on_device else benchmark.stats.stats.data)[:rounds]  # --benchmark-cprofile adds some
     clock = benchmark.stats.options["timer"]
     timer = f"pytest-benchmark: {clock.__module__}.{clock.__name__}"
@@ -148,7 +149,7 @@ def _pass(
 
     started = spent_s = 0.0
     events: list[Any] = []
-    if images.device.type != "cpu":
+    if on_gpu(images):
         events += [devices.event(images.device) for _ in range(2)]
 
     def one() -> None:

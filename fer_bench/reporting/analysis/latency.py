@@ -12,8 +12,9 @@ from enum import Enum
 from typing import Literal
 
 from fer_bench.records import stats, units
-from fer_bench.records.plan import DEVICES, KEPT_ALLOCATOR, OTHERS_CORES
+from fer_bench.records.plan import DEVICES, KEPT_ALLOCATOR, OTHERS_CORES, TORCH
 from fer_bench.records.result import Json, Measurement, Result
+from fer_bench.reporting.analysis import parity
 from fer_bench.reporting.table import MEASURED_ONCE
 
 LATENCY = "latency_s"
@@ -40,6 +41,10 @@ _KEEPING = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD
 FEWEST_RUNS = 5
 # Relative change of a GPU's clock from before the passes to after them; one step of the clock is about 1 %.
 CLOCK_CHANGE = 0.05
+# By which a backend may use more cores than the plan has threads: clocks of both are read one after the other.
+MORE_CORES_SHARE = 0.05
+# Below it the call from Python is a large part of a backend's pass: 10 to 50 us, by the runtime.
+SHORT_PASS_S = 2e-4
 
 
 class Trouble(Enum):
@@ -61,6 +66,8 @@ class Trouble(Enum):
     DRIFT = "measuring when the machine is warm and idle, or fixing its clock (governor, nvidia-smi --lock-gpu-clocks)"
     CLOCK_CHANGED = "fixing the GPU's clock (nvidia-smi --lock-gpu-clocks), or more warmup_runs in the protocol"
     NOT_CONVERGED = "more --processes and budget_s in the protocol, or a quieter machine"
+    MORE_CORES = "--runtime controlled, or as many --threads as the runtime uses"
+    SHORT_PASSES = "a larger --batch: passes so short measure the call as much as the network"
     TIME_CAP = "a longer --max-time, or fewer --runs"
 
 
@@ -88,7 +95,15 @@ class Latency:
 
 
 def summary(result: Result, metric: str = LATENCY) -> Latency | None:
-    """Return what tables print of a metric in seconds, or None where it was not measured, too seldom, or failed."""
+    """Return what tables print of a metric in seconds, or None where it was not measured, too seldom, or failed.
+
+    The times of a backend that computes something else than the network are none of the network's: there are none.
+    """
+    return None if parity.is_different(result) else unjudged(result, metric)
+
+
+def unjudged(result: Result, metric: str = LATENCY) -> Latency | None:
+    """Return what ``summary`` does, of whatever was measured."""
     samples = result.samples(metric)
     medians = [stats.median(sample) for sample in samples]
     pooled = [value for sample in samples for value in sample]
@@ -195,6 +210,7 @@ def troubles(result: Result) -> list[tuple[Trouble, str]]:
         _two_modes,
         _drift,
         _not_converged,
+        _of_a_backend,
         _time_cap,
     )
     return [trouble for check in checks for trouble in check(seen)]
@@ -328,6 +344,19 @@ def _not_converged(seen: _Seen) -> _Troubles:
         f"not converged: the 95 % interval is ±{units.percent(reached, 2)} after {latency.processes} processes, but "
         f"±{units.percent(share, 2)} was requested, which needs about {latency.processes * (reached / share) ** 2:.0f}",
     )
+
+
+def _of_a_backend(seen: _Seen) -> _Troubles:
+    where, plan = seen.result.environment, seen.result.plan
+    if plan.backend == TORCH or where is None:
+        return
+    allowed = (plan.threads or where.threads) * (1 + MORE_CORES_SHARE)
+    used = seen.numbers("cores_used")
+    if hits := _above(allowed, used):
+        text = f"more cores: passes kept {units.significant(max(used), 2)} cores busy, and the plan has {plan.threads}"
+        yield Trouble.MORE_CORES, text + seen.among(hits)
+    if seen.latency.estimate_s < SHORT_PASS_S:
+        yield Trouble.SHORT_PASSES, f"short passes: {units.milliseconds(seen.latency.estimate_s)} ms"
 
 
 def _time_cap(seen: _Seen) -> _Troubles:

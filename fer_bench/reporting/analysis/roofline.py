@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fer_bench.records.plan import TORCH
 from fer_bench.records.result import Environment, Json, Result
 from fer_bench.reporting.analysis import latency
 
@@ -56,6 +57,8 @@ def attained(result: Result) -> Attained | None:
     macs, moved = result.measurement("operator_macs"), result.measurement("operator_bytes")
     if summary is None or where is None or "macs_per_s" not in where.attainable or macs is None or moved is None:
         return None
+    if result.plan.backend != TORCH and where.runtime.get("precision") != "float32":
+        return None  # the roofs are of PyTorch's arithmetic, and this is another
     model = classify(summary.estimate_s, macs.values, moved.values, where.attainable)
     return Attained(summary, sum(macs.values), sum(moved.values), where, model)
 

@@ -12,13 +12,24 @@ from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.plan import REALTIME, SHARED
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables import accuracy, costs, counts, live, resources, structure
+from fer_bench.reporting.tables import accuracy, costs, counts, deployment, live, resources, structure
 from fer_bench.reporting.tables.common import build_of, failures
+from fer_bench.reporting.tables.deployment import different
 from fer_bench.reporting.tables.papers import papers
 from fer_bench.reporting.tables.runs import run_details, runs
 from fer_bench.reporting.tables.speed import bounds, coldstart, latency
 
-__all__ = ["details", "failures", "latency", "of_other_sheets", "papers", "report", "run_details", "runs"]
+__all__ = [
+    "details",
+    "different",
+    "failures",
+    "latency",
+    "of_other_sheets",
+    "papers",
+    "report",
+    "run_details",
+    "runs",
+]
 
 
 def report(results: Sequence[Result], registry: Registry, baselines: Sequence[ModelSpec] = ()) -> dict[str, Table]:
@@ -33,6 +44,7 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
     drawn = {
         "efficiency": costs.efficiency(alone, registry, baselines),
         "latency": latency(alone),
+        "deployment": deployment.deployment(alone),
         "roofline": bounds(results),
         "memory": resources.memory(results),
         "coldstart": coldstart(results),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
-from fer_bench.records.plan import SHARED, Plan
+from fer_bench.records.plan import SHARED, SHIPPED, TORCH, Plan
 from fer_bench.records.result import LEFT_BEHIND, Environment, Json, Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import MEASURED_ONCE, Column, RowSource, Table
@@ -80,6 +80,8 @@ def head(result: Result) -> Row:
         row["threads"] = result.environment.threads or None
         if row["threads"] == 1:
             row["wait"] = None  # a single thread waits for none
+    if result.plan.backend == TORCH:
+        row["runtime"] = None  # of a backend
     return row | {
         "name": result.subject.name,
         "input_shape": result.subject.input_shape,
@@ -247,9 +249,11 @@ def _conditions_of(plan: Plan, where: Environment) -> dict[str, str]:
     pinned = " pinned" if len(where.affinity) == where.threads < where.cores else ""
     return {
         "protocol": plan.protocol,
+        "backend": plan.backend if plan.backend != TORCH else "",
+        "runtime": "settings as shipped" if plan.runtime == SHIPPED else "",
         # A file of pytest-benchmark's may be silent on any of these.
         "batch_size": f"batch {plan.batch_size}" if where.device else "",
-        "precision": _precision(plan.precision, where) if where.device else "",
+        "precision": _precision(plan, where) if where.device else "",
         "layout": plan.layout if plan.layout != "nchw" else "",
         "mode": plan.mode if plan.mode != "eager" else "",
         "cudnn": "cuDNN in benchmark mode" if plan.cudnn == "benchmark" else "",
@@ -278,7 +282,10 @@ def _difference(results: Sequence[Result]) -> str:
     return ""
 
 
-def _precision(name: str, where: Environment) -> str:
+def _precision(plan: Plan, where: Environment) -> str:
+    name = plan.precision
+    if plan.backend != TORCH:
+        return str(where.runtime.get("precision", f"{name}, of which the runtime reports nothing"))
     if name in ("bf16", "fp16"):
         return f"autocast to {name}"
     rounded = [what for what in ("convolutions", "matrix products") if where.gpu.get(f"tf32_{what.replace(' ', '_')}")]

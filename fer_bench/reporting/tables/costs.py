@@ -10,7 +10,7 @@ from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import builds, latency
 from fer_bench.reporting.table import Column, RowSource, Table
-from fer_bench.reporting.tables import accuracy, common, environments, standard
+from fer_bench.reporting.tables import accuracy, common, deployment, environments, standard
 from fer_bench.reporting.tables.baselines import accuracy_of, digits_of, published_rows, write_accuracies
 from fer_bench.reporting.tables.catalogue import as_printed, doubts
 from fer_bench.reporting.tables.common import Entry, make_table
@@ -114,7 +114,8 @@ def _efficiency_of(result: Result, results: Sequence[Result], networks: common.N
     cells, notes = accuracy.efficiency_cells(result)
     row |= cells
     notes += common.about(result, networks) + common.warnings_of(result) + common.failures(result)
-    notes += common.shared(result) + latency.warnings(result) + _other_allocator(result, results)
+    notes += common.shared(result) + deployment.notes(result)
+    notes += latency.warnings(result) + _other_allocator(result, results)
     notes += _of_other_builds(accuracies, result, results)
     return Entry(row, notes, RowSource((result,), {"accuracy": accuracies}))
 

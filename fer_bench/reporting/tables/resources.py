@@ -37,7 +37,9 @@ def memory(results: Sequence[Result]) -> Table:
         row = common.head(result) | standard.recorded(result, columns)
         for stage in ("", "training_"):
             row[f"{stage}library_bytes"] = common.detail(result, f"{stage}peak_rss_bytes", "file_bytes")
-        entries.append(Entry.of(result, row, *common.failures(result)))
+        without = common.detail(result, "peak_rss_bytes", "with_pytorch") is False
+        notes = ["Of a process that has no PyTorch, above it with the runtime imported."] if without else []
+        entries.append(Entry.of(result, row, *common.failures(result), *notes))
     caption = (
         f"{common.conditions(measured)} Process: peak resident set above the idle process, with large blocks "
         "mapped one by one, whatever the allocator's setting. Of it libraries: library code that the network is the "

@@ -11,7 +11,7 @@ from fer_bench.records.units import Quantity
 from fer_bench.reporting.analysis import latency as stability
 from fer_bench.reporting.analysis import roofline
 from fer_bench.reporting.table import Column, Table
-from fer_bench.reporting.tables import common, standard
+from fer_bench.reporting.tables import common, deployment, standard
 from fer_bench.reporting.tables.common import Entry, make_table
 
 _BETWEEN = "Between processes: standard deviation of their medians."
@@ -65,6 +65,7 @@ def latency(results: Sequence[Result]) -> Table:
             common.head(result) | _latencies(result) | _at_rate(result),
             *common.failures(result),
             *common.shared(result),
+            *deployment.notes(result),
             *stability.warnings(result),
             *_not_captured(result),
             *_no_roof(result),

@@ -27,9 +27,11 @@ def write_shape(value: Sequence[int]) -> str:
 SETTINGS = (
     Column("protocol", "Protocol", setting=True).with_origin(_PLAN),
     Column("device", "Device", setting=True).with_origin(_PLAN),
+    Column("backend", "Backend", setting=True).with_origin(_PLAN),
+    Column("runtime", "Runtime", setting=True).with_origin(_PLAN),
     Column("batch_size", "Batch", setting=True).with_origin(_PLAN),
     Column("threads", "Threads", setting=True).with_origin(
-        "Threads of PyTorch's operators, as the measuring process reported."
+        "Threads of PyTorch's operators or of the backend's runtime, as the measuring process reported."
     ),
     Column("wait", "Waiting", setting=True).with_origin(_PLAN),
     Column("precision", "Precision", setting=True).with_origin(_PLAN),

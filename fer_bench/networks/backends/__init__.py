@@ -1,0 +1,75 @@
+"""Backends: runtimes that run a network without PyTorch's eager mode, each a file here.
+
+A network is converted once, by ``Backend.convert``, in a process that has PyTorch. What that writes, the artefact, is
+loaded by ``Backend.load``, in processes that need not have it. To add a backend, write one file with the interface of
+``interface.Backend`` and name it below and in ``records.plan``.
+"""
+
+import importlib
+import importlib.metadata
+from collections.abc import Mapping
+from typing import cast
+
+from fer_bench.networks.backends.interface import Backend
+from fer_bench.records import extras
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import SHIPPED, TORCH, Plan
+
+_MODULES: Mapping[str, str] = {"onnxruntime": "onnx_runtime", "openvino": "open_vino"}
+_TRAINING = ("training", "training_memory")
+
+
+def find(name: str) -> Backend:
+    """Return a backend by its name.
+
+    Raises:
+        FerBenchError: there is no such backend.
+    """
+    if name not in _MODULES:
+        raise FerBenchError(f"--backend {name!r} is unknown; known: {', '.join((TORCH, *_MODULES))}")
+    return cast(Backend, importlib.import_module(f"{__name__}.{_MODULES[name]}").BACKEND)
+
+
+def refusal(plan: Plan) -> str:
+    """Return why a plan's backend cannot carry it out, or ""."""
+    if plan.backend == TORCH:
+        if plan.precision == "int8":
+            return "--precision int8 is of --backend onnxruntime or openvino: PyTorch runs none here"
+        if plan.runtime == SHIPPED:
+            return "--runtime shipped is of another --backend than torch, whose defaults are its own"
+        if not set(plan.metrics) - {"deploy", "parity"}:
+            return "metrics deploy and parity are of a backend; try: --backend onnxruntime"
+        return ""
+    backend, given = find(plan.backend), f"--backend {plan.backend}"
+    if plan.layout != "nchw":
+        return f"{given} with --layout {plan.layout}: it chooses layouts itself; leave --layout out"
+    if plan.mode != "eager":
+        return f"{given} with --mode {plan.mode}: that is a way of PyTorch to run; leave --mode out"
+    if training := [metric for metric in plan.metrics if metric in _TRAINING]:
+        return f"{given} runs networks and does not train them: leave out {', '.join(training)}"
+    if "accuracy" in plan.metrics:
+        return f"accuracy is measured with --backend torch, and parity says how far {plan.backend} agrees with that"
+    if plan.device not in backend.devices:
+        return f"{given} is built for {', '.join(backend.devices)} here, and the plan has {plan.device}"
+    if plan.precision not in backend.precisions:
+        return f"{given} has no --precision {plan.precision}; it has {', '.join(backend.precisions)}"
+    if plan.runtime == SHIPPED and plan.precision not in ("default", "int8"):
+        return f"--runtime shipped leaves the precision to {plan.backend}: --precision default"
+    return ""
+
+
+def check(plan: Plan) -> None:
+    """Raise FerBenchError where a plan's backend cannot carry it out, or a library of it is missing."""
+    if why := refusal(plan):
+        raise FerBenchError(why)
+    if plan.backend != TORCH:
+        needs = find(plan.backend).libraries(plan.precision)
+        if lacking := extras.missing(needs):
+            raise FerBenchError(
+                f"--backend {plan.backend} needs {', '.join(lacking)}: not installed; {extras.remedy(lacking)}"
+            )
+
+
+def versions(name: str, precision: str) -> dict[str, str]:
+    """Return the versions of all that converts and runs for a backend, by package."""
+    return {library: importlib.metadata.version(library) for library in ("torch", *find(name).libraries(precision))}

@@ -1,0 +1,201 @@
+"""ONNX Runtime on the CPU: ``torch.export`` to ONNX, which needs no PyTorch to run.
+
+https://onnxruntime.ai/docs/performance/tune-performance/threading.html says how threads are set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fer_bench.networks.backends.interface import Artefact, DeployError, Settings, one_line
+from fer_bench.records import extras
+from fer_bench.records.result import Json
+
+_PURPOSE = "--backend onnxruntime"
+_PROVIDERS = ["CPUExecutionProvider"]
+_SPINNING = "session.intra_op.allow_spinning"
+_LARGEST = 2**31 - 2**27  # a protobuf message ends at 2 GiB: larger weights go into a file beside it
+# Bytes and names of ONNX's number types that weights have (onnx.TensorProto.DataType).
+_TYPES = {
+    1: ("float32", 4),
+    10: ("float16", 2),
+    16: ("bfloat16", 2),
+    3: ("int8", 1),
+    2: ("uint8", 1),
+    11: ("float64", 8),
+}
+# A padding with minus infinity, before a max pooling, would make the range of static calibration infinite.
+_QUANTIZED = ("Conv", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "AveragePool")
+
+
+class OnnxRuntime:
+    """The backend "onnxruntime"."""
+
+    name = "onnxruntime"
+    devices = ("cpu",)
+    precisions = ("fp32", "default", "fp16", "int8")
+    runs_by = ("onnxruntime",)
+
+    def converted_as(self, precision: str) -> str:
+        """Return the precision of the artefact that a plan's precision is run from."""
+        return "fp32" if precision == "default" else precision
+
+    def libraries(self, precision: str) -> tuple[str, ...]:
+        """Return the modules that conversion and running import, beside PyTorch."""
+        return ("onnx", "onnxscript", "onnxruntime")
+
+    def convert(self, program: Any, folder: Path, precision: str, images: Any = None) -> Artefact:
+        """Convert a program of ``torch.export`` into ``model.onnx`` (see ``Backend.convert``)."""
+        import torch
+
+        onnx = extras.load("onnx", _PURPOSE)
+        extras.load("onnxscript", _PURPOSE)
+        path = folder / "model.onnx"
+        with _silent():
+            try:
+                exported: Any = torch.onnx.export(program, (), dynamo=True)
+            except Exception as error:
+                raise DeployError(f"torch.onnx cannot export it: {one_line(error)}") from error
+            size = sum(tensor.nbytes for tensor in program.state_dict.values())
+            exported.save(path, external_data=size > _LARGEST)
+        if precision == "fp16":
+            _to_half(path)
+        elif precision == "int8":
+            _to_int8(path, images)
+        model = onnx.load(str(path))
+        written = {file.name: file.stat().st_size for file in sorted(folder.glob("model.onnx*"))}
+        shape = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
+        opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+        return Artefact(folder, self.name, written, shape, precision, weights_of(model), details={"opset": opset})
+
+    def load(self, path: Path, settings: Settings) -> _Session:
+        """Load an ONNX file (see ``Backend.load``)."""
+        return _Session(path, settings)
+
+
+class _Session:
+    def __init__(self, path: Path, settings: Settings) -> None:
+        runtime = extras.load("onnxruntime", _PURPOSE)
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # errors
+        if not settings.shipped:
+            options.intra_op_num_threads, options.inter_op_num_threads = settings.threads, 1
+            options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+            options.add_session_config_entry(_SPINNING, str(int(settings.spinning)))
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=_PROVIDERS)
+        except Exception as error:  # its exceptions have no base of their own
+            raise DeployError(f"ONNX Runtime refuses {path.name}: {one_line(error)}") from error
+        used = self._session.get_providers()
+        if used != _PROVIDERS:
+            raise DeployError(f"asked for {_PROVIDERS[0]}, ONNX Runtime runs it by {', '.join(used)}")
+        self.inputs = {one.name: (one.shape, one.type) for one in self._session.get_inputs()}
+        self._name = next(iter(self.inputs), "")
+        self.reported = {"name": "onnxruntime", "version": runtime.__version__, **self._settings(settings)}
+
+    def _settings(self, settings: Settings) -> Mapping[str, Json]:
+        options = self._session.get_session_options()
+        # Without a number it makes one thread for each physical core, and says 0.
+        reported: dict[str, Json] = {
+            "threads": options.intra_op_num_threads or None,
+            "streams": options.inter_op_num_threads or None,
+            "providers": self._session.get_providers(),
+            "spinning": None,
+            "pinned": not options.intra_op_num_threads,
+            "precision": {"fp16": "float16", "int8": "int8"}.get(settings.precision, "float32"),
+        }
+        if not settings.shipped:
+            reported["spinning"] = options.get_session_config_entry(_SPINNING) == "1"
+            if (reported["threads"], reported["spinning"]) != (settings.threads, settings.spinning):
+                raise DeployError(f"asked for {settings}, ONNX Runtime reports {reported}")
+        return reported
+
+    def __call__(self, images: Any) -> Any:
+        return self._session.run(None, {self._name: images})
+
+
+def weights_of(model: Any) -> dict[str, int]:
+    """Return the bytes of the numbers that an ONNX model stores, by their type; whole numbers of shapes aside."""
+    found: Counter[str] = Counter()
+    for tensor in model.graph.initializer:
+        if tensor.data_type in _TYPES:
+            name, size = _TYPES[tensor.data_type]
+            count = 1
+            for dim in tensor.dims:
+                count *= dim
+            found[name] += count * size
+    return dict(found)
+
+
+def _to_half(path: Path) -> None:
+    onnx = extras.load("onnx", _PURPOSE)
+    half = extras.load("onnxruntime.transformers.float16", "--precision fp16")
+    with _silent():
+        onnx.save(half.convert_float_to_float16(onnx.load(str(path)), keep_io_types=True), str(path))
+
+
+def _to_int8(path: Path, images: Any) -> None:
+    """Quantize statically, weights per channel, by the ranges that images give; operators that poison ranges aside."""
+    onnx = extras.load("onnx", _PURPOSE)
+    quantization = extras.load("onnxruntime.quantization", "--precision int8")
+    pre_process = extras.load("onnxruntime.quantization.shape_inference", "--precision int8").quant_pre_process
+    given = onnx.load(str(path), load_external_data=False).graph.input[0].name
+    batch = int(onnx.load(str(path), load_external_data=False).graph.input[0].type.tensor_type.shape.dim[0].dim_value)
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            self._batches = (images[at : at + batch] for at in range(0, len(images) - batch + 1, batch))
+
+        def get_next(self) -> dict[str, Any] | None:
+            found = next(self._batches, None)
+            return None if found is None else {given: found}
+
+    prepared, written = path.with_name("prepared.onnx"), path.with_name("quantized.onnx")
+    with _silent():
+        try:
+            pre_process(str(path), str(prepared))
+            quantization.quantize_static(
+                str(prepared),
+                str(written),
+                Reader(),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                op_types_to_quantize=list(_QUANTIZED),
+            )
+        except Exception as error:
+            raise DeployError(f"ONNX Runtime cannot quantize it: {one_line(error)}") from error
+    check_scales(onnx.load(str(written)))
+    for left in path.parent.glob("prepared.onnx*"):
+        left.unlink()
+    os.replace(written, path)
+
+
+def check_scales(model: Any) -> None:
+    """Raise DeployError where a scale of a quantized ONNX model is infinite, NaN or 0: what it scales is lost."""
+    import numpy as np
+
+    numpy_helper = extras.load("onnx.numpy_helper", _PURPOSE)
+    values = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[1] in values:
+            scale = numpy_helper.to_array(values[node.input[1]])
+            if not np.isfinite(scale).all() or not (scale > 0).all():
+                raise DeployError(
+                    f"int8: the range of {node.input[0]!r} is infinite or empty: a padding with -inf perhaps; quantize "
+                    "without Pad and MaxPool, or pad with the lowest finite value"
+                )
+
+
+@contextlib.contextmanager
+def _silent() -> Any:
+    """Keep the exporter's progress off the standard output."""
+    with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
+        yield
+
+
+BACKEND = OnnxRuntime()

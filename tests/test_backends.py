@@ -1,0 +1,350 @@
+"""Backends: a network as ONNX Runtime and OpenVINO run it, in processes without PyTorch; what is refused before."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fer_bench as fb
+from fer_bench.measuring.measure import sweep
+from fer_bench.measuring.task import Task
+from fer_bench.networks import backends
+from fer_bench.networks.backends import calibration, natural, prepare
+from fer_bench.networks.backends.interface import Artefact, DeployError, Settings
+from fer_bench.records import extras
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import QUICK
+
+RUNTIMES = ("onnxruntime", "openvino")
+ONE_THREAD = Settings(threads=1, spinning=False, precision="fp32")
+
+
+def plan(**changes):
+    return dataclasses.replace(QUICK, wait="active", threads=1, **changes)
+
+
+class Net(nn.Module):
+    def __init__(self, classes=5):
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, classes)
+
+    def forward(self, images):
+        return self.fc(self.norm(self.conv(images)).relu().mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+def converted(backend, model, folder, shape=(3, 16, 16), batch=2, **options):
+    pytest.importorskip(backend)
+    found = backends.find(backend)
+    program = prepare.export(model, torch.randn(batch, *shape))
+    return found.convert(program, folder, options.pop("precision", "fp32"), **options)
+
+
+@pytest.fixture(scope="module")
+def kept(net, tmp_path_factory):
+    """Convert the network once for each backend."""
+    found = {}
+
+    def convert(backend):
+        if backend not in found:
+            found[backend] = converted(backend, net, tmp_path_factory.mktemp(backend))
+        return found[backend]
+
+    return convert
+
+
+@pytest.fixture
+def artefact_of(kept, tmp_path):
+    """Return a copy of the network's artefact, which the test may change."""
+
+    def copied(backend):
+        one = kept(backend)
+        for name in one.files:
+            shutil.copy(one.folder / name, tmp_path / name)
+        return dataclasses.replace(one, folder=tmp_path)
+
+    return copied
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+def test_an_artefact_gives_the_networks_outputs_and_says_what_it_is(backend, net, artefact_of, tmp_path):
+    artefact = artefact_of(backend)
+    assert artefact.input_shape == (2, 3, 16, 16)
+    assert artefact.size == sum(file.stat().st_size for file in tmp_path.iterdir())
+    weights = 8 * 3 * 9 + 8 + 5 * 8 + 5  # batch norm is folded into the convolution, or kept: 32 numbers more
+    assert 4 * weights <= artefact.weights["float32"] <= 4 * (weights + 40)
+    prepared = backends.find(backend).load(artefact.path, ONE_THREAD)
+    images = np.random.default_rng(0).standard_normal(artefact.input_shape, dtype=np.float32)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(prepared(images)[0], expected, rtol=1e-4, atol=1e-5)
+    assert prepared.reported["precision"] == "float32"
+    assert prepared.reported["threads"] == 1
+    assert prepared.reported["streams"] == 1
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+def test_outputs_come_in_the_networks_order(backend, tmp_path):
+    class Several(nn.Module):
+        def forward(self, images):
+            return {"b": images.mean((2, 3)), "a": (images.amax((2, 3)), images * 2)}
+
+    artefact = converted(backend, Several(), tmp_path)
+    images = np.random.default_rng(0).standard_normal(artefact.input_shape, dtype=np.float32)
+    found = backends.find(backend).load(artefact.path, ONE_THREAD)(images)
+    expected = [images.mean((2, 3)), images.max((2, 3)), images * 2]
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_runtime_that_reports_other_settings_than_asked_for_is_refused(artefact_of, monkeypatch):
+    runtime = pytest.importorskip("onnxruntime")
+    artefact = artefact_of("onnxruntime")
+    monkeypatch.setattr(runtime.InferenceSession, "get_providers", lambda self: ["OtherProvider"])
+    with pytest.raises(DeployError, match="asked for CPUExecutionProvider, ONNX Runtime runs it by OtherProvider"):
+        backends.find("onnxruntime").load(artefact.path, ONE_THREAD)
+
+
+def test_bfloat16_in_place_of_float32_is_refused(artefact_of, monkeypatch):
+    pytest.importorskip("openvino")
+    from fer_bench.networks.backends import open_vino
+
+    artefact = artefact_of("openvino")
+    monkeypatch.setattr(open_vino, "_HINTS", {"fp32": "bf16"})  # as if the hint were not followed
+    capable = backends.find("openvino").load(artefact.path, dataclasses.replace(ONE_THREAD, precision="default"))
+    if capable.reported["precision"] != "bfloat16":
+        pytest.skip("this processor has no bfloat16")
+    with pytest.raises(DeployError, match="asked OpenVINO for f32, it reports"):
+        backends.find("openvino").load(artefact.path, ONE_THREAD)
+
+
+def test_openvino_runs_without_the_module_that_reports_its_use(artefact_of):
+    artefact_of("openvino")
+    assert sys.modules["openvino_telemetry"] is None
+
+
+@pytest.mark.parametrize("backend", RUNTIMES)
+@pytest.mark.parametrize("content", [b"", b"no model", None])
+def test_a_file_that_is_no_model_or_cut_off_is_refused_in_a_line(backend, content, artefact_of):
+    artefact = artefact_of(backend)
+    path = artefact.path
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
+    with pytest.raises(DeployError, match="refuses model") as caught:
+        backends.find(backend).load(path, ONE_THREAD)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_artefact_that_was_changed_is_not_measured(artefact_of, tmp_path):
+    artefact = artefact_of("onnxruntime")
+    artefact.save()
+    assert Artefact.load(tmp_path, verified=True) == artefact
+    data = bytearray(artefact.path.read_bytes())
+    data[len(data) // 2] ^= 1
+    artefact.path.write_bytes(data)
+    assert Artefact.load(tmp_path) == artefact  # of the same size
+    with pytest.raises(DeployError, match="not the file that was converted"):
+        Artefact.load(tmp_path, verified=True)
+    artefact.path.write_bytes(b"")
+    with pytest.raises(DeployError, match="not the file that was converted"):
+        Artefact.load(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(DeployError, match="holds no artefact"):
+        Artefact.load(tmp_path)
+
+
+def test_a_network_that_branches_on_values_cannot_be_exported():
+    class Branches(nn.Module):
+        def forward(self, images):
+            return images * 2 if images.sum() > 0 else images
+
+    with pytest.raises(DeployError, match=r"torch\.export cannot export it"):
+        prepare.export(Branches(), torch.randn(1, 3, 8, 8))
+
+
+def test_batch_norm_has_the_statistics_of_the_images(net):
+    model = Net().eval()
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    assert prepare.re_estimate(model, (3, 16, 16)) == 1
+    images = torch.from_numpy(natural.natural_images(16, (3, 16, 16), seed=1))
+    with torch.no_grad():
+        maps = model.conv(images)
+    torch.testing.assert_close(model.norm.running_mean, maps.mean((0, 2, 3)))
+    torch.testing.assert_close(model.norm.running_var, maps.var((0, 2, 3)))
+    assert not model.training
+    assert not model.norm.training
+    assert model.norm.momentum == 0.1
+    for name, value in model.named_parameters():
+        assert torch.equal(value, before[name])
+    assert prepare.re_estimate(nn.Linear(3, 3), (3, 16, 16)) == 0
+
+
+def test_natural_images_are_standardised_and_smooth():
+    images = natural.natural_images(4, (1, 48, 48))
+    assert images.shape == (4, 1, 48, 48)
+    np.testing.assert_allclose(images.mean((1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(images.std((1, 2, 3)), 1, rtol=1e-4)
+    assert np.array_equal(images, natural.natural_images(4, (1, 48, 48)))
+    neighbours = np.mean(images[..., 1:] * images[..., :-1])  # their correlation: about 0 of noise
+    assert neighbours > 0.5
+    assert natural.natural_images(2, (3, 4, 8, 8)).shape == (2, 3, 4, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"backend": "onnxruntime", "layout": "nhwc"}, "with --layout nhwc"),
+        ({"backend": "openvino", "mode": "compile"}, "with --mode compile"),
+        ({"backend": "openvino", "metrics": ("training",)}, "does not train"),
+        ({"backend": "onnxruntime", "device": "cuda"}, "the plan has cuda"),
+        ({"backend": "onnxruntime", "precision": "bf16"}, "has no --precision bf16; it has fp32, default, fp16, int8"),
+        ({"precision": "int8"}, "PyTorch runs none here"),
+        ({"runtime": "shipped"}, "whose defaults are its own"),
+        ({"backend": "openvino", "runtime": "shipped"}, "leaves the precision to openvino"),
+    ],
+)
+def test_what_a_backend_cannot_do_is_refused_before_anything_is_measured(changes, said):
+    with pytest.raises(FerBenchError, match=said):
+        Task(fb.find("mini_xception"), plan(**changes))
+
+
+def test_a_missing_extra_is_reported_before_anything_is_measured(monkeypatch):
+    monkeypatch.setattr(extras, "missing", lambda modules: list(modules))
+    with pytest.raises(FerBenchError, match=r"onnxruntime: not installed; try: pip install 'fer-bench\[onnx\]'"):
+        Task(fb.find("mini_xception"), plan(backend="onnxruntime"))
+    with pytest.raises(FerBenchError, match=r"pip install 'fer-bench\[openvino\]'"):
+        Task(fb.find("mini_xception"), plan(backend="openvino"))
+
+
+def test_a_sweep_leaves_out_what_a_backend_does_not_have():
+    swept = {"backend": ["torch", "onnxruntime"], "mode": ["eager", "compile"], "runtime": ["controlled", "shipped"]}
+    found = [(one.backend, one.mode, one.runtime, one.precision) for one, _ in sweep(plan(), swept)]
+    assert found == [
+        ("torch", "eager", "controlled", "fp32"),
+        ("torch", "compile", "controlled", "fp32"),
+        ("onnxruntime", "eager", "controlled", "fp32"),
+        ("onnxruntime", "eager", "shipped", "default"),
+    ]
+    assert [one.mode for one, _ in sweep(plan(), {"backend": ["onnxruntime"], "mode": ["compile"]})] == ["compile"]
+
+
+def test_images_of_a_folder_are_read_once_each_and_counted_by_source(tmp_path):
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    pictures = [Image.fromarray(random.integers(0, 255, (20, 10, 3), dtype=np.uint8)) for _ in range(5)]
+    (tmp_path / "happy" / "ann").mkdir(parents=True)
+    pictures[0].save(tmp_path / "one.png")
+    pictures[0].save(tmp_path / "same.png")  # the same pixels
+    pictures[1].save(tmp_path / "happy" / "two.png")
+    pictures[2].save(tmp_path / "happy" / "ann" / "1.png")
+    pictures[3].save(tmp_path / "happy" / "ann" / "2.png")
+    found = calibration.read_folder(tmp_path, (3, 8, 8))
+    assert found.images.shape == (4, 3, 8, 8)
+    assert found.sources == ("happy/ann", "happy/ann", "happy/two.png", "one.png")
+    np.testing.assert_allclose(found.images.std((1, 2, 3)), 1, rtol=1e-4)
+    assert calibration.read_folder(tmp_path, (1, 8, 8)).images.shape == (4, 1, 8, 8)
+    assert str(tmp_path.parent) not in found.note
+
+
+@pytest.mark.parametrize("given", ["", "missing", "empty", "text"])
+def test_images_that_are_none_are_refused(given, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.png").write_text("no image")
+    with pytest.raises(FerBenchError, match=r"--calibrate FOLDER|no folder|no image|cannot be read"):
+        calibration.images_for(str(tmp_path / given) if given else "", (3, 8, 8))
+
+
+@pytest.mark.slow
+def test_a_run_on_two_backends_has_artefact_parity_and_latency_of_each_without_pytorch(cache, fer_bench, tmp_path):
+    for backend in RUNTIMES:
+        pytest.importorskip(backend)
+    given = ["--metrics", "latency,memory", "--threads", "1", "--runs", "20", "--strict"]
+    done = fer_bench("run", "mtcnn_pnet", "--backend", "torch,onnxruntime,openvino", *given)
+    assert done.returncode == 0, done.stderr
+    exported = json.loads(fer_bench("export", "last").stdout)
+    results = {each["plan"]["backend"]: each for each in (one["result"] for one in exported["runs"][0]["results"])}
+    for backend in RUNTIMES:
+        found = {each["metric"]: each for each in results[backend]["measurements"]}
+        assert len(found["latency_s"]["values"]) == 20
+        assert found["load_s"]["details"]["with_pytorch"] is False
+        assert found["peak_rss_bytes"]["details"]["with_pytorch"] is False
+        assert len(found["parity_error"]["values"]) == 2 * 8  # two outputs, eight images
+        assert results[backend]["environment"]["runtime"]["name"] == backend
+        assert results[backend]["environment"]["threads"] == 1
+    assert results["torch"]["environment"]["runtime"] == {}
+    assert not {"artefact_bytes", "parity_error"} & {each["metric"] for each in results["torch"]["measurements"]}
+    assert str(cache) not in fer_bench("export", "last").stdout
+    table = fer_bench("report", "last").stdout
+    assert table.count("same arithmetic") >= 2
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_be_converted_is_a_row_with_its_reason(fer_bench, tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def forward(self, x):\n"
+        "        return x.mean((2, 3)) if x.is_meta or x.sum() > 0 else x.amax((2, 3))\n"
+    )
+    given = ["--backend", "onnxruntime", "--metrics", "latency", "--threads", "1", "--input", "3x8x8"]
+    done = fer_bench("run", "net.py:Net", *given)
+    assert done.returncode == 1
+    assert "torch.export cannot export it" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_reduced_precision_is_judged_on_images_of_the_task(fer_bench, tmp_path):
+    pytest.importorskip("onnxruntime")
+    from PIL import Image
+
+    torch.save(fb.create_model("mtcnn_rnet").state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "faces").mkdir()
+    random = np.random.default_rng(0)
+    for n in range(6):
+        Image.fromarray(random.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(tmp_path / "faces" / f"{n}.png")
+    given = ["--backend", "onnxruntime", "--precision", "fp16,int8", "--calibrate", "faces", "--data", "faces"]
+    done = fer_bench(
+        *("run", "mtcnn_rnet", *given, "--checkpoint", "weights.pt"),
+        *("--metrics", "parity", "--threads", "1", "--full"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "6 sources" in done.stdout
+    assert "Parity reduced precision (not decidable)" in done.stdout.replace("\n", " ")  # of six images
+    assert "nt8 was calibrated on 6 images of the folder 'faces'" in done.stdout.replace("\n", " ")
+    assert str(tmp_path) not in done.stdout
+
+
+def test_a_module_in_hand_is_not_passed_off_as_a_backends(net):
+    with pytest.raises(FerBenchError, match="builds a network by its name"):
+        fb.measure({"mine": net}, plan(), input_shape=(3, 16, 16), backend="onnxruntime", progress=False)
+
+
+@pytest.mark.slow
+def test_a_session_of_pytest_measures_a_backend_in_its_process(tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "test_them.py").write_text(
+        "def test_latency(fer_benchmark, fer_network):\n"
+        "    result = fer_benchmark(fer_network)\n"
+        "    assert result.plan.backend == result.environment.runtime['name'] == 'onnxruntime'\n"
+        "    assert result.plan.isolation == 'shared'\n"
+        "    assert result.measurement('parity_error').values\n"
+        "    assert result.samples('latency_s')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--fer-models", "mtcnn_pnet"]
+    for backend, code in (("onnxruntime", 0), ("tensorrt", 4)):
+        given = [*command, "--fer-backend", backend, "test_them.py"]
+        done = subprocess.run(given, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == code, done.stdout + done.stderr
+    assert "backend is 'tensorrt'; known: torch, onnxruntime, openvino" in done.stdout + done.stderr
