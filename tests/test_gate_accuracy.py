@@ -56,7 +56,7 @@ def test_what_cannot_be_reported_is_inconclusive_with_the_images_that_would_deci
     assert float(verdict.reason.rpartition(" to +")[2].strip(")")) == pytest.approx(1.386, rel=0.02)
     wanted = int(verdict.details[1].split()[1].replace(",", ""))
     assert wanted == pytest.approx((1.96 / 0.01) ** 2 * 0.1, rel=0.02)
-    assert verdict.details[1].endswith("such images would decide (--min-effect 0.01)")
+    assert verdict.details[1].endswith("such images would decide, with a minimum effect of 1 points")
 
 
 def test_other_images_or_conditions_are_incomparable(evaluated):

@@ -70,7 +70,7 @@ def _same_weights(network: str, base: Result, candidate: Result, least: float) -
     if outcome is Outcome.inconclusive:
         wanted = pair.images_for(least)
         more = f"about {wanted:,} such images would decide" if wanted else "no number of such images would call it same"
-        details.append(f"{more} (--min-effect {least:g})")
+        details.append(f"{more}, with a minimum effect of {100 * least:g} points")
     accuracies = [(pair.both + alone) / pair.images for alone in (pair.first, pair.second)]
     return Verdict(network, METRIC, outcome, _reason(accuracies, pair.difference, pair.interval), tuple(details))
 
