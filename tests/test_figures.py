@@ -562,6 +562,20 @@ def hostile(roofed, make_result):
     }
 
 
+def a_pace(label):
+    """A run of the real-time system that becomes slower, and drops."""
+    axis, ms = Axis("Frames/s", "number"), Axis("Latency (ms)", "seconds")
+    seconds = tuple(Second(n, 0.02 + n / 1000, 0.03 + n / 500, 30 - n, n) for n in range(10))
+    return Seconds("Over time", "A caption", Axis("Time (s)", "number"), ms, axis, (Pace(label, 0.04, seconds),))
+
+
+def test_the_real_time_system_is_drawn_over_time():
+    above, below = draw(a_pace("one")).axes
+    assert list(above.lines[0].get_ydata()) == pytest.approx([0.02 + n / 1000 for n in range(10)])
+    assert list(below.lines[1].get_ydata()) == list(range(10))  # drops
+    assert above.lines[2].get_ydata()[0] == 0.04  # the budget
+
+
 def test_hostile_names_are_drawn_literally(hostile, tmp_path):
     write_figures(tmp_path, hostile, ("svg",))
     for stem, plot in hostile.items():

@@ -194,6 +194,10 @@ def test_tables_and_figure_of_a_run() -> None:
     assert all(a.at_s < b.at_s for a, b in pairwise(plot.runs[0].seconds))
 
 
+def test_a_run_of_a_moment_has_no_figure() -> None:
+    assert "realtime" not in figures([ran([0.020] * 5)], built_in())
+
+
 def test_a_plan_of_a_run_is_no_plan_for_run() -> None:
     with pytest.raises(FerBenchError, match="is measured by `fer-bench realtime`"):
         Plan(REALTIME, metrics=(REALTIME,)).check_asked()

@@ -28,16 +28,16 @@ def realtime(
     contract: Annotated[str, typer.Option(metavar="FILE", help="Input contract, or sheet; by default known.")] = "",
     detector: Annotated[str, typer.Option(metavar="NAME", help=f"{_DETECTORS}.")] = "mtcnn",
     min_face: Annotated[int, typer.Option(metavar="N", min=1, help="Side of the smallest face, in pixels.")] = 20,
-    rate: Annotated[str, typer.Option(metavar="source|max|FPS", help="When frames come.")] = "source",
+    rate: Annotated[
+        str, typer.Option(metavar="source|max|FPS", help="When frames come: by the source, at once, or on a clock.")
+    ] = "source",
     policy: Annotated[
         str, typer.Option(metavar="latest|queue:N|block", help="Frames that come too early; by default latest.")
     ] = "",
     detect_every: Annotated[int, typer.Option(metavar="K", min=1, help="Detect in each K-th frame.")] = 1,
     seconds: Annotated[float | None, typer.Option(metavar="S", min=0.001, help="Stop after so long.")] = None,
     minutes: Annotated[float | None, typer.Option(metavar="M", min=0.001, help="The same in minutes.")] = None,
-    budget: Annotated[
-        float, typer.Option(metavar="MS", min=0.001, help="Latency that is accepted.", show_default="41.67, of 24 fps")
-    ] = 1000 / 24,
+    budget: Annotated[float, typer.Option(metavar="MS", min=0.001, help="Latency that is accepted.")] = 41.67,
     max_drops: Annotated[float, typer.Option(metavar="%", min=0, max=100, help="Drops that are accepted.")] = 1.0,
     least_probability: Annotated[
         float, typer.Option(metavar="P", min=0, max=1, help="Below it a label is uncertain.")

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -98,7 +98,8 @@ class Ledger:
         before, sample = self._sample, self.system.sample()
         self._sample = (now, sample)
         piece = [Measurement(f"{PREFIX}{name}", "count", (number,)) for name, number in new.items()]
-        piece[0] = Measurement(piece[0].metric, "count", piece[0].values, details=self.settings)
+        if not self._pieces:  # once is enough
+            piece[0] = replace(piece[0], details=dict(self.settings))
         piece += [_series(name, values) for name, values in self._series.items() if values]
         piece += _used(before, (now, sample), self._frames)
         self._series, self._frames = {}, 0
@@ -106,8 +107,11 @@ class Ledger:
         self._queue.put(piece)
         return True
 
-    def close(self) -> list[Measurement]:
+    def close(self, settings: Mapping[str, Json]) -> list[Measurement]:
         """Wait for what is being written, and return all series, a measurement each.
+
+        Args:
+            settings: as at first, with what is known at the end.
 
         Raises:
             StoreError: a piece could not be written.
@@ -117,7 +121,8 @@ class Ledger:
             self._thread.join(_LAST_S)
         if self._failure is not None:
             raise self._failure
-        return joined(measurement for piece in self._pieces for measurement in piece)
+        offered, *others = joined(measurement for piece in self._pieces for measurement in piece)
+        return [replace(offered, details=settings), *others]
 
     def _write_on(self) -> None:
         while (piece := self._queue.get()) is not None:
@@ -142,7 +147,7 @@ def joined(pieces: Iterable[Measurement]) -> list[Measurement]:
         details = {**before.details}
         if "images" in details:
             details["images"] += piece.details["images"]
-        joint[piece.metric] = Measurement(piece.metric, piece.unit, values, details=details)
+        joint[piece.metric] = replace(before, values=values, details=details)
     return list(joint.values())
 
 

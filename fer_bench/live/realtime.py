@@ -324,12 +324,10 @@ def _measure(
     intake.start()
 
     def counts() -> dict[str, int]:
-        dropped = len(intake.dropped_at_s)
-        by_driver = intake.by_driver
         return {
             "offered": intake.offered,
-            "dropped": dropped,
-            "dropped_by_driver": by_driver,
+            "dropped": len(intake.dropped_at_s),
+            "dropped_by_driver": intake.by_driver,
             "skipped": skipped,
             "errors": errors,
         }
@@ -357,10 +355,10 @@ def _measure(
     window_s = now_s()
     if not intake.offered and not interrupted:
         raise FerBenchError(f"{source.name} gave no frame; try: a source with frames, or more --seconds")
-    settings |= {"labels": labels, "interrupted": interrupted, **load.report()}
-    settings["warnings"] = [*settings["warnings"], *source.warnings]
     ledger.tick(counts(), intake.dropped_at_s, last=True)
-    measured = ledger.close()
+    warnings = [*settings["warnings"], *source.warnings]
+    settings = {**settings, "warnings": warnings, "labels": labels, "interrupted": interrupted, **load.report()}
+    measured = ledger.close(settings)
     number = sum(len(m.values) for m in measured if m.metric == "live.frame")
     if isinstance(counter, str):
         return [*measured, Measurement("energy_j", "J", details={"source": "none", "reason": counter})], interrupted

@@ -16,7 +16,7 @@ _MOST_POINTS = 120  # of a run; longer ones are drawn over more seconds a point
 
 def seconds(results: Sequence[Result]) -> Seconds | None:
     """Draw median and 95th percentile of the latency, and frames done and dropped, over the time of each run."""
-    measured = [r for r in common.asked(results, REALTIME) if live.analyse(r) is not None]
+    measured = [r for r in common.asked(results, REALTIME) if live.series(r, "captured_s") and len(_of(r)) > 1]
     if not measured:
         return None
     paces = tuple(
