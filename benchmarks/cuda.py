@@ -64,7 +64,11 @@ COULD_NOT = 3
 
 
 class TimeIsUp(BaseException):
-    """The budget is spent; no `except Exception` on the way may stop it."""
+    """The time is up, in the middle of something; no `except Exception` on the way may stop it."""
+
+
+class NoTimeForMore(TimeIsUp):
+    """What comes next would take longer than what is left."""
 
 
 def missing() -> dict[str, str]:
@@ -169,7 +173,7 @@ class Bench:
         for plan in plans:
             for name in names:
                 if self.left_s < longest:
-                    raise TimeIsUp
+                    raise NoTimeForMore
                 began = time.monotonic()
                 self.results.append(self.measure(name, plan))
                 self.save()
@@ -271,7 +275,7 @@ def further(bench: Bench) -> None:
         if place not in bench.places["table_ii"] or not first.samples("latency_s"):
             continue
         if bench.left_s < longest:
-            raise TimeIsUp
+            raise NoTimeForMore
         began = time.monotonic()
         more = bench.measure(first.subject.name, _safavi(metrics=("latency",), processes=4))
         added = [dataclasses.replace(m, process=m.process + 1) for m in more.measurements]
@@ -410,9 +414,10 @@ def carry_out(bench: Bench, step: Callable[[Bench], None], gone: Mapping[str, st
         try:
             with alarm(bench.left_s):
                 step(bench)
-        except TimeIsUp:
+        except TimeIsUp as cut:
             ended = "cut short: its time was up"
-            bench.close()  # whatever was said to it last, it may not have heard the end
+            if not isinstance(cut, NoTimeForMore):
+                bench.close()  # what starts processes was perhaps interrupted in the middle of a message
         except Exception as error:
             traceback.print_exc()
             bench.close()
