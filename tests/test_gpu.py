@@ -35,6 +35,7 @@ EAGER = ["synchronize", "record", "pass", "record", "wait"]
 def gpu(monkeypatch):
     monkeypatch.setattr(environment, "nvml_handle", refuses)
     monkeypatch.setattr(latency, "_RAISING_CLOCK_S", 0.0)
+    monkeypatch.setattr(latency, "_FLUSH_BYTES", 2 * MIB)
     with FakeGpu(monkeypatch) as fake:
         yield fake
 
