@@ -547,7 +547,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     for name, lost in gone.items():
         say(f"missing {name}: {lost}")
-    given.out.mkdir(parents=True, exist_ok=True)
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"benchmarks/cuda.py: cannot make the folder {given.out}: {error.strerror}", file=sys.stderr)
+        return 2
     bench = Bench(given.out.resolve(), given.device, given.budget_s, given.networks)
     if unknown := [name for name in given.networks if name not in bench.registry.names()]:
         print(f"benchmarks/cuda.py: --networks {', '.join(unknown)}: there is no such network", file=sys.stderr)

@@ -57,6 +57,9 @@ def test_a_step_or_network_that_is_none_is_refused(cuda, tmp_path, capsys):
     assert refused.value.code == 2
     assert cuda.main([str(tmp_path), "--device", "cpu", "--networks", "nonet"]) == 2
     assert "--networks nonet: there is no such network" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert cuda.main([str(tmp_path / "file"), "--device", "cpu"]) == 2
+    assert "cannot make the folder" in capsys.readouterr().err
 
 
 def test_a_step_that_fails_or_takes_too_long_costs_itself(cuda, monkeypatch, tmp_path, capsys):
