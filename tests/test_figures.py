@@ -25,7 +25,17 @@ from fer_bench.reporting.analysis.builds import counted_builds
 from fer_bench.reporting.figures.accuracy import accuracy, pareto
 from fer_bench.reporting.figures.common import labels, numbered, of_one_setting
 from fer_bench.reporting.figures.modules import divisions
-from fer_bench.reporting.figures.plots import Axis, Confusion, Confusions, Line, Point, Scatter
+from fer_bench.reporting.figures.plots import (
+    Axis,
+    Confusion,
+    Confusions,
+    Line,
+    Pace,
+    Point,
+    Scatter,
+    Second,
+    Seconds,
+)
 from fer_bench.reporting.figures.speed import roofs, spreads, sweep
 from fer_bench.reporting.render.plots.figure import draw, write_figures
 from fer_bench.reporting.render.plots.labels import Box, Scene, place
@@ -558,6 +568,7 @@ def hostile(roofed, make_result):
         "modules": divisions([modules]),
         "modules_of_several": divisions([modules, dataclasses.replace(modules, subject=result.subject)]),
         "batch_sweep": sweep(swept),
+        "realtime": a_pace(HOSTILE),
         "confusion": Confusions("", "", (Confusion(HOSTILE, (HOSTILE, "b"), ((1, 2), (0, 3))),)),
     }
 
