@@ -102,6 +102,7 @@ def run(
     from fer_bench.measuring.progress import Display
     from fer_bench.measuring.runner import Machine, measure_all, starter_of
     from fer_bench.measuring.task import Task, fingerprint, settle
+    from fer_bench.networks.backends import for_file
 
     registry = registry_of(sheets)
     stop_on_sigterm()
@@ -139,7 +140,7 @@ def run(
     plans = sweep(plan, swept)
     calibrating, judged = options.folder(calibrate, "--calibrate", "noise"), options.folder(data, "--data")
     tasks = [
-        Task(spec, one, shape, built_with, given, calibration=calibrating, data=judged)
+        Task(spec, for_file(spec, one), shape, built_with, given, calibration=calibrating, data=judged)
         for spec in specs
         for one, shape in plans
     ]
