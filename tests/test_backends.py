@@ -15,7 +15,7 @@ import fer_bench as fb
 from fer_bench.measuring.measure import sweep
 from fer_bench.measuring.task import Task
 from fer_bench.networks import backends
-from fer_bench.networks.backends import calibration, natural, prepare
+from fer_bench.networks.backends import calibration, graph, natural, prepare
 from fer_bench.networks.backends.interface import Artefact, DeployError, Settings
 from fer_bench.records import extras
 from fer_bench.records.errors import FerBenchError
@@ -348,3 +348,87 @@ def test_a_session_of_pytest_measures_a_backend_in_its_process(tmp_path):
         done = subprocess.run(given, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == code, done.stdout + done.stderr
     assert "backend is 'tensorrt'; known: torch, onnxruntime, openvino" in done.stdout + done.stderr
+
+
+def test_macs_and_values_are_counted_from_the_graph(artefact_of):
+    pytest.importorskip("onnx")
+    model = graph.read(artefact_of("onnxruntime").path)
+    assert graph.macs(model) == 8 * 27 * 14 * 14 + 8 * 5  # a 3x3 convolution to 14x14 maps, a fully connected layer
+    assert 8 * 27 + 8 + 40 + 5 <= graph.values(model) <= 8 * 27 + 8 + 40 + 5 + 40  # and batch norm, folded or not
+    assert graph.arithmetic(model) == "float32"
+
+
+def test_what_cannot_be_counted_from_a_graph_is_unknown_and_not_0(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    for opset in (1, 99):
+        onnx_file(tmp_path / "own.onnx", [("x", onnx.TensorProto.FLOAT, [1, 3, 8, 8])], opset, "somebody.else")
+        assert graph.macs(graph.read(tmp_path / "own.onnx")) is None
+    assert graph.macs(graph.read(tmp_path / "own.onnx")) is None
+    (tmp_path / "cut.onnx").write_bytes((tmp_path / "own.onnx").read_bytes()[:20] + b"\xff")
+    with pytest.raises(DeployError, match="is no ONNX file"):
+        graph.read(tmp_path / "cut.onnx")
+
+
+def onnx_file(path, inputs, opset=17, domain=""):
+    """Write a model that adds its inputs, or passes one on."""
+    import onnx
+
+    make = onnx.helper
+    given = [make.make_tensor_value_info(name, kind, shape) for name, kind, shape in inputs]
+    kind = "Identity" if len(inputs) == 1 else "Add"
+    node = make.make_node(kind if not domain else "Special", [name for name, *_ in inputs], ["y"], domain=domain)
+    output = make.make_tensor_value_info("y", inputs[0][1], inputs[0][2])
+    made = make.make_model(
+        make.make_graph([node], "g", given, [output]),
+        opset_imports=[make.make_opsetid(domain, opset)] + ([make.make_opsetid("", 17)] if domain else []),
+        ir_version=10,
+    )
+    onnx.save(made, str(path))
+
+
+@pytest.mark.slow
+def test_a_model_file_of_somebody_else_is_measured_or_refused_in_a_line(fer_bench, tmp_path, kept):
+    onnx = pytest.importorskip("onnx")
+    real = onnx.TensorProto.FLOAT
+    given = ["--metrics", "static,latency,memory", "--threads", "1", "--runs", "10", "--batch", "2"]
+    (tmp_path / "theirs.onnx").write_bytes(kept("onnxruntime").path.read_bytes())
+    done = fer_bench("run", "theirs.onnx", *given, "--full")
+    assert done.returncode == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "42.4 k" in shown  # MACs, as above
+    assert "no network beside it to compare it with" in shown
+    assert str(tmp_path) not in done.stdout
+    onnx_file(tmp_path / "free.onnx", [("x", real, ["n", 3, "h", "w"])])
+    onnx_file(tmp_path / "two.onnx", [("a", real, [2, 3, 8, 8]), ("b", real, [2, 3, 8, 8])])
+    onnx_file(tmp_path / "bytes.onnx", [("x", onnx.TensorProto.UINT8, [2, 3, 8, 8])])
+    onnx_file(tmp_path / "later.onnx", [("x", real, [2, 3, 8, 8])], opset=99)
+    onnx_file(tmp_path / "own.onnx", [("x", real, [2, 3, 8, 8])], domain="somebody.else", opset=1)
+    (tmp_path / "cut.onnx").write_bytes(kept("onnxruntime").path.read_bytes()[:500])
+    names = ["free", "two", "bytes", "later", "own", "cut"]
+    done = fer_bench("run", *(f"{name}.onnx" for name in names), *given)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for said in (
+        "free.onnx: the sizes of its input 'x' are 3x?x?; give them by --input",
+        "two.onnx has 2 inputs (a, b)",
+    ):
+        assert said in done.stderr
+    for name in ("bytes.onnx takes tensor(uint8)", "refuses later.onnx", "refuses own.onnx", "refuses cut.onnx"):
+        assert name in done.stderr
+    assert fer_bench("run", "free.onnx", *given, "--input", "3x8x8").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "net.onnx is loaded by onnxruntime or openvino; try: --backend onnxruntime"),
+        ({"backend": "onnxruntime", "metrics": ("anatomy",)}, "has no anatomy"),
+        ({"backend": "onnxruntime", "precision": "fp16"}, "has the precision that it was made in"),
+    ],
+)
+def test_what_a_model_file_does_not_have_is_refused(changes, said, tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"")
+    with pytest.raises(FerBenchError, match=said):
+        Task(fb.find(str(tmp_path / "net.onnx")), plan(**changes))
+    with pytest.raises(FerBenchError, match="there is no file missing"):
+        fb.find("missing.onnx")

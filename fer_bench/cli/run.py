@@ -107,6 +107,7 @@ def run(
     from fer_bench.measuring.measure import plan_of, sweep
     from fer_bench.measuring.runner import Machine, starter_of
     from fer_bench.measuring.task import Task, settle
+    from fer_bench.networks.backends import for_file
 
     registry = registry_of(sheets)
     stop_on_sigterm()
@@ -149,7 +150,16 @@ def run(
     calibrating, judged = options.folder(calibrate, "--calibrate", "noise"), options.folder(data, "--data")
     at_input = bool(input_) and not own_size
     tasks = [
-        Task(spec, one, shape, built_with, given, own_size=not at_input, calibration=calibrating, data=judged)
+        Task(
+            spec,
+            for_file(spec, one),
+            shape,
+            built_with,
+            given,
+            own_size=not at_input,
+            calibration=calibrating,
+            data=judged,
+        )
         for spec in specs
         for one, shape in plans
     ]

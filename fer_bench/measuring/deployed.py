@@ -9,7 +9,7 @@ from typing import Any
 from fer_bench.measuring import machine
 from fer_bench.measuring.messages import Job
 from fer_bench.networks import backends
-from fer_bench.networks.backends.interface import Artefact, Prepared, Settings
+from fer_bench.networks.backends.interface import Artefact, Backend, DeployError, Prepared, Settings
 
 
 class Deployed:
@@ -24,15 +24,15 @@ class Deployed:
         self.job, self.alive = job, alive
         self._numpy = numpy
         plan = job.plan
-        self.artefact = Artefact.load(Path(job.artefact))
-        self.input_shape = self.artefact.input_shape[1:]
         self.exempt = ""
         self.settings = Settings.of(plan)
-        self._backend = backends.find(self.artefact.backend)
+        self._backend = backends.find(plan.backend)
         for library in self._backend.runs_by:
             __import__(library)
-        if plan.alloc == "keep":
-            machine.keep_freed_memory()
+        self.allocator = machine.keep_freed_memory() if plan.alloc == "keep" else machine.SYSTEM_ALLOCATOR
+        path = Path(job.artefact)
+        self.artefact = _of_file(path, self._backend, job) if path.is_file() else Artefact.load(path)
+        self.input_shape = self.artefact.input_shape[1:]
         self._cores = machine.idlest(self.settings.threads)[0] if plan.pin and not job.stepped else ()
         self.made_at = 0.0
         self.load_s = 0.0
@@ -58,6 +58,34 @@ class Deployed:
                 machine.stay_on(self._cores)
             self._made = prepared, images
         return self._made
+
+
+def _of_file(path: Path, backend: Backend, job: Job) -> Artefact:
+    """Describe a model file that somebody else made.
+
+    Raises:
+        DeployError: the runtime refuses it, it has several inputs, or its sizes are not known.
+    """
+    files = {path.name: path.stat().st_size}
+    if (weights := path.with_suffix(".bin")).is_file() and path.suffix == ".xml":
+        files[weights.name] = weights.stat().st_size
+    if "graph" not in job.groups and job.input_shape:  # which the first process has looked at: what follows is measured
+        return Artefact(path.parent, backend.name, files, (job.plan.batch_size, *job.input_shape), job.plan.precision)
+    inputs = backend.load(path, Settings.of(job.plan)).inputs
+    if len(inputs) != 1:
+        raise DeployError(f"{path.name} has {len(inputs)} inputs ({', '.join(inputs)}), and passes are made with one")
+    ((name, (sizes, kind)),) = inputs.items()
+    if kind not in ("tensor(float)", "f32"):
+        raise DeployError(f"{path.name} takes {kind}, and images of float32 are what passes are made with")
+    own = [int(size) if str(size).isdecimal() else None for size in sizes]
+    asked = [job.plan.batch_size, *(job.input_shape or own[1:])]
+    if len(asked) != len(own) or None in asked:
+        given = "x".join(str(size or "?") for size in own[1:])
+        raise DeployError(f"{path.name}: the sizes of its input {name!r} are {given}; give them by --input CxHxW")
+    shape = tuple(map(int, filter(None, asked)))
+    if any(ours not in (None, theirs) for ours, theirs in zip(own, shape, strict=True)):
+        raise DeployError(f"{path.name} takes a batch of {'x'.join(map(str, sizes))}, and the plan has {shape}")
+    return Artefact(path.parent, backend.name, files, shape, job.plan.precision)
 
 
 def _threads() -> int:

@@ -43,7 +43,7 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
         allocator: the setting that ``keep_freed_memory`` named.
         code: the folder that a user's network comes from, whose commit is recorded; None for ours.
     """
-    torch = sys.modules["torch"]
+    torch = sys.modules.get("torch")  # which a process that loads a backend's artefact does without
     gpu = _gpu(device) if device != "cpu" else {}
     commit, dirty = _commit(code)
     cpu = _cpu()
@@ -59,14 +59,14 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
         packages=_versions(),
         device=device,
         device_name=str(gpu.get("name", "")) if device != "cpu" else cpu,
-        threads=torch.get_num_threads(),
+        threads=torch.get_num_threads() if torch is not None else 0,
         allocator=allocator,
         load_1min=os.getloadavg()[0],
         commit=commit,
         dirty=dirty,
         gpu=gpu,
         cpu_clock_hz=getattr(psutil.cpu_freq(), "current", 0.0) * 1e6,
-        blas=_blas(),
+        blas=_blas() if torch is not None else "",
         affinity=affinity(),
         frequency_policy=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         malloc_settings={name: value for name, value in sorted(os.environ.items()) if _MALLOC.match(name)},

@@ -107,7 +107,7 @@ def measure(
         for name, network in named:
             asked = input_shape or shape
             if isinstance(network, ModelSpec):
-                tasks.append(Task(network, one, asked, listed(settings), weights))
+                tasks.append(Task(network, backends.for_file(network, one), asked, listed(settings), weights))
                 order.append(tasks[-1])
             else:
                 here.append(_Here.of(name, network, one, asked, explicit=plan_fields.keys(), metrics=wanted))

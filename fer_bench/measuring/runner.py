@@ -216,7 +216,8 @@ def measure(
     run = _Run(task, starter, progress, environment, debug=debug)
     if task.plan.metrics[0] in _NOTHING_BEFORE:
         run.process()
-    for groups in _processes(task.plan, task.artefact, stage):
+    of_file = task.spec.source.kind == "artefact"
+    for groups in _of_file(task.plan) if of_file else _processes(task.plan, task.artefact, stage):
         if run.refused:  # no process of this network even begins: another would do the same
             run.measurements += [Measurement(group, "", failure=run.refused) for group in groups]
         elif groups == ("latency",):
@@ -255,6 +256,14 @@ def prepared(task: Task, starter: Starter) -> tuple[Task, Result]:
         raise FerBenchError(f"{task.spec.name}: {failed}")
     name = next(m.details["artefact"] for m in result.measurements if m.metric == ARTEFACT)
     return dataclasses.replace(task, artefact=str(cache_folder() / name)), result
+
+
+def _of_file(plan: Plan) -> Iterator[tuple[str, ...]]:
+    """Return the groups of a model file that somebody else made: there is no network to count or to compare with."""
+    yield from (("graph",), ("start",))
+    for metric in plan.metrics:
+        if metric in ("latency", "memory", "occupancy", "energy"):
+            yield (_GROUPS.get(metric, (metric,))[0],)
 
 
 def _processes(plan: Plan, artefact: str, stage: str) -> Iterator[tuple[str, ...]]:
@@ -367,7 +376,9 @@ class _Run:
         """Measure groups in a process; without any it only describes where it is."""
         self.progress(stage or " and ".join(groups))
         known = {"input_shape": self.shape, "fall_back": False} if self.shape else {}
-        if self.task.plan.backend != TORCH and not set(groups) <= set(_OF_THE_NETWORK):
+        if self.task.spec.source.kind == "artefact":
+            known = {**known, "artefact": self.task.spec.source.file}
+        elif self.task.plan.backend != TORCH and not set(groups) <= set(_OF_THE_NETWORK):
             known = {**known, "artefact": self.artefact or self.task.artefact}
         job = self.task.job(groups=groups, process=number, describe=self.environment is None, **known)
         report = _report(job, self.starter, debug=self.debug)
@@ -391,7 +402,7 @@ class _Run:
     def _deployed(self, groups: Sequence[str], report: _Report) -> None:
         """Note where an artefact is, or that there is none, and what the runtime reports of itself."""
         for measured in report.measurements:
-            if measured.metric == ARTEFACT:
+            if measured.metric == ARTEFACT and measured.details["artefact"]:
                 self.artefact = str(cache_folder() / measured.details["artefact"])
             if measured.metric == "load_s" and measured.values and self.environment is not None:
                 runtime = measured.details["runtime"]

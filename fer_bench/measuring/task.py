@@ -54,6 +54,8 @@ class Task:
         self.plan.check_asked()
         if self.plan.backend != TORCH or self.plan.precision == "int8" or self.plan.runtime == SHIPPED:
             backends.check(self.plan)
+        if self.spec.source.kind == "artefact":
+            backends.check_file(self.spec, self.plan)
 
     @property
     def key(self) -> str:
@@ -97,7 +99,7 @@ class Task:
             title=spec.title,
             status=spec.status,
             input_shape=input_shape or self.input_shape or self.protocol_shape() or spec.input_shape,
-            num_classes=spec.num_classes if self.plan.num_classes is None else self.plan.num_classes,
+            num_classes=self._classes(),
             settings=self.settings,
             checkpoint=_named(self.checkpoint),
             note=spec.note,
@@ -110,6 +112,11 @@ class Task:
         """False where the size that is asked for is below what the network's sheet says that it needs."""
         asked = self.input_shape or self.protocol_shape()
         return asked is None or min(asked[1:]) >= self.spec.min_size
+
+    def _classes(self) -> int | None:
+        """Return how many outputs a record says; None of a model file, which does not say what they are."""
+        own = None if self.spec.source.kind == "artefact" else self.spec.num_classes
+        return own if self.plan.num_classes is None else self.plan.num_classes
 
     def protocol_shape(self) -> tuple[int, ...] | None:
         """Return the size that the plan has for this network, or None where it leaves that to the network."""

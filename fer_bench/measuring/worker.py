@@ -53,7 +53,11 @@ def work(job: Job, send: Callable[[Message], None], commands: Iterable[str] = ()
     if job.without_pytorch:
         from fer_bench.measuring.deployed import Deployed
 
-        _report(Deployed(job, lambda: send(messages.Alive())), send, commands)
+        deployed = Deployed(job, lambda: send(messages.Alive()))
+        if job.describe and not job.stepped:
+            where = environment.describe(plan.device, deployed.allocator)
+            send(messages.Ready(where, deployed.input_shape, ""))
+        _report(deployed, send, commands)
         return
     from fer_bench.measuring.network import Network, apply_plan_settings
 
@@ -84,7 +88,7 @@ def _report(network: "Network | Deployed", send: Callable[[Message], None], comm
     if job.stepped:
         from fer_bench.measuring.profilers.stepped import step
 
-        if job.artefact:
+        if job.without_pytorch:
             send(messages.Ready(None, network.input_shape, network.exempt))
         model, images = network.make()
         step(model, images, job.plan, send, commands)

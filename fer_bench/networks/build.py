@@ -318,6 +318,8 @@ def find_factory(spec: ModelSpec) -> tuple[Factory, str]:
     source = spec.source
     if source.kind == "published":
         raise BuildError(f"{spec.name}: its sheet has published figures only; there is no code to build it from")
+    if source.kind == "artefact":
+        raise BuildError(f"{spec.name} is a file that a runtime loads, and no network in PyTorch: only `run` takes it")
     if source.kind == "timm":
         return _from_timm(source.label), "in_chans"
     if source.kind == "torchvision":

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fer_bench.networks.sheets import read_paper, read_sheet
-from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec, Paper, Source
+from fer_bench.networks.spec import ARTEFACTS, DEFAULT_INPUT, ModelSpec, Paper, Source
 from fer_bench.records.errors import SheetError, UnknownModelError, nearest
 
 _ZOO = Path(__file__).parent.parent / "models"
@@ -80,6 +80,12 @@ class Registry:
         """
         if name in self.networks:
             return self.networks[name]
+        if name.endswith(ARTEFACTS):
+            file = Path(name)
+            if not file.is_file():
+                raise UnknownModelError(f"there is no file {name}; a path starts at the current folder")
+            loaded = Source("artefact", file.name, file=str(file.resolve()))
+            return ModelSpec(file.name, loaded, "a model file", input_shape=None)
         source = Source.of(name)
         if source is not None:  # timm's networks know their size
             return ModelSpec(name, source, source.label, input_shape=None if source.kind == "timm" else DEFAULT_INPUT)

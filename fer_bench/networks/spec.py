@@ -38,13 +38,13 @@ class Source:
     """Where the code of a network is.
 
     Attributes:
-        kind: "published" where there is none.
+        kind: "published" where there is none; "artefact" of a file that a runtime loads, which has none of ours.
         label: the function that makes the network, or the library's name of the network.
         module: of the zoo the family, of "module" the importable module.
         file: of "file" the path.
     """
 
-    kind: Literal["zoo", "timm", "torchvision", "file", "module", "published"]
+    kind: Literal["zoo", "timm", "torchvision", "file", "module", "artefact", "published"]
     label: str = ""
     module: str = ""
     file: str = ""
@@ -78,6 +78,7 @@ class Source:
         return self == other or (self.kind == "zoo" and self.library == other.library)
 
 
+ARTEFACTS = (".onnx", ".xml")  # how the names of files end that a backend's runtime loads
 PUBLISHED = Source("published")
 USERS_MODULE = Source("module")  # of an instance that a user has built, and no process but his can have
 

@@ -107,6 +107,12 @@ def _start(network: Any, plan: Plan) -> Iterable[Measurement]:
     return measure_start(network)
 
 
+def _graph(network: Any, plan: Plan) -> Iterable[Measurement]:
+    from fer_bench.measuring.profilers.graph import measure_graph
+
+    return measure_graph(network)
+
+
 def _parity(network: Any, plan: Plan) -> Iterable[Measurement]:
     from fer_bench.measuring.profilers.parity import measure_parity
 
@@ -119,6 +125,7 @@ PROFILERS: Mapping[str, Profiler] = {
     "anatomy": lambda network, plan: network.counted.anatomy,
     "deploy": _deploy,
     "start": _start,
+    "graph": _graph,
     "parity": _parity,
     "latency": _latency,
     "memory": _memory,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.networks import backends
+from fer_bench.networks.backends import graph
 from fer_bench.networks.backends.interface import MANIFEST, Artefact
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Measurement
@@ -67,8 +68,12 @@ def measure_start(network: "Deployed") -> list[Measurement]:
         ``load_s`` with what the runtime reports of itself, and ``first_pass_s``.
     """
     prepared, _ = network.make()
+    reported = dict(prepared.reported)
+    path = network.artefact.path
+    if network.job.spec is not None and network.job.spec.source.kind == "artefact" and path.suffix == ".onnx":
+        reported["precision"] = graph.arithmetic(graph.read(path))  # ONNX Runtime reports none, and we did not make it
     details = {
-        "runtime": dict(prepared.reported),
+        "runtime": reported,
         "new_threads": network.new_threads,
         "with_pytorch": "torch" in sys.modules,
     }

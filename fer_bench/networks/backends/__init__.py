@@ -5,12 +5,15 @@ loaded by ``Backend.load``, in processes that need not have it. To add a backend
 ``interface.Backend`` and name it below and in ``records.plan``.
 """
 
+import dataclasses
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
+from pathlib import Path
 from typing import cast
 
 from fer_bench.networks.backends.interface import Backend
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import extras
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import SHIPPED, TORCH, Plan
@@ -56,6 +59,28 @@ def refusal(plan: Plan) -> str:
     if plan.runtime == SHIPPED and plan.precision not in ("default", "int8"):
         return f"--runtime shipped leaves the precision to {plan.backend}: --precision default"
     return ""
+
+
+_OF_FILES = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
+_NOT_OF_FILES = ("recount", "anatomy", "training", "training_memory", "parity")
+
+
+def for_file(spec: ModelSpec, plan: Plan) -> Plan:
+    """Return a plan as it is, or for a model file by the runtime of such files, where it names no backend."""
+    if spec.source.kind != "artefact" or plan.backend != TORCH:
+        return plan
+    return dataclasses.replace(plan, backend=_OF_FILES[Path(spec.source.file).suffix][0])
+
+
+def check_file(spec: ModelSpec, plan: Plan) -> None:
+    """Raise FerBenchError where a model file cannot be measured as a plan has it."""
+    able = _OF_FILES[Path(spec.source.file).suffix]
+    if plan.backend not in able:
+        raise FerBenchError(f"{spec.name} is loaded by {' or '.join(able)}; try: --backend {able[0]}")
+    if others := [metric for metric in plan.metrics if metric in _NOT_OF_FILES]:
+        raise FerBenchError(f"{spec.name} is a model file, which has no {', '.join(others)}: leave it out")
+    if plan.precision not in ("fp32", "default"):
+        raise FerBenchError(f"{spec.name} has the precision that it was made in: leave --precision out")
 
 
 def check(plan: Plan) -> None:

@@ -54,9 +54,11 @@ class Prepared(Protocol):
 
     Attributes:
         reported: what the runtime itself says of its settings: threads, precision and more.
+        inputs: sizes and number type of each input, as the runtime writes them, by name.
     """
 
     reported: Mapping[str, Json]
+    inputs: Mapping[str, tuple[Sequence[Any], str]]
 
     def __call__(self, images: "np.ndarray[Any, Any]") -> "Sequence[np.ndarray[Any, Any]]":
         """Run a batch, (N, C, H, W) as the artefact has it, and return the outputs in the network's order."""

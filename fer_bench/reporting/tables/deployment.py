@@ -74,9 +74,11 @@ def different(results: Sequence[Result]) -> list[str]:
 
 def notes(result: Result) -> list[str]:
     """Say what a reader must know of a backend's row: of what its times are, and what was done to the network."""
-    verdict = parity.judge(result)
+    verdict, stored = parity.judge(result), result.value("stored_values")
     if verdict is None:
-        return []
+        of_file = "A model file, with no network beside it to compare it with: its parity is not known."
+        held = f" It stores {units.grouped(stored)} numbers." if stored is not None else ""
+        return [of_file + held] if common.detail(result, "artefact_bytes", "artefact") == "" else []
     found = [*(common.detail(result, "artefact_bytes", "notes") or ())]
     found = [f"{text[0].upper()}{text[1:]}." for text in found]
     if verdict.kind is parity.Kind.DIFFERENT:
