@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fer_bench.networks.registry import list_models as list_models
     from fer_bench.networks.spec import ModelSpec as ModelSpec
     from fer_bench.networks.weights import input_contract as input_contract
+    from fer_bench.networks.truncations import truncate as truncate
     from fer_bench.records.errors import FerBenchError as FerBenchError
     from fer_bench.records.plan import Plan as Plan
     from fer_bench.records.result import Result as Result
@@ -68,6 +69,7 @@ _HOMES = {
     "find": "networks.registry",
     "create_model": "networks.build",
     "load_checkpoint": "networks.checkpoints",
+    "truncate": "networks.truncations",
     "Audit": "auditing.audit",
     "Build": "networks.build",
     "Dataset": "accuracy.data.dataset",

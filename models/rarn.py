@@ -2,15 +2,15 @@
 
 Paper: Zhu. RARN: Lightweight Deep Residual Learning with Attention for Human Emotions Recognition. EMITI 2024 (paper
 002); no code of it is public. Built from the paper's prose, which leaves widths, kernels and the input size open; the
-sheet names what was chosen. The backbone is torchvision's ResNet-152 (BSD-3-Clause).
+sheet names what was chosen. The backbone is torchvision's ResNet-152 (BSD-3-Clause), or on request a smaller one.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import resnet152
+from torchvision import models
 
-_LEVEL_CHANNELS = (64, 256, 512, 1024, 2048)
+BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _WIDTH = 256
 
 
@@ -37,7 +37,7 @@ class AngleSensitiveAttention(nn.Module):
 
 
 class RARN(nn.Module):
-    """ResNet-152, top-down fusion of its levels, attention on the finest fused map, global average pool, classifier.
+    """A ResNet, top-down fusion of its levels, attention on the finest fused map, global average pool, classifier.
 
     Args:
         num_classes: width of the output.
@@ -45,24 +45,37 @@ class RARN(nn.Module):
         levels: 5 fuses the stem's map (before its pool) and the four stages, 4 the stages only.
         smoothing: a 3x3 convolution on the fused map.
         angle_kernel: kernel of the attention's first convolution, an odd number.
+        backbone: of `BACKBONES`; the paper's is ResNet-152.
 
     Shapes: images (N, in_channels, H, W) -> logits (N, num_classes).
     """
 
-    def __init__(self, num_classes: int, in_channels: int, levels: int, smoothing: bool, angle_kernel: int) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int,
+        levels: int,
+        smoothing: bool,
+        angle_kernel: int,
+        backbone: str = "resnet152",
+    ) -> None:
         super().__init__()
         if levels not in (4, 5):
             raise ValueError(f"levels is {levels}: give 5 (the stem and four stages) or 4 (the stages only)")
         if angle_kernel % 2 == 0:
             raise ValueError(f"angle_kernel is {angle_kernel}: give an odd number, so that the map keeps its size")
-        trunk = resnet152(weights=None)
+        if backbone not in BACKBONES:
+            raise ValueError(f"unknown backbone {backbone!r}: give one of {', '.join(BACKBONES)}")
+        trunk = getattr(models, backbone)(weights=None)
         if in_channels != 3:
             trunk.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
         self.stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu)
         self.pool = trunk.maxpool
         self.stages = nn.ModuleList([trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4])
-        self.laterals = nn.ModuleList(nn.Conv2d(channels, _WIDTH, 1) for channels in _LEVEL_CHANNELS[-levels:])
+        # The last stage's width is the input of torchvision's classifier; each stage before has half of it.
+        widths = (64, *(trunk.fc.in_features >> halvings for halvings in (3, 2, 1, 0)))
+        self.laterals = nn.ModuleList(nn.Conv2d(channels, _WIDTH, 1) for channels in widths[-levels:])
         self.smooth = nn.Conv2d(_WIDTH, _WIDTH, 3, padding=1) if smoothing else nn.Identity()
         self.attention = AngleSensitiveAttention(_WIDTH, angle_kernel)
         self.classifier = nn.Linear(_WIDTH, num_classes)
@@ -84,7 +97,12 @@ class RARN(nn.Module):
 
 
 def rarn(
-    num_classes: int = 7, in_channels: int = 3, levels: int = 5, smoothing: bool = True, angle_kernel: int = 3
+    num_classes: int = 7,
+    in_channels: int = 3,
+    levels: int = 5,
+    smoothing: bool = True,
+    angle_kernel: int = 3,
+    backbone: str = "resnet152",
 ) -> RARN:
-    """RARN of paper 002, as far as the paper says; the named options are three of the points that it leaves open."""
-    return RARN(num_classes, in_channels, levels, smoothing, angle_kernel)
+    """RARN of paper 002, as far as the paper says; the paper leaves all named options open but the backbone."""
+    return RARN(num_classes, in_channels, levels, smoothing, angle_kernel, backbone)

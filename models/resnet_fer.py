@@ -91,13 +91,13 @@ class Trunk(nn.Sequential):
 
 
 class SameDepthwiseConv2d(nn.Module):
-    """Depth-wise convolution with Keras's "same" padding and no bias: (N, C, H, W) -> (N, C, ceil(H/s), ceil(W/s))."""
+    """Depth-wise convolution with Keras's "same" padding: (N, C, H, W) -> (N, C, ceil(H/s), ceil(W/s))."""
 
-    def __init__(self, channels: int, kernel_size: int, stride: int) -> None:
+    def __init__(self, channels: int, kernel_size: int, stride: int, bias: bool = False) -> None:
         super().__init__()
         self.kernel_size = kernel_size
         self.stride = stride
-        self.conv = nn.Conv2d(channels, channels, kernel_size, stride, groups=channels, bias=False)
+        self.conv = nn.Conv2d(channels, channels, kernel_size, stride, groups=channels, bias=bias)
 
     def _missing(self, size: int) -> tuple[int, int]:
         missing = max(self.kernel_size - 1 - (size - 1) % self.stride, 0)
@@ -109,23 +109,26 @@ class SameDepthwiseConv2d(nn.Module):
 
 
 class DotProductAttention(nn.Module):
-    """softmax(X Xᵀ) X with query = key = value and no scale: (N, C) -> (N, C).
+    """softmax(s X Xᵀ) X with query = key = value: (N, C) -> (N, C).
 
     Args:
         attention: "token" makes each sample a sequence of one token; its weight is always 1, so the layer returns its
             input. "batch" takes the batch as the sequence, which is what the Keras layer of PAtt-Lite does with an
             (N, C) tensor: samples attend to each other, so that a prediction LEAKS from the other samples of its batch.
+        scaled: s is learned; without, it is 1.
     """
 
-    def __init__(self, attention: str) -> None:
+    def __init__(self, attention: str, scaled: bool = False) -> None:
         super().__init__()
         if attention not in ("token", "batch"):
             raise ValueError(f"unknown attention {attention!r}: give 'token' (no leak) or 'batch' (mixes the samples)")
         self.attention = attention
+        self.scale = nn.Parameter(torch.ones(())) if scaled else None
 
     def forward(self, features: Tensor) -> Tensor:
         tokens = features.unsqueeze(0 if self.attention == "batch" else 1)
-        weights = torch.softmax(tokens @ tokens.transpose(-2, -1), dim=-1)
+        products = tokens @ tokens.transpose(-2, -1)
+        weights = torch.softmax(products if self.scale is None else self.scale * products, dim=-1)
         return (weights @ tokens).reshape(features.shape)
 
 
@@ -164,30 +167,76 @@ class VanillaResNet(nn.Module):
         return self.head(torch.flatten(F.adaptive_avg_pool2d(self.trunk(images), 1), 1))
 
 
-class PatchAttentionResNet(nn.Module):
+BLOCKS = ("A", "B", "C", "D", "E", "patt_lite")  # patch blocks, each with its head: see `patch_block`
+
+
+def _separable(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int, padded: bool = True
+) -> list[nn.Module]:
+    """Keras's separable convolution with its ReLU: depth-wise without a bias, then point-wise with one."""
+    if padded:
+        depthwise: nn.Module = SameDepthwiseConv2d(in_channels, kernel_size, stride)
+    else:
+        depthwise = nn.Conv2d(in_channels, in_channels, kernel_size, stride, groups=in_channels, bias=False)
+    return [depthwise, *_pointwise(in_channels, out_channels)]
+
+
+def _pointwise(in_channels: int, out_channels: int, bias: bool = True) -> list[nn.Module]:
+    return [nn.Conv2d(in_channels, out_channels, 1, bias=bias), nn.ReLU(inplace=True)]
+
+
+def patch_block(block: str, channels: int) -> tuple[nn.Sequential, int]:
+    """Make a patch block for maps of so many channels: the layers, and the channels that they give.
+
+    Paper 000 prints no sizes. "A" to "E" each have the 78,566 parameters that its totals leave for block and head, on
+    256 channels and with 6 classes; "patt_lite" is PAtt-Lite's own, which has 132,481 more. Strides that a count does
+    not fix leave 2x2 patches of the 14x14 map at the published cuts, or 4x4 where there is one such layer.
+    """
+    if block == "A":
+        depthwise = [SameDepthwiseConv2d(channels, 3, stride=4), nn.ReLU(inplace=True)]
+        depthwise += [SameDepthwiseConv2d(channels, 3, stride=2), nn.ReLU(inplace=True)]
+        return nn.Sequential(*depthwise, *_pointwise(channels, 256, bias=False)), 256
+    if block == "B":
+        return nn.Sequential(*_separable(channels, 128, 4, 4), *_pointwise(128, 256)), 256
+    if block == "C":
+        depthwise = [SameDepthwiseConv2d(channels, 4, stride=4, bias=True), nn.ReLU(inplace=True)]
+        return nn.Sequential(*depthwise, *_pointwise(channels, 256)), 256
+    if block == "D":
+        return nn.Sequential(*_separable(channels, 256, 4, 4)), 256
+    if block == "E":
+        layers = [*_separable(channels, 128, 4, 4), *_separable(128, 128, 4, 2), *_separable(128, 128, 4, 1)]
+        return nn.Sequential(*layers), 128
+    if block == "patt_lite":
+        layers = [*_separable(channels, 256, 4, 4), *_separable(256, 256, 2, 2, padded=False)]
+        return nn.Sequential(*layers, *_pointwise(256, 256)), 256
+    raise ValueError(f"unknown block {block!r}: give one of {', '.join(BLOCKS)}")
+
+
+class PatchAttentionNet(nn.Module):
     """Cut trunk, patch block, global average pool, and attention between two fully connected layers.
 
-    The patch block is two depth-wise 3x3 (strides 4 and 2) and a point-wise layer to 256, no biases, ReLU after each.
-    On the 14x14 map of the published cuts it leaves 2x2: the four patches. `attention` is DotProductAttention's.
+    Args:
+        trunk: gives maps (N, channels, H', W').
+        channels: of these maps.
+        num_classes: width of the output.
+        block: of `BLOCKS`. The head goes with it: batch norm after the first fully connected layer but for "A" and
+            "C", after the attention too for "D", and a learned scale in the attention of "patt_lite".
+        attention: see DotProductAttention.
 
-    Shapes: images (N, in_channels, H, W) -> logits (N, num_classes).
+    Shapes: images as the trunk takes them -> logits (N, num_classes). With batch norm training needs N of at least 2.
     """
 
-    def __init__(self, num_classes: int, in_channels: int, depths: tuple[int, ...], cut: str, attention: str) -> None:
+    def __init__(self, trunk: nn.Module, channels: int, num_classes: int, block: str, attention: str) -> None:
         super().__init__()
-        self.trunk = Trunk(in_channels, depths, cut)
-        channels = self.trunk.out_channels
-        self.patch = nn.Sequential(
-            SameDepthwiseConv2d(channels, 3, stride=4),
-            nn.ReLU(inplace=True),
-            SameDepthwiseConv2d(channels, 3, stride=2),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels, 256, 1, bias=False),
-            nn.ReLU(inplace=True),
-        )
-        self.reduce = nn.Sequential(nn.Linear(256, 32), nn.ReLU(inplace=True))
-        self.attention = DotProductAttention(attention)
-        self.classifier = nn.Linear(32, num_classes)
+        self.trunk = trunk
+        self.patch, width = patch_block(block, channels)
+        self.reduce = nn.Sequential(nn.Linear(width, 32), nn.ReLU(inplace=True))
+        if block not in ("A", "C"):
+            self.reduce.append(nn.BatchNorm1d(32, eps=1e-3, momentum=0.01))
+        self.attention = DotProductAttention(attention, scaled=block == "patt_lite")
+        classifier = nn.Linear(32, num_classes)
+        norm = nn.BatchNorm1d(32, eps=1e-3, momentum=0.01)
+        self.classifier = nn.Sequential(norm, classifier) if block == "D" else classifier
 
     def forward(self, images: Tensor) -> Tensor:
         pooled = torch.flatten(F.adaptive_avg_pool2d(self.patch(self.trunk(images)), 1), 1)
@@ -205,8 +254,12 @@ def resnet101_vanilla_fer(num_classes: int = 7, in_channels: int = 3) -> Vanilla
 
 
 def resnet50_patch_attn(
-    num_classes: int = 7, in_channels: int = 3, cut: str = "conv4_block2_2_relu", attention: str = "token"
-) -> PatchAttentionResNet:
+    num_classes: int = 7,
+    in_channels: int = 3,
+    cut: str = "conv4_block2_2_relu",
+    attention: str = "token",
+    block: str = "A",
+) -> PatchAttentionNet:
     """Reconstruction of the cut ResNet-50 of paper 000.
 
     Args:
@@ -214,13 +267,19 @@ def resnet50_patch_attn(
         in_channels: channels of the images.
         cut: last Keras layer of the trunk, one of `cut_names(RESNET50_DEPTHS)`.
         attention: "token", or "batch", which leaks between the samples of a batch.
+        block: patch block and head, of `BLOCKS`.
     """
-    return PatchAttentionResNet(num_classes, in_channels, RESNET50_DEPTHS, cut, attention)
+    trunk = Trunk(in_channels, RESNET50_DEPTHS, cut)
+    return PatchAttentionNet(trunk, trunk.out_channels, num_classes, block, attention)
 
 
 def resnet101_patch_attn(
-    num_classes: int = 7, in_channels: int = 3, cut: str = "conv4_block5_2_relu", attention: str = "token"
-) -> PatchAttentionResNet:
+    num_classes: int = 7,
+    in_channels: int = 3,
+    cut: str = "conv4_block5_2_relu",
+    attention: str = "token",
+    block: str = "A",
+) -> PatchAttentionNet:
     """Reconstruction of the cut ResNet-101 of paper 000.
 
     Args:
@@ -228,5 +287,7 @@ def resnet101_patch_attn(
         in_channels: channels of the images.
         cut: last Keras layer of the trunk, one of `cut_names(RESNET101_DEPTHS)`; the paper tries those of conv4.
         attention: "token", or "batch", which leaks between the samples of a batch.
+        block: patch block and head, of `BLOCKS`.
     """
-    return PatchAttentionResNet(num_classes, in_channels, RESNET101_DEPTHS, cut, attention)
+    trunk = Trunk(in_channels, RESNET101_DEPTHS, cut)
+    return PatchAttentionNet(trunk, trunk.out_channels, num_classes, block, attention)

@@ -139,9 +139,14 @@ class ResNetV2(nn.Module):
         return self.classifier(self.dropout(torch.flatten(F.adaptive_max_pool2d(maps, 1), 1)))
 
 
-def resnetv2_50(num_classes: int = 7, in_channels: int = 1) -> ResNetV2:
-    """ResNetV2-50, the baseline of paper 003."""
-    return ResNetV2(num_classes, in_channels)
+def resnetv2_50(
+    num_classes: int = 7,
+    in_channels: int = 1,
+    nonlocal_stages: tuple[int, ...] = (),
+    pairwise: str = "embedded_gaussian",
+) -> ResNetV2:
+    """ResNetV2-50, the baseline of paper 003; with stages named, any of its non-local variants."""
+    return ResNetV2(num_classes, in_channels, nonlocal_stages, pairwise)
 
 
 def nonlocal_resnetv2_50_s1(

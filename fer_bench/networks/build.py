@@ -24,6 +24,7 @@ from fer_bench.networks.checkpoints import load_checkpoint
 from fer_bench.networks.inputs import SETTING, Input, read_inputs
 from fer_bench.networks.place import import_users_file, search_first
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec, Shape
+from fer_bench.networks.truncations import Truncation, truncate
 from fer_bench.records import units
 from fer_bench.records.errors import BuildError, brief, nearest
 from fer_bench.records.plan import DEVICES, parse_settings
@@ -86,6 +87,7 @@ class Build:
         input_shape: (C, H, W) of the images; None for the sheet's.
         arguments: further arguments of the factory, by name.
         inputs: what the network takes, where that is not one image of ``input_shape``.
+        truncation: where the network is cut; None for the whole.
 
     Examples:
         >>> fb.count("mini_xception", fb.Build(input_shape=(1, 64, 64))).input_shape
@@ -96,13 +98,15 @@ class Build:
     input_shape: tuple[int, ...] | None = None
     arguments: Mapping[str, Any] | None = None
     inputs: tuple[Input, ...] = ()
+    truncation: Truncation | None = None
 
     @classmethod
     def of(cls, num_classes: int | None, shape: Shape | None, settings: Sequence[str]) -> Self:
         """Return how to build a network with settings as a record has them, "key=value" each."""
         arguments = parse_settings(settings)
         inputs = read_inputs(str(arguments.pop(SETTING))) if SETTING in arguments else ()
-        return cls(num_classes, shape, arguments, inputs)
+        truncation = Truncation.pop(arguments)
+        return cls(num_classes, shape, arguments, inputs, truncation)
 
 
 DEFAULT_BUILD = Build()
@@ -188,6 +192,10 @@ def create(spec: ModelSpec, build: Build = DEFAULT_BUILD, device: str = "cpu") -
         model.to(device)
     if any(map(is_lazy, model.parameters())):
         _materialise(model, spec, feed(model, input_shape(spec, build), build.inputs, 2, device))
+    if build.truncation is not None:
+        cut, classes = build.truncation, spec.num_classes if build.num_classes is None else build.num_classes
+        with quiet():
+            model = truncate(model, cut.at, cut.block, classes, input_shape(spec, build))
     return model
 
 

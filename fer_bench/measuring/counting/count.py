@@ -86,7 +86,7 @@ class Count:
             "status": self.spec.status,
             "input_shape": list(self.input_shape),
             "num_classes": self.num_classes,
-            "settings": [f"{key}={value}" for key, value in (self.build.arguments or {}).items()],
+            "settings": self._settings(),
             **({"inputs": list(map(str, self.build.inputs))} if self.build.inputs else {}),
             "batch": seen.batch,
             "parameters": self._parameters(),
@@ -118,6 +118,11 @@ class Count:
         if self.others:
             row["counters"] = {other.tool.split()[0]: dataclasses.asdict(other) for other in self.others}
         return row
+
+    def _settings(self) -> list[str]:
+        cut = self.build.truncation
+        given = [f"{key}={value}" for key, value in (self.build.arguments or {}).items()]
+        return given + (cut.settings if cut is not None else [])
 
     def reservations(self) -> list[str]:
         """Return in which ways the counts are not the whole and only truth."""
