@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from fer_bench.measuring.deploy import deploy as deploy
     from fer_bench.measuring.evaluate import evaluate as evaluate
     from fer_bench.measuring.measure import measure as measure
+    from fer_bench.measuring.sweep import Sweep as Sweep
+    from fer_bench.measuring.sweep import sweep as sweep
     from fer_bench.networks.build import Build as Build
     from fer_bench.networks.build import create_model as create_model
     from fer_bench.networks.checkpoints import load_checkpoint as load_checkpoint
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
     from fer_bench.networks.registry import find as find
     from fer_bench.networks.registry import list_models as list_models
     from fer_bench.networks.spec import ModelSpec as ModelSpec
-    from fer_bench.networks.weights import input_contract as input_contract
     from fer_bench.networks.truncations import truncate as truncate
+    from fer_bench.networks.weights import input_contract as input_contract
     from fer_bench.records.errors import FerBenchError as FerBenchError
     from fer_bench.records.plan import Plan as Plan
     from fer_bench.records.result import Result as Result
@@ -53,6 +55,7 @@ _HOMES = {
     "evaluate": "measuring.evaluate",
     "realtime": "live.realtime",
     "deploy": "measuring.deploy",
+    "sweep": "measuring.sweep",
     "report": "reporting.report",
     "audit": "auditing.audit",
     "gate": "gating.gate",
@@ -82,6 +85,7 @@ _HOMES = {
     "Report": "reporting.report",
     "Result": "records.result",
     "Results": "reporting.results",
+    "Sweep": "measuring.sweep",
     "Trace": "measuring.counting.recorder",
 }
 

@@ -31,6 +31,10 @@ measured: fb.Results = fb.measure(
 )
 of_plan: fb.Results = fb.measure({"mine": model}, plan, store="results.sqlite", progress=False)
 evaluated: fb.Results = fb.evaluate("mini_xception", Path("faces"), checkpoint="weights.h5", split="test", tta=10)
+swept: fb.Sweep = fb.sweep(
+    "patch-adaptation", backbone="resnet101", metrics=["static"], under="params=5M", batch_size=8
+)
+cuts: tuple[str, ...] = swept.labels
 first: fb.Result = results[0]
 some: fb.Results = results[:2]
 frame: pandas.DataFrame = results.to_frame()

@@ -24,6 +24,7 @@ COMMANDS = {
         "realtime": "realtime:realtime",
         "detect": "detect:detect",
         "deploy": "deploy:deploy",
+        "sweep": "sweep:sweep",
     },
     "Data": {"data": "data:data"},
     "Stored runs": {
@@ -61,6 +62,12 @@ EXAMPLES = {
         "deploy mini_xception --backend onnxruntime --out onnx",
         "deploy resnet50 --backend openvino --precision fp16 --out half",
         "deploy my_net.py:make --backend onnxruntime --bundle board.zip",
+    ],
+    "sweep": [
+        "sweep patch-adaptation --backbone resnet101",
+        "sweep patch-adaptation --metrics static,latency --under latency=10ms",
+        "sweep patch-adaptation --accuracy curves.csv --maximise accuracy",
+        "sweep grid.toml --out swept",
     ],
     "runs": ["runs", "runs --format json"],
     "show-run": ["show-run last"],

@@ -185,7 +185,7 @@ def _row(result: Result, took_s: float) -> tuple[str, ...]:
     failures = [m.failure for m in result.measurements if m.failure]
     ends = taken.interval if taken is not None else None
     cells = (
-        result.subject.name,
+        " ".join((result.subject.name, *result.subject.settings)),
         units.scaled(macs) if macs is not None else "",
         units.milliseconds(taken.estimate_s) if taken is not None else "",
         f"{units.milliseconds(ends.low)}-{units.milliseconds(ends.high)}" if ends is not None else "",

@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from fer_bench.records.store import Contents, Store
 from fer_bench.reporting.analysis import builds
 
 # These count on meta tensors: nothing of one touches the other.
-_COUNTED = ("static", "anatomy")
+COUNTED = ("static", "anatomy")
 # Most metrics are one process a network; latency is several, and occupancy has two stages. Time and memory never share.
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "occupancy": ("testing_occupancy", "training_occupancy"),
@@ -49,6 +49,15 @@ class Watcher(Protocol):
     def begin(self, task: Task) -> None: ...
     def stage(self, stage: str) -> None: ...
     def done(self, task: Task, result: Result) -> None: ...
+
+
+Carried = Generator[tuple[int, Result], None, None]
+
+
+class Executor(Protocol):
+    """Carries out tasks, and yields the place of each with its result as they come."""
+
+    def results(self, tasks: Sequence[Task], watcher: Watcher) -> Carried: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +85,10 @@ def measure_all(
     *,
     load: Load | None = None,
     machine: "Machine | None" = None,
+    executor: Executor | None = None,
     debug: bool = False,
 ) -> Outcome:
-    """Carry out tasks one after the other; each result is in the store before the next task begins.
+    """Carry out tasks, by default one after the other; each result is stored before the next is waited for.
 
     What the run already has is not measured again. Ctrl-C, a device that is not there and a full disk end it early;
     what was measured is returned either way. While it goes on, the run's lease is renewed. A result that cannot be
@@ -91,6 +101,7 @@ def measure_all(
         watcher: told how it goes on.
         load: what other programs take, by which plans choose that leave it open; None looks.
         machine: knows what the machine attains, and its starter is used; None for others, which end with the run.
+        executor: carries them out; None for processes of their own, one task after the other.
         debug: pass on to stderr what the processes print there, tracebacks among it.
     """
     start = time.perf_counter()
@@ -101,18 +112,19 @@ def measure_all(
     stopped: BaseException | None = None
     watcher.skip(sum(key in before for key in keys))
     try:
-        with (
-            store.held(run),
-            contextlib.nullcontext(machine.starter) if machine else starter_of(tasks) as starter,
-        ):
-            machine = machine or Machine(starter, debug=debug)
-            for key, task in zip(keys, settle(tasks, before, load), strict=True):
-                if key not in before:
-                    watcher.begin(task)
-                    result = measure(task, starter, machine, progress=watcher.stage, debug=debug)
-                    measured[key] = result
-                    measured[key] = result = _save(store, contents, key, result, watcher.stage)
-                    watcher.done(task, result)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(store.held(run))
+            if executor is None:
+                machine = machine or Machine(stack.enter_context(starter_of(tasks)), debug=debug)
+                executor = _InTurn(machine, debug=debug)
+            settled = zip(keys, settle(tasks, before, load), strict=True)
+            waiting = [(key, task) for key, task in settled if key not in before]
+            carried = stack.enter_context(contextlib.closing(executor.results([t for _, t in waiting], watcher)))
+            for place, result in carried:
+                key, task = waiting[place]
+                measured[key] = result
+                measured[key] = result = _save(store, contents, key, result, watcher.stage)
+                watcher.done(task, result)
             _patiently(lambda: store.finish(run), watcher.stage)
     except (KeyboardInterrupt, FerBenchError, OSError) as stop:
         stopped = stop
@@ -127,6 +139,19 @@ def measure_all(
         harness_share=1 - sum(result.passes_s for result in measured.values()) / wall_s if measured else 0.0,
         difference=_difference(tasks, before, measured),
     )
+
+
+@dataclass(frozen=True)
+class _InTurn:
+    """Carries out one task after the other, in processes of the machine's starter."""
+
+    machine: "Machine"
+    debug: bool = field(kw_only=True)
+
+    def results(self, tasks: Sequence[Task], watcher: Watcher) -> Carried:
+        for place, task in enumerate(tasks):
+            watcher.begin(task)
+            yield place, measure(task, self.machine.starter, self.machine, progress=watcher.stage, debug=self.debug)
 
 
 def _save(store: Store, run: Contents, key: str, result: Result, progress: Progress) -> Result:
@@ -274,7 +299,7 @@ def _processes(plan: Plan, artefact: str, stage: str) -> Iterator[tuple[str, ...
     metrics: Sequence[str] = [stage] if stage else [m for m in plan.metrics if m not in DEPLOYED]
     if plan.backend != TORCH and (stage or set(plan.metrics) - set(_OF_THE_NETWORK) or "deploy" in plan.metrics):
         metrics = [m for m in METRICS if m in metrics or (m in DEPLOYED and not artefact)] if not stage else metrics
-    counted = tuple(metric for metric in metrics if metric in _COUNTED)
+    counted = tuple(metric for metric in metrics if metric in COUNTED)
     if counted:
         yield counted
     for metric in metrics:
@@ -285,7 +310,7 @@ def _processes(plan: Plan, artefact: str, stage: str) -> Iterator[tuple[str, ...
 
 
 @dataclass(slots=True)
-class _Report:
+class Report:
     """What one worker reported before it ended.
 
     Attributes:
@@ -317,13 +342,13 @@ class _Report:
                 self.begun.append(group)
 
 
-def _report(job: Job, starter: Starter, *, debug: bool) -> _Report:
+def _report(job: Job, starter: Starter, *, debug: bool) -> Report:
     """Let a worker do a job.
 
     Raises:
         DeviceError: the plan's device is not there.
     """
-    report = _Report()
+    report = Report()
     with Session(job, starter, debug=debug) as session:
         try:
             while not isinstance(message := session.receive(), Finished):
@@ -372,7 +397,7 @@ class _Run:
                     left = min(left, int(len(medians) * (plan.budget_s / spent_s - 1)))
                 wanted += stats.further_processes(medians, plan.interval_share, plan.processes, left)
 
-    def process(self, *groups: str, number: int = 0, stage: str = "") -> _Report:
+    def process(self, *groups: str, number: int = 0, stage: str = "") -> Report:
         """Measure groups in a process; without any it only describes where it is."""
         self.progress(stage or " and ".join(groups))
         known = {"input_shape": self.shape, "fall_back": False} if self.shape else {}

@@ -1,0 +1,255 @@
+"""Measure the variants of a sweep, and name the best one where accuracies are given."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.accuracy.curves import Choice, Point, choose, read_curves
+from fer_bench.measuring.executors import Pool, can_be_pooled
+from fer_bench.measuring.measure import begin, earlier_run, opened, plan_of
+from fer_bench.measuring.progress import watch
+from fer_bench.measuring.runner import measure_all
+from fer_bench.measuring.task import Task
+from fer_bench.measuring.variants import BUILT_IN, MOST, Grid, patch_adaptation, read_grid
+from fer_bench.networks.registry import Registry, built_in
+from fer_bench.records.errors import FerBenchError, nearest
+from fer_bench.records.limits import Budget
+from fer_bench.records.plan import Plan
+from fer_bench.records.result import Result
+from fer_bench.records.schema import listed
+from fer_bench.reporting.analysis.sweeps import read_limits, stays_under
+from fer_bench.reporting.figures.sweeps import curves
+from fer_bench.reporting.render import FILED, write_all
+from fer_bench.reporting.results import Results
+from fer_bench.reporting.table import Table
+from fer_bench.reporting.tables.sweeps import variants
+
+if TYPE_CHECKING:
+    import pandas
+
+    from fer_bench.reporting.figures.plots import Scatter
+
+EXECUTORS = ("local",)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """The variants of a sweep that stay under the limits, in order; it prints itself as a table.
+
+    Attributes:
+        title: of the sweep.
+        labels: of the variants: of a cut the name of the Keras layer.
+        results: of the same.
+        accuracies: by label, each at its best epoch; empty without a file of accuracies.
+        choice: the best variant; None without accuracies.
+        of: how many variants the sweep has in all.
+        images: of a training epoch, for its time; None for none.
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    results: Results
+    accuracies: Mapping[str, Point]
+    choice: Choice | None
+    of: int
+    images: int | None = None
+
+    def table(self) -> Table:
+        """Return the variants as a table; the cost front is marked."""
+        drawn = variants(self.title, self.labels, self.results, self.accuracies, self.choice, self.images)
+        return replace(drawn, name="sweep")
+
+    def figures(self) -> "dict[str, Scatter]":
+        """Return what was measured over the variants, by the stem of the files: paper 000's Fig. 3 and 4."""
+        return curves(self.title, self.labels, self.results, self.accuracies, self.choice)
+
+    def front(self) -> list[str]:
+        """Return the labels of the variants on the front."""
+        return [str(row["variant"]) for row in self.table().rows if row.get("front")]
+
+    def conclusion(self) -> list[str]:
+        """Return in sentences what can be concluded of the variants."""
+        front, choice = self.front(), self.choice
+        said = [f"{len(self.labels)} of {self.of} variants; {len(front)} on the front."]
+        if choice is None:
+            return [*said, "No accuracies are given, so that no variant is the best: --accuracy CURVES.csv has them."]
+        best, share = choice.best, choice.best.chosen_on
+        said.append(
+            f"Best on the {choice.split} split: {best.variant}, {_percent(share.value)} of {share.images:,} images, "
+            f"95 % interval {_percent(share.interval[0])} to {_percent(share.interval[1])}."
+        )
+        if choice.split == "validation" and best.test is not None:
+            low, high = best.test.interval
+            said.append(f"On the test split it has {_percent(best.test.value)} ({_percent(low)} to {_percent(high)}).")
+        if choice.split == "test":
+            said.append("It was chosen on the test split, so that its accuracy there is too high.")
+        tied = ", ".join(choice.tied) if len(choice.tied) <= _NAMED else f"{len(choice.tied)} others"
+        said.append(f"Not told apart from it (z test, Holm, 5 %): {tied or 'none'}.")
+        said.append(
+            f"The best of {choice.of} equal variants would show {100 * choice.by_chance:.2f} points above their true "
+            "accuracy by chance, if independent."
+        )
+        return said
+
+    def write(self, folder: str | Path, formats: str | Sequence[str] = FILED) -> None:
+        """Write the table and the figures into a folder.
+
+        Raises:
+            StoreError: a file cannot be written.
+        """
+        from fer_bench.reporting.render.plots.figure import write_figures
+
+        write_all(Path(folder), {"sweep": self.table()}, listed(formats))
+        if figures := self.figures():
+            write_figures(Path(folder), figures, ("svg",))
+
+    def to_frame(self) -> "pandas.DataFrame":
+        """Return the table as a pandas DataFrame, in base units."""
+        return self.table().to_frame()
+
+    def __str__(self) -> str:
+        return "\n".join((str(self.table()), "", *self.conclusion()))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+_NAMED = 8  # variants that a sentence names
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def sweep(
+    name: str | Path,
+    *,
+    backbone: str = "",
+    block: str = "",
+    metrics: str | Iterable[str] = (),
+    protocol: str | Plan = "",
+    under: str = "",
+    accuracy: str | Path = "",
+    epoch_images: int | None = None,
+    store: str | None = None,
+    fresh: bool = False,
+    many: bool = False,
+    executor: str = "local",
+    registry: Registry | None = None,
+    progress: bool = True,
+    debug: bool = False,
+    **plan_fields: Any,
+) -> Sweep:
+    """Measure every variant of a sweep.
+
+    Counts of networks of ours, of timm or torchvision are made in a pool of forked processes. Other metrics, and
+    networks of your own, are measured one after the other in processes of their own. An interrupted call with a store
+    goes on when it is made again.
+
+    Args:
+        name: "patch-adaptation" (paper 000), "non-local" (paper 003), "rarn-backbones" (paper 002), or a TOML file.
+        backbone: of patch-adaptation: "resnet50", the default, has 50 cuts and "resnet101" 69.
+        block: of patch-adaptation: "A", the default, to "E", or "patt_lite".
+        metrics: of ``fer_bench.records.plan.METRICS``; by default static, or the file's.
+        protocol: as ``measure`` takes it; by default quick, or the file's.
+        under: limits, as "params=5M,latency=10ms", of params, macs, latency, activation and size.
+        accuracy: a CSV of accuracies, by which the best variant is chosen (see ``docs/sweeps.md``).
+        epoch_images: images of a training epoch, whose time is then predicted from the training step.
+        store: URL of a store, or path of its SQLite file; without one, results are only returned.
+        fresh: begin anew instead of going on with what was interrupted.
+        many: allow more than 10,000 variants.
+        executor: "local".
+        registry: has the networks; by default that of the built-in ones.
+        progress: show it.
+        debug: pass on to stderr what processes print.
+        **plan_fields: fields of ``Plan`` that differ from the protocol's.
+
+    Raises:
+        FerBenchError: there is no such sweep, the file is wrong, or no variant stays under the limits.
+        StoreError: the store cannot be written to.
+
+    Examples:
+        >>> swept = fb.sweep("rarn-backbones", progress=False)
+        >>> swept.labels[0], int(swept.to_frame()["parameters"][4])
+        ('resnet18', 60326825)
+    """
+    if executor not in EXECUTORS:
+        raise FerBenchError(f"no executor is called {executor!r}; known: {', '.join(EXECUTORS)}")
+    budget = read_limits(under) if under else None
+    registry = registry or built_in()
+    grid = _grid(name, registry, backbone, block, listed(metrics), protocol, many, plan_fields)
+    points = read_curves(accuracy, grid.labels) if accuracy else {}
+    with opened(store) as kept, watch(len(grid.tasks), show=progress) as watcher:
+        run, _ = begin(kept, grid.tasks, grid.title, earlier_run(kept, grid.tasks, fresh=fresh))
+        pool = Pool(debug=debug) if can_be_pooled(grid.tasks) else None
+        done = measure_all(grid.tasks, kept, run, watcher, executor=pool, debug=debug)
+    if done.stopped is not None:
+        raise done.stopped
+    return _concluded(grid, done.results, registry, points, budget, epoch_images)
+
+
+def _concluded(
+    grid: Grid,
+    results: Sequence[Result],
+    registry: Registry,
+    points: Mapping[str, Point],
+    budget: Budget | None,
+    images: int | None,
+) -> Sweep:
+    pairs = list(zip(grid.labels, results, strict=True))
+    within = [(label, result) for label, result in pairs if budget is None or stays_under(result, budget)]
+    if not within:
+        raise FerBenchError(f"none of the {len(pairs)} variants stays under the limits; try: higher ones")
+    labels = tuple(label for label, _ in within)
+    candidates = {label: points[label] for label in labels if label in points}
+    if points and not candidates:
+        raise FerBenchError("no variant under the limits has an accuracy; try: higher limits")
+    choice = choose(list(candidates.values())) if candidates else None
+    kept = Results((result for _, result in within), registry)
+    return Sweep(grid.title, labels, kept, candidates, choice, len(pairs), images)
+
+
+def _grid(
+    name: str | Path,
+    registry: Registry,
+    backbone: str,
+    block: str,
+    metrics: tuple[str, ...],
+    protocol: str | Plan,
+    many: bool,
+    plan_fields: Mapping[str, Any],
+) -> Grid:
+    own = {"backbone": backbone, "block": block}
+    if str(name) != "patch-adaptation" and (given := [option for option, value in own.items() if value]):
+        raise FerBenchError(f"{' and '.join(given)} can be chosen for patch-adaptation only, and not for {name}")
+    if str(name).endswith(".toml"):
+        if plan_fields and not protocol:
+            raise FerBenchError(f"{name} has its own plan; try: {', '.join(plan_fields)} under [plan] there")
+        chosen = plan_of(protocol, metrics=metrics or None, **plan_fields) if protocol else None
+        grid = read_grid(name, registry, chosen, most=None if many else MOST)
+        if metrics and chosen is None:
+            tasks = (replace(task, plan=replace(task.plan, metrics=metrics)) for task in grid.tasks)
+            grid = replace(grid, tasks=tuple(tasks))
+        return _each_once(grid)
+    if str(name) not in BUILT_IN:
+        raise FerBenchError(
+            f"no sweep is called {str(name)!r}{nearest(str(name), BUILT_IN)}; known: {', '.join(BUILT_IN)}, "
+            "or a TOML file"
+        )
+    plan = plan_of(protocol or "quick", metrics=metrics or ("static",), **plan_fields)
+    if str(name) == "patch-adaptation":
+        return patch_adaptation(registry, plan, backbone or "resnet50", block or "A")
+    return BUILT_IN[str(name)](registry, plan)
+
+
+def _each_once(grid: Grid) -> Grid:
+    """Return a grid without variants that are one task."""
+    first: dict[str, tuple[str, Task]] = {}
+    for label, task in zip(grid.labels, grid.tasks, strict=True):
+        first.setdefault(task.key, (label, task))
+    return replace(
+        grid, labels=tuple(label for label, _ in first.values()), tasks=tuple(task for _, task in first.values())
+    )

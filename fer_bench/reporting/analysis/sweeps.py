@@ -1,0 +1,98 @@
+"""What the variants of a sweep cost, which are on the cost front, and which stay under limits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fer_bench.records.errors import FerBenchError, nearest
+from fer_bench.records.limits import Budget
+from fer_bench.records.result import Result
+from fer_bench.reporting.analysis import latency
+
+
+def _count(metric: str) -> Callable[[Result], float | None]:
+    return lambda result: result.value(metric)
+
+
+def _time(metric: str) -> Callable[[Result], float | None]:
+    return lambda result: latency.median_of(result, metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A cost of a variant, less of which is better."""
+
+    of: Callable[[Result], float | None]
+    metrics: str  # that `fer-bench sweep --metrics` must have
+
+
+# By the names that --under has; those of the front are the first four.
+COSTS: Mapping[str, Cost] = {
+    "params": Cost(_count("parameters.trainable"), "static"),
+    "macs": Cost(_count("macs"), "static"),
+    "latency": Cost(_time("latency_s"), "latency"),
+    "training": Cost(_time("training_step_s"), "training"),
+    "activation": Cost(_count("peak_activation_bytes"), "static"),
+    "size": Cost(_count("state_dict_bytes"), "static"),
+}
+_OF_FRONT = ("params", "macs", "latency", "training")
+
+
+def front(results: Sequence[Result], gains: Sequence[float | None] = ()) -> list[bool]:
+    """Report which variants no other beats: none is as good in every respect and better in one.
+
+    Args:
+        results: of the variants. Of ``COSTS`` those of a front count that all of them have.
+        gains: accuracies beside them; a variant without one is on no front.
+    """
+    costs = [[COSTS[name].of(result) for name in _OF_FRONT] for result in results]
+    known = [place for place in range(len(_OF_FRONT)) if all(row[place] is not None for row in costs)]
+    points: list[tuple[float, ...] | None] = [tuple(row[place] or 0.0 for place in known) for row in costs]
+    if gains:
+        joined = zip(points, gains, strict=True)
+        points = [None if gain is None else (*(point or ()), -gain) for point, gain in joined]
+    if not known:
+        return [False] * len(results)
+    return [point is not None and not any(_beats(other, point) for other in points) for point in points]
+
+
+def _beats(other: tuple[float, ...] | None, point: tuple[float, ...]) -> bool:
+    return other is not None and other != point and all(a <= b for a, b in zip(other, point, strict=True))
+
+
+def read_limits(text: str) -> Budget:
+    """Read limits as ``params=5M,latency=10ms``.
+
+    Raises:
+        FerBenchError: a limit is unknown, given twice, or no number with a unit of its kind.
+    """
+    given: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        known = [name for name in COSTS if name != "training"]
+        if name not in known:
+            raise FerBenchError(f"--under has no {name!r}{nearest(name, known)}; known: {', '.join(known)}")
+        if not equals or name in given:
+            raise FerBenchError(f"--under {part!r} is {'given twice' if equals else 'no limit'}; try: params=5M")
+        given[name] = value
+    if not given:
+        raise FerBenchError("--under has no limit; try: --under params=5M,latency=10ms")
+    return Budget.of({f"max_{name}": value for name, value in given.items()})
+
+
+def stays_under(result: Result, budget: Budget) -> bool:
+    """Report whether a variant stays under all limits.
+
+    Raises:
+        FerBenchError: what a limit is of was not measured.
+    """
+    within = True
+    for name, limit in budget.set().items():
+        cost = COSTS[name.removeprefix("max_")]
+        value = cost.of(result)
+        if value is None:
+            if cost.metrics in result.plan.metrics:  # it failed
+                within = False
+                continue
+            raise FerBenchError(f"--under {name.removeprefix('max_')} was not measured; try: --metrics {cost.metrics}")
+        within = within and value <= limit.value
+    return within

@@ -1,0 +1,67 @@
+"""Costs and accuracies over the variants of a sweep, in the form of paper 000's Fig. 3 and 4."""
+
+from collections.abc import Mapping, Sequence
+
+from fer_bench.accuracy.curves import Choice
+from fer_bench.accuracy.curves import Point as Accuracy
+from fer_bench.records.result import Result
+from fer_bench.reporting.analysis import latency
+from fer_bench.reporting.figures import common
+from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Written
+
+_QUANTITIES: Mapping[str, tuple[str, str, Written]] = {
+    "parameters": ("parameters.keras_total", "Parameters, Keras total", "count"),
+    "macs": ("macs", "MACs per image", "count"),
+    "latency": ("latency_s", "Latency (ms)", "seconds"),
+    "training": ("training_step_s", "Training step (ms)", "seconds"),
+}
+
+
+def curves(
+    title: str,
+    labels: Sequence[str],
+    results: Sequence[Result],
+    accuracies: Mapping[str, Accuracy],
+    choice: Choice | None = None,
+) -> dict[str, Scatter]:
+    """Draw each quantity that was measured over the variants in their order, by the stem of its file.
+
+    A variant that is lower than the one before it has a colour of its own.
+    """
+    drawn = {}
+    best = choice.best.variant if choice is not None else ""
+    for name, (metric, heading, quantity) in _QUANTITIES.items():
+        values = {label: latency.median_of(r, metric) for label, r in zip(labels, results, strict=True)}
+        if sum(value is not None for value in values.values()) > 1:
+            drawn[f"sweep_{name}"] = _curve(title, heading, quantity, labels, values, best)
+    for split in ("validation", "test"):
+        shares = {label: getattr(point, split) for label, point in accuracies.items()}
+        values = {label: share.value if share is not None else None for label, share in shares.items()}
+        if sum(value is not None for value in values.values()) > 1:
+            heading = f"{split.capitalize()} accuracy (%)"
+            drawn[f"sweep_{split}"] = _curve(title, heading, "share", labels, values, best)
+    return drawn
+
+
+def _curve(
+    title: str, heading: str, quantity: Written, labels: Sequence[str], values: Mapping[str, float | None], best: str
+) -> Scatter:
+    known = [(place, label, value) for place, label in enumerate(labels, 1) if (value := values.get(label)) is not None]
+    points, before = [], None
+    for place, label, value in known:
+        group = "lower than the variant before" if before is not None and value < before else "variant"
+        named = label == best
+        points.append(Point(label if named else "", group, float(place), value, named=named))
+        before = value
+    falls = sum(point.group != "variant" for point in points)
+    axis = common.axis(heading, quantity, [value for _, _, value in known])
+    return Scatter(
+        title=f"{heading} over {title}",
+        caption=f"{heading} of the {len(known)} variants of {title}, in their order; "
+        f"{falls} are lower than the one before.",
+        x=Axis("Variant, by its number", "number"),
+        y=axis,
+        groups=tuple(dict.fromkeys(point.group for point in points)),
+        points=tuple(points),
+        lines=(Line("", tuple((float(place), value) for place, _, value in known), points[0].group),),
+    )

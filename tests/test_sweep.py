@@ -1,0 +1,242 @@
+"""Sweeps: the variants, counting them in a pool, going on, the front, and the choice by accuracy."""
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+import fer_bench as fb
+from fer_bench.accuracy import curves
+from fer_bench.measuring import executors, variants
+from fer_bench.measuring.measure import begin, earlier_run, opened
+from fer_bench.measuring.progress import Quiet
+from fer_bench.measuring.runner import measure_all
+from fer_bench.measuring.sweep import sweep
+from fer_bench.networks.registry import built_in
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import QUICK
+from fer_bench.records.result import Measurement
+from fer_bench.reporting.analysis import sweeps
+
+STATIC = dataclasses.replace(QUICK, metrics=("static",))
+KERAS = json.loads((Path(__file__).parent / "golden" / "keras_truncations.json").read_text())["cuts"]
+GRID = """
+title = "two P-Nets"
+networks = "mtcnn_pnet"
+metrics = ["static"]
+[plan]
+num_classes = [2, 3]
+"""
+
+
+@pytest.fixture
+def grid(tmp_path):
+    """Write a sweep, and return its path."""
+
+    def write(text):
+        path = tmp_path / "grid.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_variants_of_paper_000_are_named_as_keras_names_the_layers():
+    for backbone, cuts in KERAS.items():
+        made = variants.patch_adaptation(built_in(), STATIC, backbone, "B")
+        assert made.labels == tuple(cuts)
+        assert [task.settings for task in made.tasks] == [(f"cut={cut}", "block=B") for cut in cuts]
+
+
+def test_the_other_papers_have_28_and_5_variants():
+    made = variants.non_local(built_in(), STATIC)
+    assert len(set(made.labels)) == len({task.key for task in made.tasks}) == 7 * 4
+    assert variants.rarn_backbones(built_in(), STATIC).labels[-1] == "resnet152"
+
+
+def test_a_grid_has_every_combination_labelled_by_what_differs(grid):
+    text = 'networks = ["resnet50", "rarn"]\n[settings]\nx = 1\n[plan]\nbatch_size = [1, 8]\nthreads = 1\n'
+    made = variants.read_grid(grid(text), built_in(), None)
+    assert made.labels == (
+        *("resnet50, batch_size=1", "resnet50, batch_size=8"),
+        *("rarn, batch_size=1", "rarn, batch_size=8"),
+    )
+    assert [(task.plan.batch_size, task.plan.threads) for task in made.tasks] == [(1, 1), (8, 1)] * 2
+    assert {task.settings for task in made.tasks} == {("x=1",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("network = ['resnet50']", "a sweep has no 'network'.*did you mean networks"),
+        ("networks = 'resnet5'", "no network is called 'resnet5'.*did you mean resnet50"),
+        ("networks = []", "networks is empty"),
+        ("", "networks is empty"),
+        ("networks = 'resnet50'\n[plan]\nbatch_sise = 1", "a plan has no 'batch_sise'.*did you mean batch_size"),
+        ("networks = 'resnet50'\n[plan]\nbatch_size = []", "plan.batch_size is empty"),
+        ("networks = 'resnet50'\nplan = 3", "plan is 3"),
+        ("networks = 'resnet50'\n[settings]\nx = [[1]]", "settings.x has"),
+        ("networks = 'resnet50'\n[plan]\nprecision = 'int3'", "precision is 'int3'"),
+        ("networks = ", "is no TOML"),
+    ],
+)
+def test_a_file_that_is_no_sweep_is_refused(grid, text, says):
+    with pytest.raises(FerBenchError, match=says):
+        variants.read_grid(grid(text), built_in(), None)
+
+
+def test_a_million_variants_are_asked_for(grid):
+    numbers = list(range(1, 1001))
+    path = grid(f"networks = 'resnet50'\n[plan]\nbatch_size = {numbers}\nruns = {numbers}\n")
+    with pytest.raises(FerBenchError, match=r"1,000,000 variants \(1,000 plan.batch_size x 1,000 plan.runs\).*--yes"):
+        variants.read_grid(path, built_in(), None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("patch-adaption",), "did you mean patch-adaptation"),
+        (("non-local", {"backbone": "resnet50"}), "backbone can be chosen for patch-adaptation only"),
+        (("patch-adaptation", {"backbone": "resnet5"}), "did you mean resnet50"),
+        (("patch-adaptation", {"block": "F"}), "known: A, B, C, D, E, patt_lite"),
+        (("missing.toml",), "cannot read the sweep missing.toml"),
+        (("non-local", {"under": "parms=5M"}), "did you mean params"),
+        (("non-local", {"under": "latency=10"}), "it has no unit"),
+        (("non-local", {"executor": "slurm"}), "known: local"),
+    ],
+)
+def test_a_sweep_that_is_none_is_refused(arguments, says):
+    name, options = arguments if len(arguments) > 1 else (*arguments, {})
+    with pytest.raises(FerBenchError, match=says):
+        sweep(name, progress=False, **options)
+
+
+def test_the_pool_records_what_processes_of_their_own_record(grid):
+    made = variants.read_grid(grid(GRID), built_in(), None)
+    assert executors.can_be_pooled(made.tasks)
+    swept = sweep(grid(GRID), progress=False)
+    own = fb.measure("mtcnn_pnet", "quick", metrics="static", num_classes=[2, 3], progress=False)
+    assert swept.labels == ("num_classes=2", "num_classes=3")
+    for pooled, alone in zip(swept.results, own, strict=True):
+        assert pooled.subject == alone.subject
+        assert pooled.plan == alone.plan
+        kept = [m for m in alone.measurements if m.metric != "published_builds"]
+        assert list(pooled.measurements) == kept
+    # One fully connected layer, of 32 values, has 33 parameters for each class more.
+    few, many = (result.value("parameters.trainable") for result in swept.results)
+    assert many - few == 33
+
+
+def test_user_code_and_times_are_not_pooled(grid):
+    assert not executors.can_be_pooled(variants.read_grid(grid("networks = 'net.py:f'"), built_in(), STATIC).tasks)
+    assert not executors.can_be_pooled(variants.read_grid(grid("networks = 'rarn'"), built_in(), QUICK).tasks)
+
+
+def test_an_interrupted_sweep_goes_on_with_what_is_left(grid, tmp_path):
+    class Stops(executors.Pool):
+        def results(self, tasks, watcher):
+            yield next(super().results(tasks, watcher))
+            raise KeyboardInterrupt
+
+    store = f"sqlite:///{tmp_path}/s.sqlite"
+    made = variants.read_grid(grid(GRID), built_in(), None)
+    with opened(store) as kept:
+        run, _ = begin(kept, made.tasks, made.title, earlier_run(kept, made.tasks))
+        done = measure_all(made.tasks, kept, run, Quiet(), executor=Stops())
+        assert isinstance(done.stopped, KeyboardInterrupt)
+        assert done.left == 1
+        (before,) = kept.results(run)
+    swept = sweep(grid(GRID), store=store, progress=False)
+    assert before in list(swept.results)
+    assert len(swept.results) == 2
+    with opened(store) as kept:
+        assert [one.id for one in kept.runs()] == [run]
+
+
+def test_a_variant_that_cannot_be_built_is_a_row_with_its_reason(grid):
+    text = "networks = 'resnet50_patch_attn'\nmetrics = 'static'\n[settings]\ncut = ['conv1_relu', 'conv9_relu']\n"
+    swept = sweep(grid(text), progress=False)
+    fine, failed = swept.results
+    assert fine.value("parameters.keras_total") == 9728 + 2 * 9 * 64 + 256 * 64 + (256 * 32 + 32) + (32 * 6 + 6)
+    assert "unknown cut 'conv9_relu'" in failed.measurements[0].failure
+
+
+def result_of(sample, **values):
+    measurements = tuple(Measurement(metric.replace("__", "."), "count", (value,)) for metric, value in values.items())
+    return dataclasses.replace(sample, measurements=measurements, plan=STATIC)
+
+
+def test_the_front_has_what_no_other_beats_and_limits_leave_out_what_is_above(make_result):
+    costs = [(10, 30), (20, 20), (30, 30), (20, 20), (30, 10)]
+    results = [result_of(make_result(), parameters__trainable=p, macs=m) for p, m in costs]
+    assert sweeps.front(results) == [True, True, False, True, True]
+    assert sweeps.front(results, [0.9, 0.9, 0.95, 0.8, None]) == [True, True, True, False, False]
+    budget = sweeps.read_limits("params=20, macs=25")
+    assert [sweeps.stays_under(one, budget) for one in results] == [False, True, False, True, False]
+    with pytest.raises(FerBenchError, match="latency was not measured; try: --metrics latency"):
+        sweeps.stays_under(results[0], sweeps.read_limits("latency=1ms"))
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Write a CSV of accuracies."""
+
+    def write(*rows):
+        path = tmp_path / "curves.csv"
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        return path
+
+    return write
+
+
+HEADER = ("variant", "epoch", "validation_accuracy", "validation_images", "test_accuracy", "test_images")
+
+
+def test_each_variant_stands_at_its_best_epoch_on_validation(written):
+    path = written(HEADER, ("a", 1, 0.8, 100, 0.9, 50), ("a", 2, 0.85, 100, 0.7, 50), ("b", 1, 0.84, 100, 0.95, 50))
+    points = curves.read_curves(path, ["a", "b", "c"])
+    assert points["a"].epoch == 2
+    choice = curves.choose(list(points.values()))
+    assert (choice.best.variant, choice.split, choice.tied, choice.of) == ("a", "validation", ("b",), 2)
+
+
+def test_what_differs_is_what_statsmodels_and_holm_say():
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    hits = [950, 940, 930, 925, 900]
+    points = [curves.Point(str(n), None, None, curves.Share(n / 1000, 1000)) for n in hits]
+    p = [proportion.proportions_ztest([hits[0], n], [1000, 1000])[1] for n in hits[1:]]
+    rejected = multitest.multipletests(p, method="holm")[0]
+    assert curves.choose(points).tied == tuple(
+        str(n) for n, is_apart in zip(hits[1:], rejected, strict=True) if not is_apart
+    )
+
+
+@pytest.mark.parametrize(("share", "images", "number"), [(0.95, 3573, 50), (0.94, 3573, 69), (0.5, 10, 3)])
+def test_the_maximum_by_chance_is_that_of_scipys_binomial(share, images, number):
+    binom = pytest.importorskip("scipy.stats").binom
+    expected = sum(1 - binom.cdf(range(images), images, share) ** number) / images - share
+    assert curves.chance_maximum(share, images, number) == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_variant_exceeds_nothing_by_chance():
+    assert curves.chance_maximum(0.9, 1000, 1) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([("variant", "accuracy")], "column 'accuracy' is unknown"),
+        ([("variant", "test_accuracy"), ("a", 0.9)], "lacks test_images"),
+        ([("variant", "test_accuracy", "test_images")], "has no rows"),
+        ([("variant", "test_accuracy", "test_images"), ("conv1", 0.9, 10)], "did you mean conv1_relu"),
+        ([("variant", "test_accuracy", "test_images"), ("conv1_relu", 91, 10)], "try: 0.91 for 91 %"),
+        ([("variant", "test_accuracy", "test_images"), ("conv1_relu", "x", 10)], "line 2: test is 'x'"),
+    ],
+)
+def test_a_file_of_accuracies_that_is_none_is_refused(written, rows, says):
+    with pytest.raises(FerBenchError, match=says):
+        curves.read_curves(written(*rows), ["conv1_relu"])
