@@ -65,7 +65,7 @@ EXAMPLES = {
     ],
     "sweep": [
         "sweep patch-adaptation --backbone resnet101",
-        "sweep patch-adaptation --metrics static,latency --under latency=10ms",
+        "sweep patch-adaptation --metrics latency --under latency=10ms",
         "sweep patch-adaptation --accuracy curves.csv --maximise accuracy",
         "sweep grid.toml --out swept",
     ],

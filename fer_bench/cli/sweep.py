@@ -13,6 +13,8 @@ from fer_bench.records.plan import METRICS
 from fer_bench.records.store import DEFAULT_STORE
 from fer_bench.reporting import tables as reports
 
+_METRICS = [metric for metric in METRICS if metric != "accuracy"]  # which needs weights and data for each variant
+
 
 def sweep(
     name: Annotated[
@@ -20,7 +22,7 @@ def sweep(
     ],
     backbone: Annotated[str, typer.Option(metavar="NAME", help="Of patch-adaptation: resnet50 or resnet101.")] = "",
     block: Annotated[str, typer.Option(metavar="NAME", help="Of patch-adaptation: A to E, or patt_lite.")] = "",
-    metrics: Annotated[Names, several(f"{', '.join(METRICS)}; by default static, or the file's.")] = None,
+    metrics: Annotated[Names, several(f"{', '.join(_METRICS)}; by default static, or the file's.")] = None,
     protocol: Annotated[str, options.protocol("quick, or the file's plan")] = "",
     device: options.Device = "",
     batch: Annotated[int | None, typer.Option(metavar="N", min=1, help="Images in a pass.")] = None,
@@ -46,7 +48,7 @@ def sweep(
     fmt: options.Format = "table",
     debug: options.Debug = False,
 ) -> None:
-    """Measure every variant of a sweep, and print costs and the front.
+    """Measure every variant of a sweep, and mark the front.
 
     Results are stored as they come. An interrupted command continues where it stopped when it is run again.
     """

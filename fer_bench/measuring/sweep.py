@@ -153,7 +153,7 @@ def sweep(
         name: "patch-adaptation" (paper 000), "non-local" (paper 003), "rarn-backbones" (paper 002), or a TOML file.
         backbone: of patch-adaptation: "resnet50", the default, has 50 cuts and "resnet101" 69.
         block: of patch-adaptation: "A", the default, to "E", or "patt_lite".
-        metrics: of ``fer_bench.records.plan.METRICS``; by default static, or the file's.
+        metrics: of ``fer_bench.records.plan.METRICS`` but accuracy; by default static, or the file's.
         protocol: as ``measure`` takes it; by default quick, or the file's.
         under: limits, as "params=5M,latency=10ms", of params, macs, latency, activation and size.
         accuracy: a CSV of accuracies, by which the best variant is chosen (see ``docs/sweeps.md``).
@@ -181,6 +181,10 @@ def sweep(
     budget = read_limits(under) if under else None
     registry = registry or built_in()
     grid = _grid(name, registry, backbone, block, listed(metrics), protocol, many, plan_fields)
+    if any("accuracy" in task.plan.metrics for task in grid.tasks):
+        raise FerBenchError(
+            "accuracy needs weights and data; try: fer-bench evaluate for each variant, then --accuracy"
+        )
     points = read_curves(accuracy, grid.labels) if accuracy else {}
     with opened(store) as kept, watch(len(grid.tasks), show=progress) as watcher:
         run, _ = begin(kept, grid.tasks, grid.title, earlier_run(kept, grid.tasks, fresh=fresh))

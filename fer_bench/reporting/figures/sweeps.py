@@ -26,7 +26,7 @@ def curves(
 ) -> dict[str, Scatter]:
     """Draw each quantity that was measured over the variants in their order, by the stem of its file.
 
-    A variant that is lower than the one before it has a colour of its own.
+    A count that is lower than the one before it has a colour of its own.
     """
     drawn = {}
     best = choice.best.variant if choice is not None else ""
@@ -49,16 +49,17 @@ def _curve(
     known = [(place, label, value) for place, label in enumerate(labels, 1) if (value := values.get(label)) is not None]
     points, before = [], None
     for place, label, value in known:
-        group = "lower than the variant before" if before is not None and value < before else "variant"
+        falls = quantity == "count" and before is not None and value < before
+        group = "lower than the variant before" if falls else "variant"
         named = label == best
         points.append(Point(label if named else "", group, float(place), value, named=named))
         before = value
-    falls = sum(point.group != "variant" for point in points)
+    lower = sum(point.group != "variant" for point in points)
     axis = common.axis(heading, quantity, [value for _, _, value in known])
     return Scatter(
         title=f"{heading} over {title}",
-        caption=f"{heading} of the {len(known)} variants of {title}, in their order; "
-        f"{falls} are lower than the one before.",
+        caption=f"{heading} of the {len(known)} variants of {title}, in their order."
+        + (f" {lower} are lower than the one before." if lower else ""),
         x=Axis("Variant, by its number", "number"),
         y=axis,
         groups=tuple(dict.fromkeys(point.group for point in points)),
