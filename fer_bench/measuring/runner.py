@@ -424,7 +424,7 @@ class _Run:
                 self.refused = report.failure
         return report
 
-    def _deployed(self, groups: Sequence[str], report: _Report) -> None:
+    def _deployed(self, groups: Sequence[str], report: Report) -> None:
         """Note where an artefact is, or that there is none, and what the runtime reports of itself."""
         for measured in report.measurements:
             if measured.metric == ARTEFACT and measured.details["artefact"]:
