@@ -226,7 +226,7 @@ class _Fake(runner._Run):
 
     def process(self, group, number=0, stage=""):
         self.stages.append(stage)
-        told = runner._Report(passes_s=10.0)
+        told = runner.Report(passes_s=10.0)
         if self.medians[number] is not None:
             told.measurements.append(Measurement("latency_s", "s", (self.medians[number],), process=number))
         return told
