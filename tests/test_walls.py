@@ -34,6 +34,7 @@ WITH_TORCH = (
     "networks.build",
     "networks.checkpoints",
     "networks.keras_files",
+    "networks.truncations",
     "models",
 )
 FILES = {
