@@ -53,6 +53,7 @@ changed: pandas.DataFrame = fb.sensitivity(model, faces, contract).to_frame()
 disturbed: pandas.DataFrame = fb.robustness(lambda batch: batch[:, 0, 0, :7], faces, contract, most=None).to_frame()
 
 live: fb.Results = fb.realtime("my_net", "clip.mp4", detector="mtcnn", rate=24)
+reason: str = fb.deploy("my_net", "onnxruntime", out="onnx", precision="fp16").reason
 points: pandas.DataFrame = fb.history("my_net", "macs", store="results.sqlite", where={"device": "cpu"}).to_frame()
 code: int = fb.gate(["my_net"], against="main", limits={"max_params": "5M"}, min_effect=0.03).exit_code()
 changes: pandas.DataFrame = fb.compare(results, "results.json", progress=False).to_frame()
