@@ -206,6 +206,8 @@ def test_natural_images_are_standardised_and_smooth():
         ({"backend": "onnxruntime", "layout": "nhwc"}, "with --layout nhwc"),
         ({"backend": "openvino", "mode": "compile"}, "with --mode compile"),
         ({"backend": "openvino", "metrics": ("training",)}, "does not train"),
+        ({"backend": "onnxruntime", "metrics": ("static", "accuracy")}, "accuracy is measured with --backend torch"),
+        ({"backend": "openvino", "metrics": ("coldstart",)}, "coldstart is of --backend torch"),
         ({"backend": "onnxruntime", "device": "cuda"}, "the plan has cuda"),
         ({"backend": "onnxruntime", "precision": "bf16"}, "has no --precision bf16; it has fp32, default, fp16, int8"),
         ({"precision": "int8"}, "PyTorch runs none here"),

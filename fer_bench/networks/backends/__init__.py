@@ -52,6 +52,8 @@ def refusal(plan: Plan) -> str:
         return f"{given} runs networks and does not train them: leave out {', '.join(training)}"
     if "accuracy" in plan.metrics:
         return f"accuracy is measured with --backend torch, and parity says how far {plan.backend} agrees with that"
+    if "coldstart" in plan.metrics:  # whose processes import PyTorch and build the network
+        return f"coldstart is of --backend torch: leave it out; deploy measures load and first pass of {plan.backend}"
     if plan.device not in backend.devices:
         return f"{given} is built for {', '.join(backend.devices)} here, and the plan has {plan.device}"
     if plan.precision not in backend.precisions:
@@ -62,7 +64,7 @@ def refusal(plan: Plan) -> str:
 
 
 _OF_FILES = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
-_NOT_OF_FILES = ("recount", "anatomy", "training", "training_memory", "parity")
+_NOT_OF_FILES = ("recount", "anatomy", "training", "training_memory", "parity", "coldstart", "accuracy")
 
 
 def for_file(spec: ModelSpec, plan: Plan) -> Plan:
