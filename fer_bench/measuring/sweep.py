@@ -45,6 +45,11 @@ class Sweep:
         choice: the best variant; None without accuracies.
         of: how many variants the sweep has in all.
         images: of a training epoch, for its time; None for none.
+
+    Examples:
+        >>> swept = fb.sweep("rarn-backbones", under="params=50M", progress=False)
+        >>> swept.labels, swept.of, swept.choice
+        (('resnet18', 'resnet34', 'resnet50', 'resnet101'), 5, None)
     """
 
     title: str
