@@ -43,7 +43,8 @@ def test_a_bundle_measures_itself_without_pytorch_and_us_and_its_record_is_impor
         (result,) = store.results(store.runs()[0].id)
     assert isinstance(result, Result)
     assert (result.subject.name, result.plan.backend, result.plan.protocol) == ("mtcnn_pnet", backend, "board")
-    assert [len(sample) for sample in result.samples("latency_s")] == [20, 20]
+    # Twenty are asked for; where the warm-up ends is decided by the series, and leaves a few more at times.
+    assert [len(sample) >= 20 for sample in result.samples("latency_s")] == [True, True]
     assert latency.summary(result).processes == 2
     assert parity.judge(result).kind is parity.Kind.SAME
     assert result.value("peak_rss_bytes") > 0

@@ -397,7 +397,7 @@ def test_a_hostile_name_is_drawn_as_it_is(call, tmp_path):
         (["net", "--out", "its.gif"], "--out its.gif: draws .svg, .png, .pdf"),
         (["net", "--out", "its.png", "--format", "csv"], "without --format"),
         (["net", "--where", "batch_size=3"], "--where batch_size=3: no such result is stored"),
-        (["net", "--where", "bach_size=3"], "there is no bach_size (did you mean batch_size?); choose by protocol,"),
+        (["net", "--where", "batch_sise=3"], "there is no batch_sise (did you mean batch_size?); choose by protocol,"),
         (["net", "macs", "--where", "device=cpu"], "macs does not depend on it; choose by input, classes, set"),
         (["net", "--where", "batch_size"], "--where batch_size is not KEY=VALUE"),
         (["net", "--where", "device=cpu", "--where", "device=cuda"], "device=cpu was asked for, too"),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fer_bench.records import stats, units
 from fer_bench.records.result import Environment, Result, speeds_apart
 from fer_bench.reporting.analysis import changepoints
-from fer_bench.reporting.analysis.series import UNREAD, Metric, Point, Stored, point_of, points_of
+from fer_bench.reporting.analysis.series import UNREAD, Metric, Point, Stored, each_once, point_of, points_of
 
 # Reads the values and environments of results of which only heads were given; None for what cannot be read.
 Read = Callable[[Sequence[Result]], Sequence[Result | None]]
@@ -135,7 +135,7 @@ def _with_values(points: Sequence[Point], metric: Metric, last: int | None, read
         results = dict(zip(map(id, unread), read([point.result for point in unread]), strict=True))
         whole = [(point.run, results.get(id(point), point.result)) for point in some]
         made = [point_of(run, result, metric) for run, result in whole if result is not None]  # None cannot be read
-        latest[:0] = [point for point in made if point is not None]
+        latest = each_once([*(point for point in made if point is not None), *latest])
     return [*rest, *latest]
 
 

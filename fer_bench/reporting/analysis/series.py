@@ -284,16 +284,20 @@ def find_metric(name: str, model: str, raw: Mapping[str, str]) -> Metric:
 
 def _points(ours: Iterable[Stored], metric: Metric) -> list[Point]:
     """Return the results that measured a metric, each once, by time."""
-    points: list[Point] = []
+    made = (point_of(run, result, metric) for run, result in ours)
+    return sorted(each_once(point for point in made if point is not None), key=lambda point: point.when)
+
+
+def each_once(points: Iterable[Point]) -> list[Point]:
+    """Return points without those that were read from a second place; of what is unread nobody knows yet."""
+    kept: list[Point] = []
     seen: dict[str, list[Result]] = {}
-    for run, result in ours:
-        point = point_of(run, result, metric)
-        same = seen.setdefault(result.started_at, [])
-        if point is None or result in same:  # not asked for; or read from two places
-            continue
-        same.append(result)
-        points.append(point)
-    return sorted(points, key=lambda point: point.when)
+    for point in points:
+        same = seen.setdefault(point.result.started_at, [])
+        if point.estimate is UNREAD or point.result not in same:
+            same.append(point.result)
+            kept.append(point)
+    return kept
 
 
 def point_of(run: str, result: Result, metric: Metric) -> Point | None:
