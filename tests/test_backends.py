@@ -20,6 +20,7 @@ from fer_bench.networks.backends.interface import Artefact, DeployError, Setting
 from fer_bench.records import extras
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import QUICK
+from support.processes import plain_environment
 
 RUNTIMES = ("onnxruntime", "openvino")
 ONE_THREAD = Settings(threads=1, spinning=False, precision="fp32")
@@ -347,7 +348,7 @@ def test_a_session_of_pytest_measures_a_backend_in_its_process(tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--fer-models", "mtcnn_pnet"]
     for backend, code in (("onnxruntime", 0), ("tensorrt", 4)):
         given = [*command, "--fer-backend", backend, "test_them.py"]
-        done = subprocess.run(given, capture_output=True, text=True, check=False, cwd=tmp_path)
+        done = subprocess.run(given, env=plain_environment(), capture_output=True, text=True, check=False, cwd=tmp_path)
         assert done.returncode == code, done.stdout + done.stderr
     assert "backend is 'tensorrt'; known: torch, onnxruntime, openvino" in done.stdout + done.stderr
 

@@ -44,7 +44,8 @@ def keep(store: Store, run: Contents) -> str:
         while (file := folder / f"{name}-{number}.json").exists():
             number += 1
         try:
-            files.write(file, text)
+            with files.noted():  # it is the error that names it
+                files.write(file, text)
         except StoreError as error:
             failure = failure or error
         else:
