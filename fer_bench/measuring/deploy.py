@@ -17,6 +17,7 @@ from fer_bench.measuring.task import Task
 from fer_bench.networks.backends.interface import MANIFEST, Artefact
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.networks.spec import ModelSpec, Shape
+from fer_bench.networks.weights import weights_file
 from fer_bench.records import files, stats
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import DEPLOYED, TORCH
@@ -55,7 +56,7 @@ def deploy(
         out: a new folder for the artefact, ``manifest.json`` and, where it is known, the input contract
             ``input.json``.
         bundle: a new zip file, with example images and a program that measures the network where there is no PyTorch.
-        checkpoint: a file of weights; without one they are random.
+        checkpoint: a file of weights, or ``wheel:PACKAGE``; without one they are random.
         precision: "fp32", "fp16" or "int8".
         calibrate: a folder of images for int8, or "noise".
         data: a folder of images of the task, to judge reduced precision on.
@@ -87,16 +88,14 @@ def deploy(
             raise FerBenchError(f"{given} is there already; name another, or delete it")
     if bundle and Path(bundle).suffix != ".zip":
         raise FerBenchError(f"--bundle {bundle}: a bundle is a zip file, such as {Path(bundle).stem}.zip")
-    if checkpoint and not Path(checkpoint).is_file():
-        raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
     if backend == TORCH:
         raise FerBenchError("--backend torch needs no artefact: a checkpoint is what PyTorch loads")
     spec = network if isinstance(network, ModelSpec) else (registry or built_in()).find(network)
+    weights = weights_file(checkpoint, spec.name)
     plan = plan_of(
         "quick", "cpu", metrics=DEPLOYED, backend=backend, precision=precision, batch_size=batch_size, threads=1,
         wait="active", num_classes=num_classes,
     )  # fmt: skip
-    weights = str(Path(checkpoint).resolve()) if checkpoint else ""
     task = Task(spec, plan, input_shape, tuple(settings), weights, calibration=calibrate, data=data)
     with Starter([spec]) as starter:
         done, result = prepared(task, starter)

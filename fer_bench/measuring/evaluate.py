@@ -145,7 +145,7 @@ def evaluation_tasks(
     Raises:
         FerBenchError: the data or the checkpoint are not there, or no contract is known.
     """
-    from fer_bench.networks.weights import input_contract, locate
+    from fer_bench.networks.weights import input_contract, weights_file
 
     if checkpoint and len(specs) != 1:
         raise FerBenchError("a checkpoint is one network's: name it")
@@ -153,10 +153,8 @@ def evaluation_tasks(
         raise FerBenchError(f"there are no data {data}; try: --data with the path of a CSV or of a folder of images")
     tasks = []
     for spec in specs:
-        weights = locate(checkpoint, spec.name) if checkpoint else None
-        if weights is not None and not weights.is_file():
-            raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
-        found = ordered(input_contract(spec, weights, contract), classes_order)
+        weights = weights_file(checkpoint, spec.name)
+        found = ordered(input_contract(spec, weights or None, contract), classes_order)
         classes = len(found.classes)
         built = plan if classes == spec.num_classes else dataclasses.replace(plan, num_classes=classes)
         tasks.append(
@@ -165,7 +163,7 @@ def evaluation_tasks(
                 built,
                 found.shape,
                 tuple(settings),
-                str(weights.resolve()) if weights else "",
+                weights,
                 data=str(Path(data).resolve()),
                 contract=found,
             )

@@ -18,6 +18,7 @@ from fer_bench.measuring.task import Task, fingerprint
 from fer_bench.networks import backends
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.networks.spec import DEFAULT_INPUT, USERS_MODULE, ModelSpec, Shape
+from fer_bench.networks.weights import weights_file
 from fer_bench.records import plan as plans
 from fer_bench.records.errors import BuildError, FerBenchError
 from fer_bench.records.plan import SHIPPED, Plan
@@ -62,7 +63,7 @@ def measure(
         input_shape: (C, H, W) of an image; a module needs it, or ``input_size`` for a square. By default each
             network's own.
         settings: further arguments of the factory, each "key=value".
-        checkpoint: a file of weights, for one network by name.
+        checkpoint: a file of weights, or ``wheel:PACKAGE``, for one network by name.
         store: URL of a store, or path of its SQLite file, that keeps the results. A call that was interrupted goes on
             there when it is made again. Without one, results are only returned.
         fresh: begin anew instead of going on with what was interrupted.
@@ -97,9 +98,7 @@ def measure(
         raise FerBenchError("a checkpoint is for one network by name; load weights into a module with load_checkpoint")
     if "accuracy" in plan.metrics:
         raise FerBenchError("accuracy needs data: call fb.evaluate(network, data, metrics=...), which measures both")
-    if checkpoint and not Path(checkpoint).is_file():
-        raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
-    weights = str(Path(checkpoint).resolve()) if checkpoint else ""
+    weights = weights_file(checkpoint, named[0][0]) if checkpoint else ""
     tasks: list[Task] = []
     here: list[_Here] = []
     order: list[Task | _Here] = []

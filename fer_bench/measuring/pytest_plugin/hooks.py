@@ -183,14 +183,11 @@ def _located(network: Any, checkpoint: "str | Path") -> str:
     if not checkpoint:
         return ""
     from fer_bench.networks.spec import ModelSpec
-    from fer_bench.networks.weights import locate
+    from fer_bench.networks.weights import weights_file
 
     if not isinstance(network, ModelSpec):
         raise FerBenchError("a checkpoint is for a network by name; load weights into a module with load_checkpoint")
-    path = locate(checkpoint, network.name)
-    if not path.is_file():
-        raise FerBenchError(f"there is no checkpoint {checkpoint}; a path starts at the current folder")
-    return str(path)
+    return weights_file(checkpoint, network.name)
 
 
 def _evaluating(
