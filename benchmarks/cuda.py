@@ -192,11 +192,11 @@ def machine(bench: Bench) -> None:
     """The machine: versions, and what the driver says of the card."""
     import torch
 
-    told = {"argv": sys.argv[1:], "platform": platform.platform(), "python": sys.version, "missing": missing()}
-    told |= {"torch": torch.__version__, "build": torch.__config__.show()}
+    about = {"argv": sys.argv[1:], "platform": platform.platform(), "python": sys.version, "missing": missing()}
+    about |= {"torch": torch.__version__, "build": torch.__config__.show()}
     if smi := shutil.which("nvidia-smi"):
-        told["nvidia-smi"] = subprocess.run([smi, "-q"], capture_output=True, text=True, timeout=30).stdout
-    bench.write("machine.json", told)
+        about["nvidia-smi"] = subprocess.run([smi, "-q"], capture_output=True, text=True, timeout=30).stdout
+    bench.write("machine.json", about)
 
 
 def instrument(bench: Bench) -> None:
@@ -204,9 +204,9 @@ def instrument(bench: Bench) -> None:
     # In a process of its own: the runner's own must not have touched the device.
     command = [sys.executable, str(Path(__file__)), str(bench.out), "--device", bench.device, "--instrument"]
     subprocess.run(command, check=True, timeout=bench.left_s)
-    told = json.loads((bench.out / "instrument.json").read_text())
-    for tool, ratio in told["theirs over ours"].items():
-        say(f"    {tool}: {ratio:.3f} of ours{'' if tool not in told['outside'] else ', outside of 3 %'}")
+    checked = json.loads((bench.out / "instrument.json").read_text())
+    for tool, ratio in checked["theirs over ours"].items():
+        say(f"    {tool}: {ratio:.3f} of ours{'' if tool not in checked['outside'] else ', outside of 3 %'}")
 
 
 def table_ii(bench: Bench) -> None:
@@ -247,12 +247,12 @@ def gate(bench: Bench) -> None:
     from fer_bench.records.plan import GATE
 
     task = Task(bench.registry.find(GATED), METRICS["latency"].of(dataclasses.replace(GATE, device=bench.device)))
-    told = []
+    verdicts = []
     for slower in (0.0, 0.05):
         sides = Side(task, bench.starter()), Side(task, bench.starter(), slower)
         compared = judge(GATED, "latency", *sides, Rule(budget_s=max(1.0, min(30.0, bench.left_s / 2))))
-        told.append({"made slower by": slower, **compared.to_dict()})
-        bench.write("gate.json", told)
+        verdicts.append({"made slower by": slower, **compared.to_dict()})
+        bench.write("gate.json", verdicts)
         say(f"    made slower by {slower:g}: {compared.verdict.outcome}, {compared.verdict.reason}")
 
 
@@ -392,13 +392,13 @@ def check_instrument(out: Path, device: str) -> None:
         for tool, taken in seconds.items()
         if tool not in ("warm", "cold")
     }
-    told = {
+    record = {
         "network": f"{name}, batch {batch}, {device}",
         "theirs over ours": ratios,
         "outside": [tool for tool, ratio in ratios.items() if abs(ratio - 1) > WITHIN],
         "seconds": seconds,
     }
-    (out / "instrument.json").write_text(json.dumps(told, indent=1) + "\n")
+    (out / "instrument.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def carry_out(bench: Bench, step: Callable[[Bench], None], gone: Mapping[str, str]) -> None:
@@ -427,8 +427,8 @@ def carry_out(bench: Bench, step: Callable[[Bench], None], gone: Mapping[str, st
         bench.places[name] = range(before, len(bench.results))
     if ended != "done":
         say(f"    {ended}")
-    told = {"step": name, "about": step.__doc__, "ended": ended, "seconds": round(time.monotonic() - began, 1)}
-    bench.steps.append(told)
+    entry = {"step": name, "about": step.__doc__, "ended": ended, "seconds": round(time.monotonic() - began, 1)}
+    bench.steps.append(entry)
     bench.write("steps.json", bench.steps)
 
 
@@ -504,16 +504,16 @@ def _states(results: Sequence) -> dict[str, str]:
     states = [
         m.details[k] for r in results for m in r.measurements for k in ("gpu_before", "gpu_after") if k in m.details
     ]
-    told = {}
+    conditions = {}
     for key in ("sm_clock_hz", "memory_clock_hz", "temperature_c", "power_w"):
         if values := [state[key] for state in states if state.get(key) is not None]:
-            told[key] = f"{min(values):g} to {max(values):g}"
+            conditions[key] = f"{min(values):g} to {max(values):g}"
     if states:
         reasons = {reason for state in states for reason in state.get("throttle_reasons") or ()}
         refused = {state["nvml"] for state in states if "nvml" in state}
-        told["throttle reasons"] = ", ".join(sorted(reasons)) or "none"
-        told |= {"NVML": "; ".join(sorted(refused))} if refused else {}
-    return told
+        conditions["throttle reasons"] = ", ".join(sorted(reasons)) or "none"
+        conditions |= {"NVML": "; ".join(sorted(refused))} if refused else {}
+    return conditions
 
 
 def options(arguments: Sequence[str] | None) -> argparse.Namespace:

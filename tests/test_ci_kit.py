@@ -345,7 +345,7 @@ def test_the_exit_code_of_the_gate_is_that_of_the_job(bench, code):
     assert gitlab(bench, {}, STUB_CODE=str(code)).returncode == code
 
 
-def test_the_job_runs_where_and_with_what_it_was_reported(bench):
+def test_the_job_runs_where_and_with_what_it_was_asked_to(bench):
     program(bench, "python", STUB.replace("STUB_SAID", "PYTHON_SAID"))
     (bench / "work" / "sub").mkdir()
     program(bench, "fer-bench", "#!/bin/sh\npwd\n" + STUB.partition("\n")[2])
@@ -564,7 +564,7 @@ def test_the_action_holds_a_pull_request_against_its_base(real):
     assert "uncommitted" not in told  # the wrapper itself changes nothing
 
 
-def test_a_shallow_clone_is_reported_its_cure_and_is_no_pass(real):
+def test_a_shallow_clone_gets_its_remedy_and_is_no_pass(real):
     base = git(real / "work", "rev-parse", "HEAD")
     commit(real / "work", net_py=WIDER)
     (real / "work").rename(real / "origin")

@@ -411,7 +411,7 @@ def test_records_without_modules_give_no_figure_of_them(make_result):
     assert divisions([make_result()]) is None
 
 
-def test_labels_report_the_settings_in_which_results_differ(make_result):
+def test_labels_have_the_settings_in_which_results_differ(make_result):
     results = [with_plan(make_result("a", settings=("width=2",)), batch_size=n) for n in (1, 2)]
     results.append(with_plan(make_result("a", input_shape=(3, 8, 8)), batch_size=1))
     assert labels(results) == ["a, width=2, 1x48x48, batch 1", "a, width=2, 1x48x48, batch 2", "a, 3x8x8, batch 1"]
@@ -702,7 +702,7 @@ def test_characters_that_the_font_lacks_are_drawn_as_numbers_without_a_warning(m
     assert label.get_text() == r"\u8868\u60c5 caf\u00e9 \U0001f9ff".replace(r"\u00e9", "\u00e9")
 
 
-def test_the_list_of_figures_reports_how_lacking_characters_are_drawn(committed):
+def test_the_list_of_figures_says_how_lacking_characters_are_drawn(committed):
     assert r"\u8868" in figures.listing(committed).caption
 
 

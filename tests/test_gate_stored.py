@@ -65,7 +65,7 @@ def test_a_small_change_between_sessions_is_inconclusive(timed):
 @pytest.mark.parametrize(
     ("seconds", "word"), [(0.011, Outcome.inconclusive), (0.020, Outcome.worse), (0.005, Outcome.better)]
 )
-def test_one_process_a_side_reports_only_what_is_large(timed, seconds, word):
+def test_one_process_a_side_shows_only_what_is_large(timed, seconds, word):
     (verdict,) = against_results.judge(timed(0.010), timed(seconds), 0.05)
     assert verdict.outcome is word
     assert "one process a side" in verdict.details[1]

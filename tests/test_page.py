@@ -550,7 +550,7 @@ def test_columns_are_chosen(visit, results):
     assert heading(driver, "macs").is_displayed()
 
 
-def test_verdicts_are_filtered_and_reported_by_a_sign_beside_the_colour(visit, results):
+def test_verdicts_are_filtered_and_shown_by_a_sign_beside_the_colour(visit, results):
     driver = visit(drawn(results, AUDIT))
     printed = (
         "return [...document.querySelectorAll('#audit tbody tr')].filter((row) => !row.hidden)"
@@ -570,7 +570,7 @@ def test_verdicts_are_filtered_and_reported_by_a_sign_beside_the_colour(visit, r
     assert len({sign for _, sign, _ in signs}) == len({colour for _, _, colour in signs}) == len(set(verdicts))
 
 
-def test_a_pointer_on_a_mark_is_reported_the_numbers_and_the_interval(visit, results):
+def test_a_pointer_on_a_mark_shows_the_numbers_and_the_interval(visit, results):
     driver = visit(drawn(results))
     mark = next(m for m in marks(driver, "explorer") if m.get_attribute("aria-label").startswith("slow"))
     assert tip(driver) == ""
@@ -659,7 +659,7 @@ def test_an_axis_is_logarithmic_or_linear_as_the_reader_wants(visit, results):
     assert shares() == pytest.approx(50 / 1_999_050, rel=1e-6)
 
 
-def test_the_latency_figure_reports_each_process_on_either_scale(visit, results):
+def test_the_latency_figure_shows_each_process_on_either_scale(visit, results):
     driver = visit(drawn(results))
     strips = marks(driver, "latency")
     assert len(strips) == 9
@@ -679,7 +679,7 @@ def test_rows_of_one_network_at_several_settings_are_reported_apart(visit, make_
     assert rows == ["a_network_o\u2026me, batch 1", "a_network_o\u2026me, batch 4"]
 
 
-def test_the_roofline_figure_reports_the_rate(visit):
+def test_the_roofline_figure_shows_the_rate(visit):
     results = read_file(EDGE)
     driver = visit(drawn(results))
     mark = next(m for m in marks(driver, "roofline") if m.get_attribute("aria-label").startswith("resnet50"))
@@ -688,7 +688,7 @@ def test_the_roofline_figure_reports_the_rate(visit):
     assert "of attainable" in tip(driver)
 
 
-def test_the_figure_of_modules_reports_each_of_all_networks_or_of_one(visit, layered):
+def test_the_figure_of_modules_shows_each_of_all_networks_or_of_one(visit, layered):
     from selenium.webdriver.common.keys import Keys
 
     driver = visit(drawn(layered))
@@ -719,7 +719,7 @@ def test_the_figure_of_modules_reports_each_of_all_networks_or_of_one(visit, lay
     assert told.startswith("layered: body.0; Type: Conv2d; MACs: 800 k, 40.0 %")
 
 
-def test_the_batch_sweep_reports_latency_and_rate_on_either_axis(visit, layered):
+def test_the_batch_sweep_shows_latency_and_rate_on_either_axis(visit, layered):
     from selenium.webdriver.common.keys import Keys
 
     driver = visit(drawn(layered))
@@ -766,7 +766,7 @@ def test_hostile_modules_are_shown_as_they_are_on_any_screen(width, visit, make_
     assert browser.complaints(driver) == []
 
 
-def test_a_finger_on_a_mark_is_reported_the_numbers_and_they_stay(visit, results):
+def test_a_finger_on_a_mark_shows_the_numbers_and_they_stay(visit, results):
     driver = visit(drawn(results), width=360)
     mark = marks(driver, "explorer")[0]
     driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
@@ -776,7 +776,7 @@ def test_a_finger_on_a_mark_is_reported_the_numbers_and_they_stay(visit, results
     wait(driver, lambda d: tip(d).startswith("quick"))
 
 
-def test_a_note_is_reported_where_its_number_stands(visit, results):
+def test_a_note_is_shown_where_its_number_stands(visit, results):
     driver = visit(drawn(results))
     point_at(driver, one(driver, "#table-efficiency sup a"))
     assert tip(driver) == "Note 1\nStand-in: Stands in for another."

@@ -159,7 +159,7 @@ def test_a_file_of_one_s_own_changes_a_preset(tmp_path):
         ("runs = " + "9" * 5000, "is no TOML: Exceeds the limit"),
     ],
 )
-def test_a_bad_file_is_reported_what_is_wrong_with_it(tmp_path, text, message):
+def test_a_bad_file_is_refused_with_what_is_wrong_with_it(tmp_path, text, message):
     path = tmp_path / "my_lab.toml"
     path.write_text(text)
     with pytest.raises(FerBenchError) as told:

@@ -64,7 +64,7 @@ def test_a_sheet_that_is_wrong_is_reported_with_its_place(tmp_path, text, compla
         ("package.module:factory", Source("module", "factory", module="package.module")),
     ],
 )
-def test_a_name_reports_its_source(name, source):
+def test_a_name_gives_its_source(name, source):
     spec = registry.find(name)
     assert (spec.name, spec.source) == (name, source)
 

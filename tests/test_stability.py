@@ -198,7 +198,7 @@ def test_page_faults_of_less_than_a_hundredth_of_the_time_are_no_news(make, faul
     assert seen(make(slow, slow, plan={"alloc": "system"}, more=more)) == expected
 
 
-def test_who_keeps_memory_already_is_not_reported_to(make):
+def test_who_keeps_memory_already_gets_no_remedy(make):
     more = per_pass("minor_faults", [1500.0, 1600.0], [1400.0])
     kept = make(QUIET, QUIET, plan={"alloc": "keep"}, more=more, environment={"allocator": KEPT_ALLOCATOR})
     assert seen(kept) == [Trouble.FAULTS_OF_THE_NETWORK]

@@ -135,7 +135,7 @@ def test_processes_that_differ_are_followed_by_as_many_as_may():
 
 
 @pytest.mark.parametrize(("affordable", "further"), [(-1, 0), (0, 0), (2, 0), (3, 3)])
-def test_fewer_than_three_report_no_variance_and_are_not_begun(affordable, further):
+def test_fewer_than_three_give_no_variance_and_are_not_begun(affordable, further):
     assert further_processes(spread_pilot(0.05), 0.01, 16, affordable) == further
 
 
