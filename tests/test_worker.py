@@ -16,7 +16,7 @@ from fer_bench.measuring.network import Network, apply_plan_settings, as_planned
 from fer_bench.networks import registry
 from fer_bench.networks.build import round_products
 from fer_bench.networks.place import Place
-from fer_bench.records.errors import DeviceError
+from fer_bench.records.errors import CheckpointError, DeviceError
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
 
@@ -107,6 +107,13 @@ def test_the_same_seed_builds_the_same_weights_and_images():
     first, second = (network(JOB).make() for _ in range(2))
     assert torch.equal(first[1], second[1])
     assert all(torch.equal(a, b) for a, b in zip(first[0].parameters(), second[0].parameters(), strict=True))
+
+
+def test_counts_of_a_file_that_is_no_weights_are_refused(tmp_path):
+    page = tmp_path / "weights.pt"
+    page.write_text("<!DOCTYPE html><html></html>")
+    with pytest.raises(CheckpointError, match="is a web page"):
+        _ = network(job_on("simple_cnn", checkpoint=str(page))).counted
 
 
 def test_a_network_is_built_once():
