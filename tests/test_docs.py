@@ -1,5 +1,6 @@
 """What the documents say is what is done."""
 
+import dataclasses
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ from fer_bench.cli.main import COMMANDS as GROUPS
 from fer_bench.cli.main import SUBCOMMANDS, app, main
 from fer_bench.networks.registry import Registry
 from fer_bench.records.limits import NO_LIMITS
+from fer_bench.records.plan import PRESETS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fer_bench"
@@ -179,6 +181,8 @@ QUICKLY = ("--runs", "5", "--max-time", "20", "--processes", "1", "--time-limit"
 def reader(tmp_path, monkeypatch):
     """The folder of a reader who has run one network, and has the files that the pages name."""
     monkeypatch.chdir(tmp_path)
+    shorter = dataclasses.replace(PRESETS["occupancy"], batch_size=2, warmup_runs=1, sample_s=1.0)
+    monkeypatch.setitem(PRESETS, "occupancy", shorter)
     (tmp_path / "my_net.py").write_text(MY_NET)
     (tmp_path / "their_table.csv").write_text(THEIR_TABLE)
     for page in ("sheets.md", "measure.md"):
@@ -204,7 +208,7 @@ def reader(tmp_path, monkeypatch):
     [f"{name}.md" for name in "README measure realtime results report sheets networks audit history".split()],
 )
 def test_the_commands_of_a_page_run_in_order(reader, page, capfd):
-    """As written, but measured for less time; the gate's page has a test of its own, since it needs a repository."""
+    """As written, but measured briefly and on small images; the gate has a test of its own: it needs a repository."""
     text = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGES[page], flags=re.DOTALL | re.MULTILINE))
     for line in re.findall(r"^fer-bench .*$", text, re.MULTILINE):
         words = shlex.split(line.partition(" > ")[0], comments=True)[1:]
@@ -212,6 +216,7 @@ def test_the_commands_of_a_page_run_in_order(reader, page, capfd):
             continue
         if words[0] == "run":
             words += [*QUICKLY, *(["--metrics", "static,latency"] if "--protocol" not in words else [])]
+            words += ["--input", "64"] if "occupancy" not in words else []
         if words[0] == "audit" and not {"--table", "--sheets"} & set(words):
             words += ["--from", str(ROOT / "reports" / "audit" / "recounts.json")]  # counting takes a minute
         code = main(words)
