@@ -120,6 +120,27 @@ def evaluate(
         return _evaluate(network, data, contract, settings, masked, validation, device, alive)
 
 
+def predict(
+    network: nn.Module,
+    data: "Dataset",
+    contract: InputContract,
+    *,
+    batch: int = BATCH,
+    device: str = "cpu",
+    alive: Callable[[], None] = lambda: None,
+) -> Predictions:
+    """Return a network's outputs on the labelled images of a data set, in eval mode and without any check.
+
+    Raises:
+        FerBenchError: an output is no number, or classes do not fit.
+    """
+    masked = _match(contract.classes, data.classes, "errors")
+    places = np.flatnonzero(data.labelled)
+    with in_eval_mode(network), torch.inference_mode():
+        outputs, digest = _Run(network, contract, Settings(batch=batch), device, alive).outputs(data, places)
+    return Predictions(outputs, _labels(data, places, contract.classes), contract.classes, masked, digest)
+
+
 def _match(ours: Sequence[str], theirs: Sequence[str], extra: str) -> tuple[str, ...]:
     """Return the outputs that are masked; refuse classes of the data that no output stands for."""
     if lacking := [name for name in theirs if name not in ours]:

@@ -37,6 +37,10 @@ class DataError(FerBenchError):
     """A data set cannot be read, or has nothing of what was asked for."""
 
 
+class TrainingError(FerBenchError):
+    """A training cannot go on; what was kept of it before stays."""
+
+
 class CountingError(FerBenchError):
     """A network cannot run on the given input, so that it cannot be counted."""
 
