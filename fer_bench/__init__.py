@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fer_bench.measuring.measure import measure as measure
     from fer_bench.measuring.sweep import Sweep as Sweep
     from fer_bench.measuring.sweep import sweep as sweep
+    from fer_bench.measuring.train import Trainings as Trainings
+    from fer_bench.measuring.train import train as train
     from fer_bench.networks.build import Build as Build
     from fer_bench.networks.build import create_model as create_model
     from fer_bench.networks.checkpoints import load_checkpoint as load_checkpoint
@@ -56,6 +58,7 @@ _HOMES = {
     "realtime": "live.realtime",
     "deploy": "measuring.deploy",
     "sweep": "measuring.sweep",
+    "train": "measuring.train",
     "report": "reporting.report",
     "audit": "auditing.audit",
     "gate": "gating.gate",
@@ -86,6 +89,7 @@ _HOMES = {
     "Result": "records.result",
     "Results": "reporting.results",
     "Sweep": "measuring.sweep",
+    "Trainings": "measuring.train",
     "Trace": "measuring.counting.recorder",
 }
 

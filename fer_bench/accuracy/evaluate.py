@@ -7,7 +7,7 @@ the outputs, and whether an image's output depends on the other images of its ba
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -55,6 +55,7 @@ class Settings:
         group_by: a column of the data that accuracies are kept for.
         tolerance: relative, of outputs in another batch.
         sensitivity, robustness: measure these, too.
+        selected_on: what selected the weights, as ``networks.weights.selected_on`` returns it; empty where unknown.
     """
 
     extra: str = "errors"
@@ -65,6 +66,7 @@ class Settings:
     tolerance: float = TOLERANCE
     sensitivity: bool = False
     robustness: bool = False
+    selected_on: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +189,26 @@ def _evaluate(
         "batch_difference": check.difference,
         "seed": settings.seed,
         "group_by": settings.group_by,
+        "selected_on": dict(settings.selected_on) or {"on": "unknown"},
         "probe": None if probed is None else asdict(probed) | {"split": validation.split if validation else ""},
     }
     manifest = data.manifest
     warnings += [f"data: {finding}" for finding in manifest.findings]
     if unlabelled := len(data) - len(places):
         warnings.append(f"{unlabelled} images without a label are left out")
+    if _selected_here(settings.selected_on, data.split, digest):
+        warnings.append(
+            f"selected on the test set: these images of split {data.split} selected the weights, so that the accuracy "
+            "is too high; try: a split that selected nothing"
+        )
     effects = tuple(_effects(run, data, contract, settings))
     return Evaluation(predictions, conditions, tuple(warnings), seconds, effects)
+
+
+def _selected_here(selected: Mapping[str, Json], split: str, images_sha256: str) -> bool:
+    """Report whether the evaluated images selected the weights: by their hash, where it is known, else by the split."""
+    known = selected.get("images_sha256")
+    return known == images_sha256 if known else bool(split) and selected.get("split") == split
 
 
 def _effects(run: "_Run", data: "Dataset", contract: InputContract, settings: Settings) -> Iterator[Measurement]:

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from fer_bench.accuracy.evaluate import predict
 from fer_bench.accuracy.transforms import prepare
-from fer_bench.networks.contract import METADATA, InputContract
+from fer_bench.networks.contract import METADATA, SELECTED_ON, InputContract
 from fer_bench.records import extras, files
 from fer_bench.records.errors import FerBenchError, TrainingError
 from fer_bench.records.result import Json
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from fer_bench.accuracy.data.dataset import Dataset
 
 STATE, MODEL = "state.pt", "model.safetensors"  # files of a folder of training
-SELECTED_ON = "selected_on"  # the key in the metadata of a checkpoint
 LAST = "last"  # selected by nothing: the last epoch's weights
 _FORMAT = 1  # of the state
 _SAID_EVERY_S = 0.5
@@ -55,7 +54,7 @@ class Method(Protocol):
         epochs: at most.
         batch: images of a step.
         selects: what chooses the weights: "validation_accuracy", "validation_loss", or "last".
-        optimizer: of the network's parameters.
+        optimizer: of the network's parameters; a method of phases changes it in ``after_epoch``.
     """
 
     description: Mapping[str, Json]
@@ -78,6 +77,10 @@ class Method(Protocol):
 
     def after_step(self) -> None:
         """Take the step of a schedule that goes by steps."""
+        ...
+
+    def begin_epoch(self) -> None:
+        """Bring the network, which is in training mode, into the epoch's: freeze batch norms, set dropout."""
         ...
 
     def before_evaluation(self, batches: Callable[[], Iterator[Tensor]]) -> None:
@@ -118,6 +121,9 @@ class Settings:
     keep_s: float = 30.0
     keep_steps: int | None = None
     epochs: int | None = None
+
+
+DEFAULTS = Settings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +194,7 @@ def train(
     contract: InputContract,
     method: Callable[[nn.Module], Method],
     folder: str | Path,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULTS,
     *,
     name: str = "",
     begins: str = "",
@@ -227,6 +233,15 @@ def train(
             (loop.folder / STATE).unlink(missing_ok=True)
         loop.resume()
         return loop.run(meter, say, alive)
+
+
+def history_of(folder: str | Path) -> tuple[Epoch, ...]:
+    """Return the epochs that a folder's training has finished; none where there is no such state."""
+    try:
+        state = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
+        return tuple(Epoch(**entry) for entry in state["history"])
+    except Exception:  # whatever is wrong with it was said when it was to go on
+        return ()
 
 
 @dataclass(slots=True)
@@ -363,8 +378,9 @@ class _Loop:
                 "another --out"
             )
         self.network.load_state_dict(state["network"])
-        self.method.optimizer.load_state_dict(state["optimizer"])
         self.method.load_state_dict(state["method"])
+        self._prepare_optimizer()
+        self.method.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.history = [Epoch(**entry) for entry in state["history"]]
@@ -375,6 +391,11 @@ class _Loop:
         if not self.finished:
             why = "; ".join(_differences(state["where"], self._where())) or ", ".join(self.inexact)
             self.resumed.append((len(self.history) + 1, self.part.step, why))
+
+    def _prepare_optimizer(self) -> None:
+        """Have Accelerate know the method's optimiser, which another phase may have replaced."""
+        if self.optimizer.optimizer is not self.method.optimizer:
+            self.optimizer = self.accelerator.prepare(self.method.optimizer)
 
     def _where(self) -> dict[str, Json]:
         """Return what the bits depend on beside the identity."""
@@ -471,6 +492,7 @@ class _Loop:
         kept_at, kept_step = time.monotonic(), part.step
         before, used = meter(), dict(part.used)
         self.model.train()
+        self.method.begin_epoch()
         clock = time.perf_counter
         asked = clock()
         for images, targets in self.data.loader(epoch, part.step):
@@ -550,6 +572,7 @@ class _Loop:
         self.history.append(epoch)
         self.part = _Part()
         self.stopped = self.method.after_epoch(epoch)
+        self._prepare_optimizer()
         self.finished = bool(self.stopped) or number >= self.epochs
         if best:
             on = LAST if self.method.selects == LAST else _kind(self.validation)

@@ -54,6 +54,9 @@ def evaluate(
     probe: Annotated[
         str, typer.Option(metavar="SPLIT|none", help="Judges the outputs' order; by default validation.")
     ] = "",
+    selected_on: Annotated[
+        str, typer.Option(metavar="SPLIT|last|unknown", help="What selected the weights, if the file does not say.")
+    ] = "",
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Try other sizes, values and crops, too.")] = False,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Try covered, tilted, dark, noisy faces, too.")
@@ -94,6 +97,7 @@ def evaluate(
         tta=tta,
         extra=extra,
         probe=probe,
+        selected_on=selected_on,
         sensitivity=sensitivity,
         robustness=robustness,
     )

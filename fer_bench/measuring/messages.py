@@ -45,6 +45,7 @@ class Job(Message):
         artefacts: the folder in which a backend's artefacts are kept.
         artefact: the folder of the one to measure; "" for the network itself.
         calibration: images for int8: a folder, "noise", or "" for none.
+        folder: in which a training keeps its state and weights.
     """
 
     plan: Plan
@@ -64,6 +65,7 @@ class Job(Message):
     artefacts: str = ""
     artefact: str = ""
     calibration: str = ""
+    folder: str = ""
 
     @property
     def without_pytorch(self) -> bool:
@@ -111,7 +113,9 @@ class Started(Message):
 
 @dataclass(frozen=True)
 class Alive(Message):
-    """Sent now and then by what takes long, so that it does not pass for hung."""
+    """Sent now and then by what takes long, so that it does not pass for hung, with how far it has come, if known."""
+
+    text: str = ""
 
 
 @dataclass(frozen=True)

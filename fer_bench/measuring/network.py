@@ -29,7 +29,7 @@ class Network:
     Its libraries are imported at once: their memory is not the network's.
     """
 
-    def __init__(self, spec: ModelSpec, job: Job, alive: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, spec: ModelSpec, job: Job, alive: Callable[..., None] = lambda text="": None) -> None:
         self.spec, self.job = spec, job
         self.alive = alive  # to be called now and then by what takes long, so that it does not pass for hung
         self.build = Build.of(job.plan.num_classes, job.input_shape, job.settings)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fer_bench.measuring.messages import Attainable, AtWork, Finished, Job, Measured, Message, Ready, Started
+from fer_bench.measuring.messages import Alive, Attainable, AtWork, Finished, Job, Measured, Message, Ready, Started
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.profilers.deploy import ARTEFACT, cache_folder
 from fer_bench.measuring.session import Session, WorkerError
@@ -342,8 +342,8 @@ class Report:
                 self.begun.append(group)
 
 
-def _report(job: Job, starter: Starter, *, debug: bool) -> Report:
-    """Let a worker do a job.
+def _report(job: Job, starter: Starter, progress: Progress, *, debug: bool) -> Report:
+    """Let a worker do a job; ``progress`` is told how far it has come, where it says so.
 
     Raises:
         DeviceError: the plan's device is not there.
@@ -352,6 +352,8 @@ def _report(job: Job, starter: Starter, *, debug: bool) -> Report:
     with Session(job, starter, debug=debug) as session:
         try:
             while not isinstance(message := session.receive(), Finished):
+                if isinstance(message, Alive) and message.text:
+                    progress(message.text)
                 report.add(message)
         except WorkerError as error:
             report.failure, report.refused = str(error), error.refused
@@ -406,7 +408,7 @@ class _Run:
         elif self.task.plan.backend != TORCH and not set(groups) <= set(_OF_THE_NETWORK):
             known = {**known, "artefact": self.artefact or self.task.artefact}
         job = self.task.job(groups=groups, process=number, describe=self.environment is None, **known)
-        report = _report(job, self.starter, debug=self.debug)
+        report = _report(job, self.starter, self.progress, debug=self.debug)
         self.environment = self.environment or report.environment
         if report.shape is not None:
             self.shape, self.exempt = report.shape, self.exempt or report.exempt
@@ -450,6 +452,6 @@ class Machine:
         setting = (plan.device, plan.precision, plan.cudnn, plan.threads, plan.wait, plan.alloc, plan.pin)
         if setting not in self._known:
             progress("what the machine attains")
-            report = _report(Job(plan), self.starter, debug=self._debug)
+            report = _report(Job(plan), self.starter, progress, debug=self._debug)
             self._known[setting] = report.attainable or {"failure": report.failure}
         return self._known[setting]

@@ -36,6 +36,7 @@ class Task:
         contract: what is done to an image, and the classes of the outputs; None where no accuracy is measured.
         artefact: the folder of a backend's artefact; "" to convert the network, or to find it converted.
         calibration: images for int8: a folder, "noise", or "" for none.
+        folder: in which a training keeps its state and weights.
     """
 
     spec: ModelSpec
@@ -49,6 +50,7 @@ class Task:
     contract: InputContract | None = None
     artefact: str = ""
     calibration: str = ""
+    folder: str = ""
 
     def __post_init__(self) -> None:
         self.plan.check_asked()
@@ -68,7 +70,7 @@ class Task:
         about += [] if self.own_size else ["at no other size"]
         if self.data:  # without, the key is that of runs before there were data
             about += [self.data, Path(self.data).stat().st_mtime_ns, self.contract and self.contract.to_dict()]
-        about += [[name, path] for name in ("artefact", "calibration") if (path := getattr(self, name))]
+        about += [[name, path] for name in ("artefact", "calibration", "folder") if (path := getattr(self, name))]
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     def job(self, **given: Any) -> Job:
@@ -85,6 +87,7 @@ class Task:
             data=self.data,
             contract=self.contract,
             calibration=self.calibration,
+            folder=self.folder,
             **(shape | {"artefact": self.artefact} | given),
         )
 

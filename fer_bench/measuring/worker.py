@@ -70,7 +70,7 @@ def work(job: Job, send: Callable[[Message], None], commands: Iterable[str] = ()
 
         send(messages.Attainable(measure_attainable(plan.device, plan.precision)))
         return
-    network = Network(job.spec, job, lambda: send(messages.Alive()))
+    network = Network(job.spec, job, lambda text="": send(messages.Alive(text)))
     users = Path.cwd() if job.spec.source.users else None
     described = environment.describe(plan.device, allocator, users) if job.describe else None
     send(messages.Ready(described, network.input_shape, network.exempt))

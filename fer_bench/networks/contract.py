@@ -23,6 +23,7 @@ from fer_bench.records.schema import Name, Size
 ASSUMED = "assumed"
 SIDE_FILE = ".input.json"  # after the name of a file of weights
 METADATA = "input_contract"  # the key in the metadata of a safetensors file
+SELECTED_ON = "selected_on"  # likewise, of what selected the weights
 BT601 = (0.299, 0.587, 0.114)  # grey of red, green, blue, as OpenCV, Pillow and Keras compute it
 DETECTION_CLASSES = ("no face", "face")  # of a detector, whose outputs are no expressions
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_bench.networks.contract import METADATA, SIDE_FILE, InputContract, read_contract
+from fer_bench.networks.contract import METADATA, SELECTED_ON, SIDE_FILE, InputContract, read_contract
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import files, schema, units
 from fer_bench.records.errors import CheckpointError, FerBenchError
@@ -173,6 +173,20 @@ def _of_file(spec: ModelSpec, path: Path) -> tuple[InputContract, str]:
             f"--contract FILE, begun with `fer-bench show {spec.name} --contract > FILE.toml`, or --contract sheet"
         )
     return (known.input, f"what is known of {path.name}") if known.input else _of_sheet(spec)
+
+
+def selected_on(checkpoint: str | Path) -> dict[str, Any]:
+    """Return what selected the weights of a checkpoint of `fer-bench train`; nothing where that is unknown.
+
+    Returns:
+        ``on`` ("validation", "test" or "last"), and of the first two ``split``, ``images_sha256``, ``by`` and
+        ``epoch``.
+    """
+    try:
+        known = schema.parse(_metadata(Path(checkpoint)).get(SELECTED_ON, ""))
+    except ValueError:
+        return {}
+    return known if isinstance(known, dict) and isinstance(known.get("on"), str) else {}
 
 
 def _metadata(path: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ TORCH = "torch"  # the backend that is none: PyTorch itself
 DEPLOYED = ("deploy", "parity")  # metrics that a backend always has before others, and that PyTorch has not
 CONTROLLED, SHIPPED = "controlled", "shipped"
 
+TRAINED = ("train_cost", "train")  # what `fer-bench train` measures, and `fer-bench run` cannot
 REALTIME = "realtime"  # what a record of `fer-bench realtime` measured, and nobody can ask `fer-bench run` for
 
 SHARED = "shared"  # isolation: all networks of a pytest session, or somebody else's benchmarks, in one process
@@ -85,6 +86,8 @@ class Evaluation:
         extra: what becomes of outputs for classes that the data lack: "errors" counts them, "masked" ignores them.
         probe: the split by which the order of the outputs is judged; "" for the validation split, "none" for no
             judgement.
+        selected_on: the split that selected the weights, "last" where none did, or "unknown"; "" takes what the
+            checkpoint itself says.
         batch: images in a pass, which the accuracy must not depend on.
         sensitivity: measure how decisions depend on the input contract.
         robustness: measure the accuracy on covered, tilted, blurred, dark, noisy and compressed faces.
@@ -97,6 +100,7 @@ class Evaluation:
     tta: Size = 1
     extra: str = "errors"
     probe: str = ""
+    selected_on: str = ""
     batch: Size = 64
     sensitivity: bool = False
     robustness: bool = False
@@ -112,15 +116,56 @@ class Evaluation:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
         """Read an evaluation as JSON and TOML have it; raise FerBenchError where it is none."""
-        if not isinstance(data, Mapping):
-            raise FerBenchError(str(schema.wrong("evaluation", data, "an object")))
-        known = [field.name for field in dataclasses.fields(cls)]
-        if unknown := [name for name in data if name not in known]:
-            raise FerBenchError(f"evaluation has unknown {', '.join(unknown)}; known: {', '.join(known)}")
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
-        }
-        return cls(**given)
+        return cls(**_given(cls, "evaluation", data))
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How a network is trained; which data and which initial weights are the task's. The seed is the plan's.
+
+    Attributes:
+        recipe: the name of a recipe, or the path of its file; with a colon and a variant, another reading of it.
+        recipe_sha256: of the recipe as it was read.
+        epochs: instead of the recipe's; None takes these.
+        split: of the data that is trained on; "" for the training split.
+        validation: the split that selects the weights, or a share such as "0.1" of the training images; "" for the
+            validation split, or a tenth where the data have none.
+        rule: how FER+ votes become labels; "" for the data's own labels.
+        data_classes: those of the data that are kept, by name; none for all.
+        workers: processes that prepare images beside the one that trains.
+        keep_s: seconds after which the state is kept within an epoch.
+    """
+
+    recipe: Name
+    recipe_sha256: str = ""
+    epochs: Size | None = None
+    split: str = ""
+    validation: str = ""
+    rule: str = ""
+    data_classes: tuple[Name, ...] = ()
+    workers: Whole = 0
+    keep_s: PositiveSeconds = 30.0
+
+    def __post_init__(self) -> None:
+        try:
+            schema.fields(Training, {field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
+        except ValueError as error:
+            raise FerBenchError(f"training.{error}") from None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """Read a training as JSON and TOML have it; raise FerBenchError where it is none."""
+        return cls(**_given(cls, "training", data))
+
+
+def _given(kind: type, name: str, data: Any) -> dict[str, Any]:
+    """Return the fields of a part of a plan; raise FerBenchError for one that it does not have."""
+    if not isinstance(data, Mapping):
+        raise FerBenchError(str(schema.wrong(name, data, "an object")))
+    known = [field.name for field in dataclasses.fields(kind)]
+    if unknown := [each for each in data if each not in known]:
+        raise FerBenchError(f"{name} has unknown {', '.join(unknown)}; known: {', '.join(known)}")
+    return {each: tuple(value) if isinstance(value, list) else value for each, value in data.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +219,7 @@ class Plan:
         seed: of initial weights and images.
         time_limit_s: after which a process that says nothing is given up as hung.
         evaluation: how the accuracy is measured; None where it is not.
+        training: how the network is trained; None where it is not.
 
     Examples:
         >>> import dataclasses
@@ -219,6 +265,7 @@ class Plan:
     seed: Integer = 0
     time_limit_s: PositiveSeconds = 600.0
     evaluation: Evaluation | None = None
+    training: Training | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -232,7 +279,7 @@ class Plan:
             raise FerBenchError("pilot_processes has nothing to decide without an interval_share")
         if not self.metrics:
             raise FerBenchError(f"metrics are none; known: {', '.join(METRICS)}")
-        if unknown := [metric for metric in self.metrics if metric not in (*METRICS, REALTIME)]:
+        if unknown := [metric for metric in self.metrics if metric not in (*METRICS, REALTIME, *TRAINED)]:
             raise FerBenchError(f"metrics {', '.join(map(str, unknown))}: unknown; known: {', '.join(METRICS)}")
 
     def settled(self, load: "Load") -> "Plan":
@@ -248,6 +295,9 @@ class Plan:
         if REALTIME in self.metrics:
             raise FerBenchError(f"metric {REALTIME} is measured by `fer-bench realtime`; known: {', '.join(METRICS)}")
 
+        if self.training is None and set(TRAINED) & set(self.metrics):
+            raise FerBenchError(f"metric {TRAINED[-1]} is measured by `fer-bench train`; known: {', '.join(METRICS)}")
+
     def _check_choices(self, recorded: Mapping[str, Sequence[str]]) -> None:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in (*known, *recorded.get(name, ())):
@@ -256,8 +306,9 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as JSON has it; of a benchmark without our plan only what is known of it."""
         data = {**dataclasses.asdict(self), "metrics": list(self.metrics)}
-        if self.evaluation is None:
-            del data["evaluation"]
+        for part in ("evaluation", "training"):
+            if data[part] is None:
+                del data[part]
         return data if self.device else {name: data[name] for name in _OF_OTHERS}
 
     @classmethod
@@ -271,8 +322,9 @@ class Plan:
         given = _UNSAID | {key: value for key, value in data.items() if key in known}
         if isinstance(given.get("metrics"), list):
             given["metrics"] = tuple(given["metrics"])
-        if given.get("evaluation") is not None:
-            given["evaluation"] = Evaluation.of(given["evaluation"])
+        for part, kind in (("evaluation", Evaluation), ("training", Training)):
+            if given.get(part) is not None:
+                given[part] = kind.of(given[part])
         return cls(**given)
 
 

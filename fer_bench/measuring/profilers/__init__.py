@@ -95,6 +95,18 @@ def _accuracy(network: Any, plan: Plan) -> Iterable[Measurement]:
     return measure_accuracy(network.make, plan, network.job, alive=network.alive)
 
 
+def _train_cost(network: Any, plan: Plan) -> Iterable[Measurement]:
+    from fer_bench.measuring.profilers.trained import measure_cost_of_training
+
+    return measure_cost_of_training(network, plan)
+
+
+def _train(network: Any, plan: Plan) -> Iterable[Measurement]:
+    from fer_bench.measuring.profilers.trained import measure_train
+
+    return measure_train(network, plan)
+
+
 def _deploy(network: Any, plan: Plan) -> Iterable[Measurement]:
     from fer_bench.measuring.profilers.deploy import measure_conversion
 
@@ -136,4 +148,6 @@ PROFILERS: Mapping[str, Profiler] = {
     "energy": _energy,
     "coldstart": _coldstart,
     "accuracy": _accuracy,
+    "train_cost": _train_cost,
+    "train": _train,
 }

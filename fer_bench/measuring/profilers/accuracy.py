@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from fer_bench.measuring.messages import Job
 from fer_bench.measuring.profilers.kinds import Alive, Make
+from fer_bench.networks.weights import selected_on
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import Evaluation, Plan
-from fer_bench.records.result import Measurement
+from fer_bench.records.result import Json, Measurement
 
 if TYPE_CHECKING:
     from fer_bench.accuracy.data.dataset import Dataset
@@ -40,12 +41,18 @@ def measure_accuracy(make: Make, plan: Plan, job: Job, alive: Alive = lambda: No
     alive()
     model, _ = make()
     yield from evaluate(
-        model, data, job.contract, settings_of(plan), validation=validation, device=plan.device, alive=alive
+        model,
+        data,
+        job.contract,
+        settings_of(plan, job.checkpoint),
+        validation=validation,
+        device=plan.device,
+        alive=alive,
     ).measurements()
 
 
-def settings_of(plan: Plan) -> "Settings":
-    """Return the settings of a plan's evaluation."""
+def settings_of(plan: Plan, checkpoint: str = "") -> "Settings":
+    """Return the settings of a plan's evaluation of a checkpoint's weights."""
     from fer_bench.accuracy.evaluate import Settings
 
     how = plan.evaluation or Evaluation()
@@ -58,7 +65,18 @@ def settings_of(plan: Plan) -> "Settings":
         tolerance=_TOLERANCES[plan.precision],
         sensitivity=how.sensitivity,
         robustness=how.robustness,
+        selected_on=_selected(how.selected_on) or (selected_on(checkpoint) if checkpoint else {}),
     )
+
+
+def _selected(given: str) -> dict[str, Json]:
+    """Return what a user says of what selected the weights."""
+    from fer_bench.accuracy.data.folders import split_of
+
+    if given in ("", "last", "unknown"):
+        return {"on": given} if given else {}
+    split = split_of(given)
+    return {"on": "test" if split in _TEST else "validation", "split": split}
 
 
 def load(path: str | Path, how: Evaluation) -> "tuple[Dataset, Dataset | None]":

@@ -5,6 +5,7 @@ resident memory. Between two samples lie whole passes, so that intervals are a l
 written down as it was.
 """
 
+import contextlib
 import itertools
 import os
 import time
@@ -45,18 +46,33 @@ Others = Mapping[tuple[int, float], tuple[str, float]]  # by process id and star
 
 @dataclass(slots=True)
 class System:
-    """Reads what this process and the machine that we run on have done so far."""
+    """Reads what this process and the machine that we run on have done so far.
+
+    Attributes:
+        process: that is looked at.
+        children: count its descendants, too, such as the workers of a loader; those that have ended still count.
+    """
 
     process: psutil.Process = field(default_factory=psutil.Process)
+    children: bool = False
 
     def sample(self) -> Sample:
         with self.process.oneshot():
-            own, memory = self.process.cpu_times(), self.process.memory_info()
+            own, rss_bytes = self.process.cpu_times(), self.process.memory_info().rss
         machine = psutil.cpu_times()
         seconds = {"process_user_s": own.user, "process_system_s": own.system}
+        if self.children:
+            seconds["process_user_s"] += own.children_user
+            seconds["process_system_s"] += own.children_system
+            for child in self.process.children(recursive=True):
+                with contextlib.suppress(psutil.Error), child.oneshot():  # it may end just now
+                    times = child.cpu_times()
+                    seconds["process_user_s"] += times.user + times.children_user
+                    seconds["process_system_s"] += times.system + times.children_system
+                    rss_bytes += child.memory_info().rss
         for metric, names in _MACHINE.items():
             seconds[metric] = sum(getattr(machine, name, 0.0) for name in names)
-        return Sample(seconds, memory.rss)
+        return Sample(seconds, rss_bytes)
 
     def others(self) -> Others:
         """Return the name and the processor seconds of every other process."""

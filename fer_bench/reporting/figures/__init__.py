@@ -13,12 +13,13 @@ from fer_bench.reporting.figures.live import seconds
 from fer_bench.reporting.figures.modules import divisions
 from fer_bench.reporting.figures.plots import Plot
 from fer_bench.reporting.figures.speed import roofs, spreads, sweep
+from fer_bench.reporting.figures.trainings import LearningCurves, learning_curves
 from fer_bench.reporting.table import Column, Table
 
 __all__ = ["Plot", "figures", "listing"]
 
 
-def figures(results: Sequence[Result], registry: Registry, dataset: str = "") -> dict[str, Plot]:
+def figures(results: Sequence[Result], registry: Registry, dataset: str = "") -> dict[str, Plot | LearningCurves]:
     """Draw the figures of results, by the stem of their files; one that nothing was measured for is left out.
 
     Args:
@@ -29,7 +30,7 @@ def figures(results: Sequence[Result], registry: Registry, dataset: str = "") ->
     Raises:
         SheetError: a sheet is wrong.
     """
-    drawn: dict[str, Plot | None] = {
+    drawn: dict[str, Plot | LearningCurves | None] = {
         f"accuracy_{cost}": accuracy(results, cost, registry.networks, registry.papers, dataset) for cost in COSTS
     }
     drawn |= {
@@ -39,11 +40,12 @@ def figures(results: Sequence[Result], registry: Registry, dataset: str = "") ->
         "batch_sweep": sweep(results),
         **dict(measured.figures(results)),
         "realtime": seconds(results),
+        "learning_curves": learning_curves(results),
     }
     return {stem: plot for stem, plot in drawn.items() if plot is not None}
 
 
-def listing(drawn: Mapping[str, Plot]) -> Table:
+def listing(drawn: Mapping[str, Plot | LearningCurves]) -> Table:
     """List figures with their captions and notes, which the pictures themselves do not carry."""
     headings = {"stem": "File", "title": "Figure", "caption": "Caption"}
     columns = tuple(Column(key, heading, align="left") for key, heading in headings.items())

@@ -12,7 +12,7 @@ from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.plan import REALTIME, SHARED
 from fer_bench.records.result import Result
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables import accuracy, costs, counts, deployment, live, resources, structure
+from fer_bench.reporting.tables import accuracy, costs, counts, deployment, live, resources, structure, trainings
 from fer_bench.reporting.tables.common import build_of, failures
 from fer_bench.reporting.tables.deployment import different
 from fer_bench.reporting.tables.papers import papers
@@ -49,6 +49,7 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
         "memory": resources.memory(results),
         "coldstart": coldstart(results),
         "training": resources.training(results),
+        "trainings": trainings.trained(results),
         "occupancy_training": resources.occupation(results, "training"),
         "occupancy_testing": resources.occupation(results, "testing"),
         "energy": resources.joules(alone),

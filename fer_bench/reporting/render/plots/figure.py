@@ -17,8 +17,10 @@ from fer_bench.records.output import each_text, printable
 from fer_bench.reporting.figures.data import ClassCounts, PixelLevels
 from fer_bench.reporting.figures.history import Timeline
 from fer_bench.reporting.figures.plots import Plot
+from fer_bench.reporting.figures.trainings import LearningCurves
 from fer_bench.reporting.render.plots.bars import draw_divisions, draw_spreads
 from fer_bench.reporting.render.plots.canvas import INK
+from fer_bench.reporting.render.plots.curves import draw_learning_curves
 from fer_bench.reporting.render.plots.data import draw_class_counts, draw_pixel_levels
 from fer_bench.reporting.render.plots.history import draw_timeline
 from fer_bench.reporting.render.plots.matrices import draw_confusions
@@ -66,8 +68,9 @@ _DRAWERS: Mapping[str, Callable[["Figure", Any], None]] = {
     "class_counts": draw_class_counts,
     "pixel_levels": draw_pixel_levels,
     "seconds": draw_seconds,
+    "learning_curves": draw_learning_curves,
 }
-Drawable = Plot | Timeline | ClassCounts | PixelLevels
+Drawable = Plot | Timeline | ClassCounts | PixelLevels | LearningCurves
 
 
 def write_figures(folder: Path, plots: Mapping[str, Drawable], suffixes: Sequence[str] = ("svg", "png")) -> None:
