@@ -227,6 +227,27 @@ def test_few_images_and_networks_without_skill_are_undecided() -> None:
         assert statistics.probe(guessed.tolist(), CLASSES).verdict == "undecided"
 
 
+def test_an_order_is_only_confirmed_where_all_outputs_but_one_show_their_class() -> None:
+    """Of six classes that are recognised the seventh is what remains; faces of another kind show two or three alone."""
+    rates = np.eye(7) * 0.6 + 0.4 / 7
+    other = np.array([0.02, 0.0, 0.03, 0.22, 0.01, 0.55, 0.17])  # fer's weights on drawn faces: surprise or happy
+    for unclear, verdict in ((("disgust",), "as named"), (("disgust", "fear"), "undecided")):
+        mixed = rates.copy()
+        mixed[[CLASSES.index(name) for name in unclear]] = other
+        found = statistics.probe((100 * mixed).astype(int).tolist(), CLASSES)
+        assert found.verdict == verdict
+        assert verdict == "as named" or "disgust, fear are not recognised" in found.reason
+
+
+def test_an_order_that_predicts_no_better_than_a_constant_is_not_confirmed() -> None:
+    """Eight hits more by another order are chance, and with them alone the interval is above the largest class."""
+    confusion = [[40, 30, 30], [30, 35, 35], [22, 43, 35]]
+    assert statistics.wilson(110, 300)[0] < 1 / 3 < statistics.wilson(118, 300)[0]
+    found = statistics.probe(confusion, ("happy", "sad", "fear"))
+    assert (found.verdict, found.best) == ("undecided", pytest.approx(118 / 300))
+    assert found.reason.startswith("as named it predicts no better")
+
+
 def test_all_orders_of_three_classes_are_compared() -> None:
     confusion = [[5, 90, 5], [4, 6, 90], [90, 5, 5]]
     sums = {order: sum(confusion[row][k] for k, row in enumerate(order)) for order in itertools.permutations(range(3))}

@@ -180,6 +180,11 @@ def test_effects_of_changed_inputs_have_tables_of_their_own(evaluated):
     assert table.title == "Sensitivity to the input: good on FER2013, private"
     assert [text(table, row, "accuracy") for row in (0, 1)] == ["80.00", "70.00"]
     assert text(drawn["robustness"], 0, "drop") == "10.00"
+    rendered = evaluated("good", LABELS, GOOD, rendered=True)
+    of_them = tables.report(
+        [dataclasses.replace(rendered, measurements=(*rendered.measurements, more[-2]))], Registry()
+    )
+    assert of_them["sensitivity_rendered"].title == "Sensitivity to the input: good on rendered faces, private"
 
 
 def test_a_history_of_accuracy_is_of_one_split(evaluated):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from fer_bench.measuring.profilers.accuracy import load
 from fer_bench.records.plan import ACCURACY, Evaluation, Plan
 from fer_bench.records.store import Store
 from fer_bench.reporting import tables
+from support.processes import heed_ctrl_c, wait_until
 from support.shades import CLASSES, Shades, contract, dataset, write_folder
 
 COUNTS = {
@@ -25,12 +27,21 @@ COUNTS = {
     "test": {name: 5 + number for number, name in enumerate(CLASSES)},  # 5 to 11: 56 in all
 }
 NETWORKS = """
+import time
+from pathlib import Path
 from support.shades import Mixing, Shades
 import torch
 
 class Folders(Shades):
     def forward(self, images):
         return super().forward(images)[:, [0, 1, 2, 3, 6, 4, 5]]  # as folders are sorted: neutral before sad
+
+class Waiting(Shades):
+    def forward(self, images):
+        Path("reached").touch()
+        while not Path("go_on").exists():
+            time.sleep(0.01)
+        return super().forward(images)
 
 class Broken(Shades):
     def forward(self, images):
@@ -109,6 +120,29 @@ def test_what_fails_in_a_network_is_its_record(here: Path) -> None:
     assert result.value("parameters.trainable") == 7
 
 
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_with_the_network_that_was_not_done(here: Path, tmp_path: Path) -> None:
+    networks = ("nets.py:Shades", "nets.py:Waiting")
+    command = [sys.executable, "-m", "fer_bench.cli", "evaluate", *networks, "--data", str(here)]
+    command += ["--contract", "input.json", "--probe", "none", "--store", "mine.sqlite"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, preexec_fn=heed_ctrl_c)
+    wait_until((tmp_path / "reached").exists)
+    process.kill()
+    process.communicate(timeout=60)
+    with Store.open("mine.sqlite") as store:
+        (kept,) = store.results(store.runs()[0].id)
+    (tmp_path / "go_on").touch()
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "goes on: 1 of 2 are measured" in again.stderr
+    assert "nets.py:Shades" not in again.stderr  # is not measured again
+    with Store.open("mine.sqlite") as store:
+        (run,) = store.runs()
+        first, second = store.results(run.id)
+    assert (run.state, process.returncode, first) == ("finished", -signal.SIGKILL, kept)
+    assert Predictions.of(second).paired(Predictions.of(first)).difference == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -118,6 +152,10 @@ def test_what_fails_in_a_network_is_its_record(here: Path) -> None:
         (["--data", "DATA", "--contract", "none.json"], "cannot read the contract none.json"),
         (["--data", "DATA", "--contract", "input.json", "--checkpoint", "w.pt"], "there is no checkpoint w.pt"),
         (["--data", "DATA", "--contract", "input.json", "--classes-order", "angry,fear,joy,glad"], "glad"),
+        (["--data", "DATA", "--contract", "input.json", "--split", "tset"], "no split 'tset' (did you mean test"),
+        (["--data", "DATA", "--contract", "input.json", "--probe", "val1dation"], "(did you mean validation"),
+        (["--data", "DATA", "--contract", "input.json", "--group-by", "splitt"], "(did you mean split?)"),
+        (["--data", "DATA", "--contract", "input.json", "--rule", "majority"], "is for votes of FER+"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_measured(
@@ -128,6 +166,13 @@ def test_bad_input_is_one_line_before_anything_is_measured(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("asked", [{"split": "tset"}, {"group_by": "age"}, {"rule": "majority"}])
+def test_the_api_refuses_what_the_data_lack_before_anything_is_stored(here: Path, asked: dict[str, str]) -> None:
+    with pytest.raises(fb.FerBenchError):
+        evaluate("nets.py:Shades", here, contract="input.json", store="mine.sqlite", progress=False, **asked)
+    assert not Path("mine.sqlite").exists()
 
 
 def test_the_test_set_does_not_judge_the_order(here: Path) -> None:

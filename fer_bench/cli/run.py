@@ -205,6 +205,7 @@ def carry_out(
     from fer_bench.measuring.progress import Display
     from fer_bench.measuring.runner import Machine, measure_all, starter_of
     from fer_bench.measuring.task import fingerprint, settle
+    from fer_bench.networks.weights import terms_of
 
     with Store.open(store, create=True) as opened, starter_of(tasks) as starter:
         held = "" if fresh else opened.held_elsewhere(fingerprint(tasks))
@@ -214,6 +215,9 @@ def carry_out(
         settled = zip(tasks, settle(tasks, before, load), strict=True)
         expected = forecast([one for task, one in settled if task.key not in before], load, machine)
         say(expected.line(tasks[0].plan.device, opened.shown), err=True)
+        for terms in dict.fromkeys(terms_of(task.checkpoint) for task in tasks if task.checkpoint):
+            if terms:
+                say(terms, err=True)
         if len(expected.tasks) > _MANY and not yes:
             _ask(len(expected.tasks))
         under_way, earlier = begin(opened, tasks, title, earlier)

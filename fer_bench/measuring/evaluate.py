@@ -142,9 +142,14 @@ def evaluation_tasks(
 ) -> list[Task]:
     """Return the task of each network, with its input contract and built for it.
 
+    The data are read here, too, so that a wrong split or column ends the command before anything is measured; the
+    processes that measure read what was cached.
+
     Raises:
-        FerBenchError: the data or the checkpoint are not there, or no contract is known.
+        FerBenchError: the data or the checkpoint are not there, have nothing of what is asked for, or no contract is
+            known.
     """
+    from fer_bench.measuring.profilers.accuracy import load
     from fer_bench.networks.weights import input_contract, weights_file
 
     if checkpoint and len(specs) != 1:
@@ -168,6 +173,7 @@ def evaluation_tasks(
                 contract=found,
             )
         )
+    load(data, plan.evaluation or Evaluation())
     return tasks
 
 

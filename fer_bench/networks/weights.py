@@ -68,6 +68,12 @@ def known_file(path: str | Path) -> KnownFile | None:
     return next((known for known in candidates if known.sha256 == digest), None)
 
 
+def terms_of(path: str | Path) -> str:
+    """Return licence and data of a known file of weights, as a sentence; "" of another one."""
+    known = known_file(path)
+    return f"{known.terms[0].upper()}{known.terms[1:]}." if known is not None else ""
+
+
 def locate(checkpoint: str | Path, network: str = "") -> Path:
     """Return the path of a checkpoint; of ``wheel:PACKAGE`` that of the file which an installed wheel has.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fer_bench.records.errors import DataError
+from fer_bench.records.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import pandas
@@ -233,6 +233,17 @@ class Dataset:
     def persons(self) -> tuple[str, ...] | None:
         """Each image's person; None where persons are unknown."""
         return self.groups.get("person")
+
+    def group(self, column: str) -> tuple[str, ...]:
+        """Return each image's value of a column.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        if column not in self.groups:
+            known = ", ".join(self.groups) or "none"
+            raise DataError(f"the data have no column {column!r}{nearest(column, self.groups)}; columns: {known}")
+        return self.groups[column]
 
     def counts(self) -> dict[str, int]:
         """Return the images of each class, in the order of the classes."""

@@ -83,7 +83,7 @@ def load(path: str | Path, how: Evaluation) -> "tuple[Dataset, Dataset | None]":
     """Return the images to evaluate on, and those by which the order of the outputs is judged, if there are any.
 
     Raises:
-        FerBenchError: the data cannot be read, or have no such split.
+        FerBenchError: the data cannot be read, or have no such split, rule, class or column.
     """
     from fer_bench.accuracy.data.loading import ALL, load_data
 
@@ -97,6 +97,8 @@ def load(path: str | Path, how: Evaluation) -> "tuple[Dataset, Dataset | None]":
     there = every.manifest.counts if every is not None else {}
     split = how.split or next((name for name in _TEST if name in there), ALL)
     data = every if every is not None and split == ALL else loaded(split)
+    if how.group_by:
+        data.group(how.group_by)
     probe = how.probe or next((name for name in _VALIDATION if name in there), UNJUDGED)
     if probe == UNJUDGED:
         return data, None

@@ -130,8 +130,9 @@ def tables(results: Sequence[Result]) -> dict[str, Table]:
 
 
 def _apart(table: Table, suffix: str) -> Table:
-    """Say of a table that its faces are rendered."""
-    return replace(table, title=f"{table.title} on rendered faces") if suffix else table
+    """Say of a table that its faces are rendered, unless the name of the data in its title does."""
+    told = not suffix or "rendered" in table.title
+    return table if told else replace(table, title=f"{table.title} on rendered faces")
 
 
 def _tables(results: Sequence[Result]) -> dict[str, Table]:
