@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fer_bench.records.plan import QUICK
+from fer_bench.records.plan import ACCURACY, QUICK, Evaluation
 from fer_bench.records.result import Measurement, Result, Subject
-from support.samples import ENVIRONMENT
+from support.samples import ENVIRONMENT, THREE
 
 # What a fixture needs, its tests need; those that are slow start processes of ours, which load PyTorch.
 _MARKS = {"driver": "browser"} | dict.fromkeys(("changed", "fer_bench", "gate", "real", "start", "suite"), "slow")
@@ -158,5 +158,33 @@ def make_result() -> Callable[..., Result]:
             measurements=(*(m for m in measurements if m.metric not in without), *more),
             started_at="2026-01-01T00:00:00+00:00",
         )
+
+    return make
+
+
+@pytest.fixture
+def evaluated(make_result) -> Callable[..., Result]:
+    """Make a result of a network that says these classes of images that are of those, of so many MACs."""
+    import numpy as np
+
+    from fer_bench.accuracy.predictions import Predictions
+
+    def make(name, labels, said, macs=1000, *, rendered=False, groups=None, group_by="", weights="", images="same"):
+        outputs = np.full((len(said), len(THREE)), 0.1, np.float32)
+        outputs[np.arange(len(said)), said] = 0.8
+        predictions = Predictions(outputs, np.array(labels), THREE, (), images, groups or {})
+        manifest = {"rendered": rendered, "label_rule": "folders", "split_rule": "as given"}
+        conditions = {
+            "data": {"name": "FER2013", "split": "private", "manifest": manifest},
+            "contract": {"sources": {"size": "the file", "crop": "assumed"}},
+            "group_by": group_by,
+            "tta": 1,
+        }
+        measured = predictions.measurements(conditions, ["batch-dependent: by 3 %"] if name == "mixing" else [])
+        measured = [Measurement.of(dataclasses.asdict(one)) for one in measured]
+        counts = Measurement("macs", "count", (macs,))
+        result = make_result(name, counts, *measured, without=("macs",), checkpoint=weights)
+        plan = dataclasses.replace(ACCURACY, evaluation=Evaluation(group_by=group_by))
+        return Result.from_json(dataclasses.replace(result, plan=plan).to_json())
 
     return make

@@ -2,50 +2,16 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 
 from fer_bench.accuracy.effects import Disturbed, Effect, Robustness, Sensitivity
-from fer_bench.accuracy.predictions import Predictions
 from fer_bench.networks.registry import Registry
-from fer_bench.records.plan import ACCURACY, Evaluation
-from fer_bench.records.result import Measurement, Result
 from fer_bench.reporting import figures, tables
 from fer_bench.reporting.analysis.series import points_of
 from fer_bench.reporting.figures.measured import against
+from fer_bench.reporting.page.payload import charts
 from fer_bench.reporting.render.plots.figure import draw
-
-CLASSES = ("happy", "sad", "fear")
-
-
-@pytest.fixture
-def evaluated(make_result):
-    """Make a result of a network that says these classes of images that are of those, of so many MACs."""
-
-    def make(name, labels, said, macs=1000, *, rendered=False, groups=None, group_by="", weights="", images="same"):
-        outputs = np.full((len(said), 3), 0.1, np.float32)
-        outputs[np.arange(len(said)), said] = 0.8
-        predictions = Predictions(outputs, np.array(labels), CLASSES, (), images, groups or {})
-        manifest = {"rendered": rendered, "label_rule": "folders", "split_rule": "as given"}
-        conditions = {
-            "data": {"name": "FER2013", "split": "private", "manifest": manifest},
-            "contract": {"sources": {"size": "the file", "crop": "assumed"}},
-            "group_by": group_by,
-            "tta": 1,
-        }
-        measured = predictions.measurements(conditions, ["batch-dependent: by 3 %"] if name == "mixing" else [])
-        measured = [Measurement.of(dataclasses.asdict(one)) for one in measured]
-        counts = Measurement("macs", "count", (macs,))
-        result = make_result(name, counts, *measured, without=("macs",), checkpoint=weights)
-        plan = dataclasses.replace(ACCURACY, evaluation=Evaluation(group_by=group_by))
-        return Result.from_json(dataclasses.replace(result, plan=plan).to_json())
-
-    return make
-
-
-LABELS = [0] * 50 + [1] * 40 + [2] * 10
-GOOD = [0] * 45 + [1] * 5 + [1] * 30 + [0] * 10 + [2] * 5 + [0] * 5  # 45, 30 and 5 right: 80 of 100
-POOR = [0] * 60 + [1] * 30 + [1] * 10  # 50, 30 and 0 right: 80 of 100, fear never said
+from support.samples import GOOD, LABELS, POOR, THREE
 
 
 def rows(table):
@@ -156,13 +122,57 @@ def test_the_heat_map_has_the_shares_of_each_row(evaluated):
     plot = figures.figures([evaluated("good", LABELS, GOOD)], Registry())["confusion"]
     (axes,) = draw(plot).axes
     assert [one.get_text() for one in axes.texts] == ["90", "10", "0", "25", "75", "0", "50", "0", "50"]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(CLASSES)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == list(THREE)
 
 
 def test_the_reliability_plot_has_a_point_for_each_bin(evaluated):
     plot = figures.figures([evaluated("good", LABELS, GOOD)], Registry())["reliability"]
     (point,) = plot.points  # all outputs have a largest probability of 0.8
     assert (point.x, point.y) == pytest.approx((0.8, 0.8), abs=1e-6)
+
+
+def test_the_scores_of_each_class_have_a_panel_each(evaluated):
+    """By hand: happy 45 of 50, and of the 60 said to be happy; F1 is twice 45 of 110."""
+    plot = figures.figures([evaluated("good", LABELS, GOOD)], Registry())["class_scores"]
+    happy = plot.networks[0].classes[0]
+    assert (happy.images, happy.recall, happy.precision, happy.f1) == (50, 0.9, 0.75, 90 / 110)
+    assert happy.interval == pytest.approx((0.7864, 0.9565), abs=1e-4)  # Wilson's, by statsmodels
+    panels = draw(plot).axes
+    assert [axes.get_xlabel() for axes in panels] == ["Recall (%)", "Precision (%)", "F1 (%)"]
+    drawn = [[float(line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata()) == 1] for axes in panels]
+    assert drawn == [[0.9, 0.75, 0.5], [0.75, 30 / 35, 1.0], [90 / 110, 60 / 75, 10 / 15]]
+
+
+def test_the_page_has_the_same_figures_as_data(evaluated):
+    drawn = charts([evaluated("good", LABELS, GOOD), evaluated("drawn", LABELS, POOR, rendered=True)], {}, {})
+    assert {"classes", "confusion", "reliability", "classes_rendered", "reliability_rendered"} <= drawn.keys()
+    (good,) = drawn["confusion"]["networks"]  # rendered faces are not among faces
+    assert [cell["count"] for cell in good["rows"][1]["cells"]] == [10, 30, 0]
+    assert [cell["text"] for cell in good["rows"][1]["cells"]] == ["25.0 %", "75.0 %", "0 %"]
+    (bin_,) = drawn["reliability"]["networks"][0]["bins"]
+    assert (bin_["confidence"]["text"], bin_["accuracy"]["text"]) == ("80.0 %", "80.0 %")
+    (other,) = drawn["classes_rendered"]["networks"]
+    assert [one["recall"]["raw"] for one in other["classes"]] == [1.0, 0.75, 0.0]
+
+
+def test_an_axis_of_the_page_has_the_accuracies_on_the_same_images_alone(evaluated):
+    networks = [evaluated(name, LABELS, said, macs) for name, said, macs in (("good", GOOD, 9), ("poor", POOR, 8))]
+    others = [evaluated(name, LABELS, GOOD, 7, images="other") for name in ("x", "y")]
+    drawing = evaluated("drawn", LABELS, POOR, rendered=True)
+    results = [*networks, *others, drawing]
+    chart = charts(results, tables.report(results, Registry()), {})["explorer"]
+    titles = {axis["id"]: axis["title"] for axis in chart["axes"] if axis["key"] == "accuracy"}
+    assert list(titles.values()) == [
+        "Accuracy on FER2013, private, measured (%)",
+        "Accuracy on FER2013, private (2), measured (%)",
+    ]  # of rendered faces there is one alone
+    first, second = titles
+    shown = {point["label"]: point["values"] for point in chart["points"]}
+    assert [name for name, values in shown.items() if first in values] == ["good", "poor"]
+    assert [name for name, values in shown.items() if second in values] == ["x", "y"]
+    assert shown["good"][first]["raw"] == 80
+    assert chart["y"] == first
+    assert not [axis for axis in chart["axes"] if "top1" in axis["id"]]
 
 
 def test_a_result_without_an_evaluation_has_no_such_table(make_result):

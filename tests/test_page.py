@@ -26,6 +26,7 @@ from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import report
 from fer_bench.reporting.tables.common import head
 from support import browser
+from support.samples import GOOD, LABELS, POOR
 
 EDGE = Path(__file__).parents[1] / "reports" / "edge-cpu"
 DRAW = """import sys
@@ -487,6 +488,31 @@ def marks(driver, chart):
     return wait(driver, lambda d: all_of(d, f"figure[data-chart={chart}] .point"))
 
 
+def test_measured_accuracies_have_figures_by_class_of_confusion_and_of_reliability(visit, evaluated):
+    from selenium.webdriver.common.keys import Keys
+
+    said = evaluated("good", LABELS, GOOD), evaluated("poor", LABELS, POOR), evaluated("d", LABELS, POOR, rendered=True)
+    driver = visit(drawn(said))
+    cells = marks(driver, "confusion")
+    assert [cell.text for cell in cells] == ["90", "10", "0", "25", "75", "0", "50", "0", "50"]
+    assert cells[3].get_attribute("aria-label") == "sad taken for happy; Images: 10 of 40; Share: 25.0 %"
+    assert cells[4].get_attribute("aria-label").startswith("sad recognised; Images: 30 of 40")
+    driver.execute_script("arguments[0].focus()", cells[0])
+    press(driver, Keys.ARROW_DOWN)
+    assert tip(driver).startswith("sad taken for happy")
+    select(one(driver, "figure[data-chart=confusion] select"), "poor: FER2013, private")
+    assert [cell.text for cell in marks(driver, "confusion")][-3:] == ["0", "100", "0"]
+    by_class = [mark.get_attribute("aria-label") for mark in marks(driver, "classes")]
+    assert "good: FER2013, private, happy; Images: 50; Recall: 90.0 % (95 % interval 79–96 %)" in by_class[0]
+    assert len(by_class) == 6
+    assert len(marks(driver, "classes_rendered")) == 3
+    select(one(driver, "figure[data-chart=classes] select"), "Precision (%)")
+    assert len(marks(driver, "classes")) == 6
+    (bin_,) = {mark.get_attribute("aria-label").partition("; ")[2] for mark in marks(driver, "reliability")}
+    assert bin_.startswith("Confidence, mean: 80.0 %; Accuracy: 80.0 % (95 % interval 71–87 %)")
+    assert browser.complaints(driver) == []
+
+
 @pytest.mark.parametrize("how", ["click", "keyboard"])
 def test_a_heading_sorts_by_raw_values_up_down_and_back(how, visit, results):
     from selenium.webdriver.common.keys import Keys
@@ -637,7 +663,10 @@ def test_an_accuracy_of_another_build_is_marked_and_on_no_front(visit, make_resu
     assert "the accuracy is for 3x224x224 and 8 classes, the cost for 1x48x48 and 7 classes" in marked
     assert [label.partition(";")[0] for label, look in found.items() if "front" in look] == ["n50"]
     said = figure.find_element("css selector", ".status").text
-    assert "1 marked \N{DAGGER}: the accuracy is for another build than the cost; on no front." in said
+    assert (
+        "1 marked \N{DAGGER}: the accuracy is for another build than the cost, or of several passes; on no front."
+        in said
+    )
 
 
 def test_an_axis_is_logarithmic_or_linear_as_the_reader_wants(visit, results):
@@ -811,10 +840,10 @@ def luminance(colour):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_the_contrast_that_wcag_aa_asks_for(scheme, visit, results, layered):
-    driver = visit(drawn([*results, *layered], AUDIT), prefers_color_scheme=scheme)
+def test_every_text_has_the_contrast_that_wcag_aa_asks_for(scheme, visit, results, layered, evaluated):
+    driver = visit(drawn([*results, *layered, evaluated("good", LABELS, GOOD)], AUDIT), prefers_color_scheme=scheme)
     marks(driver, "latency")
-    marks(driver, "modules"), marks(driver, "sweep")
+    marks(driver, "modules"), marks(driver, "sweep"), marks(driver, "confusion"), marks(driver, "classes")
     script = """
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
     const rgba = (colour) => {

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_bench.accuracy import calibration, statistics
-from fer_bench.accuracy.statistics import CONFUSION, Paired
+from fer_bench.accuracy.statistics import CONFUSION, PREDICTIONS, Paired
 from fer_bench.records.details import OUTPUTS_CHUNK
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.result import Json, Measurement, Result
 
-PREDICTIONS = "accuracy.predictions"
 PERSON = "person"  # the column of groups whose images are not independent
 
 

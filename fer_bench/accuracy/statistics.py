@@ -20,6 +20,7 @@ from fer_bench.records.result import Json, Result
 from fer_bench.records.stats import LEVEL
 
 CONFUSION = "accuracy.confusion"  # the measurement that has it, row by row
+PREDICTIONS = "accuracy.predictions"  # the measurement that has the outputs
 
 Confusion = Sequence[Sequence[int]]
 Ends = tuple[float, float]

@@ -42,3 +42,9 @@ TABLE = Table(
     "A caption of 50 %.",
     (("First note.",), ("First note.", "Second | note_2.")),
 )
+
+# What two networks say of a hundred images of three classes.
+THREE = ("happy", "sad", "fear")
+LABELS = [0] * 50 + [1] * 40 + [2] * 10
+GOOD = [0] * 45 + [1] * 5 + [1] * 30 + [0] * 10 + [2] * 5 + [0] * 5  # 45, 30 and 5 right: 80 of 100
+POOR = [0] * 60 + [1] * 30 + [1] * 10  # 50, 30 and 0 right: 80 of 100, fear never said

@@ -1,4 +1,4 @@
-"""Measured accuracies as figures: against cost, their calibration, and what is taken for what.
+"""Measured accuracies as figures: against cost, by class, their calibration, and what is taken for what.
 
 Rendered faces have figures of their own. What papers print is in ``accuracy``: its conditions are others.
 """
@@ -7,28 +7,46 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fer_bench.accuracy import statistics
-from fer_bench.accuracy.statistics import data_name, is_rendered
-from fer_bench.records.result import Result
+from fer_bench.accuracy.statistics import PREDICTIONS, data_name, is_rendered
+from fer_bench.records.result import Json, Result
 from fer_bench.reporting.figures import common
 from fer_bench.reporting.figures.accuracy import COSTS, pareto
-from fer_bench.reporting.figures.plots import Axis, Confusion, Confusions, Line, Plot, Point, Scatter
+from fer_bench.reporting.figures.plots import (
+    Axis,
+    ByClass,
+    ClassShare,
+    Confusion,
+    Confusions,
+    Line,
+    OfClasses,
+    Plot,
+    Point,
+    Scatter,
+)
 from fer_bench.reporting.tables.accuracy import RENDERED, measured_cells
 from fer_bench.reporting.tables.common import conditions, joined
 from fer_bench.reporting.tables.environments import as_built
 
 _ENOUGH = 2  # networks; one has no front
-_MOST = 6  # confusion matrices in one figure
+_MOST = 6  # networks in a figure that has much of each
 _WILSON = "Vertical bars: Wilson's interval at 95 %, of independent images."
 
 
 def figures(results: Sequence[Result]) -> Iterator[tuple[str, Plot | None]]:
     """Yield figures of measured accuracies by the stem of their files, those of rendered faces apart."""
-    for suffix, of in (("", ""), (RENDERED, " of rendered faces")):
-        known = [r for r in results if statistics.scores_in(r) is not None and is_rendered(r) == bool(suffix)]
+    for suffix, of, known in divided(results):
         if known:
             yield from ((f"measured_accuracy_{cost}{suffix}", against(known, cost)) for cost in COSTS)
             yield f"reliability{suffix}", reliability(known, of)
             yield f"confusion{suffix}", confusions(known, of)
+            yield f"class_scores{suffix}", by_class(known, of)
+
+
+def divided(results: Sequence[Result]) -> Iterator[tuple[str, str, list[Result]]]:
+    """Yield the evaluated results of faces, then of rendered faces, with what ends the names and titles of figures."""
+    for suffix, of in (("", ""), (RENDERED, " of rendered faces")):
+        known = [r for r in results if statistics.scores_in(r) is not None and is_rendered(r) == bool(suffix)]
+        yield suffix, of, known
 
 
 def against(results: Sequence[Result], cost: str) -> Scatter | None:
@@ -49,7 +67,7 @@ def against(results: Sequence[Result], cost: str) -> Scatter | None:
     if len(known) < _ENOUGH:
         return None
     points = []
-    for result, label in zip(known, common.labels(known), strict=True):
+    for result, label, data in zip(known, common.labels(known), data_names(known), strict=True):
         cells, amount = measured_cells(result), measure.of(result)
         if amount is None:
             continue
@@ -59,7 +77,7 @@ def against(results: Sequence[Result], cost: str) -> Scatter | None:
         points.append(
             Point(
                 f"{label}{weights}",
-                data_name(result),
+                data,
                 amount[0] * (passes if measure.per_pass else 1),
                 100 * share,
                 amount[1],
@@ -93,6 +111,20 @@ def against(results: Sequence[Result], cost: str) -> Scatter | None:
         lines=tuple(lines),
         notes=(*notes, *common.doubted(known)),
     )
+
+
+def data_names(results: Sequence[Result]) -> list[str]:
+    """Name the data of each result; those of other images under the same name have a number."""
+    images: dict[str, dict[Json, None]] = {}
+    names = []
+    for result in results:
+        predictions = result.measurement(PREDICTIONS)
+        seen = images.setdefault(data_name(result), {})
+        of = predictions.details.get("images_sha256") if predictions is not None else ""
+        seen[of] = None
+        place = list(seen).index(of)
+        names.append(f"{data_name(result)} ({place + 1})" if place else data_name(result))
+    return names
 
 
 def reliability(results: Sequence[Result], of: str = "") -> Scatter | None:
@@ -145,4 +177,40 @@ def confusions(results: Sequence[Result], of: str = "") -> Confusions | None:
         caption="Rows: true classes; columns: what the network says; in per cent of the row.",
         networks=tuple(drawn),
         notes=tuple(common.left_out(len(results) - len(drawn), "network", f"beyond the first {_MOST}")),
+    )
+
+
+def by_class(results: Sequence[Result], of: str = "") -> ByClass | None:
+    """Draw recall, precision and F1 of each class; a class without images has none.
+
+    Returns:
+        The plot, or None where no result was evaluated.
+    """
+    drawn = []
+    names = common.numbered(common.labels(results))
+    for result, name in zip(results[:_MOST], names, strict=False):
+        found = statistics.scores_in(result)
+        if found is None:
+            continue
+        classes = tuple(
+            ClassShare(one.name, one.support, one.recall, one.recall_interval, one.precision, one.f1)
+            for one in found.classes
+            if one.recall is not None and one.recall_interval is not None and one.f1 is not None
+        )
+        drawn.append(OfClasses(f"{name}: {data_name(result)}", classes, common.hollow(result)))
+    if not drawn:
+        return None
+    return ByClass(
+        title=f"Accuracy by class{of}",
+        caption=joined(
+            "Recall: share of the class that is recognised; precision: share of what is said to be of the class that "
+            "is; F1: their harmonic mean. Bars: Wilson's interval of the recall at 95 %, of independent images.",
+        ),
+        x=Axis("Share (%)", "share"),
+        classes=tuple(dict.fromkeys(one.name for network in drawn for one in network.classes)),
+        networks=tuple(drawn),
+        notes=(
+            *common.left_out(len(results) - len(drawn), "network", f"beyond the first {_MOST}"),
+            *common.doubted(results[:_MOST]),
+        ),
     )

@@ -247,6 +247,40 @@ class Confusions:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassShare:
+    """One class of a network: ``images`` have it; ``interval`` is of the recall; shares are from 0 to 1."""
+
+    name: str
+    images: int
+    recall: float
+    interval: tuple[float, float]
+    precision: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class OfClasses:
+    """What a network has of each class that has images."""
+
+    label: str
+    classes: tuple[ClassShare, ...]
+    hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ByClass:
+    """Recall, precision and F1 of each class, a panel each; ``classes`` are those of all networks."""
+
+    title: str
+    caption: str
+    x: Axis
+    classes: tuple[str, ...]
+    networks: tuple[OfClasses, ...]
+    notes: tuple[str, ...] = ()
+    kind: Literal["by_class"] = "by_class"
+
+
+@dataclass(frozen=True, slots=True)
 class Second:
     """A stretch of time of a run: latencies in seconds, frames done and dropped a second."""
 
@@ -281,4 +315,4 @@ class Seconds:
     kind: Literal["seconds"] = "seconds"
 
 
-Plot = Scatter | Spreads | Divisions | Sweep | Confusions | Seconds
+Plot = Scatter | Spreads | Divisions | Sweep | Confusions | ByClass | Seconds

@@ -14,14 +14,18 @@ from fer_bench.records.result import Result
 from fer_bench.reporting.page.payload import charts
 from fer_bench.reporting.render.html import anchor, to_html
 from fer_bench.reporting.table import Table
+from fer_bench.reporting.tables.accuracy import RENDERED
 from fer_bench.reporting.tables.environments import FACTS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_SCRIPTS = "dom chart tables explorer latency roofline modules sweep main".split()
+_SCRIPTS = "dom chart tables explorer latency roofline modules sweep accuracy main".split()
 # Beside which table a figure stands; where there is none or it is left out, the figure has a section of its own.
 _FIGURES = {"explorer": "efficiency", "latency": "latency", "roofline": "roofline", "modules": "", "sweep": ""}
+for _of in ("", RENDERED):
+    _FIGURES |= {f"classes{_of}": f"accuracy_classes{_of}", f"confusion{_of}": f"confusion{_of}"}
+    _FIGURES |= {f"reliability{_of}": f"accuracy{_of}"}
 
 _Section = dict[str, "Markup | str | int"]  # a part of the page: a table, the figure beside it, or both
 

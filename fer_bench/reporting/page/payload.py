@@ -16,11 +16,23 @@ from fer_bench.records.result import Json, Result, Subject
 from fer_bench.reporting.analysis import builds
 from fer_bench.reporting.figures.accuracy import percent, printed_of
 from fer_bench.reporting.figures.common import hollow, labels, numbered
+from fer_bench.reporting.figures.measured import by_class, confusions, data_names, divided, reliability
 from fer_bench.reporting.figures.modules import divisions
-from fer_bench.reporting.figures.plots import Divisions, Part, Roof, Scatter, Spreads, Step, Sweep
+from fer_bench.reporting.figures.plots import (
+    ByClass,
+    Confusions,
+    Divisions,
+    Part,
+    Roof,
+    Scatter,
+    Spreads,
+    Step,
+    Sweep,
+)
 from fer_bench.reporting.figures.speed import roofs, spreads, sweep
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import standard
+from fer_bench.reporting.tables.accuracy import RENDERED, measured_cells
 from fer_bench.reporting.tables.catalogue import as_printed
 from fer_bench.reporting.tables.common import distinct, head
 
@@ -28,10 +40,11 @@ _ENOUGH = 2  # points of an axis; one is no figure
 _HIGHER = ("images_per_s",)  # columns of which more is better, though no table marks them
 _COSTS = ("s", "B", "J")  # units of which less is better
 _FIRST = ("latency_s", "macs", "parameters")  # costs that are shown first, where they are there
-_WORTH_SHOWING = 4  # points with an accuracy, from which that is shown first
+_WORTH_SHOWING = 4  # points with a published accuracy, from which that is shown first
 _COUNTS = {column.key: column for column in (standard.MACS, standard.FLOPS, standard.PARAMETERS, standard.STATE_DICT)}
 _SETTINGS = """name input_shape protocol device batch_size threads wait precision layout mode cudnn
 alloc rate_hz""".split()
+_MEASURED = ("top1_share", f"top1_share{RENDERED}")  # whose column is of several data sets, which share no axis
 _NAMED = 8  # modules drawn as one that are named; of more, the number
 _LEAST = 1e-5  # share that is written by its number
 
@@ -47,6 +60,13 @@ def charts(
         "modules": (divisions(results), _modules),
         "sweep": (sweep(results), _sweep),
     }
+    for suffix, _, known in divided(results):  # of faces, and apart from them of rendered faces
+        if known:
+            drawn |= {
+                f"classes{suffix}": (by_class(known), _by_class),
+                f"confusion{suffix}": (confusions(known), _confusions),
+                f"reliability{suffix}": (reliability(known), _reliability),
+            }
     return {name: write(plot) for name, (plot, write) in drawn.items() if plot is not None}
 
 
@@ -148,6 +168,59 @@ def _step(step: Step) -> Json:
     return {"batch": step.batch, "latency": _milliseconds(step.latency_s, step.interval_s), "rate": rate}
 
 
+def _share(share: float, ends: Sequence[float] | None = None) -> dict[str, Json]:
+    between = units.percent.between(ends) if ends is not None else ""
+    return _value(share, units.percent(share), ends, f"{between} %" if between else "")
+
+
+def _by_class(plot: ByClass) -> Json:
+    """Return recall, precision and F1 of each class of each network."""
+    networks = [
+        _mark(network.label, network.hollow)
+        | {
+            "classes": [
+                {"name": one.name, "images": one.images, "recall": _share(one.recall, one.interval)}
+                | {"precision": _share(one.precision), "f1": _share(one.f1)}
+                for one in network.classes
+            ]
+        }
+        for network in plot.networks
+    ]
+    return {"classes": list(plot.classes), "networks": networks, "left_out": " ".join(plot.notes)}
+
+
+def _confusions(plot: Confusions) -> Json:
+    """Return the confusion matrices, each cell as its count and its share of the true class."""
+    networks = [
+        {
+            "label": network.label,
+            "classes": list(network.classes),
+            "rows": [
+                {"images": sum(row), "cells": [{"count": n, **_share(n / sum(row) if sum(row) else 0.0)} for n in row]}
+                for row in network.counts
+            ],
+        }
+        for network in plot.networks
+    ]
+    return {"networks": networks, "left_out": " ".join(plot.notes)}
+
+
+def _reliability(plot: Scatter) -> Json:
+    """Return for each network the bins of its confidence."""
+    networks = [
+        _mark(group, is_hollow=False)
+        | {
+            "bins": [
+                {"confidence": _share(point.x), "accuracy": _share(point.y, point.y_interval)}
+                for point in plot.points
+                if point.group == group
+            ]
+        }
+        for group in plot.groups
+    ]
+    return {"networks": networks}
+
+
 _Key = tuple[str, ...]  # what a row of any table is known by
 _Axis = dict[str, Json]  # a quantity to choose: how its numbers are written, and which end is best, if any
 
@@ -170,12 +243,13 @@ class _Point:
 def explorer(results: Sequence[Result], tables: Mapping[str, Table], networks: Mapping[str, ModelSpec]) -> Json:
     """Return points with their values by quantity, or None where there are not two quantities to choose.
 
-    Quantities are the numeric columns of the tables, and accuracies as published. A value has its raw number, its text
+    Quantities are the numeric columns of the tables, and accuracies as measured and as published. A value has its raw number, its text
     as its table writes it, and its interval, if it has one.
     """
     points = _points(results, tables)
     axes = list(_columns(points, tables))
     others = list(_other_builds(results, networks, points.values(), axes))
+    axes += _measured(points, results)
     axes += _accuracies([*points.values(), *others], networks)
     if len(axes) < 2:
         return None
@@ -213,8 +287,12 @@ def _columns(points: Mapping[_Key, _Point], tables: Mapping[str, Table]) -> Iter
     seen: set[tuple[str, tuple[tuple[int, float], ...]]] = set()
     places = {key: place for place, key in enumerate(points)}
     for stem, table in tables.items():
+        if any(column.key == "data" for column in table.columns):
+            continue  # rows of several data sets, which share no axis: see _measured
         keyed = [(key, row) for key, row in zip(_keys(table.rows), table.rows, strict=True) if key in points]
         for column in table.columns:
+            if column.key in _MEASURED:
+                continue
             numbers = [(key, row) for key, row in keyed if _is_number(row.get(column.key))]
             values = (column.key, tuple(sorted((places[key], row[column.key]) for key, row in numbers)))
             if len(numbers) < _ENOUGH or values in seen:
@@ -268,6 +346,27 @@ def _other_builds(
         yield _Point(its.name, **_mark(label, hollow(view)), subject=its, values=values)
 
 
+def _measured(points: Mapping[_Key, _Point], results: Sequence[Result]) -> Iterator[_Axis]:
+    """Put measured accuracies into their points, and return an axis for the images of each data set and split."""
+    values_of: dict[str, list[tuple[_Point, Json]]] = {}
+    for key, result, data in zip(_keys(map(head, results)), results, data_names(results), strict=True):
+        cells = measured_cells(result)
+        if not cells:
+            continue
+        share, ends, passes = cells["top1_share"], cells["interval_share"], cells["passes"]
+        value = _value(100 * share, units.percent(share), [100 * end for end in ends], units.percent.between(ends))
+        value |= {"apart": f"{passes} augmented passes, of which the cost is one"} if passes else {}
+        values_of.setdefault(data, []).append((points[key], value))
+    for data, values in values_of.items():
+        if len(values) < _ENOUGH:
+            continue
+        axis = f"measured.{data}"
+        for point, value in values:
+            point.values[axis] = value
+        title = f"Accuracy on {data}, measured (%)"
+        yield {"id": axis, "key": "accuracy", "title": title, "group": "As measured", "better": "higher"}
+
+
 def _accuracies(points: Collection[_Point], networks: Mapping[str, ModelSpec]) -> Iterator[_Axis]:
     """Put published accuracies into their points, and return an axis for each data set and paper.
 
@@ -308,6 +407,7 @@ def _shown_first(axes: Sequence[_Axis], points: Collection[_Point]) -> tuple[_Ax
         return sum(axis["id"] in point.values for point in points)
 
     costs = [axis for key in _FIRST for axis in axes if axis["key"] == key]
-    accuracies = [axis for axis in axes if axis["key"] == "accuracy" and shown(axis) >= _WORTH_SHOWING]
+    measured = [axis for axis in axes if axis["group"] == "As measured"]
+    accuracies = measured or [axis for axis in axes if axis["key"] == "accuracy" and shown(axis) >= _WORTH_SHOWING]
     y = max(accuracies or costs[:1] or axes[:1], key=shown)
     return next(axis for axis in (*costs, *axes) if axis is not y), y

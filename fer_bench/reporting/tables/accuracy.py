@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fer_bench.accuracy import statistics
 from fer_bench.accuracy.effects import ROBUSTNESS, SENSITIVITY, Robustness, Sensitivity
-from fer_bench.accuracy.statistics import CONFUSION, data_name, is_rendered
+from fer_bench.accuracy.statistics import CONFUSION, PREDICTIONS, data_name, is_rendered
 from fer_bench.records import units
 from fer_bench.records.result import Json, Measurement, Result
 from fer_bench.reporting.table import Column, Table
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 RENDERED = "_rendered"  # ends the names of tables and columns of rendered faces
 _METRIC = "accuracy"
-_PREDICTIONS = "accuracy.predictions"
 _SHARE = units.hundredths
 
 
@@ -42,7 +41,7 @@ _WILSON = "Wilson's interval at 95 %, of independent images."
 TOP1 = _share("top1_share", "Accuracy (%)", "Share of images with the largest output right.", interval="interval_share")
 INTERVAL = Column("interval_share", "95 % interval (%)", _between).with_origin(_WILSON, CONFUSION)
 _OVER_PERSONS = Column("interval_person_share", "over persons (%)", _between).with_origin(
-    "Percentile interval at 95 % of a bootstrap over persons, who have several images.", _PREDICTIONS
+    "Percentile interval at 95 % of a bootstrap over persons, who have several images.", PREDICTIONS
 )
 _COLUMNS = (
     DATA,
@@ -53,11 +52,11 @@ _COLUMNS = (
     _OVER_PERSONS,
     _share("balanced_share", "Balanced (%)", "Mean recall of the classes that have images."),
     _share("macro_f1", "Macro F1 (%)", "Mean F1 of the classes that have images."),
-    _share("top2_share", "Top-2 (%)", "Share with the true class among the two largest outputs.", _PREDICTIONS),
+    _share("top2_share", "Top-2 (%)", "Share with the true class among the two largest outputs.", PREDICTIONS),
     Column("kappa", "Kappa", units.number).with_origin("Cohen's kappa.", CONFUSION),
-    Column("nll", "NLL", units.number).with_origin("Mean negative log likelihood in nats.", _PREDICTIONS),
-    _share("ece", "ECE (%)", "Expected calibration error, 15 bins of equal width.", _PREDICTIONS),
-    _share("ece_null", "of calibrated (%)", "What calibrated outputs stay below in 95 % of cases.", _PREDICTIONS),
+    Column("nll", "NLL", units.number).with_origin("Mean negative log likelihood in nats.", PREDICTIONS),
+    _share("ece", "ECE (%)", "Expected calibration error, 15 bins of equal width.", PREDICTIONS),
+    _share("ece_null", "of calibrated (%)", "What calibrated outputs stay below in 95 % of cases.", PREDICTIONS),
     Column("passes", "Passes").with_origin(
         "Augmented passes of each image; the cost is as many times as high.", CONFUSION
     ),
@@ -195,19 +194,17 @@ def _pairs(outputs: Sequence[tuple[Result, "Predictions | None"]]) -> Table:
     adjusted = statistics.holm([pair.p for *_, pair in found])
     columns = (
         standard.NETWORK,
-        Column("second", "against", align="left").with_origin("The other network.", _PREDICTIONS),
+        Column("second", "against", align="left").with_origin("The other network.", PREDICTIONS),
         DATA,
         IMAGES,
-        Column("first_alone", "first alone", units.grouped).with_origin("Right where the second is not.", _PREDICTIONS),
-        Column("second_alone", "second alone", units.grouped).with_origin(
-            "Right where the first is not.", _PREDICTIONS
-        ),
+        Column("first_alone", "first alone", units.grouped).with_origin("Right where the second is not.", PREDICTIONS),
+        Column("second_alone", "second alone", units.grouped).with_origin("Right where the first is not.", PREDICTIONS),
         Column("difference", "Difference (points)", _SHARE).with_origin(
-            "Of accuracies, second less first.", _PREDICTIONS
+            "Of accuracies, second less first.", PREDICTIONS
         ),
-        Column("interval_difference", "95 % interval", _signed).with_origin("Tango's paired interval.", _PREDICTIONS),
-        Column("p", "McNemar p", _p).with_origin("McNemar's exact test, two-sided.", _PREDICTIONS),
-        Column("p_holm", "by Holm", _p).with_origin("Adjusted by Holm for all pairs of the table.", _PREDICTIONS),
+        Column("interval_difference", "95 % interval", _signed).with_origin("Tango's paired interval.", PREDICTIONS),
+        Column("p", "McNemar p", _p).with_origin("McNemar's exact test, two-sided.", PREDICTIONS),
+        Column("p_holm", "by Holm", _p).with_origin("Adjusted by Holm for all pairs of the table.", PREDICTIONS),
     )
     entries = [
         Entry.of(
@@ -256,12 +253,12 @@ def _groups(outputs: Sequence[tuple[Result, "Predictions | None"]]) -> Table:
     """Draw the accuracy for each value of the column that was asked for, and how far apart they are."""
     columns = (
         standard.NETWORK,
-        Column("value", "Group", align="left").with_origin("A value of the column asked for.", _PREDICTIONS),
+        Column("value", "Group", align="left").with_origin("A value of the column asked for.", PREDICTIONS),
         DATA,
         IMAGES,
         TOP1,
         INTERVAL,
-        _share("gap_share", "below the best (points)", "The largest accuracy of a group less this one.", _PREDICTIONS),
+        _share("gap_share", "below the best (points)", "The largest accuracy of a group less this one.", PREDICTIONS),
     )
     entries = []
     for result, found in outputs:

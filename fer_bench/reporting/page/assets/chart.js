@@ -76,9 +76,10 @@ function drawMark(kind, x, y) {
 /**
  * Let pointer and keyboard reach marks: the figure is one stop of the Tab key, arrows go from mark to mark.
  *
- * A mark has its `node`, its place in pixels, a `label` and the `lines` to show: pairs of heading and text.
+ * A mark has its `node`, its place in pixels, a `label` and the `lines` to show: pairs of heading and text. Of a grid
+ * `across` is how many stand in a row.
  */
-function reachable(figure, marks) {
+function reachable(figure, marks, across = 1) {
   let current = null;
 
   const show = (mark) => {
@@ -102,7 +103,7 @@ function reachable(figure, marks) {
     marks.forEach((mark, other) => mark.node.setAttribute("tabindex", other === place ? "0" : "-1"));
     marks[place].node.focus();
   };
-  const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, Home: -marks.length, End: marks.length };
+  const steps = { ArrowRight: 1, ArrowDown: across, ArrowLeft: -1, ArrowUp: -across, Home: -marks.length, End: marks.length };
 
   marks.forEach((mark, place) => {
     const texts = mark.lines.map(([heading, text]) => (heading ? `${heading}: ${text}` : text));

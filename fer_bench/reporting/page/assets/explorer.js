@@ -108,7 +108,7 @@ class Explorer {
     const texts = [`${drawn} of ${drawn + without} have both quantities.`];
     if (onFront) texts.push(`${onFront} on the Pareto front.`);
     else if (drawn) texts.push("No front: for one of the quantities neither more nor less is better.");
-    if (marked) texts.push(`${marked} marked \u2020: the accuracy is for another build than the cost; on no front.`);
+    if (marked) texts.push(`${marked} marked \u2020: the accuracy is for another build than the cost, or of several passes; on no front.`);
     this.status.textContent = texts.join(" ");
   }
 

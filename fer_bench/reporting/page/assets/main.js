@@ -1,7 +1,10 @@
 "use strict";
 // Brings the page to life.
 
-const CHARTS = { explorer: Explorer, latency: Latencies, roofline: Roofline, modules: Modules, sweep: Sweep };
+const CHARTS = {
+  explorer: Explorer, latency: Latencies, roofline: Roofline, modules: Modules, sweep: Sweep,
+  classes: Classes, confusion: Confusion, reliability: Reliability,
+};
 
 function themeButton() {
   const button = document.getElementById("theme");
@@ -26,7 +29,8 @@ function main() {
     new LiveTable(table, data.tones);
   }
   for (const figure of document.querySelectorAll("figure[data-chart]")) {
-    new CHARTS[figure.dataset.chart](figure, data.charts[figure.dataset.chart]);
+    const { chart } = figure.dataset;
+    new CHARTS[chart.replace("_rendered", "")](figure, data.charts[chart]);
   }
 }
 

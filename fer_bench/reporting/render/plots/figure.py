@@ -23,7 +23,7 @@ from fer_bench.reporting.render.plots.canvas import INK
 from fer_bench.reporting.render.plots.curves import draw_learning_curves
 from fer_bench.reporting.render.plots.data import draw_class_counts, draw_pixel_levels
 from fer_bench.reporting.render.plots.history import draw_timeline
-from fer_bench.reporting.render.plots.matrices import draw_confusions
+from fer_bench.reporting.render.plots.matrices import draw_by_class, draw_confusions
 from fer_bench.reporting.render.plots.points import draw_scatter, draw_seconds, draw_sweep
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ _DRAWERS: Mapping[str, Callable[["Figure", Any], None]] = {
     "divisions": draw_divisions,
     "sweep": draw_sweep,
     "confusions": draw_confusions,
+    "by_class": draw_by_class,
     "timeline": draw_timeline,
     "class_counts": draw_class_counts,
     "pixel_levels": draw_pixel_levels,
