@@ -243,8 +243,8 @@ class _Point:
 def explorer(results: Sequence[Result], tables: Mapping[str, Table], networks: Mapping[str, ModelSpec]) -> Json:
     """Return points with their values by quantity, or None where there are not two quantities to choose.
 
-    Quantities are the numeric columns of the tables, and accuracies as measured and as published. A value has its raw number, its text
-    as its table writes it, and its interval, if it has one.
+    Quantities are the numeric columns of the tables, and accuracies as measured and as published. A value has its raw
+    number, its text as its table writes it, and its interval, if it has one.
     """
     points = _points(results, tables)
     axes = list(_columns(points, tables))

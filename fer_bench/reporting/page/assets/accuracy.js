@@ -3,6 +3,7 @@
 
 const SHARES = { title: "Share (%)", per: 0.01 };
 const LARGEST_CELL = 58; // pixels
+const TOP = 6; // pixels above the first row
 const DARKEST = 0.45; // opacity of a whole share: on it numbers have the contrast of WCAG AA in either theme
 
 /** Make a select of networks with its label, or nothing to show where there is one. */
@@ -36,18 +37,17 @@ class Confusion {
     const { classes, rows } = network;
     const left = 92;
     const side = Math.min(LARGEST_CELL, Math.floor((this.width - left - 8) / classes.length));
-    const [across, height] = [left + side * classes.length, 30 + side * classes.length];
+    const [across, height] = [left + side * classes.length, TOP + side * classes.length];
     const root = canvas(Math.max(this.width, across), height + 86, `Confusion matrix of ${network.label}`);
     const middle = (place) => place * side + side / 2;
     classes.forEach((name, place) => {
       const below = { x: left + middle(place), y: height + 12, "text-anchor": "end" };
       const turned = { ...below, transform: `rotate(-45 ${below.x} ${below.y})`, class: "row" };
-      const beside = { x: left - 8, y: 30 + middle(place) + 4, "text-anchor": "end", class: "row" };
+      const beside = { x: left - 8, y: TOP + middle(place) + 4, "text-anchor": "end", class: "row" };
       root.append(svg("text", beside, shortened(name, 13)), svg("text", turned, shortened(name, 13)));
     });
-    root.append(svg("text", { x: left, y: 18, class: "title" }, "Rows: true classes; columns: what the network says (%)"));
     const marks = rows.flatMap((row, down) => row.cells.map((cell, along) => {
-      const [x, y] = [left + along * side, 30 + down * side];
+      const [x, y] = [left + along * side, TOP + down * side];
       const shade = { x, y, width: side - 1, height: side - 1, "fill-opacity": DARKEST * cell.raw };
       const node = svg("g", { class: "point" }, svg("rect", { class: "cell back", ...shade, "fill-opacity": 1 }));
       node.append(svg("rect", { class: "cell", ...shade }));
@@ -67,7 +67,8 @@ class Classes {
   constructor(figure, data) {
     this.data = data;
     const titles = { recall: "Recall (%)", precision: "Precision (%)", f1: "F1 (%)" };
-    this.shown = html("select", { onchange: () => this.draw() }, ...Object.entries(titles).map(([key, text]) => option(key, text)));
+    const options = Object.entries(titles).map(([key, text]) => option(key, text));
+    this.shown = html("select", { onchange: () => this.draw() }, ...options);
     this.titles = titles;
     this.place = html("div", { class: "plot" });
     figure.append(html("div", { class: "tools" }, labelled("Show", this.shown)), this.place);
@@ -87,6 +88,7 @@ class Classes {
     const bottom = top + classes.length * pitch;
     const frame = { left: 92, right: this.width - 16, top, bottom };
     const scale = shareScale([frame.left, frame.right], Math.max(3, Math.floor(this.width / 110)));
+    const longest = Math.floor((this.width - 24) / 7); // characters of a name
     const root = canvas(this.width, bottom + 48, `${this.titles[key]} by class`);
     root.append(drawAxis("x", scale, { ...SHARES, title: this.titles[key] }, frame));
     classes.forEach((name, place) => {
@@ -97,8 +99,8 @@ class Classes {
       const group = svg("g", { class: `series s${number % COLOURS}` });
       const away = (number - (networks.length - 1) / 2) * 13;
       group.append(
-        drawMark(network.kind, frame.left + 6, 20 + 17 * number),
-        svg("text", { x: frame.left + 18, y: 24 + 17 * number, class: "row" }, shortenedInside(network.label, Math.floor(this.width / 8))),
+        drawMark(network.kind, 8, 20 + 17 * number),
+        svg("text", { x: 20, y: 24 + 17 * number, class: "row" }, shortenedInside(network.label, longest)),
       );
       root.append(group);
       return network.classes.map((one) => {
