@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 import fer_bench as fb
+from fer_bench.measuring import task_images
 from fer_bench.measuring.measure import sweep
-from fer_bench.measuring.task import Task
+from fer_bench.measuring.task import Task, with_images
 from fer_bench.networks import backends
-from fer_bench.networks.backends import calibration, graph, natural, prepare
+from fer_bench.networks.backends import graph, natural, prepare
 from fer_bench.networks.backends.interface import Artefact, DeployError, Settings
 from fer_bench.records import extras
 from fer_bench.records.errors import FerBenchError
@@ -241,23 +242,48 @@ def test_a_sweep_leaves_out_what_a_backend_does_not_have():
     assert [one.mode for one, _ in sweep(plan(), {"backend": ["onnxruntime"], "mode": ["compile"]})] == ["compile"]
 
 
-def test_images_of_a_folder_are_read_once_each_and_counted_by_source(tmp_path):
+def pictures_of(folder, names, size=(48, 48)):
+    """Write grey pictures of different pixels, and return them by name."""
     from PIL import Image
 
-    random = np.random.default_rng(0)
-    pictures = [Image.fromarray(random.integers(0, 255, (20, 10, 3), dtype=np.uint8)) for _ in range(5)]
-    (tmp_path / "happy" / "ann").mkdir(parents=True)
-    pictures[0].save(tmp_path / "one.png")
-    pictures[0].save(tmp_path / "same.png")  # the same pixels
-    pictures[1].save(tmp_path / "happy" / "two.png")
-    pictures[2].save(tmp_path / "happy" / "ann" / "1.png")
-    pictures[3].save(tmp_path / "happy" / "ann" / "2.png")
-    found = calibration.read_folder(tmp_path, (3, 8, 8))
-    assert found.images.shape == (4, 3, 8, 8)
-    assert found.sources == ("happy/ann", "happy/ann", "happy/two.png", "one.png")
-    np.testing.assert_allclose(found.images.std((1, 2, 3)), 1, rtol=1e-4)
-    assert calibration.read_folder(tmp_path, (1, 8, 8)).images.shape == (4, 1, 8, 8)
-    assert str(tmp_path.parent) not in found.note
+    random, found = np.random.default_rng(0), {}
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        found[name] = random.integers(0, 255, size, dtype=np.uint8)
+        Image.fromarray(found[name]).save(folder / name)
+    return found
+
+
+def test_images_of_the_task_are_prepared_by_the_contract_and_labelled_by_name(tmp_path):
+    contract = fb.find("mini_xception").input  # grey, 48x48, -1 to 1; angry, disgust, fear, happy, ...
+    pixels = pictures_of(tmp_path / "faces", ["test/happy/a.png", "test/angry/b.png", "train/happy/c.png"])
+    shutil.copyfile(tmp_path / "faces/test/happy/a.png", tmp_path / "faces/test/happy/same.png")
+    found = task_images.judging(str(tmp_path / "faces"), contract, (1, 48, 48))
+    assert found.labels == (0, 3)
+    assert found.sources == ("test/angry/b.png", "test/happy/a.png")  # each a source, and equal pixels one
+    (images,) = found.batches(8)
+    by_hand = np.stack([pixels["test/angry/b.png"], pixels["test/happy/a.png"]])[:, None] / 255 * 2 - 1
+    np.testing.assert_allclose(images, by_hand, atol=1e-6)
+    assert str(tmp_path) not in found.note
+    calibrating, note = task_images.calibrating(str(tmp_path / "faces"), contract, (1, 48, 48))
+    np.testing.assert_allclose(calibrating[:, 0], [pixels["train/happy/c.png"] / 255 * 2 - 1], atol=1e-6)
+    assert note == "int8 was calibrated on 1 images of images, training"
+    larger = task_images.judging(str(tmp_path / "faces"), contract, (1, 64, 64))
+    assert next(larger.batches(1)).shape == (1, 1, 64, 64)
+    with pytest.raises(DeployError, match="grey images, and the network takes 3x48x48"):
+        task_images.judging(str(tmp_path / "faces"), contract, (3, 48, 48))
+
+
+def test_frames_of_one_video_are_one_source(tmp_path):
+    contract = fb.find("mini_xception").input
+    pictures_of(tmp_path, ["one.png", "crops/two.png", "clips/ann/1.png", "clips/ann/2.png", "clips/bob/1.png"])
+    found = task_images.judging(str(tmp_path), contract, (1, 48, 48))
+    assert sorted(found.sources) == ["clips/ann", "clips/ann", "clips/bob", "crops/two.png", "one.png"]
+    assert found.labels == (None,) * 5
+    drawn = fb.make_faces(tmp_path / "drawn", form="folder", images=40, persons=10)
+    found = task_images.judging(str(drawn), contract, (1, 48, 48))
+    persons = {path.stem.rpartition("_")[2] for path in drawn.rglob("*_person_*.png") if "test" in path.parts}
+    assert set(found.sources) == persons
 
 
 @pytest.mark.parametrize("given", ["", "missing", "empty", "text"])
@@ -265,8 +291,28 @@ def test_images_that_are_none_are_refused(given, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.png").write_text("no image")
-    with pytest.raises(FerBenchError, match=r"--calibrate FOLDER|no folder|no image|cannot be read"):
-        calibration.images_for(str(tmp_path / given) if given else "", (3, 8, 8))
+    contract = fb.find("mini_xception").input
+    with pytest.raises(FerBenchError, match=r"--calibrate FOLDER|there is no|no image"):
+        task_images.calibrating(str(tmp_path / given) if given else "", contract, (1, 48, 48))
+
+
+def test_images_are_for_a_backend_and_need_a_contract(tmp_path):
+    pictures_of(tmp_path, ["a.png"])
+    torch.save(fb.create_model("mtcnn_rnet").state_dict(), tmp_path / "mine.pt")
+    spec = fb.find("mtcnn_rnet")
+    by_torch = Task(spec, plan())
+    assert with_images(by_torch, tmp_path) is by_torch
+    random = with_images(Task(spec, plan(backend="onnxruntime")), tmp_path)
+    assert random.contract == spec.input
+    mine = Task(spec, plan(backend="onnxruntime"), checkpoint=str(tmp_path / "mine.pt"))
+    with pytest.raises(FerBenchError, match="no input contract is known of"):
+        with_images(mine, tmp_path)
+    assert with_images(mine, tmp_path, contract="sheet").contract == spec.input
+    with pytest.raises(FerBenchError, match="--calibrate nowhere: there is no such file or folder"):
+        with_images(mine, calibrate="nowhere")
+    (tmp_path / "net.onnx").write_bytes(b"")
+    with pytest.raises(FerBenchError, match=r"net\.onnx is a model file, with no network to compare it with"):
+        with_images(Task(fb.find(str(tmp_path / "net.onnx")), plan(backend="onnxruntime")), tmp_path)
 
 
 @pytest.mark.slow
@@ -319,13 +365,13 @@ def test_reduced_precision_is_judged_on_images_of_the_task(fer_bench, tmp_path):
         Image.fromarray(random.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(tmp_path / "faces" / f"{n}.png")
     given = ["--backend", "onnxruntime", "--precision", "fp16,int8", "--calibrate", "faces", "--data", "faces"]
     done = fer_bench(
-        *("run", "mtcnn_rnet", *given, "--checkpoint", "weights.pt"),
+        *("run", "mtcnn_rnet", *given, "--checkpoint", "weights.pt", "--contract", "sheet"),
         *("--metrics", "parity", "--threads", "1", "--full"),
     )
     assert done.returncode == 0, done.stderr
     assert "6 sources" in done.stdout
     assert "Parity reduced precision (not decidable)" in done.stdout.replace("\n", " ")  # of six images
-    assert "nt8 was calibrated on 6 images of the folder 'faces'" in done.stdout.replace("\n", " ")
+    assert "nt8 was calibrated on 6 images of images, all" in done.stdout.replace("\n", " ")
     assert str(tmp_path) not in done.stdout
 
 

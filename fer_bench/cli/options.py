@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import DEVICES, PRESETS
 from fer_bench.reporting.render import FORMATS
 
@@ -44,15 +43,6 @@ def results(default: str) -> Any:
     return typer.Option("--from", metavar="RUN|FILE", help=f"Results to use, {default}; repeatable.")
 
 
-def folder(given: str, option: str, *words: str) -> str:
-    """Return the absolute path of a folder that is given, which workers read, or one of the words as it is."""
-    if not given or given in words:
-        return given
-    if not Path(given).is_dir():
-        raise FerBenchError(f"{option} {given}: there is no such folder{' (or: ' + words[0] + ')' if words else ''}")
-    return str(Path(given).resolve())
-
-
 Networks = Annotated[Names, typer.Argument(metavar="NETWORK", help=f"{_NETWORKS}; by default all.")]
 Models = Annotated[Names, several("Networks, the same as the arguments.")]
 Classes = Annotated[
@@ -68,6 +58,11 @@ Inputs = Annotated[
     typer.Option(metavar="LIST", help="If not one image: [NAME:]SIZExSIZE[:TYPE], as image:3x96x96,tokens:77:int64."),
 ]
 Settings = Annotated[Names, typer.Option("--set", metavar="KEY=VALUE", help="An argument for the factory; repeatable.")]
+Calibrate = Annotated[str, typer.Option(metavar="PATH|noise", help="Images to calibrate int8 by.")]
+Judged = Annotated[str, typer.Option("--data", metavar="PATH", help="Images to compare a backend's decisions on.")]
+Contract = Annotated[
+    str, typer.Option(metavar="FILE|sheet", help="Input contract; by default what is known of the weights.")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Format = Annotated[str, choice(FORMATS, "How to print tables.", "--format")]
 Sheets = Annotated[

@@ -58,16 +58,17 @@ def run(
     own_size: Annotated[
         bool, typer.Option("--own-size", help="With --input: what cannot run at it runs at its own size.")
     ] = False,
-    precision: Annotated[Names, several("fp32, tf32, default, bf16, fp16, int8; by default the protocol's.")] = None,
+    precision: Annotated[
+        Names, several("fp32, tf32, default, bf16, fp16, int8, int8-dynamic; by default the protocol's.")
+    ] = None,
     layout: Annotated[Names, several("nchw, nhwc (channels_last); by default the protocol's.")] = None,
     mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
     cudnn: Annotated[Names, several("Convolutions on a GPU: heuristics, benchmark; by default heuristics.")] = None,
     backend: Annotated[Names, several("torch, onnxruntime, openvino; by default torch.")] = None,
     runtime: Annotated[Names, several("A backend's settings: controlled (by default), or shipped: its own.")] = None,
-    calibrate: Annotated[str, typer.Option(metavar="FOLDER|noise", help="Images to calibrate int8 by.")] = "",
-    data: Annotated[
-        str, typer.Option(metavar="FOLDER", help="Images of the task, to judge reduced precision on.")
-    ] = "",
+    calibrate: options.Calibrate = "",
+    data: options.Judged = "",
+    contract: options.Contract = "",
     alloc: Annotated[Names, several("Freed memory: keep, system, or both; by default keep.")] = None,
     rate: Annotated[Names, several("Passes a second on a clock, as 24; by default back to back.")] = None,
     classes: options.Classes = None,
@@ -106,7 +107,7 @@ def run(
     from fer_bench.measuring.machine import load_now
     from fer_bench.measuring.measure import plan_of, sweep
     from fer_bench.measuring.runner import Machine, starter_of
-    from fer_bench.measuring.task import Task, settle
+    from fer_bench.measuring.task import Task, settle, with_images
     from fer_bench.networks.backends import for_file
     from fer_bench.networks.weights import weights_file
 
@@ -146,18 +147,13 @@ def run(
     if "accuracy" in plan.metrics:
         raise FerBenchError("accuracy needs data; try: fer-bench evaluate --data PATH --metrics latency")
     plans = sweep(plan, swept)
-    calibrating, judged = options.folder(calibrate, "--calibrate", "noise"), options.folder(data, "--data")
     at_input = bool(input_) and not own_size
     tasks = [
-        Task(
-            spec,
-            for_file(spec, one),
-            shape,
-            built_with,
-            given,
-            own_size=not at_input,
-            calibration=calibrating,
-            data=judged,
+        with_images(
+            Task(spec, for_file(spec, one), shape, built_with, given, own_size=not at_input),
+            data,
+            calibrate,
+            contract or None,
         )
         for spec in specs
         for one, shape in plans

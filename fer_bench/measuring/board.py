@@ -101,7 +101,9 @@ def _load(manifest: dict[str, Any], threads: int) -> tuple[Any, dict[str, Any]]:
             "version": onnxruntime.__version__,
             "threads": session.get_session_options().intra_op_num_threads,
             "providers": session.get_providers(),
-            "precision": {"fp16": "float16", "int8": "int8"}.get(manifest["precision"], "float32"),
+            "precision": {"fp16": "float16", "int8": "int8", "int8-dynamic": "int8"}.get(
+                manifest["precision"], "float32"
+            ),
         }
         return (lambda images: session.run(None, {name: images})), reported
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # which would report its use

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from fer_bench.measuring.measure import plan_of
 from fer_bench.measuring.processes import Starter
 from fer_bench.measuring.runner import prepared
-from fer_bench.measuring.task import Task
+from fer_bench.measuring.task import Task, with_images
 from fer_bench.networks.backends.interface import MANIFEST, Artefact
+from fer_bench.networks.contract import InputContract
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.networks.spec import ModelSpec, Shape
-from fer_bench.networks.weights import weights_file
+from fer_bench.networks.weights import input_contract, weights_file
 from fer_bench.records import files, stats
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import DEPLOYED, TORCH
@@ -40,8 +41,9 @@ def deploy(
     bundle: str | Path = "",
     checkpoint: str | Path = "",
     precision: str = "fp32",
-    calibrate: str = "",
-    data: str = "",
+    calibrate: str | Path = "",
+    data: str | Path = "",
+    contract: str | Path | InputContract | None = None,
     batch_size: int = 1,
     input_shape: Shape | None = None,
     num_classes: int | None = None,
@@ -57,9 +59,10 @@ def deploy(
             ``input.json``.
         bundle: a new zip file, with example images and a program that measures the network where there is no PyTorch.
         checkpoint: a file of weights, or ``wheel:PACKAGE``; without one they are random.
-        precision: "fp32", "fp16" or "int8".
-        calibrate: a folder of images for int8, or "noise".
-        data: a folder of images of the task, to judge reduced precision on.
+        precision: "fp32", "fp16", "int8" or "int8-dynamic".
+        calibrate: images for int8, a path as ``load_data`` reads it, or "noise".
+        data: images to compare decisions on, likewise.
+        contract: of the network's input: a file, a contract, or "sheet"; by default what is known of the checkpoint.
         batch_size: images of a pass.
         input_shape: (C, H, W); by default the network's own.
         num_classes: outputs; by default the network's own.
@@ -96,7 +99,7 @@ def deploy(
         "quick", "cpu", metrics=DEPLOYED, backend=backend, precision=precision, batch_size=batch_size, threads=1,
         wait="active", num_classes=num_classes,
     )  # fmt: skip
-    task = Task(spec, plan, input_shape, tuple(settings), weights, calibration=calibrate, data=data)
+    task = with_images(Task(spec, plan, input_shape, tuple(settings), weights), data, calibrate, contract)
     with Starter([spec]) as starter:
         done, result = prepared(task, starter)
     verdict = parity.judge(result)
@@ -105,11 +108,11 @@ def deploy(
             f"{spec.name} by {backend} computes something else, and is not written: {verdict and verdict.reason}"
         )
     artefact = Artefact.load(Path(done.artefact), verified=True)
-    manifest = _manifest(artefact, result, verdict)
+    manifest, known = _manifest(artefact, result, verdict), _contract(done)
     if out:
-        _write_folder(Path(out), artefact, manifest, spec)
+        _write_folder(Path(out), artefact, manifest, known)
     if bundle:
-        files.write(bundle, _zipped(artefact, manifest, spec))
+        files.write(bundle, _zipped(artefact, manifest, known))
     return verdict
 
 
@@ -140,20 +143,25 @@ def _manifest(artefact: Artefact, result: Result, verdict: "Verdict") -> dict[st
     }
 
 
-def _contract(spec: ModelSpec) -> str:
-    return spec.input.to_json() if spec.input is not None else ""
+def _contract(task: Task) -> str:
+    """Return the input contract that travels with the network, as JSON: what is known of its weights; "" for none."""
+    try:
+        known = task.contract or input_contract(task.spec, task.checkpoint or None)
+    except FerBenchError:  # weights of which nothing is known, or a network without a sheet
+        return ""
+    return known.to_json()
 
 
-def _write_folder(out: Path, artefact: Artefact, manifest: dict[str, Any], spec: ModelSpec) -> None:
+def _write_folder(out: Path, artefact: Artefact, manifest: dict[str, Any], contract: str) -> None:
     files.make_folder(out)
     for name in artefact.files:
         shutil.copyfile(artefact.folder / name, out / name)
-    if contract := _contract(spec):
+    if contract:
         files.write(out / CONTRACT, contract)
     files.write(out / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
-def _zipped(artefact: Artefact, manifest: dict[str, Any], spec: ModelSpec) -> bytes:
+def _zipped(artefact: Artefact, manifest: dict[str, Any], contract: str) -> bytes:
     """Return a zip file of all that a board needs."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as written:
@@ -161,7 +169,7 @@ def _zipped(artefact: Artefact, manifest: dict[str, Any], spec: ModelSpec) -> by
             written.write(artefact.folder / name, name)
         written.write(artefact.folder / _REFERENCE, _EXAMPLES)
         written.writestr(_RUNNER, runner())
-        if contract := _contract(spec):
+        if contract:
             written.writestr(CONTRACT, contract)
         written.writestr(MANIFEST, json.dumps(manifest, indent=2) + "\n")
     return held.getvalue()

@@ -14,14 +14,15 @@ from fer_bench.measuring.environment import has_gpu
 from fer_bench.measuring.in_process import Ready
 from fer_bench.measuring.progress import watch
 from fer_bench.measuring.runner import measure_all
-from fer_bench.measuring.task import Task, fingerprint
+from fer_bench.measuring.task import Task, fingerprint, with_images
 from fer_bench.networks import backends
+from fer_bench.networks.contract import InputContract
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.networks.spec import DEFAULT_INPUT, USERS_MODULE, ModelSpec, Shape
 from fer_bench.networks.weights import weights_file
 from fer_bench.records import plan as plans
 from fer_bench.records.errors import BuildError, FerBenchError
-from fer_bench.records.plan import SHIPPED, Plan
+from fer_bench.records.plan import INT8, SHIPPED, Plan
 from fer_bench.records.result import Measurement, Result
 from fer_bench.records.schema import listed
 from fer_bench.records.store import Run, Store
@@ -44,6 +45,9 @@ def measure(
     input_shape: Shape | None = None,
     settings: str | Sequence[str] = (),
     checkpoint: str | Path = "",
+    data: str | Path = "",
+    calibrate: str | Path = "",
+    contract: str | Path | InputContract | None = None,
     store: str | None = None,
     fresh: bool = False,
     registry: Registry | None = None,
@@ -64,6 +68,9 @@ def measure(
             network's own.
         settings: further arguments of the factory, each "key=value".
         checkpoint: a file of weights, or ``wheel:PACKAGE``, for one network by name.
+        data: images to compare a backend's decisions on, a path as ``load_data`` reads it.
+        calibrate: images for ``precision="int8"``, likewise, or "noise".
+        contract: of the network's input: a file, a contract, or "sheet"; by default what is known of the checkpoint.
         store: URL of a store, or path of its SQLite file, that keeps the results. A call that was interrupted goes on
             there when it is made again. Without one, results are only returned.
         fresh: begin anew instead of going on with what was interrupted.
@@ -106,7 +113,8 @@ def measure(
         for name, network in named:
             asked = input_shape or shape
             if isinstance(network, ModelSpec):
-                tasks.append(Task(network, backends.for_file(network, one), asked, listed(settings), weights))
+                task = Task(network, backends.for_file(network, one), asked, listed(settings), weights)
+                tasks.append(with_images(task, data, calibrate, contract))
                 order.append(tasks[-1])
             else:
                 here.append(_Here.of(name, network, one, asked, explicit=plan_fields.keys(), metrics=wanted))
@@ -171,7 +179,7 @@ def sweep(plan: Plan, swept: Mapping[str, Sequence[Any]]) -> list[tuple[Plan, Sh
     combined = []
     for values in product(*given.values()):
         changes = dict(zip(given, values, strict=True))
-        if changes.get("runtime") == SHIPPED and changes.get("precision", plan.precision) != "int8":
+        if changes.get("runtime") == SHIPPED and changes.get("precision", plan.precision) not in INT8:
             changes["precision"] = "default"  # which a runtime as shipped chooses itself
         shape = changes.pop("input_size") if isinstance(changes.get("input_size"), tuple) else None
         combined.append((dataclasses.replace(plan, **changes), shape))

@@ -41,10 +41,10 @@ class Job(Message):
         builds: (C, H, W) and classes of further builds to count, those that published results are of.
         data: images of the task, a file or folder, or "": labelled for the accuracy, and to judge a backend's reduced
             precision on.
-        contract: what is done to an image, and the classes of the outputs; None where no accuracy is measured.
+        contract: what is done to an image, and the classes of the outputs; None where no image is looked at.
         artefacts: the folder in which a backend's artefacts are kept.
         artefact: the folder of the one to measure; "" for the network itself.
-        calibration: images for int8: a folder, "noise", or "" for none.
+        calibration: images for int8: a path, "noise", or "" for none.
         folder: in which a training keeps its state and weights.
     """
 

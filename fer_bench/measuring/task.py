@@ -15,7 +15,9 @@ from fer_bench.networks import backends
 from fer_bench.networks.contract import InputContract
 from fer_bench.networks.place import Place
 from fer_bench.networks.spec import DEFAULT_INPUT, ModelSpec
-from fer_bench.records.plan import AUTO, SHIPPED, TORCH, Load, Plan
+from fer_bench.networks.weights import input_contract
+from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import AUTO, INT8, NOISE, SHIPPED, TORCH, Load, Plan
 from fer_bench.records.result import Result, Subject
 
 
@@ -33,9 +35,9 @@ class Task:
         place: the checkout that the network's code comes from; None for the current folder.
         data: images of the task, a file or folder, or "": labelled for the accuracy, and to judge a backend's reduced
             precision on.
-        contract: what is done to an image, and the classes of the outputs; None where no accuracy is measured.
+        contract: what is done to an image, and the classes of the outputs; None where no image is looked at.
         artefact: the folder of a backend's artefact; "" to convert the network, or to find it converted.
-        calibration: images for int8: a folder, "noise", or "" for none.
+        calibration: images for int8: a path, "noise", or "" for none.
         folder: in which a training keeps its state and weights.
     """
 
@@ -54,7 +56,7 @@ class Task:
 
     def __post_init__(self) -> None:
         self.plan.check_asked()
-        if self.plan.backend != TORCH or self.plan.precision == "int8" or self.plan.runtime == SHIPPED:
+        if self.plan.backend != TORCH or self.plan.precision in INT8 or self.plan.runtime == SHIPPED:
             backends.check(self.plan)
         if self.spec.source.kind == "artefact":
             backends.check_file(self.spec, self.plan)
@@ -71,6 +73,7 @@ class Task:
         if self.data:  # without, the key is that of runs before there were data
             about += [self.data, Path(self.data).stat().st_mtime_ns, self.contract and self.contract.to_dict()]
         about += [[name, path] for name in ("artefact", "calibration", "folder") if (path := getattr(self, name))]
+        about += [self.contract.to_dict()] if self.calibration and not self.data and self.contract else []
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
     def job(self, **given: Any) -> Job:
@@ -128,6 +131,41 @@ class Task:
         channels, *sides = self.spec.input_shape or DEFAULT_INPUT
         size = self.plan.input_size
         return self.plan.channels or channels, *(size or side for side in sides)
+
+
+def with_images(
+    task: Task, data: str | Path = "", calibrate: str | Path = "", contract: str | Path | InputContract | None = None
+) -> Task:
+    """Return a task with images for its backend, and the input contract that they are prepared by.
+
+    Args:
+        task: of any backend; PyTorch's is returned as it is.
+        data: images to judge decisions on, a path as ``load_data`` reads it, or "".
+        calibrate: images to calibrate int8 by, likewise, or "noise".
+        contract: a file, a contract, or "sheet"; None for what is known of the checkpoint.
+
+    Raises:
+        FerBenchError: the images are not there, or no contract is known.
+    """
+    if task.plan.backend == TORCH or not (data or calibrate):
+        return task
+    if task.spec.source.kind == "artefact":
+        raise FerBenchError(f"{task.spec.name} is a model file, with no network to compare it with: leave --data out")
+    for given, option in ((data, "--data"), (calibrate, "--calibrate")):
+        if given and given != NOISE and not Path(given).exists():
+            raise FerBenchError(f"{option} {given}: there is no such file or folder; try: fer-bench data make-faces")
+    task = replace(task, data=_absolute(data), calibration=_absolute(calibrate))
+    if not data and calibrate == NOISE:
+        return task
+    found = input_contract(task.spec, task.checkpoint or None, contract)
+    plan, classes = task.plan, len(found.classes)
+    if plan.num_classes is None and classes != task.spec.num_classes:
+        plan = replace(plan, num_classes=classes)
+    return replace(task, plan=plan, contract=found)
+
+
+def _absolute(given: str | Path) -> str:
+    return str(Path(given).resolve()) if given and given != NOISE else str(given)
 
 
 def _named(checkpoint: str) -> str:

@@ -146,6 +146,9 @@ class _Errors(TypedDict, total=False):
 
 class _Decisions(TypedDict, total=False):
     sources: list[str]
+    labels: list[Count | None]
+    eager: list[Count]
+    backend: list[Count]
     kl: list[Amount]
     margins: list[Amount]
     errors: list[Amount]
@@ -222,6 +225,7 @@ _NEEDED: Mapping[str, Sequence[str]] = {
     "accuracy.confusion": ("classes", "data"),
     "accuracy.predictions": ("classes", "labels", "outputs"),
 }
+_MAY_LACK: Mapping[str, Sequence[str]] = {"parity_agrees": ("labels", "eager", "backend")}  # in older records
 _OF_EACH_VALUE = ("module_own_macs", "module_macs", "operator_calls", "parity_agrees")  # lists as long as the values
 
 
@@ -237,7 +241,8 @@ def check(metric: str, details: Mapping[str, Json], values: int) -> None:
     for name in _NEEDED.get(end, ()) if values else ():
         if name not in details:
             raise ValueError(f"details lack {name}")
-        if end in _OF_EACH_VALUE and len(details[name]) != values:
+    for name in (*_NEEDED.get(end, ()), *_MAY_LACK.get(end, ())) if values and end in _OF_EACH_VALUE else ():
+        if name in details and len(details[name]) != values:
             raise ValueError(f"details.{name} has {len(details[name])} members, and there are {values} values")
     if values and end.startswith("accuracy."):
         _check_accuracy(end, details, values)

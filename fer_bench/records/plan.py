@@ -19,6 +19,8 @@ METRICS = (
 TORCH = "torch"  # the backend that is none: PyTorch itself
 DEPLOYED = ("deploy", "parity")  # metrics that a backend always has before others, and that PyTorch has not
 CONTROLLED, SHIPPED = "controlled", "shipped"
+INT8 = ("int8", "int8-dynamic")  # static, by ranges of calibration images; activations by their ranges at run time
+NOISE = "noise"  # in place of images that calibrate
 
 TRAINED = ("train_cost", "train")  # what `fer-bench train` measures, and `fer-bench run` cannot
 REALTIME = "realtime"  # what a record of `fer-bench realtime` measured, and nobody can ask `fer-bench run` for
@@ -30,7 +32,7 @@ _CHOICES = {
     "device": DEVICES,
     "backend": (TORCH, "onnxruntime", "openvino"),
     "runtime": (CONTROLLED, SHIPPED),
-    "precision": ("fp32", "tf32", "default", "bf16", "fp16", "int8"),
+    "precision": ("fp32", "tf32", "default", "bf16", "fp16", *INT8),
     "layout": ("nchw", "nhwc"),
     "mode": ("eager", "compile"),
     "cudnn": ("heuristics", "benchmark"),
@@ -182,7 +184,7 @@ class Plan:
         num_classes: outputs, 0 for features only; None takes each network's own.
         precision: "fp32"; "tf32" (float32, whose products a GPU may round to TF32); "default" (float32 as PyTorch has
             it unasked, with TF32 in convolutions only; of another backend what its runtime chooses); "bf16" or "fp16"
-            (autocast); "int8", of another backend than PyTorch only.
+            (autocast); "int8", static quantization, or "int8-dynamic", of another backend than PyTorch only.
         layout: "nchw", or "nhwc", which PyTorch calls channels_last, of weights and images.
         cudnn: how cuDNN, or on ROCm MIOpen, chooses algorithms of convolutions: "heuristics", which is PyTorch's
             default, or "benchmark", by trying them in the first pass (``torch.backends.cudnn.benchmark``).
@@ -226,9 +228,9 @@ class Plan:
         >>> plan = fb.Plan("mine", metrics=("static", "latency"), threads=1, runs=50)
         >>> dataclasses.replace(plan, batch_size=8).batch_size
         8
-        >>> fb.Plan("mine", precision="fp8")
+        >>> fb.Plan("mine", layout="hwc")
         Traceback (most recent call last):
-        fer_bench.records.errors.FerBenchError: precision is 'fp8'; known: fp32, tf32, default, bf16, fp16, int8
+        fer_bench.records.errors.FerBenchError: layout is 'hwc'; known: nchw, nhwc
     """
 
     protocol: Name

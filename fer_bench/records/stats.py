@@ -57,7 +57,7 @@ class Interval:
     processes: int  # how many it rests on
 
 
-def wilson(hits: int, trials: int, level: float = LEVEL) -> Interval:
+def wilson(hits: float, trials: int, level: float = LEVEL) -> Interval:
     """Return Wilson's interval of a share, given so many hits in so many trials (Wilson 1927); of none 0 to 1."""
     if trials == 0:
         return Interval(0.0, 1.0, level, trials)

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.records.plan import Plan
+from fer_bench.records.plan import INT8, Plan
 from fer_bench.records.result import Measurement
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _OF_FLOAT32 = ("peak_activation_bytes", "operator_macs", "operator_bytes")
 
 def static_of(counted: "Count", plan: Plan) -> list[Measurement]:
     """Return a count as measurements, without what does not hold of the plan's precision."""
-    reduced = plan.precision in ("bf16", "fp16", "int8")
+    reduced = plan.precision in ("bf16", "fp16", *INT8)
     return [m for m in counted.measurements() if not reduced or m.metric not in _OF_FLOAT32]
 
 

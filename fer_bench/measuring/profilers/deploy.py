@@ -85,7 +85,7 @@ def measure_start(network: "Deployed") -> list[Measurement]:
 
 def converted(network: "Network", plan: Plan, cache: Path) -> tuple[Artefact, bool]:
     """Return a network's artefact, and whether it was there already."""
-    from fer_bench.networks.backends import calibration, prepare
+    from fer_bench.networks.backends import prepare
 
     backend, job = backends.find(plan.backend), network.job
     model, images = network.plain()
@@ -98,12 +98,14 @@ def converted(network: "Network", plan: Plan, cache: Path) -> tuple[Artefact, bo
     seconds["export"] = time.perf_counter() - began
     calibrating = None
     if plan.precision == "int8":
-        calibrating = calibration.images_for(job.calibration, network.input_shape, plan.seed)
-        notes.append(calibrating.note)
+        from fer_bench.measuring import task_images
+
+        calibrating, note = task_images.calibrating(job.calibration, job.contract, network.input_shape, plan.seed)
+        notes.append(note)
     versions = backends.versions(plan.backend, plan.precision)
     precision = backend.converted_as(plan.precision)
     about = [plan.backend, precision, versions, state, notes, prepare.identity(program), plan.seed]
-    about += [list(images.shape), calibrating.digest if calibrating else ""]
+    about += [list(images.shape), hashlib.sha256(calibrating.tobytes()).hexdigest() if calibrating is not None else ""]
     folder = cache / hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
     if (folder / MANIFEST).is_file():
         os.utime(folder)
@@ -113,7 +115,7 @@ def converted(network: "Network", plan: Plan, cache: Path) -> tuple[Artefact, bo
         work = Path(unfinished) / "artefact"
         work.mkdir()
         began, cpu_s = time.perf_counter(), time.process_time()
-        artefact = backend.convert(program, work, precision, calibrating.images if calibrating else None)
+        artefact = backend.convert(program, work, precision, calibrating)
         seconds["convert"] = time.perf_counter() - began
         cpu_s = time.process_time() - cpu_s
         network.alive()

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer_bench.networks import backends
-from fer_bench.networks.backends import calibration, compare, prepare
+from fer_bench.networks.backends import compare, prepare
 from fer_bench.networks.backends.interface import Artefact, Prepared, Settings
-from fer_bench.records.errors import brief
-from fer_bench.records.plan import Plan
+from fer_bench.records.errors import FerBenchError, brief
+from fer_bench.records.plan import INT8, Plan
 from fer_bench.records.result import Json, Measurement
 
 if TYPE_CHECKING:
     from fer_bench.measuring.network import Network
 
 ERROR, AGREES = "parity_error", "parity_agrees"
+_TOGETHER = 64  # images of the task that are prepared at a time
 _LOOK_CLOSER = 4.0  # times PyTorch's own error, above which the layer that differs most is looked for
 
 
@@ -26,7 +27,7 @@ def measure_parity(network: "Network", plan: Plan) -> Iterator[Measurement]:
     Returns:
         ``parity_error``: the root mean square error against float64 of each output on each image, output by output,
         with PyTorch's own beside it in the details. ``parity_agrees``: for each image of the task 1 where the first
-        class is PyTorch's, else 0.
+        class is PyTorch's, else 0; both classes and the label are in the details.
     """
     artefact = Artefact.load(Path(network.job.artefact), verified=True)
     prepared = backends.find(plan.backend).load(artefact.path, Settings.of(plan))
@@ -46,7 +47,7 @@ def measure_parity(network: "Network", plan: Plan) -> Iterator[Measurement]:
         yield Measurement(ERROR, "", details={**details, "different": str(error)}, values=())
         return
     details |= {"outputs": len(found.backend), "eager": found.eager, "spread": found.spread, "size": found.size}
-    if ratio(found) > _LOOK_CLOSER and plan.precision != "int8":
+    if ratio(found) > _LOOK_CLOSER and plan.precision not in INT8:
         details["layers"] = layers(network, plan)
     yield Measurement(ERROR, "", tuple(value for output in found.backend for value in output), details=details)
     if network.job.data:
@@ -66,28 +67,49 @@ def _whole(values: Sequence[float]) -> float:
 
 
 def _on_task(network: "Network", prepared: Prepared, artefact: Artefact) -> Iterator[Measurement]:
-    given = calibration.read_folder(Path(network.job.data), network.input_shape)
+    """Compare decisions with PyTorch's on images of the task, as the input contract prepares them."""
+    from fer_bench.measuring import task_images
+
+    job = network.job
+    if job.contract is None:
+        raise FerBenchError("images of the task need an input contract: --contract FILE")
+    given = task_images.judging(job.data, job.contract, network.input_shape)
     model, _ = network.plain()
-    eager = compare.scores(prepare.run(model, given.images))
-    theirs = compare.scores(compare.in_batches(prepared, given.images, artefact.input_shape[0]))
-    if eager is None or theirs is None:
-        yield Measurement(AGREES, "", failure="the network gives no scores of classes to decide by")
+    scores: tuple[list[compare.Array], list[compare.Array]] = ([], [])
+    for images in given.batches(_TOGETHER):
+        outputs = (prepare.run(model, images), compare.in_batches(prepared, images, artefact.input_shape[0]))
+        for kept, of_one in zip(scores, map(compare.scores, outputs), strict=True):
+            if of_one is None:
+                yield Measurement(AGREES, "", failure="the network gives no scores of classes to decide by")
+                return
+            kept.append(of_one)
+        network.alive()
+    eager, theirs = (np.concatenate(each).astype(np.float64) for each in scores)
+    if not np.isfinite(theirs).all():
+        yield Measurement(AGREES, "", failure="its scores on images of the task are no numbers (NaN or infinite)")
         return
-    agrees = eager.argmax(axis=1) == theirs.argmax(axis=1)
-    noise = float(np.mean(np.square(theirs.astype(np.float64) - eager)))
-    signal = float(np.mean(np.square(eager - eager.mean(axis=0))))
+    classes = list(job.contract.classes)
+    named = len(classes) == eager.shape[1]
+    first, own = theirs.argmax(axis=1), eager.argmax(axis=1)
+    noise, signal = float(np.mean(np.square(theirs - eager))), float(np.mean(np.square(eager - eager.mean(axis=0))))
     yield Measurement(
         AGREES,
         "",
-        tuple(int(value) for value in agrees),
+        tuple(int(value) for value in first == own),
         details={
             "of": given.note,
+            "contract": given.contract.to_dict(),
+            "images_sha256": given.digest,
             "sources": list(given.sources),
+            "classes": classes if named else [],
+            "labels": list(given.labels) if named else [None] * len(given),
+            "eager": [int(value) for value in own],
+            "backend": [int(value) for value in first],
             "kl": compare.divergences(eager, theirs),
             "margins": compare.margins(eager),
-            "errors": [float(v) for v in np.abs(theirs.astype(np.float64) - eager).max(axis=1)],
+            "errors": [float(value) for value in np.abs(theirs - eager).max(axis=1)],
             "snr_db": 10 * float(np.log10(signal / noise)) if signal and noise else None,
-            "checkpoint": bool(network.job.checkpoint),
+            "checkpoint": bool(job.checkpoint),
         },
     )
 

@@ -16,7 +16,7 @@ from fer_bench.networks.backends.interface import Backend
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import extras
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import SHIPPED, TORCH, Plan
+from fer_bench.records.plan import INT8, SHIPPED, TORCH, Plan
 
 _MODULES: Mapping[str, str] = {"onnxruntime": "onnx_runtime", "openvino": "open_vino"}
 _TRAINING = ("training", "training_memory")
@@ -36,8 +36,8 @@ def find(name: str) -> Backend:
 def refusal(plan: Plan) -> str:
     """Return why a plan's backend cannot carry it out, or ""."""
     if plan.backend == TORCH:
-        if plan.precision == "int8":
-            return "--precision int8 is of --backend onnxruntime or openvino: PyTorch runs none here"
+        if plan.precision in INT8:
+            return f"--precision {plan.precision} is of another --backend, as onnxruntime: PyTorch runs none here"
         if plan.runtime == SHIPPED:
             return "--runtime shipped is of another --backend than torch, whose defaults are its own"
         if not set(plan.metrics) - {"deploy", "parity"}:
@@ -58,7 +58,7 @@ def refusal(plan: Plan) -> str:
         return f"{given} is built for {', '.join(backend.devices)} here, and the plan has {plan.device}"
     if plan.precision not in backend.precisions:
         return f"{given} has no --precision {plan.precision}; it has {', '.join(backend.precisions)}"
-    if plan.runtime == SHIPPED and plan.precision not in ("default", "int8"):
+    if plan.runtime == SHIPPED and plan.precision not in ("default", *INT8):
         return f"--runtime shipped leaves the precision to {plan.backend}: --precision default"
     return ""
 

@@ -5,6 +5,7 @@ https://onnxruntime.ai/docs/performance/tune-performance/threading.html says how
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 from collections import Counter
@@ -14,6 +15,7 @@ from typing import Any
 
 from fer_bench.networks.backends.interface import Artefact, DeployError, Settings, one_line
 from fer_bench.records import extras
+from fer_bench.records.plan import INT8
 from fer_bench.records.result import Json
 
 _PURPOSE = "--backend onnxruntime"
@@ -31,6 +33,7 @@ _TYPES = {
 }
 # A padding with minus infinity, before a max pooling, would make the range of static calibration infinite.
 _QUANTIZED = ("Conv", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "AveragePool")
+_QUANTIZED_DYNAMICALLY = ("Conv", "MatMul")  # a Gemm becomes a MatMul first
 
 
 class OnnxRuntime:
@@ -38,7 +41,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     devices = ("cpu",)
-    precisions = ("fp32", "default", "fp16", "int8")
+    precisions = ("fp32", "default", "fp16", *INT8)
     runs_by = ("onnxruntime",)
 
     def converted_as(self, precision: str) -> str:
@@ -65,8 +68,8 @@ class OnnxRuntime:
             exported.save(path, external_data=size > _LARGEST)
         if precision == "fp16":
             _to_half(path)
-        elif precision == "int8":
-            _to_int8(path, images)
+        elif precision in INT8:
+            _to_int8(path, images if precision == "int8" else None)
         model = onnx.load(str(path))
         written = {file.name: file.stat().st_size for file in sorted(folder.glob("model.onnx*"))}
         shape = tuple(d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim)
@@ -107,7 +110,9 @@ class _Session:
             "providers": self._session.get_providers(),
             "spinning": None,
             "pinned": not options.intra_op_num_threads,
-            "precision": {"fp16": "float16", "int8": "int8"}.get(settings.precision, "float32"),
+            "precision": {"fp16": "float16"}.get(
+                settings.precision, "int8" if settings.precision in INT8 else "float32"
+            ),
         }
         if not settings.shipped:
             reported["spinning"] = options.get_session_config_entry(_SPINNING) == "1"
@@ -140,7 +145,11 @@ def _to_half(path: Path) -> None:
 
 
 def _to_int8(path: Path, images: Any) -> None:
-    """Quantize statically, weights per channel, by the ranges that images give; operators that poison ranges aside."""
+    """Quantize statically, by the ranges that images give; without images dynamically.
+
+    Operators that poison ranges are left out. Dynamically quantized weights are unsigned: the CPU has no
+    convolution of signed ones.
+    """
     onnx = extras.load("onnx", _PURPOSE)
     quantization = extras.load("onnxruntime.quantization", "--precision int8")
     pre_process = extras.load("onnxruntime.quantization.shape_inference", "--precision int8").quant_pre_process
@@ -159,14 +168,22 @@ def _to_int8(path: Path, images: Any) -> None:
     with _silent():
         try:
             pre_process(str(path), str(prepared))
-            quantization.quantize_static(
-                str(prepared),
-                str(written),
-                Reader(),
-                quant_format=quantization.QuantFormat.QDQ,
-                per_channel=True,
-                op_types_to_quantize=list(_QUANTIZED),
-            )
+            if images is None:
+                quantization.quantize_dynamic(
+                    str(prepared),
+                    str(written),
+                    weight_type=quantization.QuantType.QUInt8,
+                    op_types_to_quantize=list(_QUANTIZED_DYNAMICALLY),
+                )
+            else:
+                quantization.quantize_static(
+                    str(prepared),
+                    str(written),
+                    Reader(),
+                    quant_format=quantization.QuantFormat.QDQ,
+                    per_channel=True,
+                    op_types_to_quantize=list(_QUANTIZED),
+                )
         except Exception as error:
             raise DeployError(f"ONNX Runtime cannot quantize it: {one_line(error)}") from error
     check_scales(onnx.load(str(written)))
@@ -180,15 +197,29 @@ def check_scales(model: Any) -> None:
     import numpy as np
 
     numpy_helper = extras.load("onnx.numpy_helper", _PURPOSE)
-    values = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[1] in values:
-            scale = numpy_helper.to_array(values[node.input[1]])
-            if not np.isfinite(scale).all() or not (scale > 0).all():
-                raise DeployError(
-                    f"int8: the range of {node.input[0]!r} is infinite or empty: a padding with -inf perhaps; quantize "
-                    "without Pad and MaxPool, or pad with the lowest finite value"
-                )
+    for tensor in model.graph.initializer:
+        if not tensor.name.endswith("_scale"):  # as ONNX Runtime calls them
+            continue
+        scale = numpy_helper.to_array(tensor)
+        if not np.isfinite(scale).all() or not (scale > 0).all():
+            raise DeployError(
+                f"int8: the range of {_layer(model, tensor.name.removesuffix('_scale'))} is infinite or empty: a "
+                "padding with -inf perhaps; quantize without Pad and MaxPool, or pad with the lowest finite value"
+            )
+
+
+def _layer(model: Any, scaled: str) -> str:
+    """Name the layer that a tensor is of: the operator that gives it, and the module that this was exported from."""
+    floats = [node for node in model.graph.node if not node.op_type.endswith(("QuantizeLinear", "DequantizeLinear"))]
+    made = (node for node in floats if scaled in node.output)
+    uses = (node for node in floats if any(name == scaled or name.startswith(f"{scaled}_") for name in node.input))
+    node = next(made, next(uses, None))
+    if node is None:
+        return repr(scaled)
+    # Of the exporter's: "['', 'stage.conv', 'conv2d']".
+    scopes = next((each.value for each in node.metadata_props if each.key == "pkg.torch.onnx.name_scopes"), "[]")
+    modules = [name for name in ast.literal_eval(scopes)[:-1] if name]
+    return f"{node.op_type} {scaled!r}" + (f" in {modules[-1]}" if modules else "")
 
 
 @contextlib.contextmanager

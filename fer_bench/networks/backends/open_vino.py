@@ -151,7 +151,24 @@ def _to_int8(model: Any, images: Any, batch: int) -> Any:
     os.environ["NNCF_CI"] = "1"  # its own usage statistics
     nncf = extras.load("nncf", "--precision int8")
     batches = [images[at : at + batch] for at in range(0, len(images) - batch + 1, batch)]
-    return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
+    quantized = nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
+    check_ranges(quantized)
+    return quantized
+
+
+def check_ranges(model: Any) -> None:
+    """Raise DeployError where a range of a quantized model is infinite or NaN: what it quantizes is lost."""
+    import numpy as np
+
+    for node in model.get_ops():
+        if node.get_type_name() != "FakeQuantize":
+            continue
+        ends = [node.input_value(place).get_node() for place in range(1, 5)]
+        if not all(np.isfinite(end.get_data()).all() for end in ends if end.get_type_name() == "Constant"):
+            raise DeployError(
+                f"int8: the range of {node.input_value(0).get_node().get_friendly_name()!r} is infinite: a padding "
+                "with -inf perhaps; pad with the lowest finite value"
+            )
 
 
 BACKEND = OpenVino()

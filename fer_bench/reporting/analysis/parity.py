@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from fer_bench.accuracy.statistics import mcnemar
 from fer_bench.records import stats, units
 from fer_bench.records.plan import TORCH
 from fer_bench.records.result import Json, Measurement, Result
 
 ERROR, AGREES = "parity_error", "parity_agrees"
 # Times PyTorch's own error. Float32 in another order stays below 4 (all of ours did), and TF32 or float16 weights, the
-# nearest arithmetic with fewer bits, begin at 600.
+# nearest arithmetic with fewer bits, begin at 578.
 SAME, OTHER_ORDER = 4.0, 30.0
 # What an arithmetic explains, from its bits: eight times what rounding to them gives. Of int8 it is unknown.
 EXPLAINED = {"float16": 2.0**16, "bfloat16": 2.0**19}
@@ -37,23 +38,45 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How often PyTorch and the backend are right, on labelled images of the task.
+
+    Attributes:
+        sources: of the labelled images, independent of each other.
+        torch, backend: sources for which each is right; of a source with several images the share of these.
+        torch_interval, backend_interval: Wilson's, at 95 %.
+        p: of McNemar's exact test, over the sources for which one is right more often than the other.
+    """
+
+    sources: int
+    torch: float
+    backend: float
+    torch_interval: stats.Interval
+    backend_interval: stats.Interval
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """How often the first class is PyTorch's, on images of the task.
 
     Attributes:
-        agreeing, sources: of which an image, or all images of a video or person, agree, and how many there are.
+        agreeing: sources that agree; of a source with several images, such as a video, the share of these.
+        sources: which are independent of each other.
         interval: Wilson's, at 95 %.
         kl: mean and largest divergence of the probabilities, in nats.
         close: the share of images whose margin is below the error.
         snr_db: of the scores.
+        accuracy: of both, where there are labels.
     """
 
-    agreeing: int
+    agreeing: float
     sources: int
     interval: stats.Interval
     kl: tuple[float, float]
     close: float
     snr_db: float | None
+    accuracy: Accuracy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +133,8 @@ def _reduced(result: Result, ratio: float, error: str) -> Verdict:
         return Verdict(Kind.UNDECIDED, ratio, f"{error}; {why}")
     agreement, limit = of_agreement(measured), result.plan.agreement_share
     said = (
-        f"{error}; the first class is PyTorch's for {agreement.agreeing} of {agreement.sources} sources, "
-        f"{_percent(agreement.interval.low)} to {_percent(agreement.interval.high)} % at 95 %"
+        f"{error}; the first class is PyTorch's for {units.significant(agreement.agreeing, 6)} of {agreement.sources} "
+        f"sources, {_percent(agreement.interval.low)} to {_percent(agreement.interval.high)} % at 95 %"
     )
     if not measured.details.get("checkpoint"):
         why = "; the weights are random, and such a network's decisions say nothing: --checkpoint FILE"
@@ -124,20 +147,46 @@ def _reduced(result: Result, ratio: float, error: str) -> Verdict:
 
 
 def of_agreement(measured: Measurement) -> Agreement:
-    """Return what ``parity_agrees`` came to; a source agrees where all of its images do."""
-    agree: dict[str, bool] = {}
-    for value, source in zip(measured.values, measured.details["sources"], strict=True):
-        agree[source] = agree.get(source, True) and bool(value)
-    agreeing, sources = sum(agree.values()), len(agree)
-    kl, margins, errors = (measured.details[key] for key in ("kl", "margins", "errors"))
+    """Return what ``parity_agrees`` came to. Frames of one source are not independent: sources are counted."""
+    details = measured.details
+    shares = _by_source(measured.values, details["sources"])
+    agreeing = math.fsum(shares.values())
+    kl, margins, errors = (details[key] for key in ("kl", "margins", "errors"))
     return Agreement(
         agreeing,
-        sources,
-        stats.wilson(agreeing, sources),
+        len(shares),
+        stats.wilson(agreeing, len(shares)),
         (sum(kl) / len(kl), max(kl)),
         sum(margin < error for margin, error in zip(margins, errors, strict=True)) / len(margins),
-        measured.details.get("snr_db"),
+        details.get("snr_db"),
+        _accuracy(details),
     )
+
+
+def _accuracy(details: Json) -> Accuracy | None:
+    labels, eager, backend = (details.get(key, ()) for key in ("labels", "eager", "backend"))
+    known = [place for place, label in enumerate(labels) if label is not None]
+    if not known:
+        return None
+    sources = [details["sources"][place] for place in known]
+    ours, theirs = (_by_source([first[n] == labels[n] for n in known], sources) for first in (eager, backend))
+    torch, backend = (math.fsum(shares.values()) for shares in (ours, theirs))
+    return Accuracy(
+        len(ours),
+        torch,
+        backend,
+        stats.wilson(torch, len(ours)),
+        stats.wilson(backend, len(ours)),
+        mcnemar(sum(ours[s] > theirs[s] for s in ours), sum(ours[s] < theirs[s] for s in ours)),
+    )
+
+
+def _by_source(values: Sequence[float], sources: Sequence[str]) -> dict[str, float]:
+    """Return the mean of each source's values."""
+    found: dict[str, list[float]] = {}
+    for value, source in zip(values, sources, strict=True):
+        found.setdefault(source, []).append(value)
+    return {source: math.fsum(own) / len(own) for source, own in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from fer_bench.records import units
+from fer_bench.records import stats, units
 from fer_bench.records.plan import TORCH
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency, parity
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import common, standard
 from fer_bench.reporting.tables.common import Entry, make_table
+from fer_bench.reporting.tables.standard import Row
 
 _WAYS = "--mode eager,compile --layout nchw,nhwc"
 _COLUMNS = (
@@ -26,6 +27,25 @@ _COLUMNS = (
     ),
     Column("agreement", "Agreement (%)", align="left").with_origin(
         "Sources whose first class is PyTorch's, with Wilson's interval at 95 %.", parity.AGREES
+    ),
+    Column("kl", "KL (nats)", units.number.with_digits(2), better="lower").with_origin(
+        "Mean divergence of the probabilities from PyTorch's, on images of the task.", parity.AGREES
+    ),
+    Column("snr_db", "SNR (dB)", units.number.with_digits(2)).with_origin(
+        "Variance of PyTorch's scores between images, over the mean squared difference.", parity.AGREES
+    ),
+    Column("close", "Close (%)", units.percent).with_origin(
+        "Images of the task on which PyTorch's margin of the first class over the second is below the error.",
+        parity.AGREES,
+    ),
+    Column("accuracy", "Accuracy (%)", align="left").with_origin(
+        "Labelled sources that are recognised, with Wilson's interval at 95 %.", parity.AGREES
+    ),
+    Column("accuracy_torch", "PyTorch's accuracy (%)", align="left").with_origin(
+        "Likewise, of PyTorch on the same images.", parity.AGREES
+    ),
+    Column("mcnemar_p", "McNemar's p", units.number.with_digits(2), better=None).with_origin(
+        "Of the exact test on the sources that one recognises more often than the other.", parity.AGREES
     ),
     standard.LATENCY,
     standard.INTERVAL,
@@ -98,7 +118,8 @@ def _entry(result: Result, results: Sequence[Result]) -> Entry:
     if runtime:
         row |= {"version": f"{runtime['name']} {runtime['version']}", "arithmetic": runtime["precision"]}
     if verdict is not None:
-        row |= {"verdict": verdict.kind.value, "ratio": verdict.ratio, "agreement": _agreement(verdict)}
+        row |= {"verdict": verdict.kind.value, "ratio": verdict.ratio}
+        row |= _on_images(verdict.agreement) if verdict.agreement is not None else {}
     for metric in ("artefact_bytes", "convert_s", "load_s", "first_pass_s"):
         row[metric] = result.value(metric)
     row["weights"] = ", ".join(common.detail(result, "artefact_bytes", "weights") or ()) or None
@@ -110,15 +131,27 @@ def _entry(result: Result, results: Sequence[Result]) -> Entry:
     return Entry.of(result, row, *common.failures(result), *notes(result), *latency.warnings(result))
 
 
-def _agreement(verdict: parity.Verdict) -> str | None:
-    found = verdict.agreement
-    if found is None:
-        return None
-    share, low, high = (
-        units.significant(100 * value, 3)
-        for value in (found.agreeing / found.sources, found.interval.low, found.interval.high)
-    )
-    return f"{share} ({low} to {high}), {found.sources} sources"
+def _on_images(found: parity.Agreement) -> Row:
+    """Return the cells of decisions on images of the task."""
+    row: Row = {
+        "agreement": _share(found.agreeing, found.sources, found.interval),
+        "kl": found.kl[0],
+        "snr_db": found.snr_db,
+        "close": found.close,
+    }
+    if (known := found.accuracy) is not None:
+        row |= {
+            "accuracy": _share(known.backend, known.sources, known.backend_interval),
+            "accuracy_torch": _share(known.torch, known.sources, known.torch_interval),
+            "mcnemar_p": known.p,
+        }
+    return row
+
+
+def _share(hits: float, sources: int, interval: stats.Interval) -> str:
+    """Return a share as a cell has it: "98.2 (97.1 to 99.0) of 564"."""
+    share, low, high = (units.significant(100 * value, 3) for value in (hits / sources, interval.low, interval.high))
+    return f"{share} ({low} to {high}) of {sources}"
 
 
 def _best_of_torch(result: Result, results: Sequence[Result]) -> float | None:
