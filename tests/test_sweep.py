@@ -104,7 +104,7 @@ def test_a_million_variants_are_asked_for(grid):
         (("missing.toml",), "cannot read the sweep missing.toml"),
         (("non-local", {"under": "parms=5M"}), "did you mean params"),
         (("non-local", {"under": "latency=10"}), "it has no unit"),
-        (("non-local", {"executor": "slurm"}), "known: local"),
+        (("non-local", {"executor": "grid"}), "known: local, ray"),
     ],
 )
 def test_a_sweep_that_is_none_is_refused(arguments, says):

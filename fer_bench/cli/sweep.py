@@ -39,7 +39,9 @@ def sweep(
     epoch_images: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Images of an epoch, to predict its time.")
     ] = None,
-    executor: Annotated[str, choice(("local",), "Where it is measured.", "--executor")] = "local",
+    executor: Annotated[
+        str, typer.Option(metavar="WHERE", help="local, ray, ray:HOST:PORT, slurm, or slurm:PARTITION.")
+    ] = "local",
     store: options.Store = DEFAULT_STORE,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of continuing a sweep.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write table and figures here, too.")] = None,
@@ -83,7 +85,7 @@ def sweep(
     )
     if out is not None:
         swept.write(out)
-    print_tables([swept.table()], fmt)
+    print_tables(filter(None, [swept.table(), swept.calibration()]), fmt)
     for line in swept.conclusion():
         say(line, err=fmt != "table")
     fail_if(

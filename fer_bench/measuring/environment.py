@@ -45,7 +45,7 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
     """
     torch = sys.modules.get("torch")  # which a process that loads a backend's artefact does without
     gpu = _gpu(device) if device != "cpu" else {}
-    commit, dirty = _commit(code)
+    commit, dirty = commit_of(code)
     cpu = _cpu()
     cpu_limit, memory_limit = container_limits()
     return Environment(
@@ -71,6 +71,7 @@ def describe(device: str, allocator: str, code: Path | None = None) -> Environme
         frequency_policy=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         malloc_settings={name: value for name, value in sorted(os.environ.items()) if _MALLOC.match(name)},
         openmp_settings={name: value for name, value in sorted(os.environ.items()) if _OPENMP.match(name)},
+        nice=os.nice(0),
         huge_pages="".join(re.findall(r"\[(\w+)\]", _read("/sys/kernel/mm/transparent_hugepage/enabled"))),
     )
 
@@ -281,7 +282,7 @@ def _throttle_reasons(nvml: Nvml) -> list[str]:
     return [name for name, bit in _THROTTLE_REASONS.items() if reasons & getattr(nvml.library, bit)]
 
 
-def _commit(code: Path | None) -> tuple[str, bool]:
+def commit_of(code: Path | None) -> tuple[str, bool]:
     """Name the git commit of a network's code, and whether it was changed since; "" outside a checkout."""
     ours = Path(__file__).parent.parent
 

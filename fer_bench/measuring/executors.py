@@ -1,18 +1,70 @@
 """Carry out many tasks: one after the other in processes of their own, or counts in a pool of forked processes."""
 
+import contextlib
 import datetime
 import multiprocessing
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fer_bench.measuring.runner import COUNTED, Carried, Report, Watcher
+from fer_bench.measuring.runner import COUNTED, Carried, Executor, Report, Watcher
 from fer_bench.measuring.task import Task
 from fer_bench.records.errors import FerBenchError
+from fer_bench.records.plan import Load
 from fer_bench.records.result import Environment, Measurement, Result
+
+if TYPE_CHECKING:
+    from fer_bench.measuring.node import Calibration
+
+EXECUTORS = "local, ray[:HOST:PORT], slurm[:PARTITION]"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An executor, and what is known of where it measures.
+
+    Attributes:
+        executor: None for processes of this command's, one task after the other.
+        load: of the nodes, by which plans choose what they leave open; None for this machine's.
+        calibrations: of the nodes, once the results are there.
+    """
+
+    executor: Executor | None = None
+    load: Load | None = None
+    calibrations: "Sequence[Calibration]" = ()
+
+
+@contextlib.contextmanager
+def opened_executor(name: str, tasks: Sequence[Task], *, debug: bool = False) -> Iterator[Chosen]:
+    """Open an executor by its name, and close it afterwards.
+
+    Args:
+        name: "local", "ray", "ray:HOST:PORT", "slurm" or "slurm:PARTITION".
+        tasks: all that it is to carry out.
+        debug: pass on what processes print.
+
+    Raises:
+        FerBenchError: there is no such executor, its library is missing, or its cluster is not there.
+    """
+    kind, _, where = name.partition(":")
+    if name == "local":
+        yield Chosen(Pool(debug=debug) if can_be_pooled(tasks) else None)
+    elif kind == "ray":
+        from fer_bench.measuring.on_ray import RayExecutor
+
+        with RayExecutor(tasks, where, debug=debug) as ray:
+            yield Chosen(ray, ray.load, ray.calibrations)
+    elif kind == "slurm":
+        from fer_bench.measuring.on_slurm import SlurmExecutor
+
+        slurm = SlurmExecutor(where, debug=debug)
+        yield Chosen(slurm, slurm.load, slurm.calibrations)
+    else:
+        raise FerBenchError(f"no executor is called {name!r}; known: {EXECUTORS}")
 
 
 def can_be_pooled(tasks: Sequence[Task]) -> bool:

@@ -151,7 +151,7 @@ class Display:
         """Show the result of a network."""
         self._bar.advance(self._task)
         self._left.done()
-        row = _row(result, time.perf_counter() - self._began)
+        row = _row(result, result.wall_s or time.perf_counter() - self._began)  # several may be under way
         self._rows.append(row)
         if not self._console.is_terminal:
             named = zip(_HEADINGS[1:], row[1:], strict=True)

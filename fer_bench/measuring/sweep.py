@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.accuracy.curves import Choice, Point, choose, read_curves
-from fer_bench.measuring.executors import Pool, can_be_pooled
+from fer_bench.measuring.executors import opened_executor
 from fer_bench.measuring.measure import begin, earlier_run, opened, plan_of
 from fer_bench.measuring.progress import watch
 from fer_bench.measuring.runner import measure_all
@@ -23,14 +23,13 @@ from fer_bench.reporting.figures.sweeps import curves
 from fer_bench.reporting.render import FILED, write_all
 from fer_bench.reporting.results import Results
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables.sweeps import variants
+from fer_bench.reporting.tables.sweeps import calibration, variants
 
 if TYPE_CHECKING:
     import pandas
 
+    from fer_bench.measuring.node import Calibration
     from fer_bench.reporting.figures.plots import Scatter
-
-EXECUTORS = ("local",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,7 @@ class Sweep:
         choice: the best variant; None without accuracies.
         of: how many variants the sweep has in all.
         images: of a training epoch, for its time; None for none.
+        nodes: of a cluster: the reference network on each, before and after.
 
     Examples:
         >>> swept = fb.sweep("rarn-backbones", under="params=50M", progress=False)
@@ -59,11 +59,16 @@ class Sweep:
     choice: Choice | None
     of: int
     images: int | None = None
+    nodes: "tuple[Calibration, ...]" = ()
 
     def table(self) -> Table:
         """Return the variants as a table; the cost front is marked."""
         drawn = variants(self.title, self.labels, self.results, self.accuracies, self.choice, self.images)
         return replace(drawn, name="sweep")
+
+    def calibration(self) -> Table | None:
+        """Return how the reference network ran on each node before and after; None unless nodes were timed."""
+        return calibration([(one.before, one.after) for one in self.nodes]) if self.nodes else None
 
     def figures(self) -> "dict[str, Scatter]":
         """Return what was measured over the variants, by the stem of the files: paper 000's Fig. 3 and 4."""
@@ -105,7 +110,8 @@ class Sweep:
         """
         from fer_bench.reporting.render.plots.figure import write_figures
 
-        write_all(Path(folder), {"sweep": self.table()}, listed(formats))
+        tables = {"sweep": self.table(), "calibration": self.calibration()}
+        write_all(Path(folder), {name: table for name, table in tables.items() if table}, listed(formats))
         if figures := self.figures():
             write_figures(Path(folder), figures, ("svg",))
 
@@ -166,7 +172,7 @@ def sweep(
         store: URL of a store, or path of its SQLite file; without one, results are only returned.
         fresh: begin anew instead of going on with what was interrupted.
         many: allow more than 10,000 variants.
-        executor: "local".
+        executor: "local"; or on a cluster (see ``docs/scale.md``) "ray", "ray:HOST:PORT", "slurm", "slurm:PARTITION".
         registry: has the networks; by default that of the built-in ones.
         progress: show it.
         debug: pass on to stderr what processes print.
@@ -181,8 +187,6 @@ def sweep(
         >>> swept.labels[0], int(swept.to_frame()["parameters"][4])
         ('resnet18', 60326825)
     """
-    if executor not in EXECUTORS:
-        raise FerBenchError(f"no executor is called {executor!r}; known: {', '.join(EXECUTORS)}")
     budget = read_limits(under) if under else None
     registry = registry or built_in()
     grid = _grid(name, registry, backbone, block, listed(metrics), protocol, many, plan_fields)
@@ -191,13 +195,17 @@ def sweep(
             "accuracy needs weights and data; try: fer-bench evaluate for each variant, then --accuracy"
         )
     points = read_curves(accuracy, grid.labels) if accuracy else {}
-    with opened(store) as kept, watch(len(grid.tasks), show=progress) as watcher:
+    with (
+        opened_executor(executor, grid.tasks, debug=debug) as chosen,
+        opened(store) as kept,
+        watch(len(grid.tasks), show=progress) as watcher,
+    ):
         run, _ = begin(kept, grid.tasks, grid.title, earlier_run(kept, grid.tasks, fresh=fresh))
-        pool = Pool(debug=debug) if can_be_pooled(grid.tasks) else None
-        done = measure_all(grid.tasks, kept, run, watcher, executor=pool, debug=debug)
+        done = measure_all(grid.tasks, kept, run, watcher, load=chosen.load, executor=chosen.executor, debug=debug)
     if done.stopped is not None:
         raise done.stopped
-    return _concluded(grid, done.results, registry, points, budget, epoch_images)
+    swept = _concluded(grid, done.results, registry, points, budget, epoch_images)
+    return replace(swept, nodes=tuple(chosen.calibrations))
 
 
 def _concluded(

@@ -17,6 +17,7 @@ EXTRAS = {
     "openvino": "openvino",
     "nncf": "openvino",
     "ray": "ray",
+    "submitit": "slurm",
     "av": "video",
     "cv2": "opencv",
 }

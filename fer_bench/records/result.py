@@ -63,8 +63,8 @@ class Measurement:
 
 # What a time depends on, in the order in which differences are reported.
 _MATTERS = """device device_name cpu cores cpu_limit memory_bytes memory_limit_bytes threads allocator malloc_settings
-huge_pages frequency_policy
-packages blas python os gpu runtime""".split()
+huge_pages frequency_policy nice
+packages blas python os gpu runtime node""".split()
 _MEMORY_SHARE = 0.01  # of difference that is none
 _SPEED_SHARE = 0.10  # likewise: tries of one machine differ by less
 _PARTS = {
@@ -102,6 +102,8 @@ class Environment:
     huge_pages: str = ""  # the system's mode of transparent huge pages
     cpu_limit: Amount | None = None  # processors' worth of time that the container gets; None without a limit
     memory_limit_bytes: Count | None = None  # of the container; None without a limit
+    node: str = ""  # of a cluster: a hash of its machine and name; "" where the command itself ran
+    nice: Integer = 0  # of the process: above 0 everything else may interrupt it
     # Of a backend: its name and version, and threads, precision and more as the runtime itself reports them. Empty for
     # PyTorch, so that an installed runtime changes nothing of PyTorch's results.
     runtime: Mapping[str, Json] = field(default_factory=dict)

@@ -192,6 +192,7 @@ _WORDS = {
     "memory_bytes": "bytes of memory",
     "huge_pages": "huge pages",
     "frequency_policy": "governor",
+    "nice": "niceness",
     "os": "system",
     "python": "Python",
     "blas": "libraries",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fer_bench.records.errors import FerBenchError, nearest
 from fer_bench.records.limits import Budget
-from fer_bench.records.result import Result
+from fer_bench.records.result import Environment, Result
 from fer_bench.reporting.analysis import latency
 
 
@@ -35,24 +35,49 @@ COSTS: Mapping[str, Cost] = {
     "size": Cost(_count("state_dict_bytes"), "static"),
 }
 _OF_FRONT = ("params", "macs", "latency", "training")
+_TIMES = ("latency", "training")
 
 
 def front(results: Sequence[Result], gains: Sequence[float | None] = ()) -> list[bool]:
     """Report which variants no other beats: none is as good in every respect and better in one.
 
     Args:
-        results: of the variants. Of ``COSTS`` those of a front count that all of them have.
+        results: of the variants. Of ``COSTS`` those of a front count that all of them have. Where times are among
+            these, only variants of one environment are compared.
         gains: accuracies beside them; a variant without one is on no front.
     """
     costs = [[COSTS[name].of(result) for name in _OF_FRONT] for result in results]
     known = [place for place in range(len(_OF_FRONT)) if all(row[place] is not None for row in costs)]
+    where = environments(results) if any(_OF_FRONT[place] in _TIMES for place in known) else [0] * len(results)
     points: list[tuple[float, ...] | None] = [tuple(row[place] or 0.0 for place in known) for row in costs]
     if gains:
         joined = zip(points, gains, strict=True)
         points = [None if gain is None else (*(point or ()), -gain) for point, gain in joined]
     if not known:
         return [False] * len(results)
-    return [point is not None and not any(_beats(other, point) for other in points) for point in points]
+    placed = list(zip(where, points, strict=True))
+    return [
+        point is not None and not any(there == here and _beats(other, point) for there, other in placed)
+        for here, point in placed
+    ]
+
+
+def environments(results: Sequence[Result]) -> list[int]:
+    """Number the environments that results are of; alike nodes of a cluster are one."""
+    known: list[Environment | None] = []
+    numbers = []
+    for result in results:
+        where = result.environment
+        place = next((n for n, other in enumerate(known) if _alike(where, other)), len(known))
+        known += [where] if place == len(known) else []
+        numbers.append(place)
+    return numbers
+
+
+def _alike(where: Environment | None, other: Environment | None) -> bool:
+    if where is None or other is None:
+        return where is other
+    return not where.comparable_with(other, apart_from=["node"])
 
 
 def _beats(other: tuple[float, ...] | None, point: tuple[float, ...]) -> bool:

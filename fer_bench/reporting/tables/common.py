@@ -83,6 +83,7 @@ def head(result: Result) -> Row:
     if result.plan.backend == TORCH:
         row["runtime"] = None  # of a backend
     return row | {
+        "node": (result.environment.node if result.environment is not None else "") or None,
         "name": result.subject.name,
         "input_shape": result.subject.input_shape,
         "num_classes": result.subject.num_classes,
@@ -98,7 +99,8 @@ def head_columns(results: Sequence[Result]) -> list[Column]:
 def varying(results: Sequence[Result]) -> list[Column]:
     """Return the columns of the settings in which the rows differ."""
     rows = [head(result) for result in results]
-    return [s for s in standard.SETTINGS if len({row[s.key] for row in rows if row[s.key] is not None}) > 1]
+    columns = (*standard.SETTINGS, standard.NODE)
+    return [s for s in columns if len({row[s.key] for row in rows if row[s.key] is not None}) > 1]
 
 
 def interval_ends(summary: latency.Latency) -> tuple[float, float] | None:
@@ -236,7 +238,23 @@ def conditions(results: Sequence[Result]) -> str:
     }
     protocol, platform = shared.pop("protocol", ""), shared.pop("platform")
     opening = f"Protocol {protocol}: " if protocol else ""
-    return joined(f"{opening}{', '.join(filter(None, shared.values()))}; {platform}.", _difference(results))
+    return joined(
+        f"{opening}{', '.join(filter(None, shared.values()))}; {platform}.", _difference(results), nodes(results)
+    )
+
+
+def nodes(results: Sequence[Result]) -> str:
+    """Say that rows are of several nodes, and whether these are alike; "" of one."""
+    where: dict[str, Environment] = {}
+    for result in results:
+        if result.environment is not None:
+            where.setdefault(result.environment.node, result.environment)
+    if len(where) < 2:
+        return ""
+    first, *others = where.values()
+    unlike = next(filter(None, (first.comparable_with(other, apart_from=["node"]) for other in others)), "")
+    alike = f"unlike nodes ({unlike})" if unlike else "alike nodes"
+    return f"Measured on {len(where)} {alike}: best marks compare times of one node only."
 
 
 def packages(where: Environment) -> str:
@@ -277,7 +295,9 @@ def _difference(results: Sequence[Result]) -> str:
     for result in results:
         asked = tuple(str(getattr(result.plan, setting.key)) for setting in standard.SETTINGS)
         where = result.environment
-        if where is not None and (difference := first.setdefault(asked, where).comparable_with(where)):
+        if where is None:
+            continue
+        if difference := first.setdefault((where.node, *asked), where).comparable_with(where):
             return f"Times of different rows are not comparable: {difference}."
     return ""
 

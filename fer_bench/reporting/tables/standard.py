@@ -41,6 +41,10 @@ SETTINGS = (
     Column("alloc", "Allocator", setting=True).with_origin(_PLAN),
     Column("rate_hz", "Rate (1/s)", units.number, setting=True).with_origin(_PLAN),
 )
+# Of a cluster, where there are several.
+NODE = Column("node", "Node", align="left", setting=True).with_origin(
+    "Hash of the node's machine and name.", evidence="machine"
+)
 
 NETWORK = Column("name", "Network", align="left").with_origin(_SUBJECT)
 INPUT = Column("input_shape", "Input", write_shape).with_origin(_SUBJECT)

@@ -22,6 +22,7 @@ _COLUMNS = (
     replace(standard.ACTIVATIONS, better="lower"),
     standard.LATENCY,
     standard.INTERVAL,
+    standard.NODE,
     Column(_STEP, "Step (ms)", units.milliseconds, better="lower", tolerance=_STEP_SHARE).with_origin(
         "Median of the training steps of one process.", _STEP
     ),
@@ -55,7 +56,7 @@ def variants(
     """
     gains = [accuracies[label].chosen_on.value if label in accuracies else None for label in labels]
     on_front = sweeps.front(results, gains if accuracies else ())
-    entries = []
+    entries, several = [], standard.NODE in common.varying(results)
     for place, (label, result, best) in enumerate(zip(labels, results, on_front, strict=True), 1):
         row = common.head(result) | standard.counted(result) | {"place": place, "variant": label}
         if (summary := latency.summary(result)) is not None:
@@ -69,6 +70,7 @@ def variants(
                 f"{split}_share": share.value if share is not None else None
                 for split, share in (("validation", point.validation), ("test", point.test))
             }
+        row["node"] = row["node"] if several else None
         row["front"] = "yes" if best else None
         if choice is not None and label == choice.best.variant:
             row["chosen"] = "best"
@@ -84,5 +86,44 @@ def variants(
         if any(on_front)
         else "",
         common.conditions(results) if any(latency.summary(result) for result in results) else "",
+        "The front compares variants of alike nodes." if several and any(on_front) else "",
     )
     return make_table(f"Sweep: {title}", _COLUMNS, entries, caption)
+
+
+_BEFORE, _AFTER = ("before_s", "before_share"), ("after_s", "after_share")
+_CALIBRATION = (
+    replace(standard.NODE, setting=False),
+    Column("device_name", "Device", align="left"),
+    Column(_BEFORE[0], "Before (ms)", units.milliseconds, tolerance=_BEFORE[1]),
+    Column(_AFTER[0], "After (ms)", units.milliseconds, tolerance=_AFTER[1]),
+    Column("drift", "Drift (%)", units.hundredths),
+    Column("against_first", "Against the first (%)", units.hundredths),
+)
+
+
+def calibration(pairs: Sequence[tuple[Result, Result | None]]) -> Table:
+    """Draw the latency of the reference network on each node, before the variants and after them.
+
+    Args:
+        pairs: the results of each node; None where it was lost before the end.
+    """
+    entries = []
+    first_s = latency.median_of(pairs[0][0], latency.LATENCY)
+    for before, after in pairs:
+        row: standard.Row = {}
+        if before.environment is not None:
+            row |= {"node": before.environment.node, "device_name": before.environment.device_name}
+        for result, (key, share) in ((before, _BEFORE), (after, _AFTER)):
+            if result is not None:
+                row[key] = latency.median_of(result, latency.LATENCY)
+                row[share] = latency.share_of(result, latency.LATENCY)
+        before_s, after_s = row.get(_BEFORE[0]), row.get(_AFTER[0])
+        row["drift"] = after_s / before_s - 1 if before_s and after_s else None
+        row["against_first"] = before_s / first_s - 1 if before_s and first_s else None
+        both = [result for result in (before, after) if result is not None]
+        notes = [note for result in both for note in common.failures(result)]
+        entries.append(Entry.of(before, row, *notes))
+    name = pairs[0][0].subject.name
+    caption = f"The reference network, {name}, before all variants and after them: what differs is the node."
+    return replace(make_table("Calibration", _CALIBRATION, entries, caption, comparable=False), name="calibration")
