@@ -9,20 +9,24 @@ import pytest
 
 import fer_bench as fb
 from fer_bench.measuring import deploy as deploying
+from fer_bench.networks import backends
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.result import Result
 from fer_bench.records.store import Store
 from fer_bench.reporting.analysis import latency, parity
 
 # A process that cannot import what a board does not have.
-ON_A_BOARD = "import runpy, sys; sys.modules['torch'] = sys.modules['fer_bench'] = None; sys.argv = sys.argv[1:]\n"
+ON_A_BOARD = "import runpy, sys; sys.modules['fer_bench'] = None; sys.argv = sys.argv[1:]\n"
+WITHOUT_PYTORCH = "import sys; sys.modules['torch'] = None\n"
 ON_A_BOARD += "runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_a_bundle_measures_itself_without_pytorch_and_us_and_its_record_is_imported(backend, tmp_path, fer_bench):
-    pytest.importorskip(backend)
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "executorch", "litert"])
+def test_a_bundle_measures_itself_without_us_and_its_record_is_imported(backend, tmp_path, fer_bench):
+    pytest.importorskip("ai_edge_litert" if backend == "litert" else backend)
+    if lacks := backends.find(backend).lacks():
+        pytest.skip(lacks)
     given = ["--backend", backend, "--out", "net", "--bundle", "net.zip"]
     done = fer_bench("deploy", "mtcnn_pnet", *given)
     assert done.returncode == 0, done.stderr
@@ -35,7 +39,8 @@ def test_a_bundle_measures_itself_without_pytorch_and_us_and_its_record_is_impor
     board = tmp_path / "board"
     with zipfile.ZipFile(tmp_path / "net.zip") as bundle:
         bundle.extractall(board)
-    command = [sys.executable, "-c", ON_A_BOARD, str(board / "run.py"), "--processes", "2", "--runs", "20"]
+    program = ON_A_BOARD if backend == "executorch" else WITHOUT_PYTORCH + ON_A_BOARD
+    command = [sys.executable, "-c", program, str(board / "run.py"), "--processes", "2", "--runs", "20"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=board)
     assert ran.returncode == 0, ran.stderr
     assert fer_bench("import", board / "record.json").returncode == 0
@@ -61,7 +66,10 @@ def test_the_program_of_a_bundle_imports_nothing_of_ours_and_needs_no_later_pyth
     imported = {
         alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     } | {node.module.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    assert imported - set(sys.stdlib_module_names) == {"numpy", "onnxruntime", "openvino"}
+    assert imported - set(sys.stdlib_module_names) == {
+        *("numpy", "onnxruntime", "openvino", "ai_edge_litert"),
+        *("executorch", "torch"),  # which ExecuTorch has its tensors from
+    }
 
 
 @pytest.mark.parametrize(
@@ -72,6 +80,7 @@ def test_the_program_of_a_bundle_imports_nothing_of_ours_and_needs_no_later_pyth
         ({"bundle": "net.tar"}, "a bundle is a zip file, such as net.zip"),
         ({"out": "x", "checkpoint": "missing.pt"}, "there is no checkpoint"),
         ({"out": "x", "precision": "bf16"}, "has no --precision bf16"),
+        ({"bundle": "x.zip", "backend": "aoti"}, "its machine code is of this processor"),
         ({"out": "x", "backend": "torch"}, "needs no artefact"),
         ({"out": "x", "backend": "tensorrt"}, "known: torch, onnxruntime, openvino"),
     ],

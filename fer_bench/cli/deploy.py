@@ -13,7 +13,7 @@ from fer_bench.records.exit_codes import FINDING
 
 def deploy(
     network: Annotated[str, typer.Argument(metavar="NETWORK", help="A name, as `fer-bench run` takes it.")],
-    backend: Annotated[str, typer.Option(metavar="NAME", help="onnxruntime or openvino.")],
+    backend: Annotated[str, typer.Option(metavar="NAME", help="onnxruntime, openvino, aoti, executorch or litert.")],
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="A new folder for artefact and manifest.")] = None,
     bundle: Annotated[Path | None, typer.Option(metavar="FILE.zip", help="A bundle that measures on a board.")] = None,
     checkpoint: Annotated[

@@ -50,7 +50,7 @@ Classes = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="|".join(DEVICES), help="By default the protocol's.")]
 Backend = Annotated[
-    str, typer.Option(metavar="NAME", help="onnxruntime, openvino; by default PyTorch, or the protocol's.")
+    str, typer.Option(metavar="NAME", help="onnxruntime, openvino, ...; by default PyTorch, or the protocol's.")
 ]
 Input = Annotated[Names, several("Image size, as 3x96x96 or 96; by default each sheet's.", "--input")]
 Inputs = Annotated[

@@ -64,7 +64,7 @@ def run(
     layout: Annotated[Names, several("nchw, nhwc (channels_last); by default the protocol's.")] = None,
     mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
     cudnn: Annotated[Names, several("Convolutions on a GPU: heuristics, benchmark; by default heuristics.")] = None,
-    backend: Annotated[Names, several("torch, onnxruntime, openvino; by default torch.")] = None,
+    backend: Annotated[Names, several("torch, onnxruntime, openvino, aoti, executorch, litert.")] = None,
     runtime: Annotated[Names, several("A backend's settings: controlled (by default), or shipped: its own.")] = None,
     calibrate: options.Calibrate = "",
     data: options.Judged = "",

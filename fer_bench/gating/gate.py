@@ -78,7 +78,7 @@ def gate(
         unchanged: measure networks of unchanged code, too.
         protocol: how pairs are measured; by default one thread on one core.
         device: instead of the protocol's.
-        backend: instead of the protocol's, "onnxruntime" or "openvino": how both sides are run.
+        backend: instead of the protocol's, "onnxruntime", "openvino" or another: how both sides are run.
         input_shape: side of square images, or their (C, H, W); by default each network's own.
         num_classes: by default each network's own.
         setup: a shell command that is run in each checkout first.

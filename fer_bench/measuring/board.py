@@ -15,6 +15,8 @@ import argparse
 import contextlib
 import datetime
 import hashlib
+import importlib
+import importlib.metadata
 import json
 import math
 import os
@@ -88,24 +90,28 @@ def _in_a_process(stage: str, given: Any) -> list[dict[str, Any]] | None:
 def _load(manifest: dict[str, Any], threads: int) -> tuple[Any, dict[str, Any]]:
     """Load the model; return what runs a batch, and what the runtime reports of itself."""
     path = str(_FOLDER / next(iter(manifest["files"])))
-    if manifest["backend"] == "onnxruntime":
-        import onnxruntime
+    call, reported = _LOADERS[manifest["backend"]](path, threads)
+    own = {"fp16": "float16", "int8": "int8", "int8-dynamic": "int8"}.get(manifest["precision"], "float32")
+    return call, {"name": manifest["backend"], "threads": threads, "precision": own, **reported}
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        reported = {
-            "name": "onnxruntime",
-            "version": onnxruntime.__version__,
-            "threads": session.get_session_options().intra_op_num_threads,
-            "providers": session.get_providers(),
-            "precision": {"fp16": "float16", "int8": "int8", "int8-dynamic": "int8"}.get(
-                manifest["precision"], "float32"
-            ),
-        }
-        return (lambda images: session.run(None, {name: images})), reported
+
+def _load_onnxruntime(path: str, threads: int) -> tuple[Any, dict[str, Any]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    reported = {
+        "version": onnxruntime.__version__,
+        "threads": session.get_session_options().intra_op_num_threads,
+        "providers": session.get_providers(),
+    }
+    return (lambda images: session.run(None, {name: images})), reported
+
+
+def _load_openvino(path: str, threads: int) -> tuple[Any, dict[str, Any]]:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # which would report its use
     import openvino
 
@@ -120,13 +126,59 @@ def _load(manifest: dict[str, Any], threads: int) -> tuple[Any, dict[str, Any]]:
     request = compiled.create_infer_request()
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     reported = {
-        "name": "openvino",
         "version": openvino.__version__.partition("-")[0],
         "threads": compiled.get_property("INFERENCE_NUM_THREADS"),
         "providers": list(compiled.get_property("EXECUTION_DEVICES")),
-        "precision": "int8" if manifest["precision"] == "int8" else {"f32": "float32"}.get(hint, hint),
     }
+    if hint != "f32":
+        reported["precision"] = hint
     return (lambda images: list(request.infer(images, share_inputs=True, share_outputs=True).values())), reported
+
+
+def _load_executorch(path: str, threads: int) -> tuple[Any, dict[str, Any]]:
+    import executorch.runtime
+    import torch
+    from executorch.extension.pybindings import portable_lib
+
+    if portable_lib._threadpool_get_thread_count() != threads:
+        portable_lib._unsafe_reset_threadpool(threads)
+    program = executorch.runtime.Runtime.get().load_program(path)
+    method = program.load_method("forward")
+
+    def call(images: Any, held: Any = program) -> list[Any]:  # a method does not keep its program
+        return [output.numpy() for output in method.execute([torch.from_numpy(images)])]
+
+    reported = {
+        "version": importlib.metadata.version("executorch"),
+        "threads": portable_lib._threadpool_get_thread_count(),
+        "providers": ["XnnpackBackend"],
+    }
+    return call, reported
+
+
+def _load_litert(path: str, threads: int) -> tuple[Any, dict[str, Any]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    loaded = Interpreter(model_path=path, num_threads=threads)
+    loaded.allocate_tensors()
+    given = loaded.get_input_details()[0]["index"]
+    results = [one["index"] for one in loaded.get_output_details()]
+
+    def call(images: Any) -> list[Any]:
+        loaded.set_tensor(given, images)
+        loaded.invoke()
+        return [loaded.get_tensor(index) for index in results]
+
+    return call, {"version": importlib.metadata.version("ai-edge-litert"), "providers": ["XNNPACK"]}
+
+
+_LOADERS = {
+    "onnxruntime": _load_onnxruntime,
+    "openvino": _load_openvino,
+    "executorch": _load_executorch,
+    "litert": _load_litert,
+}
+_RUNTIMES = {"executorch": "executorch.runtime", "litert": "ai_edge_litert.interpreter"}  # others as they are called
 
 
 def _images(manifest: dict[str, Any]) -> Any:
@@ -168,7 +220,7 @@ def _latency(manifest: dict[str, Any], threads: int, runs: int) -> list[dict[str
         "temperature_c": [temperature, _temperature()],
         "switches": after.ru_nivcsw - usage.ru_nivcsw,
     }
-    start_details = {"runtime": reported, "with_pytorch": False}
+    start_details = {"runtime": reported, "with_pytorch": "torch" in sys.modules}
     return [
         {"metric": "load_s", "unit": "s", "values": [loaded - before], "details": start_details},
         {"metric": "first_pass_s", "unit": "s", "values": [first - loaded], "details": {}},
@@ -179,18 +231,16 @@ def _latency(manifest: dict[str, Any], threads: int, runs: int) -> list[dict[str
 def _memory(manifest: dict[str, Any], threads: int, runs: int) -> list[dict[str, Any]]:
     """Measure the peak above the process that has imported the runtime."""
     images = _images(manifest)
-    if manifest["backend"] == "onnxruntime":
-        import onnxruntime  # noqa: F401
-    else:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-        import openvino  # noqa: F401
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    importlib.import_module(_RUNTIMES.get(manifest["backend"], manifest["backend"]))
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     baseline = _peak()
     call, _ = _load(manifest, threads)
     for _ in range(3):
         call(images)
-    details = {"baseline_bytes": baseline, "passes": 3, "with_pytorch": False, "file_bytes": None}
+    with_pytorch = "torch" in sys.modules
+    details = {"baseline_bytes": baseline, "passes": 3, "with_pytorch": with_pytorch, "file_bytes": None}
     return [{"metric": "peak_rss_bytes", "unit": "bytes", "values": [max(0, _peak() - baseline)], "details": details}]
 
 

@@ -54,7 +54,7 @@ def deploy(
 
     Args:
         network: a name, as ``find`` takes it, or a spec.
-        backend: "onnxruntime" or "openvino".
+        backend: "onnxruntime", "openvino", "aoti", "executorch" or "litert".
         out: a new folder for the artefact, ``manifest.json`` and, where it is known, the input contract
             ``input.json``.
         bundle: a new zip file, with example images and a program that measures the network where there is no PyTorch.
@@ -91,6 +91,10 @@ def deploy(
             raise FerBenchError(f"{given} is there already; name another, or delete it")
     if bundle and Path(bundle).suffix != ".zip":
         raise FerBenchError(f"--bundle {bundle}: a bundle is a zip file, such as {Path(bundle).stem}.zip")
+    if bundle and backend == "aoti":
+        raise FerBenchError(
+            "--bundle with --backend aoti: its machine code is of this processor; try: another --backend"
+        )
     if backend == TORCH:
         raise FerBenchError("--backend torch needs no artefact: a checkpoint is what PyTorch loads")
     spec = network if isinstance(network, ModelSpec) else (registry or built_in()).find(network)

@@ -57,7 +57,7 @@ class Task:
     def __post_init__(self) -> None:
         self.plan.check_asked()
         if self.plan.backend != TORCH or self.plan.precision in INT8 or self.plan.runtime == SHIPPED:
-            backends.check(self.plan)
+            backends.check(self.plan, converts=self.spec.source.kind != "artefact")
         if self.spec.source.kind == "artefact":
             backends.check_file(self.spec, self.plan)
 

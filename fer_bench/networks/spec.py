@@ -78,7 +78,7 @@ class Source:
         return self == other or (self.kind == "zoo" and self.library == other.library)
 
 
-ARTEFACTS = (".onnx", ".xml")  # how the names of files end that a backend's runtime loads
+ARTEFACTS = (".onnx", ".xml", ".pte", ".tflite")  # how the names of files end that a backend's runtime loads
 PUBLISHED = Source("published")
 USERS_MODULE = Source("module")  # of an instance that a user has built, and no process but his can have
 

@@ -108,6 +108,14 @@ class _Builds(TypedDict, total=False):
     builds: list[_Build]
 
 
+class Delegation(TypedDict, total=False):
+    """Which operators a delegate runs, such as XNNPACK, in how many parts, and which are left to slower kernels."""
+
+    delegates: Count
+    delegated: Count
+    left: dict[str, Count]
+
+
 class Runtime(TypedDict, total=False):
     """What a backend's runtime reports of itself."""
 
@@ -115,6 +123,7 @@ class Runtime(TypedDict, total=False):
     version: str
     precision: str
     threads: Count | None
+    delegation: Delegation
 
 
 class _Load(TypedDict, total=False):
@@ -126,6 +135,7 @@ class _Artefact(TypedDict, total=False):
     artefact: str
     weights: dict[str, Count]
     notes: list[str]
+    delegation: Delegation
 
 
 class _Layer(TypedDict, total=False):

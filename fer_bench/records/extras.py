@@ -16,6 +16,8 @@ EXTRAS = {
     "onnxscript": "onnx",
     "openvino": "openvino",
     "nncf": "openvino",
+    "executorch": "executorch",
+    "ai_edge_litert": "litert",
     "ray": "ray",
     "submitit": "slurm",
     "av": "video",

@@ -30,7 +30,7 @@ SHARED = "shared"  # isolation: all networks of a pytest session, or somebody el
 DEVICES = ("cpu", "cuda", "xpu", "mps")  # as PyTorch calls them; ROCm is "cuda"
 _CHOICES = {
     "device": DEVICES,
-    "backend": (TORCH, "onnxruntime", "openvino"),
+    "backend": (TORCH, "onnxruntime", "openvino", "aoti", "executorch", "litert"),
     "runtime": (CONTROLLED, SHIPPED),
     "precision": ("fp32", "tf32", "default", "bf16", "fp16", *INT8),
     "layout": ("nchw", "nhwc"),
@@ -189,7 +189,8 @@ class Plan:
         cudnn: how cuDNN, or on ROCm MIOpen, chooses algorithms of convolutions: "heuristics", which is PyTorch's
             default, or "benchmark", by trying them in the first pass (``torch.backends.cudnn.benchmark``).
         mode: "eager", or "compile" to put the network through ``torch.compile`` first.
-        backend: "torch"; "onnxruntime" or "openvino" to convert the network once and measure that.
+        backend: "torch"; "onnxruntime", "openvino", "aoti", "executorch" or "litert" to convert the network once and
+            measure that.
         runtime: of a backend, "controlled": threads, spinning, pinning and precision are the plan's; "shipped": they
             are left as the runtime has them.
         threads: CPU threads of PyTorch's operators; None leaves PyTorch's choice, one a core. One thread, as

@@ -72,6 +72,8 @@ def measure_start(network: "Deployed") -> list[Measurement]:
     path = network.artefact.path
     if network.job.spec is not None and network.job.spec.source.kind == "artefact" and path.suffix == ".onnx":
         reported["precision"] = graph.arithmetic(graph.read(path))  # ONNX Runtime reports none, and we did not make it
+    elif network.job.spec is not None and network.job.spec.source.kind == "artefact" and path.suffix == ".pte":
+        reported["precision"] = "unknown"  # the file does not say, and we did not make it
     details = {
         "runtime": reported,
         "new_threads": network.new_threads,

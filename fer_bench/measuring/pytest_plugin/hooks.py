@@ -64,7 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--fer-backend",
         metavar="NAME",
         default="",
-        help="Instead of the protocol's backend: onnxruntime or openvino, for networks by name.",
+        help="Instead of the protocol's backend: onnxruntime, openvino or another, for networks by name.",
     )
 
 
@@ -127,7 +127,7 @@ def fer_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> "Callable[.
             plan: the plan, or a protocol's name or TOML file; by default what --fer-protocol and --fer-device say.
             input_shape: (C, H, W) of the images; a module needs it, a network by name has its own.
             name: what to call a module in the record; by default the test's full name.
-            backend: "onnxruntime" or "openvino", of a network by name; by default the plan's, or --fer-backend's.
+            backend: "onnxruntime" or another, of a network by name; by default the plan's, or --fer-backend's.
             data: labelled images, on which its accuracy is measured after the latency.
             checkpoint: weights of a network by name.
             contract: as for ``fb.evaluate``; a module needs a file or a contract.

@@ -18,7 +18,13 @@ from fer_bench.records import extras
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import INT8, SHIPPED, TORCH, Plan
 
-_MODULES: Mapping[str, str] = {"onnxruntime": "onnx_runtime", "openvino": "open_vino"}
+_MODULES: Mapping[str, str] = {
+    "onnxruntime": "onnx_runtime",
+    "openvino": "open_vino",
+    "aoti": "aoti",
+    "executorch": "execu_torch",
+    "litert": "lite_rt",
+}
 _TRAINING = ("training", "training_memory")
 
 
@@ -63,7 +69,12 @@ def refusal(plan: Plan) -> str:
     return ""
 
 
-_OF_FILES = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",)}
+_OF_FILES = {
+    ".onnx": ("onnxruntime", "openvino"),
+    ".xml": ("openvino",),
+    ".pte": ("executorch",),
+    ".tflite": ("litert",),
+}
 _NOT_OF_FILES = ("recount", "anatomy", "training", "training_memory", "parity", "coldstart", "accuracy")
 
 
@@ -85,8 +96,13 @@ def check_file(spec: ModelSpec, plan: Plan) -> None:
         raise FerBenchError(f"{spec.name} has the precision that it was made in: leave --precision out")
 
 
-def check(plan: Plan) -> None:
-    """Raise FerBenchError where a plan's backend cannot carry it out, or a library of it is missing."""
+def check(plan: Plan, *, converts: bool = True) -> None:
+    """Raise FerBenchError where a plan's backend cannot carry it out, or something that it needs is missing.
+
+    Args:
+        plan: to carry out.
+        converts: a network is converted first, and not a file measured that somebody else made.
+    """
     if why := refusal(plan):
         raise FerBenchError(why)
     if plan.backend != TORCH:
@@ -95,8 +111,12 @@ def check(plan: Plan) -> None:
             raise FerBenchError(
                 f"--backend {plan.backend} needs {', '.join(lacking)}: not installed; {extras.remedy(lacking)}"
             )
+        if converts and (lacks := find(plan.backend).lacks()):
+            raise FerBenchError(f"--backend {plan.backend} needs {lacks}")
 
 
 def versions(name: str, precision: str) -> dict[str, str]:
     """Return the versions of all that converts and runs for a backend, by package."""
-    return {library: importlib.metadata.version(library) for library in ("torch", *find(name).libraries(precision))}
+    backend = find(name)
+    installed = {each: importlib.metadata.version(each) for each in ("torch", *backend.libraries(precision))}
+    return {**installed, **backend.tools()}

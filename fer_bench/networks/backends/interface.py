@@ -150,6 +150,14 @@ class Backend(Protocol):
         """Return the modules that conversion and running import, beside PyTorch."""
         ...
 
+    def lacks(self) -> str:
+        """Return what conversion needs beside libraries and is not here, such as a compiler, with a remedy; or ""."""
+        ...
+
+    def tools(self) -> Mapping[str, str]:
+        """Return the versions of what converts outside of this interpreter: an artefact is of theirs, too."""
+        ...
+
     def convert(
         self, program: Any, folder: Path, precision: str, images: "np.ndarray[Any, Any] | None" = None
     ) -> Artefact:

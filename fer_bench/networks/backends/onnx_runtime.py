@@ -52,6 +52,14 @@ class OnnxRuntime:
         """Return the modules that conversion and running import, beside PyTorch."""
         return ("onnx", "onnxscript", "onnxruntime")
 
+    def lacks(self) -> str:
+        """Return what conversion needs beside libraries: nothing."""
+        return ""
+
+    def tools(self) -> dict[str, str]:
+        """Return the versions of what converts outside of this interpreter: nothing does."""
+        return {}
+
     def convert(self, program: Any, folder: Path, precision: str, images: Any = None) -> Artefact:
         """Convert a program of ``torch.export`` into ``model.onnx`` (see ``Backend.convert``)."""
         import torch

@@ -37,6 +37,14 @@ class OpenVino:
         """Return the modules that conversion and running import, beside PyTorch."""
         return ("openvino", "nncf") if precision == "int8" else ("openvino",)
 
+    def lacks(self) -> str:
+        """Return what conversion needs beside libraries: nothing."""
+        return ""
+
+    def tools(self) -> dict[str, str]:
+        """Return the versions of what converts outside of this interpreter: nothing does."""
+        return {}
+
     def convert(self, program: Any, folder: Path, precision: str, images: Any = None) -> Artefact:
         """Convert a program of ``torch.export`` into ``model.xml`` and ``model.bin`` (see ``Backend.convert``)."""
         openvino = _library()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fer_bench.records import stats, units
+from fer_bench.records.details import Delegation
 from fer_bench.records.plan import TORCH
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency, parity
@@ -56,6 +57,11 @@ _COLUMNS = (
         "Bytes of all files that are deployed.", "artefact_bytes"
     ),
     Column("weights", "Weights", align="left").with_origin("Number types that the artefact stores.", "artefact_bytes"),
+    Column("delegated", "Delegated", units.percent).with_origin(
+        "Operators that XNNPACK runs, of all of ExecuTorch's or LiteRT's graph; the others have slower kernels.",
+        "artefact_bytes",
+        "load_s",
+    ),
     Column("convert_s", "Conversion (s)", units.number.with_digits(2)).with_origin(
         "Export and conversion, once, when it was done.", "convert_s"
     ),
@@ -66,7 +72,8 @@ _COLUMNS = (
         "The pass after loading.", "first_pass_s"
     ),
     Column("peak_memory_bytes", "Memory (MiB)", units.mebibytes).with_origin(
-        "Peak above the process that has imported the runtime and nothing else; PyTorch is not in it.", "peak_rss_bytes"
+        "Peak above the process that has imported the runtime, and PyTorch only where that needs it.",
+        "peak_rss_bytes",
     ),
 )
 
@@ -100,7 +107,7 @@ def notes(result: Result) -> list[str]:
         held = f" It stores {units.grouped(stored)} numbers." if stored is not None else ""
         return [of_file + held] if common.detail(result, "artefact_bytes", "artefact") == "" else []
     found = [*(common.detail(result, "artefact_bytes", "notes") or ())]
-    found = [f"{text[0].upper()}{text[1:]}." for text in found]
+    found = [f"{text[0].upper()}{text[1:]}." for text in found] + _left(result)
     if verdict.kind is parity.Kind.DIFFERENT:
         struck = latency.unjudged(result)
         time = f" The latency of {units.milliseconds(struck.estimate_s)} ms is struck out." if struck else ""
@@ -123,6 +130,7 @@ def _entry(result: Result, results: Sequence[Result]) -> Entry:
     for metric in ("artefact_bytes", "convert_s", "load_s", "first_pass_s"):
         row[metric] = result.value(metric)
     row["weights"] = ", ".join(common.detail(result, "artefact_bytes", "weights") or ()) or None
+    row["delegated"] = _delegated_share(result)
     row["peak_memory_bytes"] = result.value("peak_rss_bytes")
     if taken is not None:
         row |= common.latency_cells(taken)
@@ -152,6 +160,28 @@ def _share(hits: float, sources: int, interval: stats.Interval) -> str:
     """Return a share as a cell has it: "98.2 (97.1 to 99.0) of 564"."""
     share, low, high = (units.significant(100 * value, 3) for value in (hits / sources, interval.low, interval.high))
     return f"{share} ({low} to {high}) of {sources}"
+
+
+def _delegation(result: Result) -> Delegation | None:
+    runtime = result.environment.runtime if result.environment is not None else {}
+    found: Delegation | None = common.detail(result, "artefact_bytes", "delegation") or runtime.get("delegation")
+    return found
+
+
+def _delegated_share(result: Result) -> float | None:
+    found = _delegation(result)
+    operators = found["delegated"] + sum(found["left"].values()) if found else 0
+    return found["delegated"] / operators if found and operators else None
+
+
+def _left(result: Result, most: int = 3) -> list[str]:
+    """Say which operators are not delegated, the most frequent ones by name."""
+    found = _delegation(result)
+    if not found or not found["left"]:
+        return []
+    named = ", ".join(f"{count} {name}" for name, count in list(found["left"].items())[:most])
+    further = ", ..." if len(found["left"]) > most else ""
+    return [f"Not delegated to XNNPACK, which runs the rest in {found['delegates']} part(s): {named}{further}."]
 
 
 def _best_of_torch(result: Result, results: Sequence[Result]) -> float | None:
