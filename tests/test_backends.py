@@ -13,7 +13,7 @@ from torch import nn
 
 import fer_bench as fb
 from fer_bench.measuring import task_images
-from fer_bench.measuring.measure import sweep
+from fer_bench.measuring.measure import fair, sweep
 from fer_bench.measuring.task import Task, with_images
 from fer_bench.networks import backends
 from fer_bench.networks.backends import graph, natural, prepare
@@ -254,6 +254,28 @@ def pictures_of(folder, names, size=(48, 48)):
     return found
 
 
+def test_a_comparison_of_backends_has_each_at_its_best_unless_asked_otherwise(monkeypatch):
+    timed = dataclasses.replace(plan(), metrics=("static", "latency"))
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    found = sweep(timed, fair(timed, {"backend": ["torch", "openvino"], "mode": []}))
+    assert [(one.backend, one.mode, one.layout, one.runtime) for one, _ in found] == [
+        ("torch", "eager", "nchw", "controlled"),
+        ("torch", "eager", "nhwc", "controlled"),
+        ("torch", "compile", "nchw", "controlled"),
+        ("torch", "compile", "nhwc", "controlled"),
+        ("openvino", "eager", "nchw", "controlled"),
+        ("openvino", "eager", "nchw", "shipped"),
+    ]
+    asked = {"backend": ["torch", "openvino"], "mode": ["eager"], "layout": ["nchw"], "runtime": ["controlled"]}
+    assert fair(timed, asked) == asked
+    for same in ({"backend": ["torch"]}, {"backend": ["openvino"]}, {"batch_size": [1, 2]}):
+        assert fair(timed, same) == same
+    untimed = dataclasses.replace(timed, metrics=("parity",))
+    assert fair(untimed, {"backend": ["torch", "openvino"]}) == {"backend": ["torch", "openvino"]}
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert fair(timed, {"backend": ["torch", "openvino"]})["mode"] == ("eager",)
+
+
 def test_images_of_the_task_are_prepared_by_the_contract_and_labelled_by_name(tmp_path):
     contract = fb.find("mini_xception").input  # grey, 48x48, -1 to 1; angry, disgust, fear, happy, ...
     pixels = pictures_of(tmp_path / "faces", ["test/happy/a.png", "test/angry/b.png", "train/happy/c.png"])
@@ -320,6 +342,7 @@ def test_a_run_on_two_backends_has_artefact_parity_and_latency_of_each_without_p
     for backend in RUNTIMES:
         pytest.importorskip(backend)
     given = ["--metrics", "latency,memory", "--threads", "1", "--runs", "20", "--strict"]
+    given += ["--mode", "eager", "--layout", "nchw", "--runtime", "controlled"]
     done = fer_bench("run", "mtcnn_pnet", "--backend", "torch,onnxruntime,openvino", *given)
     assert done.returncode == 0, done.stderr
     exported = json.loads(fer_bench("export", "last").stdout)

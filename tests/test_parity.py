@@ -23,6 +23,9 @@ from fer_bench.records.result import Measurement
 from fer_bench.reporting import tables
 from fer_bench.reporting.analysis import latency, parity
 from fer_bench.reporting.analysis.parity import Kind
+from fer_bench.reporting.figures.backends import backends as backends_figure
+from fer_bench.reporting.page.payload import charts
+from fer_bench.reporting.render.plots.figure import draw
 
 SHAPE = (3, 24, 24)
 ONE_THREAD = Settings(threads=1, spinning=False, precision="fp32")
@@ -251,6 +254,66 @@ def test_the_latency_of_something_else_is_struck_out(make_result, net, reference
         assert not any("struck out" in text for text in drawn[name].notes[1])
     assert [row["verdict"] for row in drawn["deployment"].rows] == ["different", "same arithmetic"]
     assert len(tables.different([wrong, right])) == 1
+
+
+def by_each(make_result, reference):
+    """PyTorch and four runtimes: the same, another order, bfloat16, and something else, in 10 to 50 ms."""
+    _, eager, exact = reference
+    off = {"same": 1.0, "order": 9.0, "reduced": 3000.0, "struck": 1e7}
+    found = [make_result("mini_xception", without=("latency_s",))]
+    for look, times in off.items():
+        ours = [exact[0] + times * (eager[0] - exact[0])]
+        found.append(result_of(make_result, ours, reference, "bfloat16", wait="passive", precision="bf16"))
+        if look != "reduced":
+            details = {**found[-1].measurement(parity.ERROR).details, "arithmetic": "float32"}
+            measured = [
+                dataclasses.replace(m, details=details) if m.metric == parity.ERROR else m
+                for m in found[-1].measurements
+            ]
+            plan = dataclasses.replace(found[-1].plan, precision="fp32")
+            found[-1] = dataclasses.replace(found[-1], measurements=tuple(measured), plan=plan)
+    timed = []
+    for place, result in enumerate(found):
+        others = [m for m in result.measurements if m.metric != latency.LATENCY]
+        times = [
+            Measurement(latency.LATENCY, "s", (0.01 * (place + 1) + 1e-5 * process,) * 5, process=process)
+            for process in range(4)
+        ]
+        timed.append(dataclasses.replace(result, measurements=(*others, *times)))
+    return timed
+
+
+def test_the_figure_has_a_mark_for_each_backend_with_its_parity(make_result, reference):
+    results = by_each(make_result, reference)
+    plot = backends_figure(results)
+    (network,) = plot.networks
+    assert [each.look for each in network.runtimes] == ["same", "same", "order", "reduced", "struck"]
+    assert [each.latency_s for each in network.runtimes] == pytest.approx([0.010015 + 0.01 * n for n in range(5)])
+    assert plot.groups == ("PyTorch", "onnxruntime", "onnxruntime, bf16")
+    assert network.runtimes[3].parity.startswith("reduced precision (not decidable), ")
+    (axes,) = draw(plot).axes
+    marks = [line for line in axes.lines if line.get_linestyle() == "None"]
+    assert [line.get_fillstyle() for line in marks if line.get_marker() != "x"] == [
+        *("full", "full", "bottom", "left", "none"),
+    ]
+    assert sum(line.get_marker() == "x" for line in axes.lines) == 1  # struck through
+    assert backends_figure(results[:1]) is None
+    chart = charts(results, {}, {})["backends"]
+    assert [each["look"] for each in chart["networks"][0]["runtimes"]] == [each.look for each in network.runtimes]
+
+
+def test_the_fastest_row_is_marked_and_what_is_not_apart_from_it(make_result, reference):
+    results = by_each(make_result, reference)
+    drawn = tables.report(results, built_in())["deployment"]
+    assert [row.get("fastest") for row in drawn.rows] == ["fastest", None, None, None, None]
+    near = dataclasses.replace(results[1], measurements=results[0].measurements + results[1].measurements[:-4])
+    drawn = tables.report([results[0], near, *results[2:]], built_in())["deployment"]
+    assert [row.get("fastest") for row in drawn.rows] == ["fastest", "not apart from it", None, None, None]
+    alone = [
+        dataclasses.replace(each, measurements=tuple(m for m in each.measurements if not m.process)) for each in results
+    ]
+    drawn = tables.report(alone, built_in())["deployment"]  # of one process each, nothing is known of others
+    assert [row.get("fastest") for row in drawn.rows] == ["least, none apart", None, None, None, None]
 
 
 def test_the_layer_that_differs_most_is_the_one_that_was_changed(net, reference):

@@ -64,7 +64,10 @@ def run(
     layout: Annotated[Names, several("nchw, nhwc (channels_last); by default the protocol's.")] = None,
     mode: Annotated[Names, several("eager, compile; by default the protocol's.")] = None,
     cudnn: Annotated[Names, several("Convolutions on a GPU: heuristics, benchmark; by default heuristics.")] = None,
-    backend: Annotated[Names, several("torch, onnxruntime, openvino, aoti, executorch, litert.")] = None,
+    backend: Annotated[
+        Names,
+        several("torch, onnxruntime, openvino, aoti, executorch, litert; several are compared, each at its best."),
+    ] = None,
     runtime: Annotated[Names, several("A backend's settings: controlled (by default), or shipped: its own.")] = None,
     calibrate: options.Calibrate = "",
     data: options.Judged = "",
@@ -105,7 +108,7 @@ def run(
     """
     from fer_bench.measuring.forecast import forecast
     from fer_bench.measuring.machine import load_now
-    from fer_bench.measuring.measure import plan_of, sweep
+    from fer_bench.measuring.measure import fair, plan_of, sweep
     from fer_bench.measuring.runner import Machine, starter_of
     from fer_bench.measuring.task import Task, settle, with_images
     from fer_bench.networks.backends import for_file
@@ -146,7 +149,10 @@ def run(
     }
     if "accuracy" in plan.metrics:
         raise FerBenchError("accuracy needs data; try: fer-bench evaluate --data PATH --metrics latency")
+    swept = fair(plan, swept)
     plans = sweep(plan, swept)
+    if not mode and "compile" not in swept.get("mode", ("compile",)):
+        complain("no C++ compiler is there: PyTorch is not measured compiled, and its best may be that", OK)
     at_input = bool(input_) and not own_size
     tasks = [
         with_images(

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +24,7 @@ from fer_bench.networks.spec import DEFAULT_INPUT, USERS_MODULE, ModelSpec, Shap
 from fer_bench.networks.weights import weights_file
 from fer_bench.records import plan as plans
 from fer_bench.records.errors import BuildError, FerBenchError
-from fer_bench.records.plan import INT8, SHIPPED, Plan
+from fer_bench.records.plan import CONTROLLED, INT8, SHIPPED, TORCH, Plan
 from fer_bench.records.result import Measurement, Result
 from fer_bench.records.schema import listed
 from fer_bench.records.store import Run, Store
@@ -77,7 +79,8 @@ def measure(
         registry: has the names; by default that of the built-in networks.
         progress: show it, on stderr or as one line in a notebook.
         **plan_fields: fields of ``Plan`` that differ from the protocol's, such as ``batch_size=8``; a list of values
-            measures with each of them.
+            measures with each of them. ``backend=["torch", "onnxruntime"]`` measures PyTorch eager and compiled, NCHW
+            and NHWC, and the runtime with the plan's settings and as shipped, unless these are given.
 
     Returns:
         A result for each network and combination of values; a metric that failed carries its reason.
@@ -109,7 +112,7 @@ def measure(
     tasks: list[Task] = []
     here: list[_Here] = []
     order: list[Task | _Here] = []
-    for one, shape in sweep(plan, swept):
+    for one, shape in sweep(plan, fair(plan, swept)):
         for name, network in named:
             asked = input_shape or shape
             if isinstance(network, ModelSpec):
@@ -169,6 +172,25 @@ def plan_of(protocol: str | Plan, device: str = "", **given: Any) -> Plan:
     if changes.get("processes", chosen.processes) <= chosen.pilot_processes:
         changes["pilot_processes"] = 0  # so few that there is nothing to decide
     return dataclasses.replace(chosen, device=device, **changes)
+
+
+def fair(plan: Plan, swept: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Return the values given, and where backends are compared with PyTorch's latency those that make it fair.
+
+    PyTorch is then measured eager and compiled, NCHW and NHWC, for its best to be known; each runtime with the plan's
+    settings and as shipped. What is given of these stays, and without a C++ compiler nothing is compiled.
+    """
+    given = {name: values for name, values in swept.items() if values}
+    named = given.get("backend", ())
+    if "latency" not in plan.metrics or TORCH not in named or len(set(named)) == 1:
+        return given
+    modes = ("eager", "compile") if has_cpp_compiler() or plan.device != "cpu" else ("eager",)
+    return {"mode": modes, "layout": ("nchw", "nhwc"), "runtime": (CONTROLLED, SHIPPED)} | given
+
+
+def has_cpp_compiler() -> bool:
+    """Report whether there is a C++ compiler, as ``torch.compile`` looks for one on a CPU."""
+    return any(map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++"))))
 
 
 def sweep(plan: Plan, swept: Mapping[str, Sequence[Any]]) -> list[tuple[Plan, Shape | None]]:

@@ -9,6 +9,7 @@ from fer_bench.networks.registry import Registry
 from fer_bench.records.result import Result
 from fer_bench.reporting.figures import measured
 from fer_bench.reporting.figures.accuracy import COSTS, accuracy
+from fer_bench.reporting.figures.backends import backends
 from fer_bench.reporting.figures.live import seconds
 from fer_bench.reporting.figures.modules import divisions
 from fer_bench.reporting.figures.plots import Plot
@@ -35,6 +36,7 @@ def figures(results: Sequence[Result], registry: Registry, dataset: str = "") ->
     }
     drawn |= {
         "latency": spreads(results),
+        "backends": backends(results),
         "modules": divisions(results),
         "roofline": roofs(results),
         "batch_sweep": sweep(results),

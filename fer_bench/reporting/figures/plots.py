@@ -315,4 +315,46 @@ class Seconds:
     kind: Literal["seconds"] = "seconds"
 
 
-Plot = Scatter | Spreads | Divisions | Sweep | Confusions | ByClass | Seconds
+# Of parity: the same arithmetic, another order, reduced precision, not decidable; or something else is computed.
+Look = Literal["same", "order", "reduced", "open", "struck"]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A network by one backend and its settings; ``parity`` is the verdict in words, "" of PyTorch.
+
+    ``written`` is the latency in milliseconds as tables write it, with the digits that are known.
+    """
+
+    label: str
+    group: str
+    latency_s: float
+    written: str
+    interval_s: tuple[float, float] | None
+    look: Look
+    parity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """A network by its backends."""
+
+    label: str
+    runtimes: tuple[Runtime, ...]
+    hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """Latencies of networks, a row each, by backend."""
+
+    title: str
+    caption: str
+    x: Axis
+    groups: tuple[str, ...]
+    networks: tuple[Deployed, ...]
+    notes: tuple[str, ...] = ()
+    kind: Literal["backends"] = "backends"
+
+
+Plot = Scatter | Spreads | Divisions | Sweep | Confusions | ByClass | Seconds | Backends

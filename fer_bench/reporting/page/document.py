@@ -20,9 +20,16 @@ from fer_bench.reporting.tables.environments import FACTS
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_SCRIPTS = "dom chart tables explorer latency roofline modules sweep accuracy main".split()
+_SCRIPTS = "dom chart tables explorer latency roofline modules sweep accuracy backends main".split()
 # Beside which table a figure stands; where there is none or it is left out, the figure has a section of its own.
-_FIGURES = {"explorer": "efficiency", "latency": "latency", "roofline": "roofline", "modules": "", "sweep": ""}
+_FIGURES = {
+    "explorer": "efficiency",
+    "latency": "latency",
+    "backends": "deployment",
+    "roofline": "roofline",
+    "modules": "",
+    "sweep": "",
+}
 for _of in ("", RENDERED):
     _FIGURES |= {f"classes{_of}": f"accuracy_classes{_of}", f"confusion{_of}": f"confusion{_of}"}
     _FIGURES |= {f"reliability{_of}": f"accuracy{_of}"}

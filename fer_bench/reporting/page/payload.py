@@ -15,10 +15,12 @@ from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Json, Result, Subject
 from fer_bench.reporting.analysis import builds
 from fer_bench.reporting.figures.accuracy import percent, printed_of
+from fer_bench.reporting.figures.backends import backends
 from fer_bench.reporting.figures.common import hollow, labels, numbered
 from fer_bench.reporting.figures.measured import by_class, confusions, data_names, divided, reliability
 from fer_bench.reporting.figures.modules import divisions
 from fer_bench.reporting.figures.plots import (
+    Backends,
     ByClass,
     Confusions,
     Divisions,
@@ -42,7 +44,7 @@ _COSTS = ("s", "B", "J")  # units of which less is better
 _FIRST = ("latency_s", "macs", "parameters")  # costs that are shown first, where they are there
 _WORTH_SHOWING = 4  # points with a published accuracy, from which that is shown first
 _COUNTS = {column.key: column for column in (standard.MACS, standard.FLOPS, standard.PARAMETERS, standard.STATE_DICT)}
-_SETTINGS = """name input_shape protocol device batch_size threads wait precision layout mode cudnn
+_SETTINGS = """name input_shape protocol device backend runtime batch_size threads wait precision layout mode cudnn
 alloc rate_hz""".split()
 _MEASURED = ("top1_share", f"top1_share{RENDERED}")  # whose column is of several data sets, which share no axis
 _NAMED = 8  # modules drawn as one that are named; of more, the number
@@ -56,6 +58,7 @@ def charts(
     drawn: dict[str, tuple[Any, Callable[[Any], Json]]] = {
         "explorer": (explorer(results, tables, networks), dict),
         "latency": (spreads(results), _latencies),
+        "backends": (backends(results), _backends),
         "roofline": (roofs(results, every=True), _roofline),
         "modules": (divisions(results), _modules),
         "sweep": (sweep(results), _sweep),
@@ -98,6 +101,23 @@ def _latencies(plot: Spreads) -> Json:
         for network in sorted(plot.networks, key=lambda network: network.estimate_s)
     ]
     return {"networks": networks}
+
+
+def _backends(plot: Backends) -> Json:
+    """Return each network's latency by each backend."""
+    networks = [
+        _mark(network.label, network.hollow)
+        | {
+            "runtimes": [
+                {name: getattr(its, name) for name in ("label", "group", "look", "parity")}
+                | {"latency": _milliseconds(its.latency_s, its.interval_s, its.written)}
+                for its in network.runtimes
+            ]
+        }
+        for network in plot.networks
+    ]
+    axis = {"title": plot.x.title, "log": plot.x.log, "per": float(units.milliseconds.per)}
+    return {"axis": axis, "groups": list(plot.groups), "networks": networks}
 
 
 def _roofline(plot: Scatter) -> Json:

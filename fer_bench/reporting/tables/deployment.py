@@ -1,11 +1,12 @@
 """Backends: what they run, whether it is the same network, and what it costs to deploy and to start."""
 
+import math
 from collections.abc import Sequence
 
 from fer_bench.records import stats, units
 from fer_bench.records.details import Delegation
 from fer_bench.records.plan import TORCH
-from fer_bench.records.result import Result
+from fer_bench.records.result import Json, Result
 from fer_bench.reporting.analysis import latency, parity
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import common, standard
@@ -53,6 +54,10 @@ _COLUMNS = (
     Column("over_torch", "of PyTorch's best", units.percent, tolerance=standard.TOLERANCE).with_origin(
         "The latency, divided by the least of PyTorch's that was measured of the network and batch.", "latency_s"
     ),
+    Column("fastest", "Fastest", align="left").with_origin(
+        "Of the network's rows at its batch and threads: the least latency, and those whose intervals overlap it.",
+        "latency_s",
+    ),
     Column("artefact_bytes", "Artefact (MiB)", units.mebibytes).with_origin(
         "Bytes of all files that are deployed.", "artefact_bytes"
     ),
@@ -83,6 +88,7 @@ def deployment(results: Sequence[Result]) -> Table:
     deployed = {result.subject.name for result in results if result.plan.backend != TORCH}
     shown = [result for result in results if result.subject.name in deployed]
     entries = [_entry(result, shown) for result in shown]
+    _mark_fastest(shown, entries)
     columns = (*common.head_columns(shown), *_COLUMNS)
     caption = common.joined(common.conditions(shown), common.latency_means(entries), _words(shown))
     return make_table("Deployment", columns, entries, caption, comparable=common.comparable(shown))
@@ -139,6 +145,27 @@ def _entry(result: Result, results: Sequence[Result]) -> Entry:
     return Entry.of(result, row, *common.failures(result), *notes(result), *latency.warnings(result))
 
 
+def _mark_fastest(results: Sequence[Result], entries: Sequence[Entry]) -> None:
+    """Mark in each network's rows the fastest one, and those that are not significantly slower."""
+    rows: dict[tuple[Json, ...], list[tuple[float, float, Row]]] = {}
+    for result, entry in zip(results, entries, strict=True):
+        if (estimate := entry.cells.get("latency_s")) is not None:
+            low, high = entry.cells.get("interval_s") or (estimate, math.inf)  # one process says nothing of others
+            rows.setdefault(_compared(result), []).append((low, high, entry.cells))
+    for row in rows.values():
+        _, most, fastest = min(row, key=lambda each: each[2]["latency_s"])
+        near = [cells for low, _, cells in row if low <= most]
+        if len(near) == len(row) > 1:  # nothing is known to be slower
+            fastest["fastest"] = "least, none apart"
+        for cells in near if len(near) < len(row) else ():
+            cells["fastest"] = "fastest" if cells is fastest else "not apart from it"
+
+
+def _compared(result: Result) -> tuple[Json, ...]:
+    plan = result.plan
+    return (*common.build_of(result), plan.batch_size, plan.threads, plan.device)
+
+
 def _on_images(found: parity.Agreement) -> Row:
     """Return the cells of decisions on images of the task."""
     row: Row = {
@@ -190,8 +217,7 @@ def _best_of_torch(result: Result, results: Sequence[Result]) -> float | None:
         taken.estimate_s
         for other in results
         if other.plan.backend == TORCH
-        and common.build_of(other) == common.build_of(result)
-        and all(getattr(other.plan, key) == getattr(result.plan, key) for key in ("batch_size", "threads", "device"))
+        and _compared(other) == _compared(result)
         and (taken := latency.summary(other)) is not None
     ]
     return min(same, default=None)

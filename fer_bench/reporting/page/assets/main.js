@@ -3,6 +3,7 @@
 
 const CHARTS = {
   explorer: Explorer, latency: Latencies, roofline: Roofline, modules: Modules, sweep: Sweep,
+  backends: Backends,
   classes: Classes, confusion: Confusion, reliability: Reliability,
 };
 

@@ -2,10 +2,10 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer_bench.records import stats, units
-from fer_bench.reporting.figures.plots import Division, Divisions, Part, Spread, Spreads
+from fer_bench.reporting.figures.plots import Backends, Deployed, Division, Divisions, Part, Spread, Spreads
 from fer_bench.reporting.render.plots import canvas
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _draw_network(axes: "Axes", network: Spread, middle: float, limits: tuple[fl
                 axes.plot([limits[end > 0]], [row], marker=side, markersize=2.5, color=canvas.GREY, clip_on=False)
 
 
-def _named(network: Spread | Division, wide: bool) -> str:
+def _named(network: Spread | Division | Deployed, wide: bool) -> str:
     shown = canvas.short(network.label, _LONGEST) if wide else canvas.short(network.label)
     return f"{shown} \N{WHITE CIRCLE}" if network.hollow else shown
 
@@ -105,6 +105,53 @@ def _name_rows(axes: "Axes", places: Sequence[float], names: Sequence[str], numb
     for side, texts in ((axes, names), (right, numbers)):
         side.set_yticks(places, texts)
         side.tick_params(axis="y", length=0, pad=5)
+
+
+# How a mark is filled, and what that means; what is struck has a cross through it.
+_FILLED = {
+    "order": ({"fillstyle": "bottom"}, "half, below: same arithmetic in another order"),
+    "reduced": ({"fillstyle": "left"}, "half, at the left: reduced precision"),
+    "open": ({"fillstyle": "none"}, "hollow: parity not decidable"),
+    "struck": ({"fillstyle": "none"}, "crossed out: computes something else"),
+}
+
+
+def draw_backends(figure: "Figure", plot: Backends) -> None:
+    """Draw a row for each network, with a mark for each backend at its latency."""
+    from matplotlib.lines import Line2D
+
+    figure.set_size_inches(canvas.DOUBLE, _EDGES + 0.3 + len(plot.networks) * _ROW)
+    axes = figure.add_subplot()
+    axes.set_xlabel(plot.x.title)
+    axes.grid(True, axis="x")
+    canvas.divide(axes.xaxis, plot.x)
+    looks = {group: canvas.look(number) for number, group in enumerate(plot.groups)}
+
+    def mark(colour: str, marker: str, look: str) -> dict[str, Any]:
+        filled = _FILLED[look][0] if look in _FILLED else {}
+        return {**canvas.mark(colour, marker, hollow=False), "markerfacecoloralt": "white", **filled}
+
+    runtimes = [(row, runtime) for row, network in enumerate(plot.networks) for runtime in network.runtimes]
+    for row, runtime in runtimes:
+        colour, marker = looks[runtime.group]
+        if runtime.interval_s is not None:
+            axes.hlines(row, *runtime.interval_s, colors=colour, linewidths=0.8)
+        look = {"linestyle": "none", "zorder": 3, **mark(colour, marker, runtime.look)}
+        axes.plot([runtime.latency_s], [row], label=runtime.label, **look)
+        if runtime.look == "struck":
+            axes.plot([runtime.latency_s], [row], marker="x", markersize=7, color=canvas.INK, zorder=4)
+    canvas.fit(axes.xaxis, plot.x, [runtime.latency_s for _, runtime in runtimes])
+    axes.set_ylim(len(plot.networks) - 0.4, -0.6)  # the first network on top
+    axes.set_yticks(range(len(plot.networks)), [_named(network, wide=True) for network in plot.networks])
+    axes.tick_params(axis="y", length=0)
+    handles = [Line2D([], [], label=group, linestyle="none", **mark(*its, "same")) for group, its in looks.items()]
+    there = {runtime.look for _, runtime in runtimes}
+    handles += [
+        Line2D([], [], label=means, linestyle="none", **mark(canvas.GREY, "x" if look == "struck" else "o", look))
+        for look, (_, means) in _FILLED.items()
+        if look in there
+    ]
+    canvas.explain(figure, handles, [], columns=3)
 
 
 def draw_divisions(figure: "Figure", plot: Divisions) -> None:

@@ -18,7 +18,7 @@ from fer_bench.reporting.figures.data import ClassCounts, PixelLevels
 from fer_bench.reporting.figures.history import Timeline
 from fer_bench.reporting.figures.plots import Plot
 from fer_bench.reporting.figures.trainings import LearningCurves
-from fer_bench.reporting.render.plots.bars import draw_divisions, draw_spreads
+from fer_bench.reporting.render.plots.bars import draw_backends, draw_divisions, draw_spreads
 from fer_bench.reporting.render.plots.canvas import INK
 from fer_bench.reporting.render.plots.curves import draw_learning_curves
 from fer_bench.reporting.render.plots.data import draw_class_counts, draw_pixel_levels
@@ -70,6 +70,7 @@ _DRAWERS: Mapping[str, Callable[["Figure", Any], None]] = {
     "pixel_levels": draw_pixel_levels,
     "seconds": draw_seconds,
     "learning_curves": draw_learning_curves,
+    "backends": draw_backends,
 }
 Drawable = Plot | Timeline | ClassCounts | PixelLevels | LearningCurves
 
