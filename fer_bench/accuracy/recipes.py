@@ -414,7 +414,7 @@ class Recipe:
     def rows(self) -> tuple[Row, ...]:
         """Return every field that is in force, with its origin."""
         return tuple(
-            Row(name, _written(value), *self.origin(name))
+            Row(name, _OF_DATA if key == "data" and not value else _written(value), *self.origin(name))
             for key in _SETTINGS
             for name, value in _in_force(key, getattr(self, key))
         )
@@ -429,6 +429,7 @@ class Recipe:
         ]
 
 
+_OF_DATA = "the data's own"
 _ABOUT = ("name", "title", "networks", "paper", "about", "variants", "origins")  # what decides nothing in a training
 _SETTINGS = tuple(one.name for one in dataclasses.fields(Recipe) if one.name not in _ABOUT)
 _OPTIMIZERS: Mapping[str, type] = {"sgd": SGD, **dict.fromkeys(("adam", "adamw", "radam"), Adam), "rmsprop": RMSprop}
@@ -477,23 +478,17 @@ def read_recipe(name: str | Path) -> Recipe:
         >>> fb.read_recipe("zhu2024:mild").augmentation.shift_x
         0.075
     """
-    text = str(name)
-    path, variant = (Path(text), "") if Path(text).is_file() else _divided(text)
-    if path.suffix != ".toml":
-        known = recipe_names()
-        if str(path) not in known:
-            near = nearest(str(path), known)
-            raise FerBenchError(
-                f"no recipe is called {str(path)!r}{near}; known: {', '.join(known)}; try: one of these, or the path "
-                "of a TOML file"
-            )
-        path = _FOLDER / f"{path}.toml"
-    return _read_file(path, variant)
-
-
-def _divided(text: str) -> tuple[Path, str]:
-    name, colon, variant = text.rpartition(":")
-    return (Path(name), variant) if colon else (Path(text), "")
+    text, variant = str(name), ""
+    if not Path(text).is_file() and ":" in text:
+        text, _, variant = text.rpartition(":")
+    if text.endswith(".toml"):
+        return _read_file(Path(text), variant)
+    if text not in (known := recipe_names()):
+        raise FerBenchError(
+            f"no recipe is called {text!r}{nearest(text, known)}; known: {', '.join(known)}; try: one of these, or the "
+            "path of a TOML file"
+        )
+    return _read_file(_FOLDER / f"{text}.toml", variant)
 
 
 def _read_file(path: Path, variant: str) -> Recipe:
@@ -740,4 +735,4 @@ def _written(value: Any) -> str:
         return ", ".join(map(_written, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
