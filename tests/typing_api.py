@@ -35,6 +35,8 @@ swept: fb.Sweep = fb.sweep(
     "patch-adaptation", backbone="resnet101", metrics=["static"], under="params=5M", batch_size=8
 )
 cuts: tuple[str, ...] = swept.labels
+learnt: fb.Trainings = fb.train("mini_xception", "rao2023", Path("faces"), epochs=9, seeds=5, precision="bf16")
+of_epochs: pandas.DataFrame = learnt.to_frame()
 first: fb.Result = results[0]
 some: fb.Results = results[:2]
 frame: pandas.DataFrame = results.to_frame()
