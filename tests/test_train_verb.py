@@ -167,10 +167,7 @@ def test_ctrl_c_keeps_the_state_and_the_same_command_goes_on(faces: Path, tmp_pa
         said, _ = program.communicate(timeout=60)
     assert program.returncode == INTERRUPTED
     assert "the same command, without --fresh, goes on" in said
-    kept = _epochs(state)
-    assert 1 <= kept < 60
-    # Another number of epochs is another training.
-    assert main([*options(tmp_path, faces), "--epochs", str(kept + 1)]) == FAILED
+    assert 1 <= _epochs(state) < 60
 
 
 def _epochs(state: Path) -> int:
