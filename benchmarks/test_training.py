@@ -197,7 +197,7 @@ def test_nine_epochs_killed_twice_learn_rendered_faces_to_the_same_bits(
 
 
 def test_label_noise_lowers_accuracy_to_what_it_must(whole: Path, faces: Path, tmp_path: Path) -> None:
-    """With noise e the best accuracy is 1 - 6/7 e; a network that errs has less, in proportion to what it gets right."""
+    """With noise e the best accuracy is 1 - 6/7 e; a network that errs has less, in proportion."""
     noisy = make_faces(tmp_path / "noisy", images=DRAWN, persons=PERSONS, label_noise=NOISE)
     learn(tmp_path / "out", noisy, nine_epochs())
     clean, images = share_right(tmp_path / "out", faces)

@@ -241,18 +241,21 @@ def test_images_that_select_are_the_validation_split_or_a_share(faces: Path) -> 
 
 
 def test_occupancy_counts_children_that_run_and_that_have_ended() -> None:
+    def used(system: System) -> float:
+        seconds = system.sample().seconds
+        return seconds["process_user_s"] + seconds["process_system_s"]
+
     alone, together = System(), System(children=True)
-    first = together.sample().seconds["process_user_s"]
-    before = alone.sample().seconds["process_user_s"]
+    before, first = used(alone), used(together)
     busy = "import time\nwhile time.process_time() < 1: pass\nprint('done', flush=True)\ninput()"
     command = [sys.executable, "-c", busy]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "done\n"
-        assert together.sample().seconds["process_user_s"] - first > 0.8
-        assert alone.sample().seconds["process_user_s"] - before < 0.8
+        assert used(together) - first > 0.9
+        assert used(alone) - before < 0.9
         child.communicate("end\n")
-    assert together.sample().seconds["process_user_s"] - first > 0.8
+    assert used(together) - first > 0.9
 
 
 def test_a_plan_keeps_its_training() -> None:
