@@ -182,7 +182,7 @@ def test_a_result_without_an_evaluation_has_no_such_table(make_result):
 def test_effects_of_changed_inputs_have_tables_of_their_own(evaluated):
     tried = Sensitivity(100, 100, 80, 0.8, (Effect("values", "[0, 1]", same=90, total_variation=0.1, hits=70),))
     disturbed = Disturbed("blur", 1, "sigma 1%", {"happy": 40, "sad": 30})
-    robust = Robustness({"happy": 50, "sad": 50}, {"happy": 45, "sad": 35}, (disturbed,))
+    robust = Robustness({"sad": 50, "happy": 50}, {"happy": 45, "sad": 35}, (disturbed,))  # sorted otherwise
     result = evaluated("good", LABELS, GOOD)
     more = (*result.measurements, tried.measurement(), robust.measurement())
     drawn = tables.report([dataclasses.replace(result, measurements=more)], Registry())
@@ -190,6 +190,7 @@ def test_effects_of_changed_inputs_have_tables_of_their_own(evaluated):
     assert table.title == "Sensitivity to the input: good on FER2013, private"
     assert [text(table, row, "accuracy") for row in (0, 1)] == ["80.00", "70.00"]
     assert text(drawn["robustness"], 0, "drop") == "10.00"
+    assert [column.heading for column in drawn["robustness"].columns][-2:] == ["happy (pp)", "sad (pp)"]
     rendered = evaluated("good", LABELS, GOOD, rendered=True)
     of_them = tables.report(
         [dataclasses.replace(rendered, measurements=(*rendered.measurements, more[-2]))], Registry()

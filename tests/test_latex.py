@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from fer_bench.networks.registry import built_in
+from fer_bench.accuracy.effects import Disturbed, Effect, Robustness, Sensitivity
+from fer_bench.networks.registry import Registry, built_in
 from fer_bench.records import exchange, units
 from fer_bench.reporting import arrange
 from fer_bench.reporting import tables as report
 from fer_bench.reporting.render import FORMATS
 from fer_bench.reporting.render.latex import to_latex
 from fer_bench.reporting.render.latex_text import breakable, escape
+from fer_bench.reporting.render.text import to_text
 from fer_bench.reporting.table import Column, Table
 from support import tex
-from support.samples import TABLE
+from support.samples import GOOD, LABELS, POOR, TABLE
 
 REPORTS = Path(__file__).parent.parent / "reports"
 NAME = Column("name", "Network", align="left")
@@ -127,6 +129,50 @@ def test_a_table_that_is_too_wide_goes_on_with_its_first_column():
     assert panels > 1
     assert written.count("only") == panels
     assert written.count("1000000000") == 20
+
+
+def test_columns_that_name_the_rows_together_stand_in_each_panel():
+    columns = (NAME, Column("class", "Class", align="left"), *(Column(f"k{n}", f"Heading {n}") for n in range(20)))
+    row = {"name": "net"} | {f"k{n}": 10**9 for n in range(20)}
+    table = Table("t", columns, ({**row, "class": "happy"}, {**row, "class": "sad"}), named=2)
+    for written in (to_latex(table), to_text(table, 60)):
+        panels = written.count("Network")
+        assert panels > 1
+        assert [written.count(text) for text in ("net", "happy", "sad")] == [2 * panels, panels, panels]
+        assert written.count("1000000000") == 40
+
+
+@pytest.mark.latex
+def test_tables_of_measured_accuracies_compile_to_what_fits(tmp_path, evaluated):
+    tex.need_latex()
+    effects = tuple(Effect("values", f"FER2013's mean 0.507, std {n}", same=90, hits=70) for n in range(28))
+    tried = Sensitivity(100, 100, 80, 0.8, (*effects, Effect("size", "48x48", failed="images of 48x48 " * 5)))
+    settings = ("10% of the width at each side", "sigma 8 levels")
+    disturbed = tuple(
+        Disturbed(f"{name} covered", strength, settings[strength % 2], {"happy": 40, "sad": 30, "fear": strength})
+        for name in ("left", "right", "chin")
+        for strength in range(1, 6)
+    )
+    robust = Robustness({"happy": 50, "sad": 40, "fear": 10}, {"happy": 45, "sad": 30, "fear": 5}, disturbed)
+    persons = {"person": tuple(f"p_{n // 10}" for n in range(100))}
+    results = [
+        evaluated(name, LABELS, said, weights="emotion_model.hdf5 (sha256 00)", groups=persons, group_by="person", **of)
+        for name, said, of in (("good", GOOD, {}), ("poor", POOR, {}), ("drawn_1", GOOD, {"rendered": True}))
+    ]
+    more = (tried.measurement(), robust.measurement())
+    results = [dataclasses.replace(one, measurements=(*one.measurements, *more)) for one in results]
+    drawn = report.report(results, Registry())
+    wanted = (
+        "accuracy",
+        "accuracy_pairs",
+        "accuracy_groups",
+        "accuracy_classes",
+        "confusion",
+        "sensitivity",
+        "robustness",
+    )
+    assert {*wanted, "accuracy_rendered", "robustness_rendered"} <= drawn.keys()
+    assert tex.complaints(tex.document("\n\\clearpage\n".join(map(to_latex, drawn.values()))), tmp_path) == []
 
 
 def test_a_table_that_is_too_long_is_no_float():

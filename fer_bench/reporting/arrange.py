@@ -35,7 +35,7 @@ def choose_columns(tables: Mapping[str, Table], text: str) -> dict[str, Table]:
         if columns and None not in named:
             label = table.columns[table.label_place]
             columns = columns if label in columns else [label, *columns]
-            kept[name] = replace(table, columns=tuple(columns), label=label.key)
+            kept[name] = replace(table, columns=tuple(columns), label=label.key, named=1)
     if not kept:
         asked = dict.fromkeys(column.key for _, column in _named_columns(everywhere, text) if column is not None)
         owners = {key: [name for name, of in tables.items() if key in [c.key for c in of.columns]] for key in asked}

@@ -148,6 +148,7 @@ class Table:
         notes: what a reader must know of a row before trusting it: for each row its texts, or nothing at all.
         name: stem of its files, and label to refer to.
         label: key of the column that names the rows, and that the numbers of notes stand in; "" for the first.
+        named: so many first columns together name the rows; a table in panels repeats them.
         marks: for each row what is marked in it, by key, or nothing at all; see ``reporting.arrange.mark_best``.
         marking: what a reader must know of the marks: rows and values that were left out of the comparison.
         comparable: False where rows were measured on different machines or with different versions.
@@ -161,6 +162,7 @@ class Table:
     notes: tuple[tuple[str, ...], ...] = ()
     name: str = ""
     label: str = ""
+    named: int = 1
     marks: tuple[Mapping[str, Mark], ...] = ()
     marking: tuple[str, ...] = ()
     comparable: bool = True

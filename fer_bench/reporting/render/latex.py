@@ -52,11 +52,12 @@ def to_latex(table: Table) -> str:
     """Write a table with booktabs rules and siunitx columns, to be referred to as ``tab:NAME``.
 
     A column of counts has one decimal prefix, in its heading, that adds no digit to what is known. A table wider than
-    the text goes on in a second panel, with its first column repeated. What does not fit a page is no float, but a
+    the text goes on in a second panel, with the columns repeated that name its rows. What does not fit a page is no float, but a
     ``longtable`` followed by its notes.
     """
     columns = _fitting(with_units_in_headings(table))
-    panels = [[columns[place] for place in block] for block in blocks([c.width for c in columns], _GAP, _TEXT_WIDTH)]
+    shares = blocks([column.width for column in columns], _GAP, _TEXT_WIDTH, table.named)
+    panels = [[columns[place] for place in block] for block in shares]
     notes = "".join(
         f"\\par\\noindent\\hangindent=1.2em\\textsuperscript{{{number}}}~{breakable(text, _LONG_WORD)}\n"
         for number, text in enumerate(table.note_texts, start=1)

@@ -40,8 +40,8 @@ def to_text(table: Table, width: int | None = None) -> str:
     folds = [column.align == "left" for column in table.columns]
     natural = [max(map(len, column)) for column in zip(*cells, strict=True)]
     drawn = []
-    parts = list(blocks(_fold(natural, folds, width), len(_GAP), width))
-    below = ", ".join(table.columns[place].heading for part in parts[1:] for place in part if place)
+    parts = list(blocks(_fold(natural, folds, width), len(_GAP), width, table.named))
+    below = ", ".join(table.columns[place].heading for part in parts[1:] for place in part[table.named :])
     title = f"{table.title} ({below}: below)" if below else table.title
     for block in parts:
         left = [folds[place] for place in block]

@@ -66,8 +66,8 @@ _MEANS = (
     "calibrated outputs it shows nothing."
 )
 _CLASS_COLUMNS = (
-    DATA,
     Column("class", "Class", align="left").with_origin("The true class.", CONFUSION),
+    DATA,
     Column("support", "Images", units.grouped).with_origin("Images of the class.", CONFUSION),
     Column("predicted", "Predicted", units.grouped).with_origin("Images that are said to be of the class.", CONFUSION),
     _share("precision", "Precision (%)", "Right ones among those said to be of the class; 0 where there is none."),
@@ -275,7 +275,8 @@ def _groups(outputs: Sequence[tuple[Result, "Predictions | None"]]) -> Table:
             }
             row |= {"images": images, "top1_share": hits / images, "interval_share": statistics.wilson(hits, images)}
             entries.append(Entry.of(result, row | {"gap_share": best - hits / images}))
-    return make_table("Accuracy by group", columns, entries, "Interval: Wilson's, of independent images.")
+    table = make_table("Accuracy by group", columns, entries, "Interval: Wilson's, of independent images.")
+    return replace(table, named=2)
 
 
 def _classes(results: Sequence[Result]) -> Table:
@@ -288,12 +289,14 @@ def _classes(results: Sequence[Result]) -> Table:
             row |= {"recall": one.recall, "recall_interval": one.recall_interval, "f1": one.f1}
             absent = ["No image of this class: it is in no mean over classes."] if not one.support else []
             entries.append(Entry.of(result, row, *absent))
-    return make_table(
-        "Accuracy by class",
-        (standard.NETWORK, *_CLASS_COLUMNS),
-        entries,
-        "A class that is never predicted has precision 0.",
-    )
+    columns = (standard.NETWORK, *_CLASS_COLUMNS)
+    return _named(make_table("Accuracy by class", columns, entries, "A class that is never predicted has precision 0."))
+
+
+def _named(table: Table) -> Table:
+    """Let network and class name the rows, with the data where a network has several."""
+    once = {(row["name"], row["class"]) for row in table.rows}
+    return replace(table, named=2 if len(once) == len(table.rows) else 3)
 
 
 def _confusion(results: Sequence[Result]) -> Table:
@@ -313,33 +316,31 @@ def _confusion(results: Sequence[Result]) -> Table:
     how = "Share of the true class that is said to be this one."
     said = [Column(_column(name), name, _SHARE).with_origin(how, CONFUSION) for name in names]
     columns = (standard.NETWORK, *_CLASS_COLUMNS[:3], *said)
-    return make_table(
-        "Confusion matrix",
-        columns,
-        entries,
-        "Rows: true classes; columns: what the network says, in per cent of the row.",
-    )
+    caption = "Rows: true classes; columns: what the network says, in per cent of the row."
+    return _named(make_table("Confusion matrix", columns, entries, caption))
 
 
 def _effects(results: Sequence[Result]) -> dict[str, Table]:
     """Draw what changes of the input do, a table for each network that was tried so."""
     drawn: dict[str, Table] = {}
-    for stem, name, measured in _tried(results, SENSITIVITY):
+    for stem, result, measured in _tried(results, SENSITIVITY):
         table = effects.sensitivity(Sensitivity.of(measured).rows())
-        drawn[stem] = replace(table, title=f"{table.title}: {name}")
-    for stem, name, measured in _tried(results, ROBUSTNESS):
+        drawn[stem] = replace(table, title=f"{table.title}: {_label(result)} on {data_name(result)}")
+    for stem, result, measured in _tried(results, ROBUSTNESS):
         found = Robustness.of(measured)
+        ordered = {name: found.images[name] for name in _conditions(result)["classes"] if name in found.images}
+        found = replace(found, images=ordered)  # a file of records sorts them
         table = effects.robustness(found.rows(), found.accuracy)
-        drawn[stem] = replace(table, title=f"{table.title}: {name}")
+        drawn[stem] = replace(table, title=f"{table.title}: {_label(result)} on {data_name(result)}")
     return drawn
 
 
-def _tried(results: Sequence[Result], metric: str) -> Iterator[tuple[str, str, Measurement]]:
-    """Yield the stem of a table, what it is of, and the measurement, for each network that has the metric."""
+def _tried(results: Sequence[Result], metric: str) -> Iterator[tuple[str, Result, Measurement]]:
+    """Yield the stem of a table, the result, and the measurement, for each network that has the metric."""
     tried = [(r, one) for r in results if (one := r.measurement(metric)) is not None and not one.failure]
     for number, (result, measured) in enumerate(tried, 1):
         stem = metric.partition(".")[2] + (f"_{number}" if number > 1 else "")
-        yield stem, f"{_label(result)} on {data_name(result)}", measured
+        yield stem, result, measured
 
 
 def _column(name: str) -> str:
