@@ -257,7 +257,9 @@ def test_a_record_keeps_what_json_takes_and_no_list_of_all_rows(tmp_path):
 # The cache.
 
 
-def test_a_second_load_reads_the_cache_and_a_changed_file_does_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize("mapped", [0, 2**20])  # bytes above which a file is mapped and not read
+def test_a_second_load_reads_the_cache_and_a_changed_file_does_not(tmp_path, monkeypatch, mapped):
+    monkeypatch.setattr(caches, "_MAPPED", mapped)
     path, kept = write_csv(tmp_path / "fer2013.csv"), tmp_path / "kept"
     first = load(path, cache=kept)
     with monkeypatch.context() as patched:
@@ -265,17 +267,21 @@ def test_a_second_load_reads_the_cache_and_a_changed_file_does_not(tmp_path, mon
         second = load(path, cache=kept)
     assert second.describe() == first.describe()
     assert (second.images.stacked() == first.images.stacked()).all()
+    second.images[0][:] += 1  # is the caller's own
+    assert (load(path, cache=kept).images.stacked() == first.images.stacked()).all()
     write_csv(path, rows=ROWS[:5])
     assert len(load(path, cache=kept)) == 5
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"null"])
-def test_a_damaged_cache_counts_as_none(tmp_path, damage):
+@pytest.mark.parametrize("mapped", [0, 2**20])
+@pytest.mark.parametrize("damage", [b"", b"{", b"null", 200])  # instead of it, or so many bytes of it
+def test_a_damaged_cache_counts_as_none(tmp_path, monkeypatch, damage, mapped):
+    monkeypatch.setattr(caches, "_MAPPED", mapped)
     path, kept = write_csv(tmp_path / "fer2013.csv"), tmp_path / "kept"
     load(path, cache=kept)
     for suffix in (".json", ".npy"):
         for file in [each for each in kept.iterdir() if each.name.endswith(suffix)]:
-            file.write_bytes(damage)
+            file.write_bytes(file.read_bytes()[:damage] if isinstance(damage, int) else damage)
         assert len(load(path, cache=kept)) == 22
 
 

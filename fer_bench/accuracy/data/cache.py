@@ -6,12 +6,13 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 _VERSION = 1  # of what is kept: another one is parsed anew
+_MAPPED = 2**20  # bytes of a file, above which it is mapped: what is never used is never read
 Facts = dict[str, Any]
 Arrays = dict[str, NDArray[Any]]
 
@@ -46,7 +47,9 @@ class Cache:
             facts = json.loads(entry.with_suffix(".json").read_bytes())
             arrays = {}
             for name, shape in facts.pop("arrays").items():
-                array = np.load(entry.with_suffix(f".{name}.npy"), allow_pickle=False)
+                file = entry.with_suffix(f".{name}.npy")
+                mapped: Literal["c"] | None = "c" if file.stat().st_size > _MAPPED else None
+                array = np.asarray(np.load(file, mapped, allow_pickle=False))
                 if list(array.shape) != shape:
                     return None
                 arrays[name] = array

@@ -83,7 +83,7 @@ def _source(path: Path, facts: Facts, arrays: Arrays, failure: str) -> Source:
     rows, usages = arrays["rows"], facts["usages"]
     # test.csv says no usage; train.csv has the rows of Training alone.
     otherwise = {"train.csv": "training", "test.csv": "test"}.get(path.name.casefold(), "")
-    splits = tuple((usages[place] or otherwise) for place in arrays["usage"].tolist())
+    splits = np.array([usage or otherwise for usage in usages])[arrays["usage"]].tolist()
     named = {str(number): name for number, name in enumerate(FER2013_CLASSES)}
     return Source(
         name="FER2013",
@@ -91,8 +91,8 @@ def _source(path: Path, facts: Facts, arrays: Arrays, failure: str) -> Source:
         classes=FER2013_CLASSES,
         images=Images(len(rows), InArray(arrays["pixels"])),
         labels=arrays["label"].astype(np.int64),
-        ids=tuple(f"row {row}" for row in rows.tolist()),
-        splits=splits,
+        ids=tuple([f"row {row}" for row in rows.tolist()]),
+        splits=tuple(splits),
         digests=arrays["digest"],
         files=(SourceFile(path.name, facts["bytes"], facts["sha256"], known=KNOWN.get(facts["md5"], "")),),
         dropped=tuple(Dropped(*each) for each in facts["dropped"]),

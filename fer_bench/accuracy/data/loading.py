@@ -33,6 +33,7 @@ _SHOWN = 20  # groups of duplicates in a manifest, and ids of each
 _BY_PERSON = re.compile(r"persons-(not-)?(\d+)-of-(\d+)")
 
 
+_Splits = NDArray[np.str_]  # of each image
 _Reader = Callable[[Path, Cache, str | None], Source]
 
 
@@ -99,15 +100,16 @@ def load_data(
     if form not in FORMS:
         raise DataError(f"the form {form!r} is unknown{nearest(form, FORMS)}; known: {', '.join(FORMS)}")
     source = _READERS[form](path, Cache.of(cache), rule)
-    findings = [*source.findings, *_against_published(source)]
+    splits = np.array(source.splits)
+    findings = [*source.findings, *_against_published(source, splits)]
     duplicates = _duplicates(source)
     if any(source.splits):
         source.groups = {"split": source.splits, **source.groups}
     split = ALL if split is None else folders.split_of(split)
-    chosen, split_rule = choose(source, split)
+    chosen, split_rule = choose(source, splits, split)
     kept = _choose_classes(source, classes)
     if without_copies:
-        kept &= ~_copies(source, kept)
+        kept &= ~_copies(source, splits, kept)
     manifest = Manifest(
         form=source.form,
         files=source.files,
@@ -116,7 +118,7 @@ def load_data(
         split_rule=split_rule,
         label_rule=source.label_rule,
         mapping=source.mapping,
-        counts=_counts(source, kept),
+        counts=_counts(source, splits, kept),
         duplicates=duplicates,
         findings=tuple(findings),
         notes=tuple(source.notes),
@@ -166,13 +168,12 @@ def detect(path: Path) -> str:
     return wild.affectnet_form(path) or named.form_of(pictures.find(path)) or "folder"
 
 
-def choose(source: Source, split: str) -> tuple[NDArray[np.int64], str]:
-    """Return the places of a split, and its rule in words.
+def choose(source: Source, splits: _Splits, split: str) -> tuple[NDArray[np.int64], str]:
+    """Return the places of a split among those of the images, and its rule in words.
 
     Raises:
         DataError: the source has no such split.
     """
-    splits = np.array(source.splits)
     every = np.arange(len(splits))
     there = sorted(set(source.splits) - {""}, key=_in_order)
     if split == ALL:
@@ -185,7 +186,7 @@ def choose(source: Source, split: str) -> tuple[NDArray[np.int64], str]:
         first = int(0.8 * len(every))
         return (every[:first] if split == "first-80" else every[first:]), f"by order of rows, the first {first} train"
     if split in ("keras-training", "keras-validation", "keras-test") and there:
-        return _keras(source, split)
+        return _keras(source, splits, split)
     if (by_person := _BY_PERSON.fullmatch(split)) and "person" in source.groups:
         return _by_person(source, split, inverted=bool(by_person[1]), fold=int(by_person[2]), folds=int(by_person[3]))
     known = [ALL, *there, *(["test"] if "private" in there else []), "first-80", "last-20"]
@@ -194,13 +195,12 @@ def choose(source: Source, split: str) -> tuple[NDArray[np.int64], str]:
     raise DataError(f"there is no split {split!r}{nearest(split, known)}; splits: {', '.join(dict.fromkeys(known))}")
 
 
-def _keras(source: Source, split: str) -> tuple[NDArray[np.int64], str]:
+def _keras(source: Source, splits: _Splits, split: str) -> tuple[NDArray[np.int64], str]:
     """Divide as Keras' ``validation_split=0.2`` does: of each class the first fifth, in order, validates.
 
     Paper 003 did so with the folder of training images and with that of test images: it trains on the first's
     training part (22,968) and tests on the second's validation part (1,432).
     """
-    splits = np.array(source.splits)
     test = np.isin(splits, ("test", "public", "private"))
     side = test if split == "keras-test" else splits == "training"
     validating = np.zeros(len(splits), np.bool_)
@@ -247,9 +247,9 @@ def _choose_classes(source: Source, asked: Sequence[str] | None) -> NDArray[np.b
     return kept
 
 
-def _copies(source: Source, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _copies(source: Source, splits: _Splits, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which images, of those that are kept, are of another split than training and equal to one of it."""
-    training = np.array(source.splits) == "training"
+    training = splits == "training"
     copies = kept & ~training & np.isin(source.digests, source.digests[training])
     source.dropped += tuple(
         Dropped(source.ids[at], "equal to a training image", fault=False) for at in np.flatnonzero(copies)
@@ -257,8 +257,7 @@ def _copies(source: Source, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.asarray(copies)
 
 
-def _counts(source: Source, kept: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
-    splits = np.array(source.splits)
+def _counts(source: Source, splits: _Splits, kept: NDArray[np.bool_]) -> dict[str, dict[str, int]]:
     return {
         name or ALL: count_classes(source.labels[(splits == name) & kept], source.classes)
         for name in sorted(set(source.splits), key=_in_order)
@@ -269,12 +268,11 @@ def _in_order(split: str) -> tuple[int, str]:
     return _ORDER.get(split, len(_ORDER)), split
 
 
-def _against_published(source: Source) -> list[str]:
+def _against_published(source: Source, splits: _Splits) -> list[str]:
     """Compare class counts with the published ones; several small differences are one finding."""
     published = COUNTS.get(source.published, {})
     if not published or source.rendered:
         return []
-    splits = np.array(source.splits)
     wrong = []
     for split, right in published.items():
         at = splits == split if split != ALL else np.ones(len(splits), np.bool_)

@@ -52,8 +52,8 @@ def to_latex(table: Table) -> str:
     """Write a table with booktabs rules and siunitx columns, to be referred to as ``tab:NAME``.
 
     A column of counts has one decimal prefix, in its heading, that adds no digit to what is known. A table wider than
-    the text goes on in a second panel, with the columns repeated that name its rows. What does not fit a page is no float, but a
-    ``longtable`` followed by its notes.
+    the text goes on in a second panel, with the columns repeated that name its rows. What does not fit a page is no
+    float, but a ``longtable`` followed by its notes.
     """
     columns = _fitting(with_units_in_headings(table))
     shares = blocks([column.width for column in columns], _GAP, _TEXT_WIDTH, table.named)
