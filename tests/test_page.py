@@ -776,6 +776,18 @@ def test_the_batch_sweep_shows_latency_and_rate_on_either_axis(visit, layered):
     )
 
 
+def test_the_figure_of_backends_shows_the_latency_by_each(visit, make_result):
+    eager = make_result("layered")
+    half = make_result("layered", Measurement("latency_s", "s", (0.005,) * 5), without=("latency_s",))
+    deployed = dataclasses.replace(half, plan=dataclasses.replace(half.plan, backend="onnxruntime"))
+    driver = visit(drawn([eager, deployed]))
+    found = marks(driver, "backends")
+    assert len(found) == 2
+    point_at(driver, found[1])
+    assert tip(driver).splitlines() == ["layered, onnxruntime", "Latency 5.00 ms"]
+    assert "PyTorch" in one(driver, "figure[data-chart=backends]").text
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_hostile_modules_are_shown_as_they_are_on_any_screen(width, visit, make_result):
     results = [
