@@ -11,6 +11,8 @@ import torch
 from fer_bench.live import mtcnn
 from fer_bench.live.detectors import make_detector
 from fer_bench.live.faces import DetectorError, Faces, Pixels, Stages
+from fer_bench.networks.build import create
+from fer_bench.networks.registry import built_in
 from fer_bench.records.errors import CheckpointError
 
 NO_PIXELS = np.zeros((0, 0, 3), np.uint8)
@@ -131,6 +133,41 @@ def test_sums_may_wrap_around() -> None:
     torch.testing.assert_close(mtcnn._shrunk(mtcnn._sums(bright), 3, 3), torch.full((1, 3, 3, 3), 0.99609375))
 
 
+@pytest.mark.parametrize("size", [(12, 12), (12, 33), (13, 17), (40, 41), (64, 96), (97, 130)])
+def test_a_padded_level_gives_what_the_level_alone_gives(size: tuple[int, int]) -> None:
+    pnet = create(built_in().find("mtcnn_pnet")).eval()
+    level = torch.rand(1, 3, *size) - 0.5
+    with torch.inference_mode():
+        for padded, alone in zip(mtcnn._slid_padded(pnet, level), pnet(level), strict=True):
+            torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_padded_levels_have_few_sizes() -> None:
+    sides = {mtcnn._rounded_up(side) for side in range(12, 1025)}
+    assert sides == {n << shift for n in (4, 5, 6, 7) for shift in range(9) if 12 <= n << shift <= 1024}
+
+
+def test_crops_come_in_few_batches(cascade: mtcnn.Mtcnn) -> None:
+    crops, sizes = torch.rand(70, 3, 24, 24), []
+    hook = cascade._rnet.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    with torch.inference_mode():
+        heads = cascade._heads(cascade._rnet, crops, 2)
+        hook.remove()
+        for together, each in zip(heads, cascade._rnet(crops), strict=True):
+            torch.testing.assert_close(together, each, rtol=1e-4, atol=1e-5)
+    assert sizes == [32, 32, 6]
+
+
+def test_a_picture_gives_the_same_after_any_other(cascade: mtcnn.Mtcnn, astronaut: Pixels) -> None:
+    (first,) = cascade.detect([astronaut])
+    (again,) = cascade.detect([astronaut])  # as in a video, whose levels are not padded
+    cascade.detect([astronaut[:99, :200]])
+    (after,) = cascade.detect([astronaut])
+    for other in (again, after):
+        assert np.abs(other.boxes - first.boxes).max() < 1e-3
+        assert np.abs(other.landmarks - first.landmarks).max() < 1e-3
+
+
 def test_suppression_by_the_smaller_box() -> None:
     boxes = torch.tensor([[0.0, 0.0, 99.0, 99.0], [10.0, 10.0, 19.0, 19.0], [90.0, 90.0, 129.0, 129.0]])
     # The second lies within the first: 1.0 of it. Of the third 10 x 10 of 40 x 40 pixels lie in the first: 0.0625.
@@ -183,6 +220,47 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     ):
         with pytest.raises(DetectorError, match=expected):
             make_detector(text)
+
+
+def yunet_file(path: Path, heads: dict[str, np.ndarray]) -> Path:
+    """Write a network with the inputs and outputs of YuNet for 64x64 pictures, which gives these whatever it sees."""
+    onnx = pytest.importorskip("onnx")
+    h = onnx.helper
+    nodes = [h.make_node("ReduceMean", ["input"], ["mean"], keepdims=0), h.make_node("Mul", ["mean", "zero"], ["none"])]
+    stored = [onnx.numpy_helper.from_array(np.float32(0), "zero")]
+    for name, values in heads.items():
+        stored.append(onnx.numpy_helper.from_array(values, f"{name} given"))
+        nodes.append(h.make_node("Add", [f"{name} given", "none"], [name]))
+    seen = h.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 3, 64, 64])
+    given = [h.make_tensor_value_info(name, onnx.TensorProto.FLOAT, each.shape) for name, each in heads.items()]
+    graph = h.make_graph(nodes, "yunet", [seen], given, stored)
+    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 11)], ir_version=8), path)
+    return path
+
+
+def test_yunet_by_hand(tmp_path: Path) -> None:
+    """Two cells: the sixth of the third row at stride 8, and the first at stride 32, whose face is larger."""
+    pytest.importorskip("cv2")
+    widths = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
+    heads = {
+        f"{name}_{stride}": np.zeros((1, (64 // stride) ** 2, width), np.float32)
+        for name, width in widths.items()
+        for stride in (8, 16, 32)
+    }
+    small, large = (2 * 8 + 5, 8), (0, 32)
+    for (cell, stride), score in ((small, 0.81), (large, 1.0)):
+        heads[f"cls_{stride}"][0, cell] = score
+        heads[f"obj_{stride}"][0, cell] = 1
+    heads["bbox_8"][0, small[0]] = [0.5, 0.25, np.log(2), 0]  # the centre from the cell, and logarithms of the sides
+    heads["kps_8"][0, small[0]] = np.arange(10) / 8
+    heads["bbox_32"][0, 0] = [0.75, 1, 0, 0]
+    detector = make_detector(f"yunet:{yunet_file(tmp_path / 'yunet.onnx', heads)}")
+    found, none = detector.detect([np.zeros((64, 64, 3), np.uint8), NO_PIXELS])
+    # Centre (24, 32), side 32; and centre ((5 + 0.5) 8, (2 + 0.25) 8) = (44, 18), sides 16 and 8. Score: sqrt(cls obj).
+    assert found.boxes == pytest.approx(np.array([[8, 16, 40, 48], [36, 14, 52, 22]]), abs=1e-3)
+    assert found.scores == pytest.approx([1.0, 0.9], abs=1e-4)
+    assert found.landmarks[1] == pytest.approx(np.array([[40 + 2 * n, 17 + 2 * n] for n in range(5)]), abs=1e-3)
+    assert len(none) == 0
 
 
 def test_whole_image() -> None:

@@ -204,13 +204,29 @@ def test_images_of_a_folder_upright_and_in_order(tmp_path: Path) -> None:
     Image.new("L", (3, 5), 7).save(tmp_path / "a.png")
     Image.new("RGBA", (1, 1)).save(tmp_path / "c.png")
     (tmp_path / "d.jpg").write_bytes(b"none")
-    (tmp_path / "notes.txt").write_text("no image")
-    made = list(open_source(str(tmp_path)).frames())
+    source = open_source(str(tmp_path))
+    made = list(source.frames())
     assert [frame.name for frame in made] == ["a.png", "b.jpg", "c.png", "d.jpg"]
+    assert source.size == (5, 3)
+    assert open_source(str(tmp_path / "b.jpg")).size == (40, 20)
+    assert source.warnings == []
     assert [frame.pixels.shape for frame in made] == [(5, 3, 3), (40, 20, 3), (1, 1, 3), (0, 0, 3)]
     assert made[0].pixels.tolist() == [[[7, 7, 7]] * 3] * 5
     assert "d.jpg is no image that can be read" in made[3].error
     assert [bool(frame.error) for frame in made] == [False, False, False, True]
+
+
+def test_a_folder_with_folders_in_natural_order(tmp_path: Path) -> None:
+    names = ["face10.png", "face2.png", "her/2.png", "Face1.png", ".hidden.png", ".cache/x.png", "her/1/0.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (2, 2)).save(tmp_path / name)
+    for name in ("notes.txt", "her/clip.mp4", ".DS_Store"):
+        (tmp_path / name).write_text("no image")
+    source = open_source(str(tmp_path))
+    shown = [frame.name for frame in source.frames()]
+    assert shown == ["Face1.png", "face2.png", "face10.png", "her/1/0.png", "her/2.png"]
+    assert source.warnings == ["2 files of the folder are no images: her/clip.mp4, notes.txt"]
 
 
 def write_video(path: Path, times: list[int], draw: Callable[[int], int] = lambda n: 10 * n) -> None:

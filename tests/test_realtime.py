@@ -59,6 +59,8 @@ def test_the_record_says_what_the_numbers_depend_on(tmp_path: Path) -> None:
     assert (about["source"], about["source_kind"], about["fps"]) == ("test:64x48@50", "synthetic", 50.0)
     assert (about["policy"], about["detector"], about["detect_every"]) == ("latest", "whole", 3)
     assert about["contract"]["crop"]["detector"] == "none"  # the picture is the crop
+    assert about["warm_up"]["size"] == [48, 64]
+    assert about["warm_up"]["seconds"] > 0
     assert any("no weights" in warning for warning in about["warnings"])
     assert str(tmp_path) not in result.to_json()
     ages = live.series(result, "box_age_s")
@@ -122,6 +124,17 @@ def test_boxes_are_reused_and_their_age_is_known() -> None:
     ages = [system.process(taken(n, n / 10), lambda: 0.0).box_age_s for n in range(7)]
     assert ages == pytest.approx([0, 0.1, 0.2, 0, 0.1, 0.2, 0])
     assert detector.calls == 3
+
+
+def test_warming_up_brings_a_picture_of_the_size_to_the_network_and_leaves_no_trace() -> None:
+    system, detector = pipeline(detect_every=3)
+    batches = []
+    system.model.register_forward_pre_hook(lambda _, given: batches.append(tuple(given[0].shape)))
+    assert system.warm_up((40, 60)) > 0
+    assert batches == [(1, *system.contract.shape)] * detector.calls  # also where the detector finds no face
+    assert detector.calls >= 2
+    done = system.process(taken(), lambda: 0.0)
+    assert (done.status, done.box_age_s) == ("no face", 0.0)
 
 
 def test_no_face_is_a_result_and_no_pixels_an_error() -> None:

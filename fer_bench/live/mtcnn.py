@@ -36,6 +36,13 @@ _WINDOW, _STRIDE = 12, 2  # of P-Net, in pixels of a level
 _RNET_SIDE, _ONET_SIDE = 24, 48
 _WITHIN_LEVEL, _ACROSS_LEVELS, _REFINED, _FINAL = 0.5, 0.7, 0.7, 0.7  # overlaps above which a box is suppressed
 
+# oneDNN keeps what it compiles for each shape that it meets, 1,024 of them with 70 KiB each and gaps between, so that
+# memory would grow with each picture of another size. Few shapes of crops, therefore; and of levels, unless the picture
+# has the size of the last one, as in a video.
+_BATCH = 32  # crops in one pass at most
+_BITS = 3  # that are not 0 in the side of a padded level at most: 64, 80, 96, 112, 128
+_BELOW_ALL = -1e9  # loses each comparison of a pool
+
 Sums = NDArray[np.int32]  # (H + 1, W + 1, 3): of all pixels above and to the left
 
 
@@ -89,6 +96,7 @@ class Mtcnn:
         self.stages: tuple[str, ...] = ("pyramid", "pnet", "nms")
         if not only_proposals:
             self.stages = ("pyramid", "pnet", "rnet", "onet", "nms")
+        self._size = (0, 0)  # of the last picture
         self._pnet, self._rnet, self._onet = (_network(*named, self.device) for named in _files(weights).items())
 
     def detect(self, images: Sequence[Pixels], stages: Stages | None = None, frames: Sequence[str] = ()) -> list[Faces]:
@@ -124,12 +132,14 @@ class Mtcnn:
     def _propose(self, sums: Sums, stages: Stages) -> tuple[Tensor, Tensor]:
         """Return the boxes (n, 4) that P-Net proposes, regressed, and their scores (n,)."""
         height, width = sums.shape[0] - 1, sums.shape[1] - 1
+        another, self._size = (height, width) != self._size, (height, width)
         boxes, scores, offsets = [torch.empty(0, 4)], [torch.empty(0)], [torch.empty(0, 4)]
         for scale in self._scales(height, width):
             with stages.stage("pyramid"):
                 level = _shrunk(sums, int(height * scale + 1), int(width * scale + 1))
             with stages.stage("pnet"):
-                logits, regression = self._pnet(level.to(self.device))
+                level = level.to(self.device)
+                logits, regression = _slid_padded(self._pnet, level) if another else self._pnet(level)
                 face = (logits[0, 1] - logits[0, 0]).sigmoid().cpu()  # the softmax of two
                 rows, columns = torch.nonzero(face >= self.thresholds[0], as_tuple=True)
                 if not len(rows):
@@ -185,7 +195,8 @@ class Mtcnn:
     def _heads(self, network: nn.Module, crops: Tensor, number: int) -> tuple[Tensor, ...]:
         if not len(crops):  # a linear layer takes an empty batch, a flattened one of no size does not
             return tuple(torch.empty(0, width) for width in (2, 4, 10)[:number])
-        return tuple(head.cpu() for head in network(crops.to(self.device)))
+        parts = [network(part) for part in torch.split(crops.to(self.device), _BATCH)]
+        return tuple(torch.cat(heads).cpu() for heads in zip(*parts, strict=True))
 
 
 def _files(weights: str | Path | None) -> dict[str, Path]:
@@ -234,6 +245,28 @@ def _shrunk(sums: Sums, height: int, width: int) -> Tensor:
     rows = sums[bottom] - sums[top]
     totals = rows[:, right] - rows[:, left]
     return _normalised(totals, ((bottom - top)[:, None] * (right - left))[..., None]).permute(2, 0, 1)[None]
+
+
+def _slid_padded(pnet: Any, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what P-Net gives of a level, (1, 3, h, w), computed on one of few larger sizes.
+
+    The result is the same: only P-Net's pool, which rounds up, reaches beyond the level, and what it meets there is
+    below all else.
+    """
+    height, width = level.shape[2:]
+    canvas = level.new_zeros(1, _rounded_up(height), _rounded_up(width), 3).permute(0, 3, 1, 2)  # channels last
+    canvas[..., :height, :width] = level
+    maps = pnet.features[:2](canvas)
+    maps[..., height - 2 :, :] = _BELOW_ALL
+    maps[..., width - 2 :] = _BELOW_ALL
+    maps = pnet.features[2:](maps)
+    rows, columns = (-(-(side - 2) // 2) - 4 for side in (height, width))
+    return pnet.face(maps)[..., :rows, :columns], pnet.box(maps)[..., :rows, :columns]
+
+
+def _rounded_up(side: int) -> int:
+    step = 1 << max(0, side.bit_length() - _BITS)
+    return -(-side // step) * step
 
 
 def _crops(sums: Sequence[Sums], squares: Sequence[Tensor], side: int) -> tuple[Tensor, list[Tensor]]:

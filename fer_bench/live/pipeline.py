@@ -15,7 +15,8 @@ from fer_bench.live.intake import Taken
 from fer_bench.networks.contract import Crop, InputContract
 from fer_bench.records.errors import FerBenchError
 
-_CROPS = 64  # in one pass of the network at most, so that memory does not grow with the faces of a frame
+_CROPS = 16  # in one pass of the network at most: memory grows with them, and with each number of them that is new
+WARM_UP_PASSES = 3  # MTCNN compiles in the first and second, which the third runs on
 UNCERTAIN = "uncertain"
 
 
@@ -99,13 +100,25 @@ class Pipeline:
         if self.detector.name == "whole":  # the picture is the crop
             self.contract = self.contract.replace("detector whole", crop=Crop("none", 0.0, square=False))
 
-    def warm_up(self, shape: Sequence[int], passes: int = 2) -> None:
-        """Run detector and network on grey pictures of (height, width), so that libraries choose their kernels."""
-        picture = np.full((*shape, 3), 128, np.uint8)
-        for _ in range(passes):
+    def warm_up(self, size: tuple[int, int]) -> float:
+        """Bring a grey picture through all stages but drawing, so that the first frame's times are those of any frame.
+
+        Libraries choose and compile kernels for sizes that they meet first: the picture has the size of the frames, and
+        is classified whole, also where no face is detected.
+
+        Args:
+            size: height and width of the frames.
+
+        Returns:
+            The seconds that it took.
+        """
+        start, picture = self.clock(), np.full((*size, 3), 128, np.uint8)
+        for _ in range(WARM_UP_PASSES):
             self.detector.detect([picture], frames=["warm-up"])
-            with torch.inference_mode():
-                self.model(prepare([picture], self.contract).to(self.device))
+            self._faces = Faces.of([(0, 0, size[1], size[0])])
+            self._label(picture, Stages(self.clock))
+        self._faces = Faces.of()
+        return (self.clock() - start) * 1e-9
 
     def process(self, taken: Taken, now_s: Callable[[], float]) -> Done:
         """Bring a frame through all stages.

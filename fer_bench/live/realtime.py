@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SOURCE, MAX = "source", "max"  # rates that are words
 BUDGET_S = 1 / REALTIME_FPS
 MOST_DROPPED = 0.01
-_WARM_UP = (360, 640)
+_USUAL_SIZE = (360, 640)  # height and width of the picture to warm up on, where a source has none to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def _run(
     watch: Watch,
 ) -> Ran:
     from fer_bench.live.detectors import make_detector
-    from fer_bench.live.pipeline import Pipeline
+    from fer_bench.live.pipeline import WARM_UP_PASSES, Pipeline
     from fer_bench.live.sources import open_source
     from fer_bench.live.writers import open_rows, open_writer
     from fer_bench.measuring.network import apply_plan_settings
@@ -219,7 +219,8 @@ def _run(
         writer = stack.enter_context(open_writer(asked.save, source.fps)) if asked.save else None
         pipeline = Pipeline(detector, model, taken, plan.device, asked.detect_every, asked.least_probability, writer)
         rows = stack.enter_context(open_rows(asked.rows)) if asked.rows else None
-        pipeline.warm_up(_WARM_UP)
+        size = source.size or _USUAL_SIZE
+        warm_up_s = pipeline.warm_up(size)
         task = Task(spec, dataclasses.replace(plan, metrics=("latency",)), taken.shape, checkpoint=weights)
         subject = dataclasses.replace(task.subject(taken.shape), num_classes=len(taken.classes))
         result = Result(subject, plan, environment.describe(plan.device, allocator), (), started_at)
@@ -227,6 +228,7 @@ def _run(
         store.save(run_id, spec.name, result)
         with store.held(run_id):
             settings = _settings(asked, source, detector, pipeline, weights)
+            settings["warm_up"] = {"passes": WARM_UP_PASSES, "size": list(size), "seconds": warm_up_s}
             measured, interrupted = _measure(
                 pipeline, source, asked, settings, lambda piece: store.append(run_id, spec.name, piece), rows, watch
             )

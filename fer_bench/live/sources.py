@@ -24,6 +24,10 @@ _SIZED = re.compile(r"(?P<width>[1-9]\d{0,4})x(?P<height>[1-9]\d{0,4})@(?P<fps>\
 _PURPOSE = "reading videos and cameras"
 # A camera's PTS is the kernel's time of capture, on the monotonic clock, where it is so near to the present.
 _KERNEL_CLOCK_S = 10.0
+_PARTS = re.compile(r"(\D*)(\d*)")  # of a name: text and number, in turns
+_HIDDEN = re.compile(r"(^|/)\.")
+_NAMED = 5  # other files of a folder, at most
+_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values by which height and width change places
 _TAIL = 0.1  # of a video's promised time that may be missing
 _GAP = 1.5  # periods between two frames of a camera, from which the driver has dropped some
 
@@ -63,12 +67,14 @@ class Source(Protocol):
         name: as a record has it, without folders.
         kind: "images", "video", "camera" or "synthetic".
         fps: frames a second that it gives when it stands for a camera; None where it has no clock.
+        size: (height, width) of the first frame, for warming up; None where no frame can be read.
         warnings: what a reader must know, complete when the frames have ended.
     """
 
     name: str
     kind: str
     fps: float | None
+    size: tuple[int, int] | None
     warnings: list[str]
 
     def frames(self) -> Iterator[Frame]:
@@ -117,6 +123,7 @@ class Synthetic:
 
     def __init__(self, width: int, height: int, fps: float, number: int = 0) -> None:
         self.width, self.height, self.number = width, height, number
+        self.size: tuple[int, int] | None = (height, width)
         self.name, self.fps = f"test:{width}x{height}@{fps:g}", _rate(fps)
         self.warnings: list[str] = []
 
@@ -137,7 +144,9 @@ def _rate(fps: object) -> float | None:
 
 
 class Images:
-    """An image, or all images of a folder in the order of their names, turned upright as EXIF says.
+    """An image, or all images of a folder and of those in it, turned upright as EXIF says.
+
+    They come in natural order, so that face2 is before face10; hidden files and folders are left out.
 
     Raises:
         SourceError: a folder without images.
@@ -149,20 +158,43 @@ class Images:
     def __init__(self, path: Path) -> None:
         self.name = path.resolve().name
         self.warnings: list[str] = []
-        self._files = [path]
+        self._files = {path.name: path}
         if path.is_dir():
+            there = {file.relative_to(path).as_posix(): file for file in path.rglob("*") if file.is_file()}
+            seen = sorted((name for name in there if not _HIDDEN.search(name)), key=_natural)
             suffixes = _image_suffixes()
-            self._files = sorted(f for f in path.iterdir() if f.suffix.lower() in suffixes and f.is_file())
+            self._files = {name: there[name] for name in seen if there[name].suffix.lower() in suffixes}
+            if others := [name for name in seen if name not in self._files]:
+                named = ", ".join(others[:_NAMED]) + (" and others" if len(others) > _NAMED else "")
+                self.warnings.append(f"{len(others)} files of the folder are no images: {named}")
         if not self._files:
             raise SourceError(f"{path} has no images; try: a folder with files such as face.jpg or face.png")
+        self.size = next(filter(None, map(_size, self._files.values())), None)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the images; one that cannot be read has its reason."""
-        for number, file in enumerate(self._files):
+        """Yield the images, named by their place in the folder; one that cannot be read has its reason."""
+        for number, (name, file) in enumerate(self._files.items()):
             try:
-                yield Frame(number, file.name, read_image(file))
+                yield Frame(number, name, read_image(file))
             except SourceError as error:
-                yield Frame(number, file.name, NO_PIXELS, error=str(error))
+                yield Frame(number, name, NO_PIXELS, error=str(error))
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Return a key that sorts numbers in names by their value."""
+    return [(text.casefold(), int(digits or 0)) for text, digits in _PARTS.findall(name)] + [(name, 0)]
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    """Return height and width of an image, upright; None where it cannot be opened."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def read_image(path: str | Path) -> Pixels:
@@ -193,7 +225,9 @@ class Video:
         self._path, self.name = path, path.name
         self.warnings: list[str] = []
         with closing(self._open()) as container:
-            self.fps = _rate(container.streams.video[0].average_rate)
+            stream = container.streams.video[0]
+            self.fps = _rate(stream.average_rate)
+            self.size: tuple[int, int] | None = (stream.height, stream.width)
 
     def _open(self) -> Any:
         av = extras.load("av", _PURPOSE)
@@ -276,7 +310,9 @@ class Camera:
         self.name = f"camera:{text}"
         self.warnings: list[str] = []
         self._container: Any = self._open()
-        self.fps = _rate(self._container.streams.video[0].average_rate)
+        stream = self._container.streams.video[0]
+        self.fps = _rate(stream.average_rate)
+        self.size: tuple[int, int] | None = (stream.height, stream.width)
 
     def _open(self) -> Any:
         av = extras.load("av", _PURPOSE)

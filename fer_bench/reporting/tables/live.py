@@ -203,10 +203,19 @@ def stages(results: Sequence[Result]) -> Table:
         ),
     )
     caption = (
-        f"{common.conditions(measured)} Stages with a dash are parts of detect. The first frames are included. "
+        f"{common.conditions(measured)} Stages with a dash are parts of detect. {_warmed(measured)}"
         "Reading is in a thread of its own where the source has a rate."
     )
     return make_table("Stages of a frame", columns, entries, caption)
+
+
+def _warmed(results: Sequence[Result]) -> str:
+    """Say how the first frames, which are included, were made like the others."""
+    passes = {(live.settings(result).get("warm_up") or {}).get("passes", 0) for result in results}
+    if passes == {0}:
+        return "The first frames are included. "
+    numbers = " or ".join(str(number) for number in sorted(passes))
+    return f"The first frames are included, after {numbers} warm-up passes on a grey picture, which are not. "
 
 
 def _candidates(result: Result, stage: str) -> float | None:
