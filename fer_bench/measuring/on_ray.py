@@ -134,9 +134,12 @@ class RayExecutor:
             pending = {slot.actor.measure.remote(calibrating): _Step(slot, "before") for slot in idle}
             idle = []
         while True:
-            while idle and (queue or idle[0].group):
-                slot = idle.pop(0)
-                slot.group = slot.group or queue.popleft()  # first the network that it is at
+            ready, idle = idle, []
+            for slot in ready:
+                slot.group = slot.group or (queue.popleft() if queue else slot.group)  # first what it is at
+                if not slot.group:
+                    idle.append(slot)
+                    continue
                 place, task = slot.group.popleft()
                 watcher.begin(tasks[place])
                 pending[slot.actor.measure.remote(task)] = _Step(slot, "task", place)
