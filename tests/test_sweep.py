@@ -10,15 +10,18 @@ import pytest
 import fer_bench as fb
 from fer_bench.accuracy import curves
 from fer_bench.measuring import executors, variants
+from fer_bench.measuring.candidates import files_of
 from fer_bench.measuring.measure import begin, earlier_run, opened
 from fer_bench.measuring.progress import Quiet
 from fer_bench.measuring.runner import measure_all
-from fer_bench.measuring.sweep import sweep
+from fer_bench.measuring.sweep import Sweep, sweep
 from fer_bench.networks.registry import built_in
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.analysis import sweeps
+from fer_bench.reporting.results import Results
+from support.shades import CLASSES, Shades, contract, write_folder
 
 STATIC = dataclasses.replace(QUICK, metrics=("static",))
 KERAS = json.loads((Path(__file__).parent / "golden" / "keras_truncations.json").read_text())["cuts"]
@@ -240,3 +243,70 @@ def test_one_variant_exceeds_nothing_by_chance():
 def test_a_file_of_accuracies_that_is_none_is_refused(written, rows, says):
     with pytest.raises(FerBenchError, match=says):
         curves.read_curves(written(*rows), ["conv1_relu"])
+
+
+@pytest.mark.slow
+def test_weights_of_each_variant_choose_on_validation_and_report_on_test(grid, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    validation, test = dict.fromkeys(CLASSES, 30), {name: 5 + number for number, name in enumerate(CLASSES)}
+    write_folder(tmp_path / "data", {"validation": validation, "test": test})
+    (tmp_path / "nets.py").write_text("from support.shades import Shades\n")
+    (tmp_path / "input.json").write_text(contract().to_json())
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    weights = Shades().state_dict()
+    torch.save(weights, folder / "batch_size_2.pt")
+    weights["weight"][0] = 1.0  # so that every angry image goes to its neighbour
+    torch.save(weights, folder / "batch_size_1.pt")
+    text = "networks = 'nets.py:Shades'\nmetrics = 'static'\n[plan]\nbatch_size = [1, 2]\n"
+    given = {"checkpoints": folder, "data": tmp_path / "data", "contract": "input.json", "progress": False}
+    swept = sweep(grid(text), input_size=8, channels=1, protocol="quick", metrics="static", **given)
+    assert swept.choice.split == "validation"
+    assert swept.choice.best.variant == "batch_size=2"
+    worse = swept.accuracies["batch_size=1"]
+    assert (worse.validation.value, worse.validation.images) == (6 / 7, 210)
+    assert (worse.test.value, worse.test.images) == (pytest.approx(51 / 56), 56)
+
+
+def test_a_folder_without_weights_or_with_two_files_of_a_variant_is_refused(tmp_path):
+    with pytest.raises(FerBenchError, match="there is no folder"):
+        files_of(tmp_path / "none", ["a"])
+    with pytest.raises(FerBenchError, match=r"has no weights; try: a file for each variant, as a_b_1.pt"):
+        files_of(tmp_path, ["a, b=1"])
+    (tmp_path / "c.pt").touch()
+    with pytest.raises(FerBenchError, match=r"c.pt is no variant's"):
+        files_of(tmp_path, ["a, b=1"])
+    (tmp_path / "c.pt").unlink()
+    for name in ("a.pt", "a.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(FerBenchError, match="of one variant"):
+        files_of(tmp_path, ["a"])
+
+
+def test_more_than_a_hundred_measured_variants_are_asked_for_and_as_many_counts_are_not(grid):
+    path = grid(f"networks = 'resnet50'\n[plan]\nbatch_size = {list(range(1, 102))}\n")
+    assert len(variants.read_grid(path, built_in(), STATIC).tasks) == 101
+    with pytest.raises(FerBenchError, match=r"101 variants .*--yes"):
+        variants.read_grid(path, built_in(), QUICK)
+    assert len(variants.read_grid(path, built_in(), QUICK, most=None).tasks) == 101
+
+
+def test_the_cut_of_paper_000_is_marked_and_its_choice_judged_by_chance(make_result):
+    cut = "conv4_block2_2_relu"
+    step = Measurement("training_step_s", "s", (0.1, 0.1, 0.1), details={"batch_size": 8})
+    results = [dataclasses.replace(make_result(), measurements=(step,)) for _ in range(2)]
+    published = variants.patch_adaptation(built_in(), STATIC).published
+    swept = Sweep("s", ("conv1_relu", cut), Results(results, built_in()), {}, None, 50, 801, 200, published)
+    first, second = swept.table().rows
+    assert (first["chosen"], second["chosen"]) == (None, "the paper's")
+    # 801 images are 101 steps of 8.
+    assert second["epoch_s"] == pytest.approx(10.1)
+    assert second["recipe_s"] == pytest.approx(2020)
+    (chance,) = [line for line in swept.conclusion() if "by chance" in line]
+    assert "0.80 points" in chance
+    (times,) = [line for line in swept.conclusion() if "3,963.81 to 11,279.43 s" in line]
+    assert times.startswith("200 epochs take 2,020 to 2,020 s")
+    assert "2 and 5.6 of the time of all epochs" in times

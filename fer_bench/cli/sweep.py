@@ -34,10 +34,22 @@ def sweep(
     ] = "",
     accuracy: Annotated[Path | None, typer.Option(metavar="CSV", help="Accuracies of the variants.")] = None,
     maximise: Annotated[
-        str | None, choice(("accuracy",), "What the best variant has most of; needs --accuracy.")
+        str | None, choice(("accuracy",), "What the best variant has most of; needs --accuracy or --checkpoints.")
     ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="A file of weights for each variant, named as it is.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Labelled images, on which checkpoints are evaluated.")
+    ] = None,
+    contract: Annotated[
+        str, typer.Option(metavar="FILE|sheet", help="Input contract; by default what is known of the weights.")
+    ] = "",
     epoch_images: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Images of an epoch, to predict its time.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of the whole training; by default the paper's 200.")
     ] = None,
     executor: Annotated[
         str, typer.Option(metavar="WHERE", help="local, ray, ray:HOST:PORT, slurm, or slurm:PARTITION.")
@@ -46,7 +58,9 @@ def sweep(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew instead of continuing a sweep.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write table and figures here, too.")] = None,
     sheets: options.Sheets = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Measure more than 10,000 variants.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Count more than 10,000, or measure more than 100 variants.")
+    ] = False,
     fmt: options.Format = "table",
     debug: options.Debug = False,
 ) -> None:
@@ -56,8 +70,10 @@ def sweep(
     """
     from fer_bench.measuring.sweep import sweep as measured
 
-    if maximise and accuracy is None:
-        raise FerBenchError("--maximise accuracy has no accuracies; try: --accuracy CURVES.csv")
+    if maximise and accuracy is None and checkpoints is None:
+        raise FerBenchError(
+            "--maximise accuracy has no accuracies; try: --accuracy CURVES.csv, or --checkpoints FOLDER"
+        )
     stop_on_sigterm()
     fields: dict[str, Any] = {
         "device": device,
@@ -74,7 +90,11 @@ def sweep(
         protocol=protocol,
         under=under,
         accuracy=accuracy or "",
+        checkpoints=checkpoints or "",
+        data=data or "",
+        contract=contract or None,
         epoch_images=epoch_images,
+        epochs=epochs,
         store=store,
         fresh=fresh,
         many=yes,
@@ -88,6 +108,8 @@ def sweep(
     print_tables(filter(None, [swept.table(), swept.calibration()]), fmt)
     for line in swept.conclusion():
         say(line, err=fmt != "table")
+    where = f" --store {store}" if store != DEFAULT_STORE else ""
+    say(f"Run {swept.run} is in {store}; all tables: fer-bench report {swept.run}{where}", err=fmt != "table")
     fail_if(
         [
             named(label, text)

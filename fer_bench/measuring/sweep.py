@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.accuracy.curves import Choice, Point, choose, read_curves
+from fer_bench.accuracy.curves import Choice, Point, chance_maximum, choose, read_curves
+from fer_bench.measuring.candidates import accuracies_of, files_of
 from fer_bench.measuring.executors import opened_executor
 from fer_bench.measuring.measure import begin, earlier_run, opened, plan_of
-from fer_bench.measuring.progress import watch
+from fer_bench.measuring.progress import Quiet, watch
 from fer_bench.measuring.runner import measure_all
 from fer_bench.measuring.task import Task
-from fer_bench.measuring.variants import BUILT_IN, MOST, Grid, patch_adaptation, read_grid
+from fer_bench.measuring.variants import BUILT_IN, MOST, Grid, Published, patch_adaptation, read_grid
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.records.errors import FerBenchError, nearest
 from fer_bench.records.limits import Budget
@@ -45,6 +46,9 @@ class Sweep:
         of: how many variants the sweep has in all.
         images: of a training epoch, for its time; None for none.
         nodes: of a cluster: the reference network on each, before and after.
+        epochs: of the whole training, for its time; None for none.
+        published: what a paper prints of this sweep; None where it is no paper's.
+        run: its id in the store.
 
     Examples:
         >>> swept = fb.sweep("rarn-backbones", under="params=50M", progress=False)
@@ -59,11 +63,23 @@ class Sweep:
     choice: Choice | None
     of: int
     images: int | None = None
+    epochs: int | None = None
+    published: Published | None = None
+    run: str = ""
     nodes: "tuple[Calibration, ...]" = ()
 
     def table(self) -> Table:
         """Return the variants as a table; the cost front is marked."""
-        drawn = variants(self.title, self.labels, self.results, self.accuracies, self.choice, self.images)
+        drawn = variants(
+            self.title,
+            self.labels,
+            self.results,
+            self.accuracies,
+            self.choice,
+            images=self.images,
+            epochs=self.epochs,
+            published=self._cut_of_paper(),
+        )
         return replace(drawn, name="sweep")
 
     def calibration(self) -> Table | None:
@@ -72,34 +88,49 @@ class Sweep:
 
     def figures(self) -> "dict[str, Scatter]":
         """Return what was measured over the variants, by the stem of the files: paper 000's Fig. 3 and 4."""
-        return curves(self.title, self.labels, self.results, self.accuracies, self.choice)
+        cut = self._cut_of_paper()
+        return curves(self.title, self.labels, self.results, self.accuracies, self.choice, named=(cut,) if cut else ())
 
     def front(self) -> list[str]:
         """Return the labels of the variants on the front."""
         return [str(row["variant"]) for row in self.table().rows if row.get("front")]
 
+    def _cut_of_paper(self) -> str:
+        return self.published.best if self.published is not None and self.published.best in self.labels else ""
+
     def conclusion(self) -> list[str]:
         """Return in sentences what can be concluded of the variants."""
         front, choice = self.front(), self.choice
-        said = [f"{len(self.labels)} of {self.of} variants; {len(front)} on the front."]
+        said = [f"{len(self.labels)} of {self.of} variants; {len(front)} on the front.", *self._beside_the_paper(front)]
         if choice is None:
-            return [*said, "No accuracies are given, so that no variant is the best: --accuracy CURVES.csv has them."]
-        best, share = choice.best, choice.best.chosen_on
-        said.append(
-            f"Best on the {choice.split} split: {best.variant}, {_percent(share.value)} of {share.images:,} images, "
-            f"95 % interval {_percent(share.interval[0])} to {_percent(share.interval[1])}."
-        )
-        if choice.split == "validation" and best.test is not None:
-            low, high = best.test.interval
-            said.append(f"On the test split it has {_percent(best.test.value)} ({_percent(low)} to {_percent(high)}).")
-        if choice.split == "test":
-            said.append("It was chosen on the test split, so that its accuracy there is too high.")
-        tied = ", ".join(choice.tied) if len(choice.tied) <= _NAMED else f"{len(choice.tied)} others"
-        said.append(f"Not told apart from it (z test, Holm, 5 %): {tied or 'none'}.")
-        said.append(
-            f"The best of {choice.of} equal variants would show {100 * choice.by_chance:.2f} points above their true "
-            "accuracy by chance, if independent."
-        )
+            return [
+                *said,
+                "No accuracies are given, so that no variant is the best: --accuracy CURVES.csv has them, or "
+                "--checkpoints FOLDER.",
+            ]
+        return [*said, *_of_choice(choice)]
+
+    def _beside_the_paper(self, front: Sequence[str]) -> list[str]:
+        """Return what a paper prints of the same sweep, beside what was measured."""
+        printed, said = self.published, list[str]()
+        if printed is None:
+            return said
+        if cut := self._cut_of_paper():
+            excess = chance_maximum(printed.accuracy, printed.images, self.of)
+            said.append(
+                f"Paper {printed.paper} chose {cut}, {'' if cut in front else 'not '}on the front, as the best of "
+                f"{self.of} by a test accuracy of {100 * printed.accuracy:g} %: the best of {self.of} equal variants "
+                f"would show {100 * excess:.2f} points above their true accuracy by chance, on {printed.images:,} "
+                "images."
+            )
+        times = sorted(time for row in self.table().rows if (time := row.get("recipe_s")) is not None)
+        if times and printed.training_s:
+            low, high = printed.training_s
+            said.append(
+                f"{self.epochs} epochs take {times[0]:,.0f} to {times[-1]:,.0f} s here, without data loading and "
+                f"validation. The paper prints {low:,} to {high:,} s on an {printed.hardware}, with early stopping: "
+                f"by these, {low / times[0]:.2g} and {high / times[-1]:.2g} of the time of all epochs."
+            )
         return said
 
     def write(self, folder: str | Path, formats: str | Sequence[str] = FILED) -> None:
@@ -128,6 +159,28 @@ class Sweep:
         return self.table()._repr_html_()
 
 
+def _of_choice(choice: Choice) -> list[str]:
+    """Return in sentences which variant is the best by accuracy, and how much of that is chance."""
+    best, share = choice.best, choice.best.chosen_on
+    said = list[str]()
+    said.append(
+        f"Best on the {choice.split} split: {best.variant}, {_percent(share.value)} of {share.images:,} images, "
+        f"95 % interval {_percent(share.interval[0])} to {_percent(share.interval[1])}."
+    )
+    if choice.split == "validation" and best.test is not None:
+        low, high = best.test.interval
+        said.append(f"On the test split it has {_percent(best.test.value)} ({_percent(low)} to {_percent(high)}).")
+    if choice.split == "test":
+        said.append("It was chosen on the test split, so that its accuracy there is too high.")
+    tied = ", ".join(choice.tied) if len(choice.tied) <= _NAMED else f"{len(choice.tied)} others"
+    said.append(f"Not told apart from it (z test, Holm, 5 %): {tied or 'none'}.")
+    said.append(
+        f"The best of {choice.of} equal variants would show {100 * choice.by_chance:.2f} points above their true "
+        "accuracy by chance, if independent."
+    )
+    return said
+
+
 _NAMED = 8  # variants that a sentence names
 
 
@@ -144,7 +197,11 @@ def sweep(
     protocol: str | Plan = "",
     under: str = "",
     accuracy: str | Path = "",
+    checkpoints: str | Path = "",
+    data: str | Path = "",
+    contract: str | Path | None = None,
     epoch_images: int | None = None,
+    epochs: int | None = None,
     store: str | None = None,
     fresh: bool = False,
     many: bool = False,
@@ -168,7 +225,11 @@ def sweep(
         protocol: as ``measure`` takes it; by default quick, or the file's.
         under: limits, as "params=5M,latency=10ms", of params, macs, latency, activation and size.
         accuracy: a CSV of accuracies, by which the best variant is chosen (see ``docs/sweeps.md``).
+        checkpoints: a folder with a file of weights for each variant, instead of ``accuracy``; it needs ``data``.
+        data: labelled images that the files are evaluated on: the validation split chooses, the test split reports.
+        contract: of the files: a file, or "sheet"; by default what is known of each.
         epoch_images: images of a training epoch, whose time is then predicted from the training step.
+        epochs: of the whole training, whose time is then predicted, too; by default the paper's.
         store: URL of a store, or path of its SQLite file; without one, results are only returned.
         fresh: begin anew instead of going on with what was interrupted.
         many: allow more than 10,000 variants.
@@ -194,7 +255,15 @@ def sweep(
         raise FerBenchError(
             "accuracy needs weights and data; try: fer-bench evaluate for each variant, then --accuracy"
         )
+    if (checkpoints and (accuracy or not data)) or (data and not checkpoints):
+        raise FerBenchError(
+            "checkpoints and data go together, and without a CSV of accuracies; try: --checkpoints --data"
+        )
+    if epochs is not None and epoch_images is None:
+        raise FerBenchError("epochs have no images; try: --epoch-images 28709")
     points = read_curves(accuracy, grid.labels) if accuracy else {}
+    if checkpoints:
+        files_of(checkpoints, grid.labels)  # what is wrong with them is to be known before hours of measuring
     with (
         opened_executor(executor, grid.tasks, debug=debug) as chosen,
         opened(store) as kept,
@@ -202,10 +271,14 @@ def sweep(
     ):
         run, _ = begin(kept, grid.tasks, grid.title, earlier_run(kept, grid.tasks, fresh=fresh))
         done = measure_all(grid.tasks, kept, run, watcher, load=chosen.load, executor=chosen.executor, debug=debug)
-    if done.stopped is not None:
-        raise done.stopped
-    swept = _concluded(grid, done.results, registry, points, budget, epoch_images)
-    return replace(swept, nodes=tuple(chosen.calibrations))
+        if done.stopped is not None:
+            raise done.stopped
+        if checkpoints:
+            points = accuracies_of(grid, checkpoints, data, contract, kept, Quiet(), fresh=fresh, debug=debug)
+    swept = _concluded(grid, done.results, registry, points, budget)
+    if epoch_images is not None and epochs is None and grid.published is not None:
+        epochs = grid.published.epochs
+    return replace(swept, images=epoch_images, epochs=epochs, run=run, nodes=tuple(chosen.calibrations))
 
 
 def _concluded(
@@ -214,7 +287,6 @@ def _concluded(
     registry: Registry,
     points: Mapping[str, Point],
     budget: Budget | None,
-    images: int | None,
 ) -> Sweep:
     pairs = list(zip(grid.labels, results, strict=True))
     within = [(label, result) for label, result in pairs if budget is None or stays_under(result, budget)]
@@ -226,7 +298,7 @@ def _concluded(
         raise FerBenchError("no variant under the limits has an accuracy; try: higher limits")
     choice = choose(list(candidates.values())) if candidates else None
     kept = Results((result for _, result in within), registry)
-    return Sweep(grid.title, labels, kept, candidates, choice, len(pairs), images)
+    return Sweep(grid.title, labels, kept, candidates, choice, len(pairs), published=grid.published)
 
 
 def _grid(
@@ -246,11 +318,7 @@ def _grid(
         if plan_fields and not protocol:
             raise FerBenchError(f"{name} has its own plan; try: {', '.join(plan_fields)} under [plan] there")
         chosen = plan_of(protocol, metrics=metrics or None, **plan_fields) if protocol else None
-        grid = read_grid(name, registry, chosen, most=None if many else MOST)
-        if metrics and chosen is None:
-            tasks = (replace(task, plan=replace(task.plan, metrics=metrics)) for task in grid.tasks)
-            grid = replace(grid, tasks=tuple(tasks))
-        return _each_once(grid)
+        return _each_once(read_grid(name, registry, chosen, metrics=metrics, most=None if many else MOST))
     if str(name) not in BUILT_IN:
         raise FerBenchError(
             f"no sweep is called {str(name)!r}{nearest(str(name), BUILT_IN)}; known: {', '.join(BUILT_IN)}, "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_bench.measuring.runner import COUNTED
 from fer_bench.measuring.task import Task
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
@@ -18,18 +19,50 @@ from fer_bench.records.plan import Plan
 
 BACKBONES = ("resnet50", "resnet101")
 MOST = 10_000  # variants, above which a sweep asks
+MOST_MEASURED = 100  # the same where more than counts is measured: each takes seconds to minutes
 _PLACEMENTS = ((1,), (2,), (3,), (4,), (1, 2), (3, 4), (1, 2, 3, 4))  # of non-local blocks: stages of ResNetV2-50
 _PLAN_FIELDS = tuple(field.name for field in dataclasses.fields(Plan) if field.name not in ("metrics", "protocol"))
 _FIELDS = ("title", "networks", "protocol", "metrics", "settings", "plan")
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What a paper prints of its own sweep.
+
+    Attributes:
+        paper: its number.
+        best: the label of the variant that it chose.
+        accuracy: of that variant, by which it was chosen, as a share.
+        images: that the accuracy is of; papers that print none have those of the data set.
+        epochs: of its recipe at most.
+        training_s: the shortest and the longest training of a variant; empty where none is printed.
+        hardware: that it trained on.
+    """
+
+    paper: str
+    best: str
+    accuracy: float
+    images: int
+    epochs: int
+    training_s: tuple[float, ...] = ()
+    hardware: str = ""
+
+
+# Section 4 and table 1. The paper prints no number of test images: FER+ has 3,573 private ones with a face.
+_PUBLISHED = {
+    "resnet50": Published("000", "conv4_block2_2_relu", 0.95, 3573, 200, (3963.81, 11279.43), "NVIDIA RTX A6000"),
+    "resnet101": Published("000", "conv4_block5_2_relu", 0.94, 3573, 200),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Grid:
-    """A sweep before it is carried out: its title, the labels of its variants, and a task for each."""
+    """A sweep before it is carried out: its title, the labels of its variants, a task for each, and a paper's own."""
 
     title: str
     labels: tuple[str, ...]
     tasks: tuple[Task, ...]
+    published: Published | None = None
 
 
 def patch_adaptation(registry: Registry, plan: Plan, backbone: str = "resnet50", block: str = "A") -> Grid:
@@ -48,7 +81,7 @@ def patch_adaptation(registry: Registry, plan: Plan, backbone: str = "resnet50",
     spec = _variant_of(registry.find(f"{backbone}_patch_attn"))
     settings = [(f"cut={cut}", f"block={block}") for cut in cuts]
     title = f"patch-adaptation, {backbone}, block {block}"
-    return Grid(title, tuple(cuts), tuple(Task(spec, plan, settings=one) for one in settings))
+    return Grid(title, tuple(cuts), tuple(Task(spec, plan, settings=one) for one in settings), _PUBLISHED[backbone])
 
 
 def non_local(registry: Registry, plan: Plan) -> Grid:
@@ -78,14 +111,22 @@ def _variant_of(spec: ModelSpec) -> ModelSpec:
     return dataclasses.replace(spec, published=())
 
 
-def read_grid(path: str | Path, registry: Registry, plan: Plan | None, *, most: int | None = MOST) -> Grid:
+def read_grid(
+    path: str | Path,
+    registry: Registry,
+    plan: Plan | None,
+    *,
+    metrics: tuple[str, ...] = (),
+    most: int | None = MOST,
+) -> Grid:
     """Read a sweep from a TOML file: every combination of its networks, settings and plan fields.
 
     Args:
         path: of the file.
         registry: has the networks.
         plan: replaces the file's protocol, if given.
-        most: combinations that are allowed; None for any number.
+        metrics: replace the file's, if given.
+        most: combinations that are allowed, and of those with more than counts ``MOST_MEASURED``; None for any number.
 
     Raises:
         FerBenchError: the file cannot be read, has an unknown field or network, is empty, or is too large.
@@ -103,12 +144,14 @@ def read_grid(path: str | Path, registry: Registry, plan: Plan | None, *, most: 
     axes |= {f"settings.{name}": _values(path, f"settings.{name}", value) for name, value in settings.items()}
     axes |= {f"plan.{name}": _values(path, f"plan.{name}", value) for name, value in fields.items()}
     number = math.prod(map(len, axes.values()))
-    if most is not None and number > most:
+    base = plan or plans.protocol(str(data.get("protocol", "quick")))
+    if metrics or (plan is None and "metrics" in data):
+        chosen = metrics or tuple(map(str, _values(path, "metrics", data["metrics"])))
+        base = dataclasses.replace(base, metrics=chosen)
+    allowed = None if most is None else most if set(base.metrics) <= set(COUNTED) else min(most, MOST_MEASURED)
+    if allowed is not None and number > allowed:
         sizes = " x ".join(f"{len(values):,} {name}" for name, values in axes.items() if len(values) > 1)
         raise FerBenchError(f"{path} has {number:,} variants ({sizes}); try: --yes to go on, or fewer values")
-    base = plan or plans.protocol(str(data.get("protocol", "quick")))
-    if plan is None and "metrics" in data:
-        base = dataclasses.replace(base, metrics=tuple(map(str, _values(path, "metrics", data["metrics"]))))
     labels, tasks = [], []
     for network, *values in itertools.product(*axes.values()):
         named = dict(zip(list(axes)[1:], values, strict=True))

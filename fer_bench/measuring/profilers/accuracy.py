@@ -79,6 +79,19 @@ def _selected(given: str) -> dict[str, Json]:
     return {"on": "test" if split in _TEST else "validation", "split": split}
 
 
+def splits_of(path: str | Path) -> tuple[str | None, str]:
+    """Return the names of a data set's validation split, None where it has none, and of its test split.
+
+    Raises:
+        FerBenchError: the data cannot be read.
+    """
+    from fer_bench.accuracy.data.loading import ALL, load_data
+
+    there = load_data(path, split=ALL).manifest.counts
+    validation, test = (next((name for name in names if name in there), None) for names in (_VALIDATION, _TEST))
+    return validation, test or ALL
+
+
 def load(path: str | Path, how: Evaluation) -> "tuple[Dataset, Dataset | None]":
     """Return the images to evaluate on, and those by which the order of the outputs is judged, if there are any.
 

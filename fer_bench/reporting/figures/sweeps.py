@@ -23,35 +23,49 @@ def curves(
     results: Sequence[Result],
     accuracies: Mapping[str, Accuracy],
     choice: Choice | None = None,
+    named: Sequence[str] = (),
 ) -> dict[str, Scatter]:
     """Draw each quantity that was measured over the variants in their order, by the stem of its file.
 
     A count that is lower than the one before it has a colour of its own.
+
+    Args:
+        title: of the sweep.
+        labels: of its variants, in order.
+        results: of the same.
+        accuracies: by label.
+        choice: the best variant, which is named.
+        named: others that are.
     """
     drawn = {}
-    best = choice.best.variant if choice is not None else ""
+    marked = (*named, choice.best.variant) if choice is not None else tuple(named)
     for name, (metric, heading, quantity) in _QUANTITIES.items():
         values = {label: latency.median_of(r, metric) for label, r in zip(labels, results, strict=True)}
         if sum(value is not None for value in values.values()) > 1:
-            drawn[f"sweep_{name}"] = _curve(title, heading, quantity, labels, values, best)
+            drawn[f"sweep_{name}"] = _curve(title, heading, quantity, labels, values, marked)
     for split in ("validation", "test"):
         shares = {label: getattr(point, split) for label, point in accuracies.items()}
         values = {label: share.value if share is not None else None for label, share in shares.items()}
         if sum(value is not None for value in values.values()) > 1:
             heading = f"{split.capitalize()} accuracy (%)"
-            drawn[f"sweep_{split}"] = _curve(title, heading, "share", labels, values, best)
+            drawn[f"sweep_{split}"] = _curve(title, heading, "share", labels, values, marked)
     return drawn
 
 
 def _curve(
-    title: str, heading: str, quantity: Written, labels: Sequence[str], values: Mapping[str, float | None], best: str
+    title: str,
+    heading: str,
+    quantity: Written,
+    labels: Sequence[str],
+    values: Mapping[str, float | None],
+    marked: Sequence[str],
 ) -> Scatter:
     known = [(place, label, value) for place, label in enumerate(labels, 1) if (value := values.get(label)) is not None]
     points, before = [], None
     for place, label, value in known:
         falls = quantity == "count" and before is not None and value < before
         group = "lower than the variant before" if falls else "variant"
-        named = label == best
+        named = label in marked
         points.append(Point(label if named else "", group, float(place), value, named=named))
         before = value
     lower = sum(point.group != "variant" for point in points)

@@ -1,5 +1,6 @@
 """The variants of a sweep as a table, in the order of the sweep."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -29,6 +30,9 @@ _COLUMNS = (
     Column("epoch_s", "Epoch (s)", units.number, tolerance=_STEP_SHARE).with_origin(
         "Training step by the steps of an epoch; data loading is not in it.", _STEP
     ),
+    Column("recipe_s", "Training (s)", units.number, tolerance=_STEP_SHARE).with_origin(
+        "Epoch by the epochs of the recipe; data loading, validation and early stopping are not in it.", _STEP
+    ),
     Column("validation_share", "Validation (%)", units.hundredths),
     Column("test_share", "Test (%)", units.hundredths),
     Column("front", "Front", align="left"),
@@ -42,7 +46,10 @@ def variants(
     results: Sequence[Result],
     accuracies: Mapping[str, Point],
     choice: Choice | None = None,
+    *,
     images: int | None = None,
+    epochs: int | None = None,
+    published: str = "",
 ) -> Table:
     """Draw the variants of a sweep, those on the front marked, and the best one where accuracies are known.
 
@@ -53,6 +60,8 @@ def variants(
         accuracies: by label.
         choice: the best variant.
         images: of a training epoch, for its time; None for no such column.
+        epochs: of the whole training, likewise.
+        published: the label of the variant that the paper chose.
     """
     gains = [accuracies[label].chosen_on.value if label in accuracies else None for label in labels]
     on_front = sweeps.front(results, gains if accuracies else ())
@@ -64,7 +73,8 @@ def variants(
         step = result.measurement(_STEP)
         row |= {_STEP: latency.median_of(result, _STEP), _STEP_SHARE: latency.share_of(result, _STEP)}
         if images is not None and step is not None and row[_STEP]:
-            row["epoch_s"] = row[_STEP] * images / step.details["batch_size"]
+            row["epoch_s"] = row[_STEP] * math.ceil(images / step.details["batch_size"])
+            row["recipe_s"] = row["epoch_s"] * epochs if epochs is not None else None
         if (point := accuracies.get(label)) is not None:
             row |= {
                 f"{split}_share": share.value if share is not None else None
@@ -72,10 +82,7 @@ def variants(
             }
         row["node"] = row["node"] if several else None
         row["front"] = "yes" if best else None
-        if choice is not None and label == choice.best.variant:
-            row["chosen"] = "best"
-        elif choice is not None and label in choice.tied:
-            row["chosen"] = "tied"
+        row["chosen"] = ", ".join(_marks(label, choice, published)) or None
         entries.append(Entry.of(result, row, *common.failures(result)))
     caption = common.joined(
         "Parameters: trainable. Keras total: with the statistics of batch norm.",
@@ -89,6 +96,12 @@ def variants(
         "The front compares variants of alike nodes." if several and any(on_front) else "",
     )
     return make_table(f"Sweep: {title}", _COLUMNS, entries, caption)
+
+
+def _marks(label: str, choice: Choice | None, published: str) -> list[str]:
+    best = ["best"] if choice is not None and label == choice.best.variant else []
+    tied = ["tied"] if choice is not None and label in choice.tied else []
+    return best + tied + (["the paper's"] if label == published else [])
 
 
 _BEFORE, _AFTER = ("before_s", "before_share"), ("after_s", "after_share")
