@@ -60,8 +60,10 @@ class Method(Protocol):
     description: Mapping[str, Json]
     epochs: int
     batch: int
-    selects: str
     optimizer: torch.optim.Optimizer
+
+    @property
+    def selects(self) -> str: ...
 
     def augment(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
         """Return prepared images (N, C, H, W) as the network is to see them; runs in a loader's workers."""

@@ -17,7 +17,6 @@ from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import AUTO, TRAINED, Evaluation, Plan, Training
 from fer_bench.records.result import Result
 from fer_bench.records.schema import listed
-from fer_bench.records.store import DEFAULT_STORE
 from fer_bench.reporting.figures.trainings import LearningCurves, curve_table, learning_curves
 from fer_bench.reporting.render import FILED, write_all
 from fer_bench.reporting.results import Results
@@ -139,6 +138,11 @@ def train(
     Raises:
         FerBenchError: a network, the recipe, the data or an option is none, or they do not fit each other.
         StoreError: the store cannot be written to.
+
+    Examples:
+        >>> fb.train("mini_xception", "rao2032", "faces")
+        Traceback (most recent call last):
+        fer_bench.records.errors.FerBenchError: no recipe is called 'rao2032'...
     """
     registry = registry or built_in()
     specs = [
@@ -325,6 +329,3 @@ def predicted(results: Sequence[Result], seeds: int) -> Table:
     )
     caption = "Epochs x (steps x mean step + evaluation); the interval is Student's at 95 % over the timed steps."
     return Table("What the training is going to cost", columns, tuple(rows), caption)
-
-
-__all__ = ["DEFAULT_STORE", "FOLDER", "Trainings", "only_cost", "predicted", "train", "training_tasks"]
