@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import sys
 from collections import Counter
 
 import numpy as np
@@ -55,7 +57,7 @@ def artefact_of(net, tmp_path_factory):
     def convert(name):
         if name != "aoti":
             pytest.importorskip({"litert": "ai_edge_litert"}.get(name, name))
-        if lacks := backends.find(name).lacks():
+        if lacks := backends.find(name).lacks("cpu"):
             pytest.skip(lacks)
         if name not in found:
             program = prepare.export(net, torch.randn(SHAPE))
@@ -266,3 +268,108 @@ def test_what_litert_s_converter_prints_becomes_the_reason(net, monkeypatch, tmp
         backend.convert(prepare.export(net, torch.randn(SHAPE)), tmp_path, "fp32")
     with pytest.raises(DeployError, match="has no litert-torch; try: python3 -m venv"):
         backend.tools()
+
+
+GPU = Settings(threads=1, spinning=False, precision="fp32", device="cuda")
+
+
+class FakeRuntime:
+    """ONNX Runtime with a GPU: sessions report the providers, and their profile says what ran where."""
+
+    __version__ = "0"
+    ExecutionMode = type("ExecutionMode", (), {"ORT_SEQUENTIAL": 0})
+
+    class SessionOptions:
+        def __init__(self):
+            self.entries = {}
+
+        def add_session_config_entry(self, name, value):
+            self.entries[name] = value
+
+        def get_session_config_entry(self, name):
+            return self.entries[name]
+
+    def __init__(self, ran, used=None):
+        runtime = self
+
+        class InferenceSession:
+            def __init__(self, path, options, providers):
+                self.options, self.providers = options, used or providers
+
+            def get_providers(self):
+                return self.providers
+
+            def get_session_options(self):
+                return self.options
+
+            def get_inputs(self):
+                return [type("Input", (), {"name": "images", "shape": [1, 3, 8, 8], "type": "tensor(float)"})]
+
+            def run(self, outputs, given):
+                return [given["images"]]
+
+            def end_profiling(self):
+                events = [{"cat": "Session", "name": "model_loading", "args": {}}]
+                events += [{"cat": "Node", "args": {"op_name": op, "provider": by}} for op, by in runtime.ran]
+                path = f"{self.options.profile_file_prefix}.json"
+                with open(path, "w") as file:
+                    json.dump(events, file)
+                return path
+
+        self.ran, self.InferenceSession = ran, InferenceSession
+
+    def get_available_providers(self):
+        return ["CPUExecutionProvider"]
+
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+def test_what_ran_on_the_gpu_is_read_from_a_profile(monkeypatch, tmp_path):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    monkeypatch.setitem(sys.modules, "onnxruntime", FakeRuntime([("Conv", CUDA), ("Conv", CUDA), ("Shape", CPU)]))
+    prepared = backends.find("onnxruntime").load(tmp_path / "model.onnx", GPU)
+    assert prepared.reported["executed"] == {CUDA: 2, CPU: 1}
+    assert prepared.reported["precision"] == "float32"
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == "0"
+    loose = backends.find("onnxruntime").load(tmp_path / "model.onnx", dataclasses.replace(GPU, precision="default"))
+    assert loose.reported["precision"] == "tfloat32"
+
+
+@pytest.mark.parametrize(
+    ("ran", "used", "said"),
+    [
+        ([("Conv", CPU)], [CPU], "asked for CUDAExecutionProvider, ONNX Runtime runs it by CPUExecutionProvider"),
+        ([("Conv", CPU)], None, "ONNX Runtime ran 1 Conv elsewhere"),
+        ([("Conv", CUDA), ("MatMul", CPU), ("MatMul", CPU)], None, "ran 2 MatMul elsewhere"),
+        ([], None, "ran everything elsewhere"),
+    ],
+)
+def test_a_provider_that_onnx_runtime_falls_back_from_is_an_error(ran, used, said, monkeypatch, tmp_path):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "")
+    monkeypatch.setitem(sys.modules, "onnxruntime", FakeRuntime(ran, used))
+    with pytest.raises(DeployError, match=said):
+        backends.find("onnxruntime").load(tmp_path / "model.onnx", GPU)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-tensorrt"])
+def test_a_provider_that_is_not_installed_is_reported_before_anything_is_measured(name, monkeypatch):
+    monkeypatch.setattr(extras, "missing", lambda modules: [])
+    monkeypatch.setitem(sys.modules, "onnxruntime", FakeRuntime([]))
+    with pytest.raises(FerBenchError, match=r"ExecutionProvider, which this onnxruntime has not; try: pip install"):
+        Task(fb.find("mini_xception"), planned(backend=name, device="cuda", metrics=("latency",)))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("name", ["onnxruntime", "onnxruntime-tensorrt"])
+def test_a_gpu_s_provider_runs_the_network_with_its_outputs(name, net, tmp_path):
+    pytest.importorskip("onnxruntime")
+    if lacks := backends.find(name).lacks("cuda"):
+        pytest.skip(lacks)
+    artefact = backends.find(name).convert(prepare.export(net, torch.randn(SHAPE)), tmp_path, "fp32")
+    prepared = backends.find(name).load(artefact.path, GPU)
+    images = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
+    with torch.no_grad():
+        expected = prepare.flat(net(torch.from_numpy(images)))
+    for ours, theirs in zip(prepared(images), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)

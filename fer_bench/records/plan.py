@@ -30,7 +30,7 @@ SHARED = "shared"  # isolation: all networks of a pytest session, or somebody el
 DEVICES = ("cpu", "cuda", "xpu", "mps")  # as PyTorch calls them; ROCm is "cuda"
 _CHOICES = {
     "device": DEVICES,
-    "backend": (TORCH, "onnxruntime", "openvino", "aoti", "executorch", "litert"),
+    "backend": (TORCH, "onnxruntime", "openvino", "aoti", "executorch", "litert", "onnxruntime-tensorrt"),
     "runtime": (CONTROLLED, SHIPPED),
     "precision": ("fp32", "tf32", "default", "bf16", "fp16", *INT8),
     "layout": ("nchw", "nhwc"),

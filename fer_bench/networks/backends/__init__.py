@@ -20,11 +20,13 @@ from fer_bench.records.plan import INT8, SHIPPED, TORCH, Plan
 
 _MODULES: Mapping[str, str] = {
     "onnxruntime": "onnx_runtime",
+    "onnxruntime-tensorrt": "onnx_runtime",
     "openvino": "open_vino",
     "aoti": "aoti",
     "executorch": "execu_torch",
     "litert": "lite_rt",
 }
+_OF_PYTORCH_ON_GPU = ("occupancy", "energy")  # they ask NVML for the GPU that PyTorch uses
 _TRAINING = ("training", "training_memory")
 
 
@@ -36,7 +38,8 @@ def find(name: str) -> Backend:
     """
     if name not in _MODULES:
         raise FerBenchError(f"--backend {name!r} is unknown; known: {', '.join((TORCH, *_MODULES))}")
-    return cast(Backend, importlib.import_module(f"{__name__}.{_MODULES[name]}").BACKEND)
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    return cast(Backend, module.TENSORRT if name == "onnxruntime-tensorrt" else module.BACKEND)
 
 
 def refusal(plan: Plan) -> str:
@@ -62,6 +65,10 @@ def refusal(plan: Plan) -> str:
         return f"coldstart is of --backend torch: leave it out; deploy measures load and first pass of {plan.backend}"
     if plan.device not in backend.devices:
         return f"{given} is built for {', '.join(backend.devices)} here, and the plan has {plan.device}"
+    if plan.device != "cpu" and (host := [metric for metric in plan.metrics if metric in _OF_PYTORCH_ON_GPU]):
+        return f"{given} on {plan.device} is asked through PyTorch for {', '.join(host)}: leave it out"
+    if plan.precision == "tf32" and plan.device == "cpu":
+        return f"{given} has --precision tf32 on a GPU only"
     if plan.precision not in backend.precisions:
         return f"{given} has no --precision {plan.precision}; it has {', '.join(backend.precisions)}"
     if plan.runtime == SHIPPED and plan.precision not in ("default", *INT8):
@@ -90,6 +97,8 @@ def check_file(spec: ModelSpec, plan: Plan) -> None:
     able = _OF_FILES[Path(spec.source.file).suffix]
     if plan.backend not in able:
         raise FerBenchError(f"{spec.name} is loaded by {' or '.join(able)}; try: --backend {able[0]}")
+    if plan.device != "cpu":
+        raise FerBenchError(f"{spec.name} is a model file, which is measured on the CPU: leave --device out")
     if others := [metric for metric in plan.metrics if metric in _NOT_OF_FILES]:
         raise FerBenchError(f"{spec.name} is a model file, which has no {', '.join(others)}: leave it out")
     if plan.precision not in ("fp32", "default"):
@@ -111,7 +120,7 @@ def check(plan: Plan, *, converts: bool = True) -> None:
             raise FerBenchError(
                 f"--backend {plan.backend} needs {', '.join(lacking)}: not installed; {extras.remedy(lacking)}"
             )
-        if converts and (lacks := find(plan.backend).lacks()):
+        if converts and (lacks := find(plan.backend).lacks(plan.device)):
             raise FerBenchError(f"--backend {plan.backend} needs {lacks}")
 
 

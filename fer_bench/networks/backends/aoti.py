@@ -33,7 +33,7 @@ class Aoti:
         """Return the modules that conversion and running import, beside PyTorch."""
         return ()
 
-    def lacks(self) -> str:
+    def lacks(self, device: str) -> str:
         """Return what conversion needs and is not here, or ""; the compiler is named as Inductor looks for it."""
         compiler = os.environ.get("CXX") or "g++"
         if shutil.which(compiler) is None:

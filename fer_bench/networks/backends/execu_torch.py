@@ -37,7 +37,7 @@ class ExecuTorch:
         """Return the modules that conversion and running import, beside PyTorch."""
         return ("executorch",)
 
-    def lacks(self) -> str:
+    def lacks(self, device: str) -> str:
         """Return what conversion needs and is not here: nothing else."""
         return ""
 

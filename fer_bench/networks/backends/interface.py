@@ -34,19 +34,22 @@ class Settings:
         spinning: waiting threads spin before they sleep.
         precision: as a plan has it; "default" leaves it to the runtime.
         shipped: leave all of it as the runtime has it.
+        device: of the plan.
     """
 
     threads: int
     spinning: bool
     precision: str
     shipped: bool = False
+    device: str = "cpu"
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
         """Return what a plan asks for: without a number of threads one for each core that this process may use."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = plan.threads or cores
-        return cls(threads, plan.wait == "active" and threads > 1, plan.precision, plan.runtime == SHIPPED)
+        spinning = plan.wait == "active" and threads > 1
+        return cls(threads, spinning, plan.precision, plan.runtime == SHIPPED, plan.device)
 
 
 class Prepared(Protocol):
@@ -150,8 +153,8 @@ class Backend(Protocol):
         """Return the modules that conversion and running import, beside PyTorch."""
         ...
 
-    def lacks(self) -> str:
-        """Return what conversion needs beside libraries and is not here, such as a compiler, with a remedy; or ""."""
+    def lacks(self, device: str) -> str:
+        """Return what is needed beside libraries and is not here, such as a compiler, with a remedy; or ""."""
         ...
 
     def tools(self) -> Mapping[str, str]:

@@ -41,7 +41,7 @@ class LiteRt:
         """Return the modules that conversion and running import, beside PyTorch."""
         return ("ai_edge_litert",)
 
-    def lacks(self) -> str:
+    def lacks(self, device: str) -> str:
         """Return what conversion needs and is not here, or ""."""
         named = os.environ.get(INTERPRETER, "")
         if named and not (Path(named).is_file() and os.access(named, os.X_OK)):

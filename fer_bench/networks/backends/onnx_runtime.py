@@ -1,13 +1,16 @@
-"""ONNX Runtime on the CPU: ``torch.export`` to ONNX, which needs no PyTorch to run.
+"""ONNX Runtime: ``torch.export`` to ONNX, which needs no PyTorch to run; on the CPU, and on NVIDIA's GPUs.
 
-https://onnxruntime.ai/docs/performance/tune-performance/threading.html says how threads are set.
+https://onnxruntime.ai/docs/performance/tune-performance/threading.html says how threads are set. A provider that does
+not load is replaced by the CPU's with a line in a log: so what ran where is read from a profile of one pass.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +22,8 @@ from fer_bench.records.plan import INT8
 from fer_bench.records.result import Json
 
 _PURPOSE = "--backend onnxruntime"
-_PROVIDERS = ["CPUExecutionProvider"]
+_CPU = "CPUExecutionProvider"
+_HEAVY = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")  # never on the CPU
 _SPINNING = "session.intra_op.allow_spinning"
 _LARGEST = 2**31 - 2**27  # a protobuf message ends at 2 GiB: larger weights go into a file beside it
 # Bytes and names of ONNX's number types that weights have (onnx.TensorProto.DataType).
@@ -37,24 +41,32 @@ _QUANTIZED_DYNAMICALLY = ("Conv", "MatMul")  # a Gemm becomes a MatMul first
 
 
 class OnnxRuntime:
-    """The backend "onnxruntime"."""
+    """The backend "onnxruntime", and "onnxruntime-tensorrt", which has another provider.
 
-    name = "onnxruntime"
-    devices = ("cpu",)
-    precisions = ("fp32", "default", "fp16", *INT8)
+    Attributes:
+        providers: by device of a plan.
+    """
+
     runs_by = ("onnxruntime",)
+
+    def __init__(self, name: str, providers: Mapping[str, str], precisions: tuple[str, ...]) -> None:
+        self.name, self.providers, self.precisions = name, providers, precisions
+        self.devices = tuple(providers)
 
     def converted_as(self, precision: str) -> str:
         """Return the precision of the artefact that a plan's precision is run from."""
-        return "fp32" if precision == "default" else precision
+        return "fp32" if precision in ("default", "tf32") else precision
 
     def libraries(self, precision: str) -> tuple[str, ...]:
         """Return the modules that conversion and running import, beside PyTorch."""
         return ("onnx", "onnxscript", "onnxruntime")
 
-    def lacks(self) -> str:
-        """Return what conversion needs beside libraries: nothing."""
-        return ""
+    def lacks(self, device: str) -> str:
+        """Return the provider of a device that this ONNX Runtime does not have, or ""."""
+        provider = self.providers[device]
+        if provider == _CPU or provider in extras.load("onnxruntime", _PURPOSE).get_available_providers():
+            return ""
+        return f"{provider}, which this onnxruntime has not; try: pip install onnxruntime-gpu in place of onnxruntime"
 
     def tools(self) -> dict[str, str]:
         """Return the versions of what converts outside of this interpreter: nothing does."""
@@ -86,28 +98,28 @@ class OnnxRuntime:
 
     def load(self, path: Path, settings: Settings) -> _Session:
         """Load an ONNX file (see ``Backend.load``)."""
-        return _Session(path, settings)
+        return _Session(path, settings, self.providers[settings.device])
 
 
 class _Session:
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, settings: Settings, provider: str) -> None:
+        if provider != _CPU and settings.precision == "fp32":
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # read when CUDA's libraries are loaded: they round to TF32 else
         runtime = extras.load("onnxruntime", _PURPOSE)
-        options = runtime.SessionOptions()
-        options.log_severity_level = 3  # errors
-        if not settings.shipped:
-            options.intra_op_num_threads, options.inter_op_num_threads = settings.threads, 1
-            options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-            options.add_session_config_entry(_SPINNING, str(int(settings.spinning)))
+        wanted = [provider] if provider == _CPU else [provider, _CPU]
         try:
-            self._session = runtime.InferenceSession(str(path), options, providers=_PROVIDERS)
+            self._session = runtime.InferenceSession(str(path), _options(runtime, settings), providers=wanted)
         except Exception as error:  # its exceptions have no base of their own
             raise DeployError(f"ONNX Runtime refuses {path.name}: {one_line(error)}") from error
         used = self._session.get_providers()
-        if used != _PROVIDERS:
-            raise DeployError(f"asked for {_PROVIDERS[0]}, ONNX Runtime runs it by {', '.join(used)}")
+        if used != wanted:
+            raise DeployError(f"asked for {provider}, ONNX Runtime runs it by {', '.join(used)}")
+        self._provider = provider
         self.inputs = {one.name: (one.shape, one.type) for one in self._session.get_inputs()}
         self._name = next(iter(self.inputs), "")
         self.reported = {"name": "onnxruntime", "version": runtime.__version__, **self._settings(settings)}
+        if provider != _CPU:
+            self.reported["executed"] = executed_on(provider, runtime, path, settings)
 
     def _settings(self, settings: Settings) -> Mapping[str, Json]:
         options = self._session.get_session_options()
@@ -118,9 +130,7 @@ class _Session:
             "providers": self._session.get_providers(),
             "spinning": None,
             "pinned": not options.intra_op_num_threads,
-            "precision": {"fp16": "float16"}.get(
-                settings.precision, "int8" if settings.precision in INT8 else "float32"
-            ),
+            "precision": self._precision(settings.precision),
         }
         if not settings.shipped:
             reported["spinning"] = options.get_session_config_entry(_SPINNING) == "1"
@@ -128,8 +138,48 @@ class _Session:
                 raise DeployError(f"asked for {settings}, ONNX Runtime reports {reported}")
         return reported
 
+    def _precision(self, asked: str) -> str:
+        if asked in ("tf32", "default") and self._provider != _CPU:
+            return "tfloat32"
+        return {"fp16": "float16", **dict.fromkeys(INT8, "int8")}.get(asked, "float32")
+
     def __call__(self, images: Any) -> Any:
         return self._session.run(None, {self._name: images})
+
+
+def _options(runtime: Any, settings: Settings) -> Any:
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    if not settings.shipped:
+        options.intra_op_num_threads, options.inter_op_num_threads = settings.threads, 1
+        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+        options.add_session_config_entry(_SPINNING, str(int(settings.spinning)))
+    return options
+
+
+def executed_on(provider: str, runtime: Any, path: Path, settings: Settings) -> dict[str, int]:
+    """Profile one pass in a session of its own, and return how many nodes each provider ran.
+
+    Raises:
+        DeployError: the provider ran nothing, or left a convolution or a matrix product to another.
+    """
+    import numpy as np
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = _options(runtime, settings)
+        options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "profile")
+        session = runtime.InferenceSession(str(path), options, providers=[provider, _CPU])
+        given = session.get_inputs()[0]
+        shape = [size if isinstance(size, int) else 1 for size in given.shape]
+        session.run(None, {given.name: np.zeros(shape, np.float32)})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    ran = [each["args"] for each in events if each.get("cat") == "Node" and each.get("args", {}).get("provider")]
+    found = Counter(each["provider"] for each in ran)
+    elsewhere = Counter(each["op_name"] for each in ran if each["provider"] != provider and each["op_name"] in _HEAVY)
+    if not found[provider] or elsewhere:
+        left = ", ".join(f"{count} {name}" for name, count in elsewhere.items()) or "everything"
+        raise DeployError(f"asked for {provider}, and ONNX Runtime ran {left} elsewhere: {dict(found)}")
+    return dict(found)
 
 
 def weights_of(model: Any) -> dict[str, int]:
@@ -237,4 +287,7 @@ def _silent() -> Any:
         yield
 
 
-BACKEND = OnnxRuntime()
+BACKEND = OnnxRuntime(
+    "onnxruntime", {"cpu": _CPU, "cuda": "CUDAExecutionProvider"}, ("fp32", "tf32", "default", "fp16", *INT8)
+)
+TENSORRT = OnnxRuntime("onnxruntime-tensorrt", {"cuda": "TensorrtExecutionProvider"}, ("fp32", "tf32", "default"))

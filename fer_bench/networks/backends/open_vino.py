@@ -37,7 +37,7 @@ class OpenVino:
         """Return the modules that conversion and running import, beside PyTorch."""
         return ("openvino", "nncf") if precision == "int8" else ("openvino",)
 
-    def lacks(self) -> str:
+    def lacks(self, device: str) -> str:
         """Return what conversion needs beside libraries: nothing."""
         return ""
 
