@@ -327,6 +327,8 @@ def test_images_are_for_a_backend_and_need_a_contract(tmp_path):
     spec = fb.find("mtcnn_rnet")
     by_torch = Task(spec, plan())
     assert with_images(by_torch, tmp_path) is by_torch
+    with pytest.raises(FerBenchError, match="--precision int8 needs images to calibrate by: --calibrate FOLDER"):
+        with_images(Task(spec, plan(backend="onnxruntime", precision="int8")))
     random = with_images(Task(spec, plan(backend="onnxruntime")), tmp_path)
     assert random.contract == spec.input
     mine = Task(spec, plan(backend="onnxruntime"), checkpoint=str(tmp_path / "mine.pt"))
@@ -491,6 +493,16 @@ def test_a_model_file_of_somebody_else_is_measured_or_refused_in_a_line(fer_benc
     for name in ("bytes.onnx takes tensor(uint8)", "refuses later.onnx", "refuses own.onnx", "refuses cut.onnx"):
         assert name in done.stderr
     assert fer_bench("run", "free.onnx", *given, "--input", "3x8x8").returncode == 0
+
+
+def test_what_openvino_refuses_is_said_without_places_in_its_source(tmp_path):
+    pytest.importorskip("openvino")
+    pytest.importorskip("onnx")
+    from onnx import TensorProto
+
+    onnx_file(tmp_path / "own.onnx", [("x", TensorProto.FLOAT, [1, 3, 8, 8])], domain="somebody.else", opset=1)
+    with pytest.raises(DeployError, match=r"refuses own.onnx: No conversion rule .*somebody\.else\.Special; try: "):
+        backends.find("openvino").load(tmp_path / "own.onnx", ONE_THREAD)
 
 
 @pytest.mark.parametrize(

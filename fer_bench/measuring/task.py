@@ -133,6 +133,12 @@ class Task:
         return self.plan.channels or channels, *(size or side for side in sides)
 
 
+NEEDS_IMAGES = (
+    "--precision int8 needs images to calibrate by: --calibrate FOLDER; noise costs 10 dB and more, and is only used "
+    "with --calibrate noise; --precision int8-dynamic needs none"
+)
+
+
 def with_images(
     task: Task, data: str | Path = "", calibrate: str | Path = "", contract: str | Path | InputContract | None = None
 ) -> Task:
@@ -145,9 +151,13 @@ def with_images(
         contract: a file, a contract, or "sheet"; None for what is known of the checkpoint.
 
     Raises:
-        FerBenchError: the images are not there, or no contract is known.
+        FerBenchError: the images are not there, int8 has none, or no contract is known.
     """
-    if task.plan.backend == TORCH or not (data or calibrate):
+    if task.plan.backend == TORCH:
+        return task
+    if task.plan.precision == "int8" and not calibrate:
+        raise FerBenchError(NEEDS_IMAGES)
+    if not (data or calibrate):
         return task
     if task.spec.source.kind == "artefact":
         raise FerBenchError(f"{task.spec.name} is a model file, with no network to compare it with: leave --data out")

@@ -16,6 +16,7 @@ from fer_bench.accuracy.data.folders import SPLITS
 from fer_bench.accuracy.data.loading import load_data
 from fer_bench.accuracy.transforms import prepare
 from fer_bench.measuring.profilers.accuracy import UNJUDGED, load
+from fer_bench.measuring.task import NEEDS_IMAGES
 from fer_bench.networks.backends.interface import DeployError
 from fer_bench.networks.contract import InputContract
 from fer_bench.records import units
@@ -83,10 +84,7 @@ def calibrating(given: str, contract: InputContract | None, shape: Sequence[int]
         noise = np.random.default_rng(seed).standard_normal((_CALIBRATING, *shape), dtype=np.float32)
         return noise, f"int8 was calibrated on {_CALIBRATING} images of noise, which costs accuracy"
     if not given or contract is None:
-        raise FerBenchError(
-            "--precision int8 needs images to calibrate by: --calibrate FOLDER; noise costs 10 dB and more, and is "
-            "only used with --calibrate noise; --precision int8-dynamic needs none"
-        )
+        raise FerBenchError(NEEDS_IMAGES)
     data = load_data(given)
     if "training" in data.manifest.counts:
         data = load_data(given, split="training")

@@ -110,7 +110,7 @@ class _Session:
         try:
             self._session = runtime.InferenceSession(str(path), _options(runtime, settings), providers=wanted)
         except Exception as error:  # its exceptions have no base of their own
-            raise DeployError(f"ONNX Runtime refuses {path.name}: {one_line(error)}") from error
+            raise DeployError(f"ONNX Runtime refuses {path.name}: {one_line(error)}; try: export it anew") from error
         used = self._session.get_providers()
         if used != wanted:
             raise DeployError(f"asked for {provider}, ONNX Runtime runs it by {', '.join(used)}")

@@ -59,7 +59,7 @@ class OpenVino:
             except DeployError:
                 raise
             except Exception as error:
-                raise DeployError(f"OpenVINO cannot convert it: {one_line(error)}") from error
+                raise DeployError(f"OpenVINO cannot convert it: {_said(error)}") from error
             openvino.save_model(model, str(folder / "model.xml"), compress_to_fp16=False)
         written = {name: (folder / name).stat().st_size for name in ("model.xml", "model.bin")}
         return Artefact(folder, self.name, written, shape, precision, _weights_of(model))
@@ -85,7 +85,7 @@ class _Compiled:
         try:
             self._compiled = openvino.Core().compile_model(str(path), "CPU", asked)
         except Exception as error:
-            raise DeployError(f"OpenVINO refuses {path.name}: {one_line(error)}") from error
+            raise DeployError(f"OpenVINO refuses {path.name}: {_said(error)}; try: export it anew") from error
         self._request = self._compiled.create_infer_request()
         self.inputs = {
             next(iter(one.names), ""): ([str(d) for d in one.partial_shape], one.element_type.get_type_name())
@@ -129,6 +129,16 @@ class _Compiled:
     def __call__(self, images: Any) -> Any:
         found = self._request.infer(images, share_inputs=True, share_outputs=True)
         return list(found.values())
+
+
+# What it begins its messages with: places in its own source, and that it failed.
+_WHERE = ("Exception from ", "Check ", "FrontEnd API failed", "Model wasn't fully converted", "Summary:")
+
+
+def _said(error: Exception) -> str:
+    """Return what OpenVINO said, without where in its own source."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if not line.startswith(_WHERE)]
+    return one_line(RuntimeError("\n".join(filter(None, lines)) or one_line(error)))
 
 
 def _arithmetic(executed: Counter[str], hint: str) -> str:
