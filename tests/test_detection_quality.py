@@ -1,5 +1,6 @@
 """Detection quality against hand calculations."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from fer_bench.cli.main import main
 from fer_bench.live.faces import DetectorError, Faces
-from fer_bench.live.quality import Annotated, Quality, judge, overlaps, read_annotations
+from fer_bench.live.quality import Annotated, Quality, judge, overlaps, read_annotations, roc
 
 TWO = """a/one.jpg
 2
@@ -91,7 +92,29 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     header, whole, other = capsys.readouterr().out.splitlines()[:3]
     row = dict(zip(header.split(","), whole.split(","), strict=True))
     assert (row["true"], row["false"], float(row["ap"])) == ("1", "0", 1.0)
+    assert "peak_bytes" not in header
     assert ",0,1,0.0" in other
     (tmp_path / "a" / "one.jpg").unlink()
     assert main(["detect", *given]) == 1
     assert "one.jpg is no image that can be read" in capsys.readouterr().err
+
+
+def test_the_roc_is_drawn_at_numbers_of_false_positives() -> None:
+    found = [Quality((True, False, True, False), 4), Quality((), 4)]
+    plot = roc(["one", "blind"], found, 0.5, [1, 2, 9])
+    assert plot is not None
+    assert plot.groups == ("one",)
+    assert plot.lines[0].points == ((0, 0.0), (0, 0.25), (1, 0.25), (1, 0.5), (2, 0.5))
+    assert [(point.x, point.y) for point in plot.points] == [(1, 0.5), (2, 0.5)]
+    assert roc(["blind"], [found[1]], 0.5, [1]) is None
+
+
+@pytest.mark.slow
+def test_figure_and_memory_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (40, 20)).save(tmp_path / "one.png")
+    (tmp_path / "truth.txt").write_text("one.png\n1\n0 0 40 20\n")
+    given = ["--truth", str(tmp_path / "truth.txt"), "--data", str(tmp_path), "--detector", "whole", "--memory"]
+    assert main(["detect", *given, "--figures", str(tmp_path / "figures"), "--format", "json"]) == 0
+    ((row,),) = (table["rows"] for table in json.loads(capsys.readouterr().out))
+    assert 0 <= row["peak_bytes"] < 2**30
+    assert (tmp_path / "figures" / "roc.svg").stat().st_size > 0

@@ -4,8 +4,10 @@ Annotations are a text as WIDER FACE has it: an image's path, the number of its 
 height and six flags for each; of these the fourth says that a face is to be ignored.
 """
 
+import multiprocessing
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,10 @@ import numpy as np
 
 from fer_bench.live.faces import Detector, DetectorError, Faces, Floats, Stages
 from fer_bench.live.sources import read_image
+from fer_bench.measuring.profilers.memory import measure_peaks
 from fer_bench.records import units
+from fer_bench.records.plan import Plan
+from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter
 from fer_bench.reporting.table import Column, Table
 
 IOU = 0.5  # from which a box counts as found; of PASCAL VOC and WIDER FACE
@@ -142,11 +147,13 @@ def detect_all(
     *,
     iou: float = IOU,
     false_positives: Sequence[int] = FALSE_POSITIVES,
+    peaks: Sequence[int | None] = (),
     show: Callable[[Sequence[Annotated]], Iterable[Annotated]] = iter,
-) -> Table:
+) -> tuple[Table, Scatter | None]:
     """Run detectors on the images of annotations, one after the other on each image, and draw what they found.
 
-    Detectors are compared at equal numbers of false positives.
+    Detectors are compared at equal numbers of false positives. The figure is None where no box was returned. ``peaks``
+    are the bytes of memory of each detector, as ``peak_bytes`` returns them.
 
     Raises:
         FerBenchError: an image cannot be read.
@@ -163,8 +170,9 @@ def detect_all(
             windows[place] += stages.counts.get("after_pnet", len(faces))
             found[place].append(faces)
     rows = []
-    for detector, theirs, times, proposed in zip(detectors, found, seconds, windows, strict=True):
-        quality = judge(theirs, truth, iou)
+    qualities = [judge(theirs, truth, iou) for theirs in found]
+    measured = zip(detectors, qualities, seconds, windows, peaks or [None] * len(detectors), strict=True)
+    for detector, quality, times, proposed, peak in measured:
         rates = {f"tpr_{number}": quality.rate_at(number) for number in false_positives}
         rows.append(
             {
@@ -175,6 +183,7 @@ def detect_all(
                 "ap": quality.average_precision,
                 "mean_s": float(np.mean(times)),
                 "windows": proposed / len(truth),
+                "peak_bytes": peak,
                 **rates,
             }
         )
@@ -187,6 +196,7 @@ def detect_all(
         *(Column(f"tpr_{number}", f"TPR at {number} false (%)", units.hundredths) for number in false_positives),
         Column("mean_s", "Mean per image (ms)", units.milliseconds),
         Column("windows", "Windows per image", units.number),
+        Column("peak_bytes", "Peak memory (MiB)", units.mebibytes),
     )
     kept = tuple(column for column in columns if any(row.get(column.key) is not None for row in rows))
     caption = (
@@ -194,4 +204,62 @@ def detect_all(
         "area below precision over recall, precision made monotonic. TPR: share of the faces found at the threshold "
         "at which so many boxes are false. Windows: after P-Net, or the boxes."
     )
-    return Table("Detection quality", kept, tuple(rows), caption)
+    if peaks:
+        caption += (
+            " Peak memory: growth of a fresh process with its libraries loaded, by the detector and the first images."
+        )
+    table = Table("Detection quality", kept, tuple(rows), caption)
+    return table, roc(
+        [detector.name.partition(" of OpenCV")[0] for detector in detectors], qualities, iou, false_positives
+    )
+
+
+def roc(names: Sequence[str], found: Sequence[Quality], iou: float, false_positives: Sequence[int]) -> Scatter | None:
+    """Draw the true positive rate over the number of false positives, which detectors are compared at.
+
+    Points mark the numbers of false positives of the table. None where no detector returned a box.
+    """
+    curves = {name: [(0, 0.0), *each.curve()] for name, each in zip(names, found, strict=True) if each.hits}
+    if not curves:
+        return None
+    points = tuple(
+        Point(f"{rate:.1%} at {number}", name, number, rate)
+        for name, each in zip(names, found, strict=True)
+        for number in false_positives
+        if (rate := each.rate_at(number)) is not None
+    )
+    return Scatter(
+        title="Detectors: true positive rate",
+        caption=f"Share of {found[0].faces} annotated faces that are found, a box having an intersection over union of "
+        f"{iou:g} or more, over the number of boxes that are none. Compare detectors at the same number.",
+        x=Axis("False positives", "number"),
+        y=Axis("True positive rate (%)", "share"),
+        groups=tuple(curves),
+        points=points,
+        lines=tuple(Line("", tuple(curve), name) for name, curve in curves.items()),
+    )
+
+
+_FOR_MEMORY = 20  # images
+
+
+def peak_bytes(make: Callable[[], Detector], truth: Sequence[Annotated], folder: str | Path) -> int | None:
+    """Return by how much a fresh process grows that makes a detector and runs it on the first images.
+
+    The maker goes to that process, so that it is a function of a module, or a ``partial`` of one.
+    """
+    paths = [(image.path, Path(folder) / image.path) for image in truth[:_FOR_MEMORY]]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(_peak_here, make, paths).result()
+
+
+def _peak_here(make: Callable[[], Detector], paths: Sequence[tuple[str, Path]]) -> int | None:
+    def work() -> Detector:
+        detector = make()
+        for name, path in paths:
+            detector.detect([read_image(path)], frames=[name])
+        return detector
+
+    make()  # loads the libraries, which are not the detector's
+    values = measure_peaks(work, Plan("detect"))[0].values
+    return int(values[0]) if values else None
