@@ -61,17 +61,30 @@ def grid(folder):
 def cluster():
     """Three raylets: a head that measures nothing, and two nodes with a slot."""
     pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
-        patch.setenv("RAY_raylet_start_wait_time_s", "120")
-        made = Cluster()
-        made.add_node(num_cpus=0, node_name="head")
-        for name in (FIRST, LAST):
-            made.add_node(num_cpus=1, resources={on_ray.SLOT: 1}, node_name=name)
+        made = raylets(FIRST, LAST)
         yield made
         made.shutdown()
+
+
+def raylets(*names):
+    """Start a cluster; on a busy machine the 30 s that Ray itself waits for a raylet can run out."""
+    from ray.cluster_utils import Cluster
+
+    for tries_left in (2, 1, 0):
+        made = Cluster()
+        try:
+            made.add_node(num_cpus=0, node_name="head")
+            for name in names:
+                made.add_node(num_cpus=1, resources={on_ray.SLOT: 1}, node_name=name)
+        except Exception:
+            made.shutdown()
+            if not tries_left:
+                raise
+        else:
+            return made
+    return None
 
 
 def workers():

@@ -74,6 +74,8 @@ EXAMPLES = {
         "sweep patch-adaptation --metrics latency --under latency=10ms",
         "sweep patch-adaptation --accuracy curves.csv --maximise accuracy",
         "sweep grid.toml --out swept",
+        "sweep grid.toml --executor ray:head:6379",
+        "sweep grid.toml --executor slurm:gpu",
     ],
     "runs": ["runs", "runs --format json"],
     "show-run": ["show-run last"],
