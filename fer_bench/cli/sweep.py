@@ -51,6 +51,9 @@ def sweep(
     epochs: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Of the whole training; by default the paper's 200.")
     ] = None,
+    until: Annotated[
+        str | None, choice(("best",), "Measure in rounds, and stop variants that are slower than another.")
+    ] = None,
     executor: Annotated[
         str, typer.Option(metavar="WHERE", help="local, ray, ray:HOST:PORT, slurm, or slurm:PARTITION.")
     ] = "local",
@@ -95,6 +98,7 @@ def sweep(
         contract=contract or None,
         epoch_images=epoch_images,
         epochs=epochs,
+        until=until or "",
         store=store,
         fresh=fresh,
         many=yes,

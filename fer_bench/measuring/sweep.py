@@ -10,6 +10,7 @@ from fer_bench.measuring.candidates import accuracies_of, files_of
 from fer_bench.measuring.executors import opened_executor
 from fer_bench.measuring.measure import begin, earlier_run, opened, plan_of
 from fer_bench.measuring.progress import Quiet, watch
+from fer_bench.measuring.race import ALPHA, Race, metric_of
 from fer_bench.measuring.runner import measure_all
 from fer_bench.measuring.task import Task
 from fer_bench.measuring.variants import BUILT_IN, MOST, Grid, Published, patch_adaptation, read_grid
@@ -49,6 +50,7 @@ class Sweep:
         epochs: of the whole training, for its time; None for none.
         published: what a paper prints of this sweep; None where it is no paper's.
         run: its id in the store.
+        fastest: the fastest variant of a race, and then those that cannot be told apart from it; empty without one.
 
     Examples:
         >>> swept = fb.sweep("rarn-backbones", under="params=50M", progress=False)
@@ -66,6 +68,7 @@ class Sweep:
     epochs: int | None = None
     published: Published | None = None
     run: str = ""
+    fastest: tuple[str, ...] = ()
     nodes: "tuple[Calibration, ...]" = ()
 
     def table(self) -> Table:
@@ -102,10 +105,17 @@ class Sweep:
         """Return in sentences what can be concluded of the variants."""
         front, choice = self.front(), self.choice
         said = [f"{len(self.labels)} of {self.of} variants; {len(front)} on the front.", *self._beside_the_paper(front)]
+        if self.fastest:
+            best, *level = self.fastest
+            others = ", ".join(level) if len(level) <= _NAMED else f"{len(level)} others"
+            said.append(
+                f"Fastest in the race: {best}; not told apart from it: {others or 'none'} (t intervals of paired log "
+                f"ratios, valid after every round, {100 * ALPHA:g} % over {self.of - 1} comparisons)."
+            )
         if choice is None:
             return [
                 *said,
-                "No accuracies are given, so that no variant is the best: --accuracy CURVES.csv has them, or "
+                "No accuracies are given, so that none is the most accurate: --accuracy CURVES.csv has them, or "
                 "--checkpoints FOLDER.",
             ]
         return [*said, *_of_choice(choice)]
@@ -202,6 +212,7 @@ def sweep(
     contract: str | Path | None = None,
     epoch_images: int | None = None,
     epochs: int | None = None,
+    until: str = "",
     store: str | None = None,
     fresh: bool = False,
     many: bool = False,
@@ -230,6 +241,7 @@ def sweep(
         contract: of the files: a file, or "sheet"; by default what is known of each.
         epoch_images: images of a training epoch, whose time is then predicted from the training step.
         epochs: of the whole training, whose time is then predicted, too; by default the paper's.
+        until: "best" measures in rounds and stops what is slower than another, by latency or else training step.
         store: URL of a store, or path of its SQLite file; without one, results are only returned.
         fresh: begin anew instead of going on with what was interrupted.
         many: allow more than 10,000 variants.
@@ -248,6 +260,10 @@ def sweep(
         >>> swept.labels[0], int(swept.to_frame()["parameters"][4])
         ('resnet18', 60326825)
     """
+    if until not in ("", "best"):
+        raise FerBenchError(f"until is {until!r}; known: best")
+    if until and executor != "local":
+        raise FerBenchError(f"a race is run on one machine, and executor is {executor!r}; try: --executor local")
     budget = read_limits(under) if under else None
     registry = registry or built_in()
     grid = _grid(name, registry, backbone, block, listed(metrics), protocol, many, plan_fields)
@@ -261,6 +277,8 @@ def sweep(
         )
     if epochs is not None and epoch_images is None:
         raise FerBenchError("epochs have no images; try: --epoch-images 28709")
+    if until:
+        metric_of(grid.tasks[0])
     points = read_curves(accuracy, grid.labels) if accuracy else {}
     if checkpoints:
         files_of(checkpoints, grid.labels)  # what is wrong with them is to be known before hours of measuring
@@ -270,7 +288,10 @@ def sweep(
         watch(len(grid.tasks), show=progress) as watcher,
     ):
         run, _ = begin(kept, grid.tasks, grid.title, earlier_run(kept, grid.tasks, fresh=fresh))
-        done = measure_all(grid.tasks, kept, run, watcher, load=chosen.load, executor=chosen.executor, debug=debug)
+        race = Race(len(grid.tasks), debug=debug) if until else None
+        done = measure_all(
+            grid.tasks, kept, run, watcher, load=chosen.load, executor=race or chosen.executor, debug=debug
+        )
         if done.stopped is not None:
             raise done.stopped
         if checkpoints:
@@ -278,7 +299,10 @@ def sweep(
     swept = _concluded(grid, done.results, registry, points, budget)
     if epoch_images is not None and epochs is None and grid.published is not None:
         epochs = grid.published.epochs
-    return replace(swept, images=epoch_images, epochs=epochs, run=run, nodes=tuple(chosen.calibrations))
+    left = race.left if race is not None else []
+    fastest = tuple(grid.labels[place] for one in left for place, r in enumerate(done.results) if r is one)
+    nodes = tuple(chosen.calibrations)
+    return replace(swept, images=epoch_images, epochs=epochs, run=run, fastest=fastest, nodes=nodes)
 
 
 def _concluded(
