@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from fer_bench.accuracy.data.dataset import Dataset as Dataset
     from fer_bench.accuracy.data.loading import load_data as load_data
     from fer_bench.accuracy.data.make_faces import make_faces as make_faces
+    from fer_bench.accuracy.recipes import Recipe as Recipe
+    from fer_bench.accuracy.recipes import read_recipe as read_recipe
+    from fer_bench.accuracy.recipes import recipe_names as recipe_names
     from fer_bench.accuracy.robustness import robustness as robustness
     from fer_bench.accuracy.sensitivity import sensitivity as sensitivity
     from fer_bench.auditing.audit import Audit as Audit
@@ -66,6 +69,9 @@ _HOMES = {
     "history": "reporting.history",
     "load": "reporting.results",
     "load_data": "accuracy.data.loading",
+    "read_recipe": "accuracy.recipes",
+    "recipe_names": "accuracy.recipes",
+    "Recipe": "accuracy.recipes",
     "make_faces": "accuracy.data.make_faces",
     "input_contract": "networks.weights",
     "sensitivity": "accuracy.sensitivity",

@@ -48,6 +48,7 @@ verdicts: fb.Audit = fb.audit(pandas.DataFrame({"Model": ["ResNet-50"], "Params 
 wrong: fb.Audit = fb.audit(papers=["001"], known=results, recount=False).wrong
 
 drawn_faces: Path = fb.make_faces(Path("faces"), "folder", images=100, persons=20, duplicates=2)
+recipe: fb.Recipe = fb.read_recipe(fb.recipe_names()[0]).with_(epochs=3)
 faces: fb.Dataset = fb.load_data(drawn_faces, split="training", classes=["happy", "sad"], cache=False)
 images_of_each: dict[str, int] = faces.subset(range(10)).counts()
 people: pandas.DataFrame = faces.to_frame()

@@ -111,9 +111,9 @@ class _Training:
     def __init__(self, network: Network, plan: Plan) -> None:
         import torch
 
+        from fer_bench.accuracy.initial import begin
         from fer_bench.accuracy.recipes import read_recipe
         from fer_bench.networks import build as building
-        from fer_bench.networks.checkpoints import load_checkpoint
 
         how, job = plan.training, network.job
         if how is None or not job.data or job.contract is None:
@@ -125,10 +125,7 @@ class _Training:
         self.training, self.validation = load(job.data, how)
         torch.manual_seed(plan.seed)
         self.model = building.create(network.spec, network.build, "cpu")
-        self.begins = ""
-        if job.checkpoint:
-            load_checkpoint(self.model, job.checkpoint, network.spec)
-            self.begins = Path(job.checkpoint).name
+        self.begins = begin(self.model, network.spec, self.recipe, job.checkpoint)
         self.contract = job.contract
         self.description: Mapping[str, Json] = self.recipe.to_dict()
 
