@@ -23,7 +23,7 @@ from fer_bench.accuracy.data.make_faces import make_faces
 USAGES = (("Training", 28709), ("PublicTest", 3589), ("PrivateTest", 3589))
 MOST_OF_NUMPY = 3.0  # times numpy.fromstring on the same text
 MOST_BYTES = 500e6  # of memory, of a process that only reads the file
-LEAST_ACCURACY = 0.85  # after nine epochs; 0.93 was measured
+LEAST_ACCURACY = 0.85  # after nine epochs; 0.92 was measured
 LEAST_IMAGES_PER_S = 500.0  # of drawn faces, for a second of the CPU
 
 
@@ -132,7 +132,7 @@ def moved(images):
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-@pytest.mark.parametrize("form", ["fer2013", "folder", "ferplus", "rafdb", "kdef"])
+@pytest.mark.parametrize("form", ["fer2013", "icml", "folder", "ferplus", "rafdb", "kdef"])
 def test_faces_are_drawn_at_500_a_second_of_the_cpu(form, benchmark, tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF)
     benchmark.pedantic(lambda: make_faces(tmp_path / "faces", form, images=2000), rounds=1)

@@ -48,6 +48,12 @@ def test_faces_are_made_and_inspected(call):
     assert "    2  row 0, row 90" in lines
 
 
+def test_a_long_drawing_says_how_far_it_is(call, monkeypatch):
+    monkeypatch.setattr("fer_bench.cli.data._SAID", 10)
+    code, _, err = call("data", "make-faces", "faces", "--form", "icml", "--images", 25, "--size", 16)
+    assert (code, err.splitlines()) == (0, ["10 of 25 faces", "20 of 25 faces"])
+
+
 def test_a_data_set_can_be_inspected_as_json_for_programs(call):
     call("data", "make-faces", "faces", "--images", 20, "--size", 16, "--form", "folder")
     code, out, _ = call("data", "inspect", "faces", "--no-cache", "--split", "test", "--format", "json")

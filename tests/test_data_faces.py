@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -22,6 +23,16 @@ def made(path, form="fer2013", **options):
 
 def load(path, **options):
     return fb.load_data(path, cache=False, **options)
+
+
+def test_fer2013_has_the_columns_of_the_competition_on_request(tmp_path):
+    """As published: the usage before the pixels, and spaces before their names."""
+    path = made(tmp_path / "icml", "icml", size=16) / "icml_face_data.csv"
+    header, first = path.read_text().splitlines()[:2]
+    assert header == "emotion, Usage, pixels, source"
+    assert re.fullmatch(r"[0-6],Training,\d+( \d+){255},rendered by fer-bench", first)
+    same = load(made(tmp_path / "fer2013", size=16))
+    assert (load(path).images.stacked() == same.images.stacked()).all()
 
 
 @pytest.mark.parametrize("form", MADE)

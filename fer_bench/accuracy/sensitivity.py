@@ -43,14 +43,11 @@ def sensitivity(network: Predict, data: Data, contract: InputContract, *, most: 
         FerBenchError: there are no images, or their classes are not the network's.
 
     Examples:
-        >>> import numpy
-        >>> from types import SimpleNamespace
-        >>> contract = fb.find("mini_xception").input
-        >>> images = [numpy.eye(48, dtype="uint8")] * 3
-        >>> faces = SimpleNamespace(images=images, labels=[0, 1, 0], classes=contract.classes)
-        >>> found = fb.sensitivity(lambda batch: batch[:, 0, 0, :7], faces, contract)
-        >>> found.images, found.to_frame().columns[0]
-        (3, 'kind')
+        >>> faces = fb.load_data(fb.make_faces("few", images=40), split="private", cache=False)
+        >>> network = fb.create_model("mini_xception", num_classes=7, in_channels=1)
+        >>> found = fb.sensitivity(network, faces, fb.find("mini_xception").input)
+        >>> found.images, [row["change"] for row in found.rows()][:2]
+        (4, ['as the contract says', '[0, 1]'])
     """
     with changes.evaluating(network) as predict:
         return _sensitivity(predict, data, contract, most)

@@ -16,6 +16,7 @@ from fer_bench.reporting.table import Table
 if TYPE_CHECKING:
     from fer_bench.accuracy.data.dataset import Dataset
 
+_SAID = 2000  # images, after each of which a long drawing says how many are done
 _MOST = 20  # rows that are listed as left out; with --format json all reasons have their number
 
 
@@ -173,6 +174,7 @@ def make_faces(
         duplicates=duplicates,
         black=black,
         order=parse_list(order) or None,
+        progress=lambda done: say(f"{done:,} of {images:,} faces", err=True) if not done % _SAID else None,
     )
     say(f"{images:,} rendered faces in {made}; try: fer-bench data inspect {made}")
 

@@ -15,4 +15,4 @@ FORMS = (
     "folder",
 )
 RULES = ("majority", "probability", "crossentropy", "multi_target", "argmax")  # of FER+
-MADE = ("fer2013", "folder", "ferplus", "rafdb", "kdef")  # what make_faces writes
+MADE = ("fer2013", "icml", "folder", "ferplus", "rafdb", "kdef")  # what make_faces writes

@@ -22,7 +22,7 @@ from fer_bench.records.errors import DataError, StoreError, nearest
 _USAGES = {"training": "Training", "public": "PublicTest", "private": "PrivateTest"}
 # Of ten images, in the order of their numbers, one is of PublicTest and one of PrivateTest.
 _OF_TEN = ("training",) * 8 + ("public", "private")
-_SIZES = {"fer2013": 48, "folder": 48, "ferplus": 48, "rafdb": 100, "kdef": 96}
+_SIZES = {"fer2013": 48, "icml": 48, "folder": 48, "ferplus": 48, "rafdb": 100, "kdef": 96}
 _KDEF_ANGLES = {"S": 0, "HL": -40, "HR": 40, "FL": -80, "FR": 80}  # degrees; few images are the first of these
 _KDEF_CODES = dict(zip(FER2013_CLASSES, ("AN", "DI", "AF", "HA", "SA", "SU", "NE"), strict=True))
 _KDEF_MOST = 4900  # 70 persons, two sessions, seven expressions, five angles
@@ -87,7 +87,7 @@ def make_faces(
 
     Args:
         out: a folder that is not there yet, or is empty.
-        form: fer2013, folder, ferplus, rafdb or kdef.
+        form: fer2013, icml (as ``icml_face_data.csv``: other columns, with spaces), folder, ferplus, rafdb or kdef.
         images: how many; KDEF's names suffice for 4,900.
         persons: how many there are, in tens; those of training, PublicTest and PrivateTest differ. KDEF has 70.
         seed: another one gives other persons and pictures.
@@ -219,15 +219,21 @@ def _noisy(given: Options, random: np.random.Generator, label: int) -> int:
     return label if given.order is None else FER2013_CLASSES.index(given.order[label])
 
 
-def _write_csv(folder: Path, drawn: Iterator[_Drawn]) -> list[_Drawn]:
-    """Write ``fer2013.csv``, split after split, and return the images in its order, their pixels gone."""
+def _write_csv(
+    folder: Path,
+    drawn: Iterator[_Drawn],
+    name: str = "fer2013.csv",
+    columns: Sequence[str] = ("emotion", "pixels", "Usage", "source"),
+) -> list[_Drawn]:
+    """Write a CSV, split after split, and return the images in its order, their pixels gone."""
     lines: dict[str, list[str]] = {split: [] for split in _USAGES}
     rows: dict[str, list[_Drawn]] = {split: [] for split in _USAGES}
-    with (folder / "fer2013.csv").open("w", encoding="ascii", newline="") as file:
-        file.write("emotion,pixels,Usage,source\n")
+    with (folder / name).open("w", encoding="ascii", newline="") as file:
+        file.write(",".join(columns) + "\n")
         for each in drawn:
             pixels = " ".join([_NUMBERS[value] for value in each.face.pixels.ravel().tolist()])
-            line = f"{each.label},{pixels},{_USAGES[each.split]},{RENDERED}\n"
+            cells = {"emotion": str(each.label), "pixels": pixels, "Usage": _USAGES[each.split], "source": RENDERED}
+            line = ",".join(cells[column.strip()] for column in columns) + "\n"
             if each.split == "training":  # the first and most: written at once
                 file.write(line)
             else:
@@ -236,6 +242,11 @@ def _write_csv(folder: Path, drawn: Iterator[_Drawn]) -> list[_Drawn]:
         for split in _USAGES:
             file.writelines(lines[split])
     return [each for split in _USAGES for each in rows[split]]
+
+
+def _write_icml(folder: Path, drawn: Iterator[_Drawn]) -> None:
+    """Write ``icml_face_data.csv``, whose columns stand in another order, with spaces before their names."""
+    _write_csv(folder, drawn, "icml_face_data.csv", ("emotion", " Usage", " pixels", " source"))
 
 
 def _write_ferplus(folder: Path, drawn: Iterator[_Drawn]) -> None:
@@ -300,6 +311,7 @@ def _save_jpeg(path: Path, pixels: Picture) -> None:
 
 _WRITERS: dict[str, Callable[[Path, Iterator[_Drawn]], object]] = {
     "fer2013": _write_csv,
+    "icml": _write_icml,
     "folder": _write_folder,
     "ferplus": _write_ferplus,
     "rafdb": _write_rafdb,
