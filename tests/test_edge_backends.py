@@ -28,7 +28,7 @@ SHAPE = (2, 3, 16, 16)
 
 
 class Net(nn.Module):
-    """Has what converters cannot lower: PReLU on a vector, and adaptive max pooling, also as an output."""
+    """Has what converters cannot lower: PReLU on a vector, a maximum over channels, and adaptive max pooling."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,7 @@ class Net(nn.Module):
     def forward(self, images):
         maps = self.norm(self.conv(images)).relu()
         joined = torch.cat([maps.mean((2, 3)), self.pool(maps).flatten(1)], 1)
-        return {"b": self.act(self.fc(joined)), "a": self.pool(images)}
+        return {"b": self.act(self.fc(joined)), "a": self.pool(images), "c": images.max(1, True).values}
 
 
 @pytest.fixture(scope="module")
@@ -74,17 +74,18 @@ def planned(**changes):
 def test_what_is_put_in_the_place_of_operators_has_the_same_values(net):
     images = torch.randn(SHAPE)
     program = prepare.export(net, images)
-    notes = lowering.replace_unsupported(program, vector_prelu=True)
+    notes = lowering.replace_unsupported(program, executorch=True)
     assert notes == (
         "adaptive max pooling to one pixel is a max pooling over the whole map (2 of them)",
         "PReLU on a vector is relu(x) - w relu(-x) (1 of them)",
+        "a maximum over channels is amax, which XNNPACK is not given (1 of them)",
     )
     left = Counter(str(node.target) for node in program.graph.nodes)
-    assert not {"aten.adaptive_max_pool2d.default", "aten.prelu.default"} & left.keys()
+    assert not {"aten.adaptive_max_pool2d.default", "aten.prelu.default", "aten.max.dim"} & left.keys()
     expected = net(images)
     found = program.module()(images)
     assert (expected["b"] < 0).any()  # where PReLU is not the identity
-    for key in ("a", "b"):
+    for key in ("a", "b", "c"):
         assert torch.equal(found[key], expected[key])
 
 
@@ -96,11 +97,11 @@ def test_what_is_not_known_to_have_the_same_values_is_left_alone():
 
         def forward(self, images):
             values, places = nn.functional.adaptive_max_pool2d(images, 1, return_indices=True)
-            return self.pool(self.act(images)), values, places
+            return self.pool(self.act(images)), values, places, images.max(3).values
 
     program = prepare.export(Others(), torch.randn(SHAPE))
     before = str(program.graph)
-    assert lowering.replace_unsupported(program, vector_prelu=True) == ()
+    assert lowering.replace_unsupported(program, executorch=True) == ()
     assert str(program.graph) == before
 
 
@@ -137,7 +138,7 @@ def test_an_artefact_gives_the_networks_outputs_and_says_what_it_is(name, net, a
     if name != "aoti":
         delegation = artefact.details["delegation"]
         assert delegation["delegated"] > 5
-        assert len(artefact.notes) == (2 if name == "executorch" else 1)  # LiteRT has PReLU on vectors
+        assert len(artefact.notes) == (3 if name == "executorch" else 1)  # LiteRT has the others
 
 
 @pytest.mark.slow

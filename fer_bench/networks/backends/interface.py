@@ -1,4 +1,12 @@
-"""What a backend is, what it is asked for, and what it writes down of what it did."""
+"""What a backend is, what it is asked for, and what it writes down of what it did.
+
+A file of a hundred lines makes a backend; TensorRT, Core ML, ncnn and MNN have none yet. It needs ``convert``, from a
+program of ``torch.export`` or from the ONNX file that ``onnx_runtime`` writes of one (TensorRT, MNN); ``load``, which
+sets threads and precision, reads back what the runtime reports of them, and raises where that is something else (ncnn
+stores float16 weights unless told otherwise); and ``lacks``, for a compiler or a device that is not here. It is named
+in ``backends.__init__``, ``records.plan``, ``records.extras`` and pyproject.toml; for a bundle also in
+``measuring.board``, and for files of others in ``networks.spec``.
+"""
 
 import dataclasses
 import hashlib

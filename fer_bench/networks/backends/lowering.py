@@ -15,11 +15,12 @@ _OPERATOR = re.compile(r"aten(?:\.|::|_)(\w+)")
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception): .*", re.MULTILINE)
 
 
-def replace_unsupported(program: Any, *, vector_prelu: bool = False) -> tuple[str, ...]:
+def replace_unsupported(program: Any, *, executorch: bool = False) -> tuple[str, ...]:
     """Replace in a program of ``torch.export`` what ExecuTorch and LiteRT cannot lower, by the same values.
 
-    An adaptive max pooling to one pixel becomes a max pooling whose kernel is the whole map. With ``vector_prelu``
-    PReLU on vectors, behind a fully connected layer, becomes relu(x) - w relu(-x).
+    An adaptive max pooling to one pixel becomes a max pooling whose kernel is the whole map. Of ``executorch`` alone
+    PReLU on vectors, behind a fully connected layer, becomes relu(x) - w relu(-x). A maximum over channels, which its
+    partitioner gives to XNNPACK and XNNPACK refuses, becomes amax, which is left to the portable kernels.
 
     Returns:
         What was replaced, for the notes of the artefact.
@@ -30,10 +31,14 @@ def replace_unsupported(program: Any, *, vector_prelu: bool = False) -> tuple[st
             with graph.inserting_before(node):
                 height, width = node.args[0].meta["val"].shape[-2:]
                 pooled = _call(graph, _ATEN.max_pool2d.default, node, node.args[0], [height, width])
-            for user in list(node.users):
-                _replace(program, user, pooled)
+            _replace_values(program, node, pooled)
             replaced["adaptive max pooling to one pixel is a max pooling over the whole map"] += 1
-        elif vector_prelu and node.target is _ATEN.prelu.default and node.args[0].meta["val"].ndim == 2:
+        elif executorch and node.target is _ATEN.max.dim and _only_values(node) and not _is_of_a_map(node):
+            with graph.inserting_before(node):
+                given, dim, *keepdim = node.args
+                _replace_values(program, node, _call(graph, _ATEN.amax.default, node, given, [dim], *keepdim))
+            replaced["a maximum over channels is amax, which XNNPACK is not given"] += 1
+        elif executorch and node.target is _ATEN.prelu.default and node.args[0].meta["val"].ndim == 2:
             given, weight = node.args
             with graph.inserting_before(node):
                 above = _call(graph, _ATEN.relu.default, node, given)
@@ -51,6 +56,18 @@ def replace_unsupported(program: Any, *, vector_prelu: bool = False) -> tuple[st
 def _only_values(node: Node) -> bool:
     """Whether only the maxima of a pooling are used, and not where they are."""
     return all(user.target is operator.getitem and (user.args[1] == 0 or not user.users) for user in node.users)
+
+
+def _is_of_a_map(node: Node) -> bool:
+    """Whether a maximum is over the height or width of maps, (N, C, H, W)."""
+    given, dim = node.args[0], node.args[1]
+    return bool(given.meta["val"].ndim == 4 and dim % 4 >= 2)  # type: ignore[union-attr,operator]
+
+
+def _replace_values(program: Any, node: Node, new: Node) -> None:
+    """Replace the values, and drop the places, of a node that gives both."""
+    for user in list(node.users):
+        _replace(program, user, new)
 
 
 def _call(graph: Graph, target: Any, origin: Node, *args: Any) -> Node:
