@@ -1,6 +1,6 @@
 """The networks by each backend: whether it converts, how much of it is delegated, and its error in PyTorch's units.
 
-    pytest benchmarks/test_backends.py --studies -s --backends executorch,litert
+    pytest benchmarks/test_backends.py --studies -s -k "executorch or litert"
 
 It is the evidence for the table in docs/backends.md. A network whose conversion fails is printed with the reason, and
 fails here. It takes half a minute to two minutes for each network and backend.

@@ -60,8 +60,9 @@ def _only_values(node: Node) -> bool:
 
 def _is_of_a_map(node: Node) -> bool:
     """Whether a maximum is over the height or width of maps, (N, C, H, W)."""
-    given, dim = node.args[0], node.args[1]
-    return bool(given.meta["val"].ndim == 4 and dim % 4 >= 2)  # type: ignore[union-attr,operator]
+    given: Any = node.args[0]
+    dim: Any = node.args[1]
+    return bool(given.meta["val"].ndim == 4 and dim % 4 >= 2)
 
 
 def _replace_values(program: Any, node: Node, new: Node) -> None:
