@@ -15,7 +15,7 @@ from fer_bench.reporting.tables.standard import Row
 
 _WAYS = "--mode eager,compile --layout nchw,nhwc"
 _COLUMNS = (
-    Column("version", "Runtime", align="left").with_origin("What the runtime says of itself.", "load_s"),
+    Column("version", "Version", align="left").with_origin("What the runtime says of itself.", "load_s"),
     Column("arithmetic", "Arithmetic", align="left").with_origin(
         "The lowest precision that the runtime reports to execute, not the one that was asked for.", "load_s"
     ),
@@ -36,7 +36,7 @@ _COLUMNS = (
     Column("snr_db", "SNR (dB)", units.number.with_digits(2)).with_origin(
         "Variance of PyTorch's scores between images, over the mean squared difference.", parity.AGREES
     ),
-    Column("close", "Close (%)", units.percent).with_origin(
+    Column("close", "Close", units.percent).with_origin(
         "Images of the task on which PyTorch's margin of the first class over the second is below the error.",
         parity.AGREES,
     ),
