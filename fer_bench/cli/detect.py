@@ -26,7 +26,7 @@ def detect(
     figures: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Draw the ROC here: roc.svg, roc.png.")] = None,
     fmt: options.Format = "table",
 ) -> None:
-    """Compare face detectors by precision, recall, time and memory."""
+    """Compare face detectors by precision, recall and time."""
     import torch
 
     from fer_bench.live.detectors import make_detector
