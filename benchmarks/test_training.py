@@ -71,7 +71,7 @@ def test_a_step_costs_what_one_written_by_hand_does(tmp_path: Path) -> None:
     ours = _Loop.begun(
         network(), data, None, contract, lambda net: _Last(plain(), net, data, contract), tmp_path, Settings(), "", ""
     )
-    by_hand = network()
+    by_hand = network().train()
     optimizer = torch.optim.Adam(by_hand.parameters(), 1e-3)
     labels = torch.from_numpy(data.labels)
 

@@ -16,8 +16,8 @@ _SECONDS = ("train.data_s", "train.step_s", "train.evaluation_s")
 _COLUMNS = (
     Column("recipe", "Recipe", align="left", setting=True).with_origin("The plan's recipe.", _LOSS),
     Column("seeds", "Seeds", units.grouped).with_origin("Trainings that differ in their seed alone.", _LOSS),
-    Column("epochs", "Epochs", units.number).with_origin("Epochs made, the mean over seeds.", _LOSS),
-    Column("best", "Best", units.number).with_origin("Epoch whose weights were kept, the mean over seeds.", _LOSS),
+    Column("epochs", "Epochs", units.grouped).with_origin("Epochs made, the mean over seeds.", _LOSS),
+    Column("best", "Best", units.grouped).with_origin("Epoch whose weights were kept, the mean over seeds.", _LOSS),
     Column("selected", "Selected on", align="left").with_origin("The split that selected the weights.", _LOSS),
     Column("validation", "Validation (%)", units.hundredths).with_origin(
         "Accuracy of the kept weights on the split that selected them, the mean over seeds.", _ACCURACY
@@ -83,8 +83,8 @@ def _cells(group: Sequence[Result]) -> standard.Row:
     return {
         "recipe": trainings.recipe(group[0]),
         "seeds": len({result.plan.seed for result in group}),
-        "epochs": _value(mean([len(trainings.series(result, "loss")) for result in begun])),
-        "best": _value(mean([epoch for result in begun if (epoch := trainings.best_epoch(result))])),
+        "epochs": _epochs([len(trainings.series(result, "loss")) for result in begun]),
+        "best": _epochs([epoch for result in begun if (epoch := trainings.best_epoch(result))]),
         "selected": _selected(begun),
         "validation": _value(mean([share for result in begun if (share := _validation(result)) is not None])),
         "test": _value(test),
@@ -102,6 +102,12 @@ def _cells(group: Sequence[Result]) -> standard.Row:
 
 def _value(of: Mean | None) -> float | None:
     return of.value if of is not None else None
+
+
+def _epochs(numbers: Sequence[int]) -> float | None:
+    """Return the mean to a tenth, and a whole one as an integer."""
+    value = round(sum(numbers) / len(numbers), 1) if numbers else None
+    return int(value) if value is not None and value.is_integer() else value
 
 
 def _added(result: Result) -> list[float]:
