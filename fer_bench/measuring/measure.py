@@ -185,7 +185,8 @@ def fair(plan: Plan, swept: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[A
     if "latency" not in plan.metrics or TORCH not in named or len(set(named)) == 1:
         return given
     modes = ("eager", "compile") if has_cpp_compiler() or plan.device != "cpu" else ("eager",)
-    return {"mode": modes, "layout": ("nchw", "nhwc"), "runtime": (CONTROLLED, SHIPPED)} | given
+    further = {"mode": modes, "layout": ("nchw", "nhwc"), "runtime": (CONTROLLED, SHIPPED)}
+    return given | {name: values for name, values in further.items() if name not in given}
 
 
 def has_cpp_compiler() -> bool:

@@ -54,7 +54,7 @@ def read(root: Path, cache: Cache) -> Source:
     empty = _empty(root, checked.names)
     mapping = _mapping(root, sorted({folder for _, folder in places if folder} | {Path(name).name for name in empty}))
     classes = _ordered(mapping.values())
-    labels = np.array([classes.index(mapping[folder]) if folder else UNLABELLED for _, folder in places], np.int64)
+    labels = np.array([classes.index(mapping[at]) if at in mapping else UNLABELLED for _, at in places], np.int64)
     groups = {}
     if all(_CK.match(Path(name).name) for name in checked.names):
         groups["person"] = tuple(Path(name).name[:4] for name in checked.names)

@@ -13,6 +13,7 @@ from fer_bench.accuracy.effects import ROBUSTNESS, SENSITIVITY, Robustness, Sens
 from fer_bench.accuracy.statistics import CONFUSION, PREDICTIONS, data_name, is_rendered
 from fer_bench.records import units
 from fer_bench.records.result import Json, Measurement, Result
+from fer_bench.reporting.analysis import trainings
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import common, effects, standard
 from fer_bench.reporting.tables.common import Entry, make_table
@@ -230,7 +231,9 @@ def _pairs(outputs: Sequence[tuple[Result, "Predictions | None"]]) -> Table:
 
 
 def _weights(result: Result) -> str | None:
-    """Name the file of weights; None of a module, whose weights are its own."""
+    """Name the file of weights, or the training that they came of; None of a module, whose weights are its own."""
+    if recipe := trainings.recipe(result):
+        return f"trained by {recipe}, seed {result.plan.seed}"
     named = result.subject.checkpoint.partition(" (sha256")[0]
     return named or (None if result.subject.status == "unregistered" else "none given")
 
