@@ -729,8 +729,8 @@ def _written(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, Mapping):
-        told = {key: member for key, member in value.items() if member not in (None, (), [], "") and key != "name"}
-        return ", ".join(f"{key} {_written(member)}" for key, member in told.items())
+        given = {key: member for key, member in value.items() if member not in (None, (), [], "") and key != "name"}
+        return ", ".join(f"{key} {_written(member)}" for key, member in given.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_written, value)) or "none"
     if isinstance(value, bool):

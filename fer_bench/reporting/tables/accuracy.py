@@ -131,8 +131,8 @@ def tables(results: Sequence[Result]) -> dict[str, Table]:
 
 def _apart(table: Table, suffix: str) -> Table:
     """Say of a table that its faces are rendered, unless the name of the data in its title does."""
-    told = not suffix or "rendered" in table.title
-    return table if told else replace(table, title=f"{table.title} on rendered faces")
+    named = not suffix or "rendered" in table.title
+    return table if named else replace(table, title=f"{table.title} on rendered faces")
 
 
 def _tables(results: Sequence[Result]) -> dict[str, Table]:
