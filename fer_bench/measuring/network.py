@@ -56,7 +56,7 @@ class Network:
     @functools.cached_property
     def counted(self) -> Count:
         """The network's counts, of the plan's batch. A checkpoint that does not fit is refused, needed or not."""
-        if self.job.checkpoint:
+        if self.job.checkpoint and self.job.plan.training is None:  # a training takes those of other classes, too
             load_checkpoint(building.create(self.spec, self.build, "cpu"), self.job.checkpoint, self.spec)
         return count(self.spec, self.build, batch=self.job.plan.batch_size)
 
