@@ -13,6 +13,8 @@ _HEIGHT = 2.3  # inches
 
 def draw_learning_curves(figure: "Figure", plot: LearningCurves) -> None:
     """Draw a panel for each quantity: a colour for each training, its training images dashed, seeds as a band."""
+    from matplotlib.ticker import MaxNLocator
+
     figure.set_size_inches(canvas.DOUBLE, _HEIGHT)
     names = list(dict.fromkeys(curve.label for _, curves in plot.panels for curve in curves))
     handles = {}
@@ -29,5 +31,6 @@ def draw_learning_curves(figure: "Figure", plot: LearningCurves) -> None:
             if not curve.training or curve.label not in handles:
                 handles[curve.label] = line
         canvas.set_axes(axes, plot.x, axis)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.set_ylim(bottom=0)
     canvas.explain(figure, list(handles.values()), [], columns=2)
