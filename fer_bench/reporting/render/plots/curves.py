@@ -13,6 +13,7 @@ _HEIGHT = 2.3  # inches
 
 def draw_learning_curves(figure: "Figure", plot: LearningCurves) -> None:
     """Draw a panel for each quantity: a colour for each training, its training images dashed, seeds as a band."""
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
 
     figure.set_size_inches(canvas.DOUBLE, _HEIGHT)
@@ -33,4 +34,8 @@ def draw_learning_curves(figure: "Figure", plot: LearningCurves) -> None:
         canvas.set_axes(axes, plot.x, axis)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.set_ylim(bottom=0)
-    canvas.explain(figure, list(handles.values()), [], columns=2)
+    kinds = [
+        Line2D([], [], color=canvas.INK, linewidth=0.9, linestyle=style, label=label)
+        for style, label in (("-", "validation"), ("--", "training"))
+    ]
+    canvas.explain(figure, [*handles.values(), *kinds], [], columns=3)
