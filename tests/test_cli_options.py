@@ -145,7 +145,7 @@ def test_help_lists_every_command_in_its_group(call):
             group.append(line.split()[0])
     assert groups == {
         "Look up": ["list", "show", "check-weights"],
-        "Measure": ["count", "run", "evaluate", "realtime", "detect", "deploy", "sweep"],
+        "Measure": ["count", "run", "train", "evaluate", "realtime", "detect", "deploy", "sweep"],
         "Data": ["data"],
         "Stored runs": ["runs", "show-run", "export", "import", "delete"],
         "Publish": ["report", "why", "audit"],

@@ -52,7 +52,7 @@ EXAMPLES = {
     ],
     "train": [
         "train mini_xception --recipe rao2023 --data fer2013.csv",
-        "train mini_xception --recipe rao2023 --data faces --epochs 9 --seeds 5",
+        "train mini_xception --recipe rao2023 --data faces --seeds 5",
         "train resnet50 --recipe zhu2024:mild --data faces --dry-run",
     ],
     "evaluate": [

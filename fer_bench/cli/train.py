@@ -59,7 +59,7 @@ def train(
     fmt: options.Format = "table",
     debug: options.Debug = False,
 ) -> None:
-    """Train networks by a recipe, and measure accuracy, time and cost.
+    """Train networks by a recipe, with their cost and accuracy.
 
     The same command goes on where an interrupted or killed one stopped. What a training is going to cost is measured
     before it begins.
