@@ -91,7 +91,7 @@ def test_damage_is_shown_and_fails_where_it_is_asked_to(call, tmp_path):
         (("inspect", ".", "--form", "x"), 1, "the form 'x' is unknown"),
         (("inspect",), 2, "Missing argument"),
         (("inspct",), 2, "No such command"),
-        (("make-faces", "out", "--form", "x"), 2, "'x' is not one of fer2013, folder"),
+        (("make-faces", "out", "--form", "x"), 2, "'x' is not one of fer2013, icml, folder"),
         (("make-faces", "out", "--images", "0"), 1, "0 images of fer2013"),
         (("make-faces", "out", "--intensity", "1"), 1, "--intensity '1' is not two numbers"),
         (("make-faces", "out", "--weights", "a,b"), 1, "--weights 'a' is no number"),
