@@ -107,7 +107,7 @@ def test_each_command_that_the_readme_names_has_a_help_text(command):
 
 def test_each_option_that_the_readme_names_exists():
     ours = {"--fer-models", "--fer-sheets", "--fer-protocol", "--fer-device", "--studies"}  # pytest's, in our plugin
-    ours |= {"--extra-index-url", "--no-deps", "--token"}  # pip's, and some other program's
+    ours |= {"--extra-index-url", "--no-deps", "--token", "--exclusive"}  # pip's, some other program's, and Slurm's
     named = set(re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", DOCS)) - ours
     named = {option for option in named if not option.startswith("--benchmark-")}  # pytest-benchmark's
     commands = [[name] for group in GROUPS.values() for name in group]
@@ -117,7 +117,7 @@ def test_each_option_that_the_readme_names_exists():
 
 
 # Each command in a block: its name, and the rest of its line with the comment.
-LINES = re.findall(rf"\bfer-bench ({COMMANDS})\b(.*)", "\n".join(blocks("sh|console")))
+LINES = re.findall(rf"\bfer-bench ({COMMANDS})\b(.*)", "\n".join(blocks("sh|console")).replace("\\\n", " "))
 
 
 def test_the_readme_has_commands_in_blocks():
