@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import fer_bench as fb
 from fer_bench.accuracy.predictions import Predictions
@@ -15,9 +16,11 @@ from fer_bench.accuracy.statistics import scores_in
 from fer_bench.cli.main import main
 from fer_bench.measuring.evaluate import evaluate, evaluation_tasks
 from fer_bench.measuring.profilers.accuracy import load
+from fer_bench.records import units
 from fer_bench.records.plan import ACCURACY, Evaluation, Plan
 from fer_bench.records.store import Store
 from fer_bench.reporting import tables
+from fer_bench.reporting.tables.accuracy import binary_accuracies
 from support.processes import heed_ctrl_c, wait_until
 from support.shades import CLASSES, Shades, contract, dataset, write_folder
 
@@ -91,6 +94,10 @@ def test_a_network_by_name_is_evaluated_and_its_outputs_are_kept(here: Path) -> 
     kept = [Predictions.of(result) for result in stored]
     assert kept[0] is not None
     assert kept[0].paired(kept[1]).images == 56
+    outputs, labels = map(torch.from_numpy, kept[0].scored)
+    sure = outputs.softmax(1) > 0.5
+    right = (sure == torch.nn.functional.one_hot(labels, outputs.shape[1])).float().mean()
+    assert binary_accuracies(stored)[0].startswith(f"nets.py:Shades: binary accuracy {units.percent(right.item())} of ")
     assert main(["export", "--store", "mine.sqlite", "--out", "moved.json"]) == 0
     moved = fb.load("moved.json")
     assert (Predictions.of(moved[0]).outputs == kept[0].outputs).all()

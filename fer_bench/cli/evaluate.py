@@ -25,6 +25,7 @@ from fer_bench.records.exit_codes import OK
 from fer_bench.records.plan import ACCURACY, EXTRA, Evaluation
 from fer_bench.records.store import DEFAULT_STORE
 from fer_bench.reporting import tables as reports
+from fer_bench.reporting.tables import accuracy
 
 # What is printed: of several networks the last two would be long, and `fer-bench report` has them.
 _PRINTED = (
@@ -55,6 +56,9 @@ def evaluate(
     selected_on: Annotated[
         str, typer.Option(metavar="SPLIT|last|unknown", help="What selected the weights, if the file does not say.")
     ] = "",
+    binary: Annotated[
+        bool, typer.Option("--binary-accuracy", help="Print Keras's, too: of all elements, as paper 003 seems to.")
+    ] = False,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Try other sizes, values and crops, too.")] = False,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="Try covered, tilted, dark, noisy faces, too.")
@@ -119,6 +123,8 @@ def evaluate(
     stems = [stem for stem in _PRINTED if len(tasks) == 1 or stem not in _OF_ONE]
     wanted = [name for name in drawn if name in stems or name.removesuffix("_rendered") in stems]
     print_tables([drawn[name] for name in (*wanted, *(["latency"] if "latency" in drawn else []))], fmt)
+    for line in accuracy.binary_accuracies(done.results) if binary else ():
+        say(line, err=fmt != "table")
     if fmt == "table":
         say(f"\n{closing}")
     if done.difference:

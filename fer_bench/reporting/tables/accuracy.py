@@ -118,6 +118,22 @@ def measured_cells(result: Result) -> dict[str, Json]:
     }
 
 
+def binary_accuracies(results: Sequence[Result]) -> list[str]:
+    """Say what Keras reports as "binary accuracy", of all elements of the outputs: no share of images."""
+    from fer_bench.accuracy import calibration
+
+    said = []
+    for result in results:
+        if (found := _outputs(result)) is not None:
+            outputs, labels = found.scored
+            share, chance = calibration.element_accuracy(outputs, labels), 1 - 1 / outputs.shape[1]
+            said.append(
+                f"{result.subject.name}: binary accuracy {units.percent(share)} of {outputs.size:,} elements; outputs "
+                f"that are all below 0.5 have {units.percent(chance)}."
+            )
+    return said
+
+
 def tables(results: Sequence[Result]) -> dict[str, Table]:
     """Draw the tables of measured accuracies; those of rendered faces apart."""
     asked = common.asked(results, _METRIC)

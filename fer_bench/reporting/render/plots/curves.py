@@ -35,7 +35,7 @@ def draw_learning_curves(figure: "Figure", plot: LearningCurves) -> None:
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.set_ylim(bottom=0)
     kinds = [
-        Line2D([], [], color=canvas.INK, linewidth=0.9, linestyle=style, label=label)
-        for style, label in (("-", "validation"), ("--", "training"))
+        Line2D([], [], color=canvas.INK, linewidth=0.9, linestyle="-", label="validation"),
+        Line2D([], [], color=canvas.INK, linewidth=0.9, linestyle="--", label="training"),
     ]
     canvas.explain(figure, [*handles.values(), *kinds], [], columns=3)
