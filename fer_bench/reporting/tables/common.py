@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fer_bench.networks.spec import ModelSpec
 from fer_bench.records import units
-from fer_bench.records.plan import SHARED, SHIPPED, TORCH, Plan
+from fer_bench.records.plan import ACCURACY, SHARED, SHIPPED, TORCH, Plan
 from fer_bench.records.result import LEFT_BEHIND, Environment, Json, Result
 from fer_bench.reporting.analysis import latency
 from fer_bench.reporting.table import MEASURED_ONCE, Column, RowSource, Table
@@ -270,7 +270,7 @@ def _conditions_of(plan: Plan, where: Environment) -> dict[str, str]:
         "backend": plan.backend if plan.backend != TORCH else "",
         "runtime": "settings as shipped" if plan.runtime == SHIPPED else "",
         # A file of pytest-benchmark's may be silent on any of these.
-        "batch_size": f"batch {plan.batch_size}" if where.device else "",
+        "batch_size": f"batch {_batch(plan)}" if where.device else "",
         "precision": _precision(plan, where) if where.device else "",
         "layout": plan.layout if plan.layout != "nchw" else "",
         "mode": plan.mode if plan.mode != "eager" else "",
@@ -282,6 +282,12 @@ def _conditions_of(plan: Plan, where: Environment) -> dict[str, str]:
         "rate_hz": f"{plan.rate_hz:g} passes a second" if plan.rate_hz is not None else "",
         "platform": ", ".join(filter(None, (where.os, f"Python {where.python}", packages(where)))),
     }
+
+
+def _batch(plan: Plan) -> int:
+    """Return the images of a pass; where nothing but the accuracy is measured, that is the evaluation's own."""
+    how = plan.evaluation if set(plan.metrics) <= set(ACCURACY.metrics) else None
+    return plan.batch_size if how is None else how.batch
 
 
 def comparable(results: Sequence[Result]) -> bool:
