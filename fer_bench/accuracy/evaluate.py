@@ -335,17 +335,26 @@ class _Run:
 
     def plain(self, images: Tensor) -> Tensor:
         """Return the outputs of one pass, (N, K) float32; raise FerBenchError where they are something else."""
-        outputs = self.network(images)
-        classes = self.contract.classes
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
-            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-            raise FerBenchError(f"the network returns {shape} for {len(images)} images, expected (N, K) logits")
-        if outputs.shape[1] != len(classes):
-            raise FerBenchError(
-                f"the network has {outputs.shape[1]} outputs, and its contract names {len(classes)} classes "
-                f"({', '.join(classes)}); try: --classes-order with a name for each output, or --contract FILE"
-            )
+        remedy = "--classes-order with a name for each output, or --contract FILE"
+        outputs = logits(self.network(images), images, self.contract.classes, "its contract names", remedy)
         return outputs.to(torch.float32)
+
+
+def logits(outputs: object, images: Tensor, classes: Sequence[str], named_by: str, remedy: str) -> Tensor:
+    """Return what a network gave for images, if it is (N, K) with an output for each class.
+
+    Raises:
+        FerBenchError: it is something else. ``named_by`` and ``remedy`` are the words for another number of outputs.
+    """
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise FerBenchError(f"the network returns {shape} for {len(images)} images, expected (N, K) logits")
+    if outputs.shape[1] != len(classes):
+        raise FerBenchError(
+            f"the network has {outputs.shape[1]} outputs, and {named_by} {len(classes)} classes "
+            f"({', '.join(classes)}); try: {remedy}"
+        )
+    return outputs
 
 
 def _augmented(images: Tensor, start: int, copy: int, contract: InputContract, seed: int) -> Tensor:

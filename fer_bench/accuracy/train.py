@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fer_bench.accuracy.evaluate import predict
+from fer_bench.accuracy.evaluate import logits, predict
 from fer_bench.accuracy.transforms import prepare
 from fer_bench.networks.contract import METADATA, SELECTED_ON, InputContract
 from fer_bench.records import extras, files
@@ -221,7 +221,7 @@ def train(
         begins: what the initial weights are, for the refusal of another training's folder.
         fresh: begin anew, whatever the folder has.
         meter: counters that go up, whose differences are of an epoch's steps.
-        say: told how it goes on, about twice a second.
+        say: called with a line on how it goes on, about twice a second.
         alive: called after each step.
 
     Raises:
@@ -530,7 +530,7 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         outputs = self.model(images)
         if step == 0 or not self.history:
-            _check_outputs(outputs, images, self.contract)
+            logits(outputs, images, self.contract.classes, "the data", "build it for so many, or --data-classes")
         loss = self.method.loss(outputs.float(), targets)
         self.accelerator.backward(loss)
         self.method.before_update(lambda norm: self.accelerator.clip_grad_norm_(self.model.parameters(), norm))
@@ -793,18 +793,6 @@ def _interrupts() -> Iterator[list[int]]:
         yield caught
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _check_outputs(outputs: object, images: Tensor, contract: InputContract) -> None:
-    classes = contract.classes
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(images):
-        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise FerBenchError(f"the network returns {shape} for {len(images)} images, expected (N, K) logits to train")
-    if outputs.shape[1] != len(classes):
-        raise FerBenchError(
-            f"the network has {outputs.shape[1]} outputs, and the data {len(classes)} classes "
-            f"({', '.join(classes)}); try: build it for {len(classes)}, or --data-classes"
-        )
 
 
 def _loss(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

@@ -71,7 +71,7 @@ def accuracies_of(
         data: labelled images, as ``load_data`` reads them.
         contract: a file, or "sheet"; None for what is known of each file.
         kept: the store, in which this is a run of its own, that goes on when it was interrupted.
-        watcher: told how it goes on.
+        watcher: shows how it goes on.
         fresh: begin anew.
         debug: pass on what processes print.
 

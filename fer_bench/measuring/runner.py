@@ -98,7 +98,7 @@ def measure_all(
         tasks: what to measure.
         store: where results go.
         run: which run of the store's they belong to.
-        watcher: told how it goes on.
+        watcher: shows how it goes on.
         load: what other programs take, by which plans choose that leave it open; None looks.
         machine: knows what the machine attains, and its starter is used; None for others, which end with the run.
         executor: carries them out; None for processes of their own, one task after the other.
@@ -343,7 +343,7 @@ class Report:
 
 
 def _report(job: Job, starter: Starter, progress: Progress, *, debug: bool) -> Report:
-    """Let a worker do a job; ``progress`` is told how far it has come, where it says so.
+    """Let a worker do a job; ``progress`` is called with how far it has come.
 
     Raises:
         DeviceError: the plan's device is not there.
