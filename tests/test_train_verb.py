@@ -268,3 +268,11 @@ def test_a_plan_keeps_its_training() -> None:
         Plan.of(plan.to_dict() | {"training": {"recipe": "r", "epoch": 3}})
     with pytest.raises(FerBenchError, match="measured by `fer-bench train`"):
         Plan("quick", metrics=("train",)).check_asked()
+
+
+def test_a_missing_extra_is_named_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fer_bench.records.extras.missing", list)
+    with pytest.raises(
+        FerBenchError, match=r"accelerate, which is not installed; try: pip install 'fer-bench\[train\]'"
+    ):
+        training_tasks([], "rao2023", "faces")

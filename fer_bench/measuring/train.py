@@ -13,6 +13,7 @@ from fer_bench.measuring.task import Task
 from fer_bench.networks.contract import InputContract
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.networks.spec import ModelSpec
+from fer_bench.records import extras
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import AUTO, TRAINED, Evaluation, Plan, Training
 from fer_bench.records.result import Result
@@ -202,6 +203,8 @@ def training_tasks(
 
     if initial and len(specs) != 1:
         raise FerBenchError("initial weights are one network's: name it")
+    if lacking := extras.missing(["accelerate"]):
+        raise FerBenchError(f"training needs accelerate, which is not installed; {extras.remedy(lacking)}")
     if not seeds or len(set(seeds)) != len(seeds):
         raise FerBenchError(f"seeds are {list(seeds)}: at least one, and each once")
     method = read_for(recipe, epochs)
