@@ -23,7 +23,7 @@ from fer_bench.accuracy.predictions import PERSON, Predictions
 from fer_bench.accuracy.robustness import robustness
 from fer_bench.accuracy.sensitivity import sensitivity
 from fer_bench.accuracy.statistics import Probe
-from fer_bench.accuracy.transforms import prepare
+from fer_bench.accuracy.transforms import Picture, prepare
 from fer_bench.networks.build import in_eval_mode
 from fer_bench.networks.contract import InputContract
 from fer_bench.records.errors import FerBenchError
@@ -39,7 +39,7 @@ CHECKED = 64  # images, whose outputs must not depend on the batch
 TOLERANCE = 1e-4  # of these outputs, as a share of the largest
 PROBED = 1000  # images at most, of which the order of classes is judged
 TTA_DEGREES = 30.0  # test-time augmentation as ResidualMaskingNetwork's: mirrored or not, rotated by up to this much
-_AHEAD = 2  # batches that are prepared while the network works
+_AHEAD = 2  # batches that are read while the network works
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,24 +303,29 @@ class _Run:
     def _batches(
         self, data: "Dataset", places: NDArray[np.int64], digest: "hashlib._Hash"
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield batches with the place of their first image; the next ones are read and prepared meanwhile."""
+        """Yield batches with the place of their first image; the next ones are read meanwhile.
 
-        def ready(start: int) -> Tensor:
+        They are prepared meanwhile, too, if the network has a device of its own. On the CPU, preparing beside the
+        network has each wait for the other's threads: an evaluation took 1.12 of a loop that does both in turn.
+        """
+        ahead = self.device != "cpu"
+
+        def read(start: int) -> Tensor | list[Picture]:
             at = places[start : start + self.settings.batch]
             images = [data.images[int(place)] for place in at]
             for image, label in zip(images, data.labels[at].tolist(), strict=True):
                 digest.update(f"{image.shape} {data.classes[label]} ".encode())
                 digest.update(np.ascontiguousarray(image).data)
-            return prepare(images, self.contract)
+            return prepare(images, self.contract) if ahead else images
 
         starts = range(0, len(places), self.settings.batch)
         with ThreadPoolExecutor(1) as pool:  # one, so that the hash is of the images in their order
-            pending = [pool.submit(ready, start) for start in starts[:_AHEAD]]
+            pending = [pool.submit(read, start) for start in starts[:_AHEAD]]
             for number, start in enumerate(starts):
-                batch = pending.pop(0).result()
+                images = pending.pop(0).result()
                 if number + _AHEAD < len(starts):
-                    pending.append(pool.submit(ready, starts[number + _AHEAD]))
-                yield start, batch.to(self.device)
+                    pending.append(pool.submit(read, starts[number + _AHEAD]))
+                yield start, (images if isinstance(images, Tensor) else prepare(images, self.contract)).to(self.device)
 
     def _forward(self, images: Tensor, start: int) -> Tensor:
         """Return the outputs of a batch: of one plain pass, or the mean probabilities of augmented ones."""
