@@ -27,8 +27,10 @@ from fer_bench.accuracy.data.make_faces import make_faces
 from fer_bench.accuracy.evaluate import predict
 from fer_bench.accuracy.methods import RecipeMethod
 from fer_bench.accuracy.recipes import Recipe, read_recipe
+from fer_bench.accuracy.running import deterministic
 from fer_bench.accuracy.statistics import wilson
-from fer_bench.accuracy.train import MODEL, STATE, Settings, Trained, _deterministic, _Loop, train
+from fer_bench.accuracy.train import MODEL, STATE, _Loop, train
+from fer_bench.accuracy.training_types import Settings, Trained
 from fer_bench.accuracy.transforms import prepare
 from fer_bench.networks.build import Build, create
 from fer_bench.networks.checkpoints import load_checkpoint
@@ -98,7 +100,7 @@ def test_a_step_costs_what_one_written_by_hand_does(tmp_path: Path) -> None:
 
     steps = {"loop": loop(), "by hand": hand()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    with _deterministic([]):
+    with deterministic([]):
         for pair in range(PAIRS + 5):
             for name in sorted(steps, reverse=bool(pair % 2)):
                 began = time.process_time()

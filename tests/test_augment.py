@@ -10,7 +10,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as pixels
 
 from fer_bench.accuracy import augment
-from fer_bench.accuracy.recipes import Augmentation, read_recipe
+from fer_bench.accuracy.recipe_tables import Augmentation
+from fer_bench.accuracy.recipes import read_recipe
 from fer_bench.networks.contract import Crop, InputContract
 
 UNIT = InputContract("grey", (3, 3), (0, 1), (0,), (1,), "bilinear", False, Crop("none", 0, False), ("happy", "sad"))

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 import fer_bench as fb
-from fer_bench.accuracy import recipes
-from fer_bench.accuracy.recipes import CHANGED, ORIGINS, UNSAID, read_recipe, recipe_names
+from fer_bench.accuracy import recipe_tables as tables
+from fer_bench.accuracy.recipe_tables import CHANGED, ORIGINS, UNSAID
+from fer_bench.accuracy.recipes import read_recipe, recipe_names
 from fer_bench.records.errors import FerBenchError
 
 NAMES = ("muminov2024", "rao2023", "safavi2023", "xue2023", "zhu2024")
@@ -82,7 +83,7 @@ def test_readings_differ_in_what_they_are_about():
     assert read_recipe("rao2023:no_l2").loss.l2 == 0
     assert read_recipe("rao2023:l2_everywhere").loss.l2_on == ("*",)
     sgd = read_recipe("safavi2023:sgd")
-    assert (type(sgd.optimizer), sgd.optimizer.momentum) == (recipes.SGD, 0.9)
+    assert (type(sgd.optimizer), sgd.optimizer.momentum) == (tables.SGD, 0.9)
     public = read_recipe("rao2023:public_code")
     contract = public.contract(fb.find("mini_xception").input)
     assert (contract.size, contract.value_range, public.data.validation) == ((64, 64), (-1, 1), "last-20")
@@ -122,7 +123,7 @@ def test_a_changed_value_has_no_longer_the_origin_of_the_old_one():
     assert recipe.sha256 != read_recipe("rao2023").sha256
     assert recipe.with_(epochs=250, optimizer={"lr": 1e-3}).sha256 == read_recipe("rao2023").sha256
     other = recipe.with_(optimizer={"name": "sgd", "lr": 1.0})
-    assert (other.optimizer, other.origin("optimizer.name").kind) == (recipes.SGD("sgd", 1.0), CHANGED)
+    assert (other.optimizer, other.origin("optimizer.name").kind) == (tables.SGD("sgd", 1.0), CHANGED)
 
 
 def test_a_variant_that_names_no_origins_does_not_inherit_those_of_other_values(write):
@@ -131,7 +132,7 @@ def test_a_variant_that_names_no_origins_does_not_inherit_those_of_other_values(
         "[variants.other]\nabout = 'x'\nepochs = 5\nschedule = { kind = 'step', every = 1, factor = 0.5 }",
     )
     recipe = read_recipe(f"{path}:other")
-    assert (recipe.name, recipe.epochs, recipe.schedule) == ("mine:other", 5, recipes.Step("step", 1, 0.5))
+    assert (recipe.name, recipe.epochs, recipe.schedule) == ("mine:other", 5, tables.Step("step", 1, 0.5))
     assert {recipe.origin(name).kind for name in ("epochs", "schedule.factor")} == {UNSAID}
     assert read_recipe(path).origin("schedule.kind") == ("printed", "here")
 

@@ -11,12 +11,14 @@ from torch import nn
 from torch.nn import functional
 
 import fer_bench as fb
-from fer_bench.accuracy import recipes, schedules
+from fer_bench.accuracy import recipe_tables as tables
+from fer_bench.accuracy import schedules
 from fer_bench.accuracy.methods import RecipeMethod
-from fer_bench.accuracy.recipes import Plateau, Recipe, Selection, Stopping, read_recipe
+from fer_bench.accuracy.recipe_tables import Plateau, Selection, Stopping
+from fer_bench.accuracy.recipes import Recipe, read_recipe
 from fer_bench.records.errors import FerBenchError
 
-MINE = Recipe("mine", "mine", ("net",), 6, 4, recipes.SGD("sgd", 0.1), Selection("last"))
+MINE = Recipe("mine", "mine", ("net",), 6, 4, tables.SGD("sgd", 0.1), Selection("last"))
 
 
 class Net(nn.Module):
@@ -83,16 +85,16 @@ def theirs(make, epochs=6, steps=3, by_step=False, values=None):
 @pytest.mark.parametrize(
     ("schedule", "make", "by_step"),
     [
-        (recipes.Constant("constant"), lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1), False),
-        (recipes.Step("step", 2, 0.9), lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.9), False),
-        (recipes.Exponential("exponential", 0.7), lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.7), False),
+        (tables.Constant("constant"), lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1), False),
+        (tables.Step("step", 2, 0.9), lambda o: torch.optim.lr_scheduler.StepLR(o, 2, 0.9), False),
+        (tables.Exponential("exponential", 0.7), lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.7), False),
         (
-            recipes.OneCycle("one_cycle"),
+            tables.OneCycle("one_cycle"),
             lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.1, total_steps=18, cycle_momentum=False),
             True,
         ),
         (
-            recipes.OneCycle("one_cycle", 0.2, 10.0, 100.0),
+            tables.OneCycle("one_cycle", 0.2, 10.0, 100.0),
             lambda o: torch.optim.lr_scheduler.OneCycleLR(
                 o, 0.1, 18, pct_start=0.2, div_factor=10, final_div_factor=100, cycle_momentum=False
             ),
@@ -114,7 +116,7 @@ def test_the_steps_of_paper_002_end_at_a_third_of_the_rate():
 
 def test_inverse_time_is_keras_s_formula():
     # InverseTimeDecay: 0.1 / (1 + 0.5 step / 4)
-    how = recipe(schedule=recipes.InverseTime("inverse_time", 4, 0.5))
+    how = recipe(schedule=tables.InverseTime("inverse_time", 4, 0.5))
     assert rates(how, epochs=2, steps=2) == pytest.approx([0.1, 0.1 / 1.125, 0.1 / 1.25, 0.1 / 1.375])
 
 
@@ -184,15 +186,15 @@ def test_a_value_that_is_not_there_cannot_be_watched():
 @pytest.mark.parametrize(
     ("how", "kind", "group"),
     [
-        (recipes.SGD("sgd", 0.1, 0.9, True, 1e-4), torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
-        (recipes.Adam("adam", 0.1, eps=1e-7), torch.optim.Adam, {"eps": 1e-7, "decoupled_weight_decay": False}),
-        (recipes.Adam("adamw", 0.1, weight_decay=0.1), torch.optim.AdamW, {"weight_decay": 0.1}),
+        (tables.SGD("sgd", 0.1, 0.9, True, 1e-4), torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        (tables.Adam("adam", 0.1, eps=1e-7), torch.optim.Adam, {"eps": 1e-7, "decoupled_weight_decay": False}),
+        (tables.Adam("adamw", 0.1, weight_decay=0.1), torch.optim.AdamW, {"weight_decay": 0.1}),
         (
-            recipes.Adam("radam", 0.1, weight_decay=0.1),
+            tables.Adam("radam", 0.1, weight_decay=0.1),
             torch.optim.RAdam,
             {"weight_decay": 0.1, "decoupled_weight_decay": False},
         ),
-        (recipes.RMSprop("rmsprop", 0.1, alpha=0.9), torch.optim.RMSprop, {"alpha": 0.9}),
+        (tables.RMSprop("rmsprop", 0.1, alpha=0.9), torch.optim.RMSprop, {"alpha": 0.9}),
     ],
 )
 def test_an_optimizer_is_pytorch_s_with_the_recipe_s_values(how, kind, group):
@@ -217,7 +219,7 @@ def test_cross_entropy_is_the_mean_of_minus_log_probabilities():
 
 
 def test_smoothed_labels_give_all_classes_a_part():
-    smooth = recipe(loss=recipes.Loss(label_smoothing=0.3))
+    smooth = recipe(loss=tables.Loss(label_smoothing=0.3))
     shares = functional.one_hot(TARGETS, 3) * 0.7 + 0.1
     expected = -(shares * torch.log_softmax(OUTPUTS, 1)).sum(1).mean()
     assert schedules.make_loss(smooth, Net())(OUTPUTS, TARGETS).item() == pytest.approx(float(expected))
@@ -225,7 +227,7 @@ def test_smoothed_labels_give_all_classes_a_part():
 
 def test_balanced_classes_weigh_by_the_inverse_of_their_share():
     # scikit-learn's formula n / (k n_c): of 8 images 4, 2, 2 in three classes: 2/3, 4/3, 4/3.
-    balanced = recipe(loss=recipes.Loss(class_weights="balanced"))
+    balanced = recipe(loss=tables.Loss(class_weights="balanced"))
     each = functional.cross_entropy(OUTPUTS, TARGETS, reduction="none")
     expected = (each[0] * 2 / 3 + each[1] * 4 / 3) / 2
     made = schedules.make_loss(balanced, Net(), [4, 2, 2])
@@ -241,7 +243,7 @@ def test_squares_are_of_the_weights_of_named_modules_and_no_others():
     trunk = net.trunk[0].weight.square().sum()
     whole = trunk + net.classifier.weight.square().sum()
     for pattern, squares in ((("trunk",), trunk), (("trunk*",), trunk), (("*",), whole), (("trunk", "*"), whole)):
-        made = schedules.make_loss(recipe(loss=recipes.Loss(l2=0.25, l2_on=pattern)), net)
+        made = schedules.make_loss(recipe(loss=tables.Loss(l2=0.25, l2_on=pattern)), net)
         assert made(OUTPUTS, TARGETS).item() == pytest.approx((plain + 0.25 * squares).item())
 
 
@@ -255,7 +257,7 @@ def test_the_l2_of_paper_004_is_of_the_two_convolutions_of_the_stem():
 
 def test_names_of_modules_that_are_not_there_are_refused():
     with pytest.raises(FerBenchError, match="'stem', and Net has none such; its own are: trunk, head, classifier"):
-        schedules.make_loss(recipe(loss=recipes.Loss(l2=0.1, l2_on=("stem",))), Net())
+        schedules.make_loss(recipe(loss=tables.Loss(l2=0.1, l2_on=("stem",))), Net())
 
 
 def test_statistics_of_batch_norm_are_averages_over_batches():
@@ -278,8 +280,8 @@ def data(labels=(0, 0, 1, 2, 2, 2, 0, 1, 1, 2), classes=("angry", "happy", "sad"
 
 CONTRACT = dataclasses.replace(fb.find("mini_xception").input, classes=("angry", "happy", "sad"))
 PHASES = (
-    recipes.Phase("head", 2, frozen=("trunk",), frozen_batch_norms=("trunk",)),
-    recipes.Phase("all", 4, recipes.SGD("sgd", 0.01, 0.5), stopping=Stopping("training_accuracy", 2, "reaches")),
+    tables.Phase("head", 2, frozen=("trunk",), frozen_batch_norms=("trunk",)),
+    tables.Phase("all", 4, tables.SGD("sgd", 0.01, 0.5), stopping=Stopping("training_accuracy", 2, "reaches")),
 )
 
 
@@ -324,7 +326,7 @@ def test_a_phase_freezes_weights_and_batch_norms_and_the_next_frees_them():
 
 
 def test_a_training_whose_first_phase_ends_early_ends_with_its_last_phase():
-    phases = (dataclasses.replace(PHASES[1], name="first", epochs=4), recipes.Phase("last", 2))
+    phases = (dataclasses.replace(PHASES[1], name="first", epochs=4), tables.Phase("last", 2))
     method = RecipeMethod(recipe(phases=phases), Net(), data(), CONTRACT)
     said = [method.after_epoch(epoch(number, training_accuracy=0.5)) for number in range(1, 6)]
     assert said == ["", "", "", "", "the last phase is over"]
@@ -355,7 +357,7 @@ def test_dropout_is_set_where_the_network_has_some():
 
 
 def test_class_weights_follow_the_order_of_the_network_s_outputs():
-    counted = recipe(loss=recipes.Loss(class_weights="balanced"))
+    counted = recipe(loss=tables.Loss(class_weights="balanced"))
     turned = dataclasses.replace(CONTRACT, classes=("sad", "angry", "happy"))
     method = RecipeMethod(counted, Net(), data(), turned)  # 4 sad, 3 angry, 3 happy of 10
     each = functional.cross_entropy(OUTPUTS, TARGETS, reduction="none")

@@ -13,8 +13,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fer_bench.accuracy.batches import Batches, derived, hold_out
 from fer_bench.accuracy.evaluate import predict
-from fer_bench.accuracy.train import MODEL, STATE, Settings, hold_out, train
+from fer_bench.accuracy.train import MODEL, STATE, train
+from fer_bench.accuracy.training_types import Settings
 from fer_bench.networks.contract import InputContract
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError, StoreError, TrainingError
@@ -95,11 +97,9 @@ def test_another_seed_is_another_training(whole: Path, tmp_path: Path) -> None:
 
 def test_the_loop_computes_what_one_written_by_hand_does(whole: Path) -> None:
     """Whole epochs of the same batches, by PyTorch alone."""
-    from fer_bench.accuracy.train import _Batches, derived
-
     net, data = network(), dataset()
     method = Method(net)
-    batches = _Batches(data, CONTRACT, method, Settings())
+    batches = Batches(data, CONTRACT, method, Settings())
     for epoch in (1, 2, 3):
         net.train()
         for step, (images, targets) in enumerate(batches.loader(epoch, 0)):
@@ -114,9 +114,7 @@ def test_the_loop_computes_what_one_written_by_hand_does(whole: Path) -> None:
 
 
 def test_each_epoch_has_every_image_once_in_another_order() -> None:
-    from fer_bench.accuracy.train import _Batches
-
-    batches = _Batches(dataset(), CONTRACT, Method(network()), Settings())
+    batches = Batches(dataset(), CONTRACT, Method(network()), Settings())
     orders = []
     for epoch in (1, 2):
         list(batches.loader(epoch, 0))

@@ -18,11 +18,13 @@ from support.processes import plain_environment
 PACKAGE = Path(fer_bench.__file__).parent
 WITH_TORCH = (
     "accuracy.augment",
+    "accuracy.batches",
     "accuracy.changes",
     "accuracy.evaluate",
     "accuracy.initial",
     "accuracy.methods",
     "accuracy.robustness",
+    "accuracy.running",
     "accuracy.schedules",
     "accuracy.sensitivity",
     "accuracy.train",

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as pixels
 
-from fer_bench.accuracy.recipes import Augmentation
+from fer_bench.accuracy.recipe_tables import Augmentation
 from fer_bench.networks.contract import InputContract
 
 Floats = NDArray[np.float64]

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fer_bench.accuracy import recipes
-from fer_bench.accuracy.recipes import Recipe, Stopping
+from fer_bench.accuracy import recipe_tables as tables
+from fer_bench.accuracy.recipe_tables import Stopping
+from fer_bench.accuracy.recipes import Recipe
 from fer_bench.records.errors import FerBenchError
 
-Values = Mapping[str, float | None]  # of an epoch, by the names of ``recipes.Monitor``
+Values = Mapping[str, float | None]  # of an epoch, by the names of ``recipe_tables.Monitor``
 _ADAMS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -39,11 +40,11 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
 
 def _constructor(recipe: Recipe) -> Callable[..., torch.optim.Optimizer]:
     match recipe.optimizer:
-        case recipes.SGD():
+        case tables.SGD():
             return torch.optim.SGD
-        case recipes.RMSprop():
+        case tables.RMSprop():
             return torch.optim.RMSprop
-        case recipes.Adam(name=name):
+        case tables.Adam(name=name):
             return _ADAMS[name]
 
 
@@ -77,7 +78,7 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_ep
         optimizer: whose groups have one rate.
         steps_per_epoch: of the optimiser.
     """
-    if isinstance(recipe.schedule, recipes.Plateau):
+    if isinstance(recipe.schedule, tables.Plateau):
         return _OnPlateau(recipe.schedule, recipe.optimizer.lr, optimizer)
     return _Planned(planned_rate(recipe, steps_per_epoch), optimizer)
 
@@ -86,19 +87,19 @@ def planned_rate(recipe: Recipe, steps_per_epoch: int) -> Callable[[int, int], f
     """Return the rate as a function of steps and of epochs that are over; of a plateau's schedule, the first."""
     first = float(recipe.optimizer.lr)
     match recipe.schedule:
-        case recipes.Step(every=every, factor=factor):
+        case tables.Step(every=every, factor=factor):
             return lambda _, epochs: float(first * factor ** (epochs // every))
-        case recipes.Exponential(factor=factor):
+        case tables.Exponential(factor=factor):
             return lambda _, epochs: float(first * factor**epochs)
-        case recipes.InverseTime(steps=each, rate=rate):
+        case tables.InverseTime(steps=each, rate=rate):
             return lambda steps, _: first / (1 + rate * steps / each)
-        case recipes.OneCycle() as cycle:
+        case tables.OneCycle() as cycle:
             total = steps_per_epoch * recipe.epochs
             return lambda steps, _: _one_cycle(cycle, first, steps, total)
     return lambda *_: first
 
 
-def _one_cycle(cycle: recipes.OneCycle, largest: float, steps: int, total: int) -> float:
+def _one_cycle(cycle: tables.OneCycle, largest: float, steps: int, total: int) -> float:
     """Return the rate after some steps, as OneCycleLR with two phases and cosines has it."""
     start = largest / cycle.start_divisor
     top = cycle.rising * total - 1  # the step, which may lie between two, whose rate is the largest
@@ -147,7 +148,7 @@ class _Planned:
 class _Watch:
     """Counts epochs since a monitored value was best; a value that is no number is never the best."""
 
-    def __init__(self, rule: Stopping | recipes.Plateau) -> None:
+    def __init__(self, rule: Stopping | tables.Plateau) -> None:
         self._rule = rule
         self._best: float | None = None
         self._since = 0
@@ -183,7 +184,7 @@ class _Watch:
 class _OnPlateau:
     """A rate that is lowered where a value stops improving."""
 
-    def __init__(self, rule: recipes.Plateau, rate: float, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, rule: tables.Plateau, rate: float, optimizer: torch.optim.Optimizer) -> None:
         self._rule, self._rate, self._optimizer = rule, float(rate), optimizer
         self._watch = _Watch(rule)
         _set_rate(optimizer, self._rate)
@@ -234,7 +235,7 @@ class Loss:
     A weighted class counts as in Keras: the mean is over images, not over their weights.
     """
 
-    def __init__(self, loss: recipes.Loss, model: nn.Module, class_counts: Sequence[int] | None = None) -> None:
+    def __init__(self, loss: tables.Loss, model: nn.Module, class_counts: Sequence[int] | None = None) -> None:
         """Prepare the loss.
 
         Args:

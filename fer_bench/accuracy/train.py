@@ -7,18 +7,14 @@ and the number of a loader's workers changes nothing.
 
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import math
-import signal
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,8 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fer_bench.accuracy.batches import Batches, derived, fingerprint
 from fer_bench.accuracy.evaluate import logits, predict
-from fer_bench.accuracy.transforms import prepare
+from fer_bench.accuracy.running import deterministic, interrupts
+from fer_bench.accuracy.training_types import DEFAULTS, LAST, Epoch, Method, Selection, Settings, Trained
 from fer_bench.networks.contract import METADATA, SELECTED_ON, InputContract
 from fer_bench.records import extras, files
 from fer_bench.records.errors import FerBenchError, TrainingError
@@ -37,154 +35,11 @@ if TYPE_CHECKING:
     from fer_bench.accuracy.data.dataset import Dataset
 
 STATE, MODEL = "state.pt", "model.safetensors"  # files of a folder of training
-LAST = "last"  # selected by nothing: the last epoch's weights
 _FORMAT = 1  # of the state
 _SAID_EVERY_S = 0.5
 _TEST = ("private", "test")  # splits that should select nothing
 _PRECISIONS = {"fp32": "no", "tf32": "no", "default": "no", "bf16": "bf16", "fp16": "fp16"}
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-_NOT_DETERMINISTIC = "does not have a deterministic implementation"
-
-
-class Method(Protocol):
-    """How one network is trained. Its state goes with the training's.
-
-    Attributes:
-        description: everything that it consists of, as JSON has it: what another one differs in.
-        epochs: at most.
-        batch: images of a step.
-        selects: what chooses the weights: "validation_accuracy", "validation_loss", or "last".
-        optimizer: of the network's parameters; a method of phases changes it in ``after_epoch``.
-    """
-
-    description: Mapping[str, Json]
-    epochs: int
-    batch: int
-    optimizer: torch.optim.Optimizer
-
-    @property
-    def selects(self) -> str: ...
-
-    def augment(self, images: Tensor, seed: int, epoch: int, indices: Sequence[int]) -> Tensor:
-        """Return prepared images (N, C, H, W) as the network is to see them; runs in a loader's workers."""
-        ...
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of (N, K) logits for places of classes (N,), or for distributions (N, K)."""
-        ...
-
-    def before_update(self, clip: Callable[[float], object]) -> None:
-        """Clip gradients, where the method does: ``clip`` takes the largest norm."""
-        ...
-
-    def after_step(self) -> None:
-        """Take the step of a schedule that goes by steps."""
-        ...
-
-    def begin_epoch(self) -> None:
-        """Bring the network, which is in training mode, into the epoch's: freeze batch norms, set dropout."""
-        ...
-
-    def before_evaluation(self, batches: Callable[[], Iterator[Tensor]]) -> None:
-        """Prepare the network, such as re-estimate batch norm over batches of training images."""
-        ...
-
-    def after_epoch(self, epoch: "Epoch") -> str:
-        """Take the step of a schedule that goes by epochs, and return why the training should end, or ""."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of schedule and stopping rule; the optimiser's is kept apart."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What is not the method's.
-
-    Attributes:
-        seed: of order, augmentation and dropout; the initial weights are the caller's.
-        precision: "fp32", "bf16", "fp16" (on a GPU), or another of a plan's that is float32.
-        device: "cpu" or the accelerator's kind.
-        workers: processes that prepare images beside this one.
-        keep_s: seconds after which the state is kept within an epoch.
-        keep_steps: steps after which it is; None goes by the seconds alone.
-        epochs: instead of the method's; None takes these.
-    """
-
-    seed: int = 0
-    precision: str = "fp32"
-    device: str = "cpu"
-    workers: int = 0
-    keep_s: float = 30.0
-    keep_steps: int | None = None
-    epochs: int | None = None
-
-
-DEFAULTS = Settings()
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What is known of an epoch; seconds are those of training, ``evaluation_s`` apart.
-
-    Attributes:
-        epoch: from 1.
-        learning_rate: at its end.
-        data_s: waiting for images.
-        step_s: the steps themselves.
-        used: what else was counted meanwhile, such as processor seconds and joules.
-    """
-
-    epoch: int
-    steps: int
-    images: int
-    learning_rate: float
-    training_loss: float
-    training_accuracy: float
-    validation_loss: float | None
-    validation_accuracy: float | None
-    data_s: float
-    step_s: float
-    evaluation_s: float
-    used: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What selected the weights of a checkpoint: a split of some images, by a number, or the end of the training."""
-
-    on: str  # "validation", "test", or "last"
-    split: str = ""
-    images_sha256: str = ""  # as ``Predictions`` has it
-    by: str = ""
-    epoch: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What came of a training.
-
-    Attributes:
-        history: an entry for each epoch.
-        checkpoint: the selected weights, with input contract and selection in their metadata.
-        stopped: why it ended before its last epoch, or "".
-        resumed: where it went on: epoch, step, and why not to the same bits, or "".
-        inexact: operators whose sums depend on the order of threads.
-    """
-
-    history: tuple[Epoch, ...]
-    selection: Selection
-    checkpoint: Path
-    stopped: str
-    resumed: tuple[tuple[int, int, str], ...]
-    inexact: tuple[str, ...]
-    warnings: tuple[str, ...]
-
 
 Meter = Callable[[], Mapping[str, float]]
 
@@ -264,7 +119,7 @@ class _Loop:
     """One training under way."""
 
     network: nn.Module
-    data: "_Batches"
+    data: Batches
     validation: "Dataset | None"
     contract: InputContract
     method: Method
@@ -313,7 +168,7 @@ class _Loop:
                 f"the weights are selected by {made.selects}, and there are no validation images; try: --validation "
                 "with a split or a share"
             )
-        batches = _Batches(training, contract, made, settings, accelerator.process_index, accelerator.num_processes)
+        batches = Batches(training, contract, made, settings, accelerator.process_index, accelerator.num_processes)
         model, optimizer = accelerator.prepare(network, made.optimizer)
         identity: dict[str, Json] = {
             "network": name or type(network).__name__,
@@ -337,7 +192,7 @@ class _Loop:
         """Have PyTorch choose deterministic algorithms meanwhile, and say what is short where memory is."""
         files.make_folder(self.folder)
         try:
-            with _deterministic(self.inexact):
+            with deterministic(self.inexact):
                 yield
         except (RuntimeError, MemoryError) as error:
             if not isinstance(error, MemoryError) and not any(said in str(error) for said in _NO_MEMORY):
@@ -462,7 +317,7 @@ class _Loop:
     def run(self, meter: Meter, say: Callable[[str], None], alive: Callable[[], None]) -> Trained:
         """Train until the last epoch is over, or the method ends it."""
         said = _Said(say, self.epochs, self.data.steps)
-        with _interrupts() as interrupted:
+        with interrupts() as interrupted:
             while not self.finished:
                 self._steps(meter, said, alive, interrupted)
                 self._conclude(alive)
@@ -633,166 +488,6 @@ class _Said:
         text = f"epoch {epoch}/{self.epochs}, step {part.step}/{self.steps}, loss {part.loss / part.images:.3f}"
         last = history[-1].validation_accuracy if history else None
         self.say(text + (f", validation {100 * last:.1f} %" if last is not None else ""))
-
-
-# ------------------------------------------------------------------ data
-
-
-@dataclass(slots=True, eq=False)
-class _Batches(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """The batches of an epoch by their number: images (N, C, H, W) and places of classes (N,), or shares (N, K).
-
-    Each process of a launcher has its own share of a batch.
-    """
-
-    data: "Dataset"
-    contract: InputContract
-    method: Method
-    settings: Settings
-    process: int = 0
-    processes: int = 1
-    steps: int = 0
-    epoch: int = 0
-    _places: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    _targets: Tensor = field(default_factory=lambda: torch.empty(0))
-    _order: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-
-    def __post_init__(self) -> None:
-        data, classes = self.data, self.contract.classes
-        if set(data.classes) != set(classes):
-            raise FerBenchError(
-                f"the data have {len(data.classes)} classes ({', '.join(data.classes)}), and the network "
-                f"{len(classes)} ({', '.join(classes)}); try: --data-classes {','.join(classes)}, or another --contract"
-            )
-        self._places = np.flatnonzero(data.labelled)
-        columns = np.array([classes.index(name) for name in data.classes], dtype=np.int64)
-        if data.targets is None:
-            self._targets = torch.from_numpy(columns[data.labels[self._places]])
-        else:
-            back = np.array([data.classes.index(name) for name in classes])
-            self._targets = torch.from_numpy(np.ascontiguousarray(data.targets[self._places][:, back]))
-        count, batch = len(self._places), self.method.batch
-        # A last batch of one image is left out: batch norm has no variance over one.
-        self.steps = count // batch + (count % batch > self.processes)
-        if not self.steps:
-            raise FerBenchError(f"{count} labelled images of split {data.split} are too few for a step of training")
-
-    def loader(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return what gives the batches of an epoch from the ``first`` on, from 0."""
-        self.epoch = epoch
-        drawn = torch.Generator().manual_seed(derived(self.settings.seed, epoch, -1))
-        self._order = torch.randperm(len(self._places), generator=drawn).numpy()
-        loader = torch.utils.data.DataLoader(
-            self,
-            batch_size=None,
-            sampler=range(first, self.steps),
-            num_workers=self.settings.workers,
-            generator=torch.Generator(),  # or it would draw from the global one
-            pin_memory=self.settings.device == "cuda",
-        )
-        return iter(loader)
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        batch = self.method.batch
-        at = self._order[number * batch : (number + 1) * batch][self.process :: self.processes]
-        images = prepare([self.data.images[int(place)] for place in self._places[at]], self.contract)
-        return self.method.augment(images, self.settings.seed, self.epoch, at.tolist()), self._targets[at]
-
-
-def derived(seed: int, epoch: int, place: int) -> int:
-    """Return a seed that follows from these three and from nothing else."""
-    digest = hashlib.sha256(f"{seed} {epoch} {place}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1  # PyTorch takes 63 bits
-
-
-def fingerprint(data: "Dataset") -> str:
-    """Return what identifies images and labels: of files that were read their hashes, else the pixels' own."""
-    digest = hashlib.sha256()
-    known = [[file.sha256, file.bytes] for file in data.manifest.files]
-    digest.update(json.dumps([data.split, list(data.classes), list(data.ids), known]).encode())
-    digest.update(np.ascontiguousarray(data.labels).data)
-    if data.targets is not None:
-        digest.update(np.ascontiguousarray(data.targets).data)
-    if not known:
-        for image in data.images:
-            digest.update(np.ascontiguousarray(image).data)
-    return f"{data.name}, {data.split}, {len(data)} images, {digest.hexdigest()[:16]}"
-
-
-def hold_out(data: "Dataset", share: float, seed: int = 0) -> "tuple[Dataset, Dataset]":
-    """Divide training images into those that are trained on and those that select: whole persons where known.
-
-    Args:
-        data: labelled images.
-        share: of the images of each class, or of the persons, that select.
-        seed: of the draw.
-    """
-    drawn = np.random.default_rng(seed)
-    names = np.array(data.persons) if data.persons is not None else data.labels
-    if data.persons is not None:
-        persons = np.unique(names)
-        chosen = drawn.permutation(persons)[: max(1, round(share * len(persons)))]
-        held = np.isin(names, chosen)
-    else:
-        held = np.zeros(len(data), bool)
-        for label in np.unique(names):
-            places = drawn.permutation(np.flatnonzero(names == label))
-            held[places[: max(1, round(share * len(places)))]] = True
-    if held.all():
-        raise FerBenchError(f"nothing is left to train on of {len(data)} images beside {share:g} that select")
-    return data.subset(~held), data.subset(held, split=f"{share:g} of {data.split}")
-
-
-# ------------------------------------------------------------------ pieces
-
-
-@contextlib.contextmanager
-def _deterministic(inexact: list[str]) -> Iterator[None]:
-    """Use deterministic algorithms where there are, and collect the operators that have none."""
-    cudnn = torch.backends.cudnn
-    filling: Any = torch.utils.deterministic  # which PyTorch has no types of
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    flags = cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory = True, False, False
-    try:
-        with warnings.catch_warnings():
-            show = warnings.showwarning
-
-            def note(message: Warning | str, *about: Any, **more: Any) -> None:
-                if _NOT_DETERMINISTIC not in str(message):
-                    show(message, *about, **more)
-                elif (operator := str(message).split()[0]) not in inexact:
-                    inexact.append(operator)
-
-            warnings.showwarning = note
-            yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        cudnn.deterministic, cudnn.benchmark, filling.fill_uninitialized_memory = flags
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Collect Ctrl-C, so that no state is kept in the middle of a step; the second ends the program at once."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def catch(number: int, _frame: object) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = signal.signal(signal.SIGINT, catch)
-    try:
-        yield caught
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _loss(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

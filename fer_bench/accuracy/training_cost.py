@@ -12,7 +12,8 @@ import numpy as np
 from torch import nn
 
 from fer_bench.accuracy.evaluate import BATCH, predict
-from fer_bench.accuracy.train import DEFAULTS, Method, Settings, _Loop
+from fer_bench.accuracy.train import _Loop
+from fer_bench.accuracy.training_types import DEFAULTS, Method, Settings
 from fer_bench.networks.contract import InputContract
 
 if TYPE_CHECKING:

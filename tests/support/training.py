@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fer_bench.accuracy.batches import derived
 from fer_bench.accuracy.data.dataset import Dataset, Duplicates, Images, InArray, Manifest
-from fer_bench.accuracy.train import Epoch, Settings, Trained, derived, train
+from fer_bench.accuracy.train import train
+from fer_bench.accuracy.training_types import Epoch, Settings, Trained
 from fer_bench.networks.contract import Crop, InputContract
 
 CLASSES = ("angry", "happy", "sad")

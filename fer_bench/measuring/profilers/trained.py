@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fer_bench.accuracy.data.dataset import Dataset
-    from fer_bench.accuracy.train import Epoch, Method, Settings, Trained
+    from fer_bench.accuracy.training_types import Epoch, Method, Settings, Trained
     from fer_bench.networks.contract import InputContract
 
 _TOLD_EVERY_S = 1.0
@@ -141,7 +141,7 @@ class _Training:
 
     def settings(self) -> "Settings":
         """Return the settings of the loop."""
-        from fer_bench.accuracy.train import Settings
+        from fer_bench.accuracy.training_types import Settings
 
         return Settings(
             self.plan.seed,
@@ -171,7 +171,7 @@ def load(path: str, how: Training) -> "tuple[Dataset, Dataset | None]":
     Raises:
         FerBenchError: the data cannot be read, or have no such split.
     """
-    from fer_bench.accuracy.train import hold_out
+    from fer_bench.accuracy.batches import hold_out
 
     training = _loaded(path, how.split or "training", how)
     there = training.manifest.counts
