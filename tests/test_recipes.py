@@ -23,6 +23,8 @@ optimizer = { name = "sgd", lr = 0.1 }
 selection = { by = "last" }
 """
 
+TWO_PHASES = "[[phases]]\nname = 'a'\nepochs = 2\n[[phases]]\nname = 'b'\nepochs = 2\n"
+
 
 @pytest.fixture
 def write(tmp_path):
@@ -99,6 +101,9 @@ def test_phases_take_from_the_recipe_what_they_do_not_name():
     assert (head.frozen, whole.frozen, whole.frozen_batch_norms) == (("trunk",), (), ("trunk",))
     assert (head.schedule.kind, whole.schedule.kind) == ("plateau", "inverse_time")
     assert whole.stopping.monitor == "training_accuracy"
+    assert (head.loss.class_weights, whole.loss.class_weights) == ("balanced", "none")
+    assert (recipe.phases[1].begins, recipe.origin("phases.all.begins").kind) == ("best", "public code")
+    assert "phases.head.begins" not in {row.field for row in recipe.rows()}
     assert read_recipe("muminov2024").parts() == (read_recipe("muminov2024"),)
 
 
@@ -107,6 +112,8 @@ def test_phases_take_from_the_recipe_what_they_do_not_name():
 def test_phases_share_other_epochs(epochs, expected):
     recipe = read_recipe("muminov2024:two_phases").with_(epochs=epochs)
     assert [phase.epochs for phase in recipe.phases] == expected
+    kinds = [recipe.origin(f"phases.all.{name}").kind for name in ("epochs", "begins")]
+    assert kinds == [CHANGED, "public code"]
 
 
 def test_too_few_epochs_for_the_phases_are_refused():
@@ -165,6 +172,14 @@ def test_lines_show_each_field_with_its_origin():
         ("[origins]\n'optimizer.rate' = 'printed'", "origins has unknown optimizer.rate"),
         ("[[phases]]\nname = 'a'\nepochs = 3", "epochs is 4, and the phases have 3"),
         ("[[phases]]\nname = 'a'\nepochs = 4\nrate = 1", "phases[0] has unknown rate"),
+        ("[[phases]]\nname = 'a'\nepochs = 4\nbegins = 'bets'", "phases[0].begins is 'bets' (did you mean best?)"),
+        ("[[phases]]\nname = 'a'\nepochs = 4\nbegins = 'best'", "nothing is before the first phase"),
+        (f"{TWO_PHASES}begins = 'best'", "a phase begins with the best weights, and selection.by is 'last'"),
+        (f"{TWO_PHASES}loss = {{ l2 = 1 }}", "loss.l2 and loss.l2_on go together"),
+        (
+            f"{TWO_PHASES}[origins]\n'phases.b.begin' = 'printed'",
+            "unknown phases.b.begin (did you mean phases.b.begins",
+        ),
         ("[variants.a]\nabout = 'x'\nepochs = 0", "variants.a: epochs is 0: a whole number from 1"),
         ("[variants.a]\nabout = 'x'\nbatch = 1", "variants.a has unknown batch (did you mean batch_size?)"),
         ("[input]\nvalue_range = [1, 0]", "the second must be larger"),

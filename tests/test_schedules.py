@@ -115,9 +115,9 @@ def test_the_steps_of_paper_002_end_at_a_third_of_the_rate():
 
 
 def test_inverse_time_is_keras_s_formula():
-    # InverseTimeDecay: 0.1 / (1 + 0.5 step / 4)
+    # InverseTimeDecay: 0.1 / (1 + 0.5 epoch / 4)
     how = recipe(schedule=tables.InverseTime("inverse_time", 4, 0.5))
-    assert rates(how, epochs=2, steps=2) == pytest.approx([0.1, 0.1 / 1.125, 0.1 / 1.25, 0.1 / 1.375])
+    assert rates(how, epochs=4, steps=1) == pytest.approx([0.1, 0.1 / 1.125, 0.1 / 1.25, 0.1 / 1.375])
 
 
 LOSSES = [1.0, 0.9, 0.95, 0.91, 0.9, 0.89, 0.95, 0.99, 0.98, 0.97, 0.96, 0.95, 0.94]
@@ -281,13 +281,19 @@ def data(labels=(0, 0, 1, 2, 2, 2, 0, 1, 1, 2), classes=("angry", "happy", "sad"
 CONTRACT = dataclasses.replace(fb.find("mini_xception").input, classes=("angry", "happy", "sad"))
 PHASES = (
     tables.Phase("head", 2, frozen=("trunk",), frozen_batch_norms=("trunk",)),
-    tables.Phase("all", 4, tables.SGD("sgd", 0.01, 0.5), stopping=Stopping("training_accuracy", 2, "reaches")),
+    tables.Phase(
+        "all", 4, optimizer=tables.SGD("sgd", 0.01, 0.5), stopping=Stopping("training_accuracy", 2, "reaches")
+    ),
 )
 
 
 def epoch(number, **values):
     names = ("training_loss", "training_accuracy", "validation_loss", "validation_accuracy")
     return SimpleNamespace(epoch=number, **{name: values.get(name) for name in names})
+
+
+def restore():
+    raise AssertionError
 
 
 def step(method, net):
@@ -309,7 +315,7 @@ def test_a_phase_freezes_weights_and_batch_norms_and_the_next_frees_them():
     assert torch.equal(net.trunk[0].weight, before)
     assert torch.equal(net.trunk[1].running_mean, running)
     assert not torch.equal(net.classifier.weight, head)
-    assert [method.after_epoch(epoch(1)), method.after_epoch(epoch(2))] == ["", ""]
+    assert [method.after_epoch(epoch(1), restore), method.after_epoch(epoch(2), restore)] == ["", ""]
     assert (rate_of(method.optimizer), method.optimizer.param_groups[0]["momentum"]) == (0.01, 0.5)
     net.train()
     method.begin_epoch()
@@ -321,15 +327,29 @@ def test_a_phase_freezes_weights_and_batch_norms_and_the_next_frees_them():
     again.load_state_dict(state)
     assert (again.recipe.stopping, rate_of(again.optimizer)) == (PHASES[1].stopping, 0.01)
     # Two epochs without a better training accuracy after the third.
-    said = [again.after_epoch(epoch(number, training_accuracy=0.5)) for number in (3, 4, 5)]
+    said = [again.after_epoch(epoch(number, training_accuracy=0.5), restore) for number in (3, 4, 5)]
     assert said == ["", "", "2 epochs without a better training accuracy"]
 
 
 def test_a_training_whose_first_phase_ends_early_ends_with_its_last_phase():
     phases = (dataclasses.replace(PHASES[1], name="first", epochs=4), tables.Phase("last", 2))
     method = RecipeMethod(recipe(phases=phases), Net(), data(), CONTRACT)
-    said = [method.after_epoch(epoch(number, training_accuracy=0.5)) for number in range(1, 6)]
+    said = [method.after_epoch(epoch(number, training_accuracy=0.5), restore) for number in range(1, 6)]
     assert said == ["", "", "", "", "the last phase is over"]
+
+
+def test_a_phase_begins_with_the_best_weights_and_its_own_loss_where_it_says_so():
+    balanced = tables.Loss(class_weights="balanced")
+    head = dataclasses.replace(PHASES[0], loss=balanced)
+    phases = (head, dataclasses.replace(PHASES[1], begins="best"))
+    method = RecipeMethod(recipe(phases=phases), Net(), data(), CONTRACT)  # 3 angry, 3 happy, 4 sad of 10
+    asked, each = [], functional.cross_entropy(OUTPUTS, TARGETS, reduction="none")
+    assert method.loss(OUTPUTS, TARGETS).item() == pytest.approx(float((each[0] * 10 / 9 + each[1] * 10 / 12) / 2))
+    method.after_epoch(epoch(1), restore)
+    method.after_epoch(epoch(2), lambda: asked.append("best"))
+    assert asked == ["best"]
+    assert method.loss(OUTPUTS, TARGETS).item() == pytest.approx(float(each.mean()))
+    method.after_epoch(epoch(3, training_accuracy=0.5), restore)
 
 
 def test_a_recipe_reestimates_and_clips_only_where_it_says_so():
@@ -404,7 +424,7 @@ def test_each_paper_s_recipe_trains_its_own_network_for_three_steps_on_rendered_
         method.after_step()
         losses.append(loss.item())
         values = {"training_accuracy": 0.1, "validation_accuracy": 0.1, "validation_loss": loss.item()}
-        assert method.after_epoch(epoch(number, training_loss=loss.item(), **values)) == ""
+        assert method.after_epoch(epoch(number, training_loss=loss.item(), **values), restore) == ""
     assert np.isfinite(losses).all()
     moved = [key for key, value in model.named_parameters() if not torch.equal(value, before[key])]
     assert len(moved) > 0.9 * len(before)

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from torch.nn import functional
 from fer_bench.accuracy.batches import Batches, derived, hold_out
 from fer_bench.accuracy.evaluate import predict
 from fer_bench.accuracy.train import MODEL, STATE, train
-from fer_bench.accuracy.training_types import Settings
+from fer_bench.accuracy.training_types import Epoch, Settings
 from fer_bench.networks.contract import InputContract
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError, StoreError, TrainingError
@@ -108,7 +109,7 @@ def test_the_loop_computes_what_one_written_by_hand_does(whole: Path) -> None:
             functional.cross_entropy(net(images), targets).backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             method.optimizer.step()
-        method.after_epoch(None)  # type: ignore[arg-type]  # which it does not look at
+        method.after_epoch(None, lambda: None)  # type: ignore[arg-type]  # which it does not look at
     kept = torch.load(whole / STATE, weights_only=True)["network"]
     assert all(torch.equal(value, kept[name]) for name, value in net.state_dict().items())
 
@@ -147,6 +148,34 @@ def test_nothing_selects_the_last_epoch(tmp_path: Path) -> None:
     assert (made.selection.on, made.selection.epoch) == ("last", 3)
     with pytest.raises(FerBenchError, match="there are no validation images"):
         train(network(), dataset(), None, CONTRACT, Method, tmp_path / "other")
+
+
+class _Worse(Method):
+    """Spoils its classifier in its second epoch, its last, and asks for the selected weights then."""
+
+    epochs, selects = 2, "validation_loss"
+
+    def __init__(self, net: nn.Sequential) -> None:
+        super().__init__(net)
+        self.classifier, self.evaluations = net[-1], 0
+
+    def before_evaluation(self, batches: Callable[[], Iterator[Tensor]]) -> None:
+        self.evaluations += 1
+        if self.evaluations == self.epochs:
+            nn.init.constant_(self.classifier.bias[0], 1000)
+
+    def after_epoch(self, epoch: Epoch, restore: Callable[[], None]) -> str:
+        if epoch.epoch == self.epochs:
+            restore()
+        return ""
+
+
+def test_a_method_gets_the_selected_weights_back(tmp_path: Path) -> None:
+    made = train(net := network(), dataset(), dataset(30, "validation", 1), CONTRACT, _Worse, tmp_path)
+    assert made.selection.epoch == 1
+    _, weights = selected(tmp_path)
+    assert {name: value.tolist() for name, value in net.state_dict().items()} == weights
+    assert all(bits(tmp_path)[name].tolist() == value for name, value in weights.items())
 
 
 class _NaN(Method):

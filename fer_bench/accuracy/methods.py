@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class RecipeMethod:
     """How a recipe trains a network.
 
-    A phase begins as a new training does, with an optimiser that knows nothing of the phase before. It goes on from the
-    weights of the last epoch.
+    A phase begins as a new training does, with an optimiser that knows nothing of the phase before. Its first weights
+    are those of the last epoch, or the selected ones, as the phase says.
     """
 
     def __init__(self, recipe: Recipe, network: nn.Module, training: "Dataset", contract: InputContract) -> None:
@@ -41,11 +41,12 @@ class RecipeMethod:
         self.description: Mapping[str, Json] = recipe.settings()
         self.epochs, self.batch, self.selects = recipe.epochs, recipe.batch_size, recipe.selection.by
         self._parts, self._network, self._contract = recipe.parts(), network, contract
+        self._begins = [phase.begins for phase in recipe.phases]
         if any(part.optimizer.name != recipe.optimizer.name for part in self._parts):
             raise FerBenchError(f"recipe {recipe.name} has phases of different optimizers; try: one for all")
         self._trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.optimizer = schedules.make_optimizer(recipe, network)
-        self._loss = schedules.make_loss(recipe, network, _class_counts(training, contract.classes))
+        self._class_counts = _class_counts(training, contract.classes)
         count = int(training.labelled.sum())
         self._steps_per_epoch = max(1, count // self.batch + (count % self.batch > 1))
         self._part, self._epochs_of_part = 0, 0
@@ -58,10 +59,11 @@ class RecipeMethod:
         return self._parts[self._part]
 
     def _begin_part(self) -> None:
-        """Give the optimiser the phase's rate, and make its schedule and rule of stopping."""
+        """Give the optimiser the phase's rate, and make its schedule, its loss and its rule of stopping."""
         for group in self.optimizer.param_groups:
             group.update(schedules.hyperparameters(self.recipe))
         self._schedule = schedules.make_schedule(self.recipe, self.optimizer, self._steps_per_epoch)
+        self._loss = schedules.make_loss(self.recipe, self._network, self._class_counts)
         self._stopper = schedules.Stopper(self.recipe.stopping)
 
     def _apply(self) -> None:
@@ -103,7 +105,7 @@ class RecipeMethod:
             asked = itertools.islice(batches(), self.recipe.bn_reestimate)
             schedules.reestimate_batch_norms(self._network, asked, frozen)
 
-    def after_epoch(self, epoch: Any) -> str:
+    def after_epoch(self, epoch: Any, restore: Callable[[], None]) -> str:
         """Take the step of a schedule that goes by epochs, and return why the training should end, or ""."""
         values = {
             name: getattr(epoch, name)
@@ -118,6 +120,8 @@ class RecipeMethod:
             return stopped or ("" if epoch.epoch >= self.epochs else "the last phase is over")
         self._part, self._epochs_of_part = self._part + 1, 0
         self.optimizer.state.clear()
+        if self._begins[self._part] == "best":
+            restore()
         self._begin_part()
         return ""
 

@@ -51,6 +51,7 @@ TABLES: Mapping[str, type] = {
     "input": Input,
     "data": Data,
 }
+_OF_PHASES = (*TAGS, "loss", "stopping")  # tables that a phase may have, too
 
 
 def origins_after(
@@ -61,7 +62,15 @@ def origins_after(
     kept = {name: one for name, one in origins.items() if name.partition(".")[0] not in replaced}
     leaves = {leaf for key, value in changes.items() for leaf in _leaves(key, value)}
     of_changes = {leaf: of_changed for leaf in leaves if leaf not in said and leaf.partition(".")[0] not in said}
-    return {**{name: one for name, one in kept.items() if name not in leaves}, **of_changes, **said}
+    kept = {name: one for name, one in kept.items() if not leaves & {name, *_above(name)}}
+    return {**kept, **of_changes, **said}
+
+
+def _above(name: str) -> Iterator[str]:
+    """Yield what a dotted name is a part of: of "phases.all.begins" "phases.all" and "phases"."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def _leaves(key: str, value: Any) -> Iterator[str]:
@@ -86,8 +95,15 @@ def merged(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return both
 
 
-def read_origins(place: str, table: Any, settings: Collection[str]) -> dict[str, Origin]:
-    """Read origins as a file has them: "KIND" or "KIND: why"; ``settings`` are the members of a recipe."""
+def read_origins(place: str, table: Any, settings: Collection[str], phases: Any) -> dict[str, Origin]:
+    """Read origins as a file has them: "KIND" or "KIND: why".
+
+    Args:
+        place: of the tables.
+        table: of origins.
+        settings: the members of a recipe.
+        phases: tables of its phases, which are not checked yet.
+    """
     origins = {}
     for name, text in checked_table(f"{place}: origins", table).items():
         kind, _, why = text.partition(":") if isinstance(text, str) else ("", "", "")
@@ -97,7 +113,7 @@ def read_origins(place: str, table: Any, settings: Collection[str]) -> dict[str,
                 "with a colon and a sentence behind it"
             )
         top, _, field_name = str(name).partition(".")
-        known = _fields_of(top)
+        known = _fields_of(top, phases)
         if top not in settings or (field_name and field_name not in known):
             near = nearest(str(name), [*settings, *(f"{top}.{each}" for each in known)])
             raise refused(f"{place}: origins has unknown {schema.named(name)}{near}")
@@ -105,7 +121,18 @@ def read_origins(place: str, table: Any, settings: Collection[str]) -> dict[str,
     return origins
 
 
-def _fields_of(top: str) -> tuple[str, ...]:
+def _fields_of(top: str, phases: Any) -> tuple[str, ...]:
+    """Return what may stand behind a member's name and a dot: fields of its table, or names and fields of phases."""
+    if top == "phases":
+        given = [phase for phase in phases if isinstance(phase, Mapping)] if isinstance(phases, list | tuple) else []
+        return tuple(
+            name
+            for phase in given
+            for name in (
+                str(phase.get("name")),
+                *(f"{phase.get('name')}.{one.name}" for one in dataclasses.fields(Phase)),
+            )
+        )
     kinds = TAGS[top][1].values() if top in TAGS else [TABLES[top]] if top in TABLES else []
     return tuple(dict.fromkeys(one.name for kind in kinds for one in dataclasses.fields(kind)))
 
@@ -123,11 +150,10 @@ def read_phases(place: str, tables: Mapping[str, Any]) -> tuple[Phase, ...]:
 
 def _phase(place: str, phase: Mapping[str, Any], recipe: Mapping[str, Any]) -> Phase:
     """Make a phase, whose tables are laid over the recipe's."""
-    over = {key: merged(recipe, {key: phase[key]})[key] for key in (*TAGS, "stopping") if phase.get(key) is not None}
-    made = typed(place, Phase, phase, over.keys() | {key for key in (*TAGS, "stopping") if key in phase})
+    over = {key: merged(recipe, {key: phase[key]})[key] for key in _OF_PHASES if phase.get(key) is not None}
+    made = typed(place, Phase, phase, over.keys() | {key for key in _OF_PHASES if key in phase})
     made.update({key: tagged(f"{place}.{key}", key, over[key]) for key in TAGS.keys() & over.keys()})
-    if "stopping" in over:
-        made["stopping"] = table_of(f"{place}.stopping", Stopping, over["stopping"])
+    made.update({key: table_of(f"{place}.{key}", TABLES[key], over[key]) for key in TABLES.keys() & over.keys()})
     return Phase(**made)
 
 

@@ -107,10 +107,10 @@ class Plateau:
 
 @dataclass(frozen=True, slots=True)
 class InverseTime:
-    """Keras's InverseTimeDecay: after s steps the rate is lr / (1 + rate s / steps)."""
+    """Keras's InverseTimeDecay, by epochs: after n of them the rate is lr / (1 + rate n / epochs)."""
 
     kind: Literal["inverse_time"]
-    steps: Size
+    epochs: Size
     rate: Rate
 
 
@@ -256,14 +256,17 @@ class Phase:
     """A part of a training; what it does not name is the recipe's.
 
     Attributes:
+        begins: with the weights of the last epoch before it, or with the best so far, as ``selection`` has it.
         frozen: names of modules whose weights stay as they are, as ``*`` and ``trunk.*`` match them.
         frozen_batch_norms: of modules whose batch norms keep to their running statistics.
     """
 
     name: Name
     epochs: Size
+    begins: Literal["last", "best"] = "last"
     optimizer: Optimizer | None = None
     schedule: Schedule | None = None
+    loss: Loss | None = None
     stopping: Stopping | None = None
     frozen: Names = ()
     frozen_batch_norms: Names = ()

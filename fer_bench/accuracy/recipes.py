@@ -136,10 +136,12 @@ class Recipe:
             FerBenchError: a field is unknown, or a value is none that it may have.
         """
         data, changes = self.settings(), plain(changes)
+        changed = dict(changes)
         if self.phases and "phases" not in changes and "epochs" in changes:
             changes["phases"] = scaled(data["phases"], changes["epochs"], self.name)
+            changed |= {f"phases.{phase['name']}.epochs": phase["epochs"] for phase in changes["phases"]}
         about = {key: getattr(self, key) for key in _ABOUT}
-        about["origins"] = origins_after(self.origins, changes, Origin(CHANGED, why), {})
+        about["origins"] = origins_after(self.origins, changed, Origin(CHANGED, why), {})
         return _read(self.name, {**merged(data, changes), **about}, f"recipe {self.name}")
 
     def settings(self) -> dict[str, Any]:
@@ -162,7 +164,8 @@ class Recipe:
         return tuple(self._of_phase(phase) for phase in self.phases) or (self,)
 
     def _of_phase(self, phase: Phase) -> Self:
-        changes = {key: value for key, value in members(phase).items() if key != "name" and value is not None}
+        own = ("name", "begins")
+        changes = {key: value for key, value in members(phase).items() if key not in own and value is not None}
         return dataclasses.replace(self, phases=(), **changes)
 
     def contract(self, of_sheet: InputContract) -> InputContract:
@@ -251,7 +254,7 @@ def _read_file(path: Path, variant: str) -> Recipe:
             f"recipe {name} has no variant {variant!r}{nearest(variant, readings)}; "
             f"try: {', '.join(f'{name}:{each}' for each in readings) or name}"
         )
-    data["origins"] = read_origins(place, data.get("origins", {}), _SETTINGS)
+    data["origins"] = read_origins(place, data.get("origins", {}), _SETTINGS, data.get("phases", ()))
     first = _read(name, data, place)
     # Each is read, so that a mistake in one does not wait until somebody chooses it.
     made = {
@@ -263,7 +266,7 @@ def _read_file(path: Path, variant: str) -> Recipe:
 
 def _varied(data: Mapping[str, Any], changes: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Return a recipe's tables with a variant's laid over them."""
-    said = read_origins(place, changes.get("origins", {}), _SETTINGS)
+    said = read_origins(place, changes.get("origins", {}), _SETTINGS, {**data, **changes}.get("phases", ()))
     changes = {key: value for key, value in changes.items() if key != "origins"}
     origins = origins_after(data["origins"], changes, Origin(UNSAID, ""), said)
     return {**merged(data, changes), "origins": origins}
@@ -290,8 +293,13 @@ def _check(place: str, recipe: Recipe) -> None:
     total = sum(phase.epochs for phase in recipe.phases)
     if recipe.phases and total != recipe.epochs:
         raise refused(f"{place}: epochs is {recipe.epochs}, and the phases have {total}")
-    if (recipe.loss.l2 > 0) != bool(recipe.loss.l2_on):
+    if any((part.loss.l2 > 0) != bool(part.loss.l2_on) for part in recipe.parts()):
         raise refused(f"{place}: loss.l2 and loss.l2_on go together: a factor, and names of modules such as ['*']")
+    if "best" in (begins := [phase.begins for phase in recipe.phases]):
+        if begins[0] == "best":
+            raise refused(f"{place}: phases[0].begins is 'best', and nothing is before the first phase")
+        if recipe.selection.by == "last":
+            raise refused(f"{place}: a phase begins with the best weights, and selection.by is 'last', which has none")
     changes = recipe.input.changes
     if "value_range" in changes and not changes["value_range"][0] < changes["value_range"][1]:
         raise refused(f"{place}: input.value_range is {list(changes['value_range'])}: the second must be larger")
@@ -300,7 +308,10 @@ def _check(place: str, recipe: Recipe) -> None:
 def _in_force(key: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Yield the fields of a recipe's member that say something, by dotted names."""
     if key == "phases":
-        yield from ((f"phases.{phase.name}", plain(phase)) for phase in value)
+        for number, phase in enumerate(value):
+            unsaid = ("name",) if number else ("name", "begins")  # nothing is before the first
+            given = {name: its for name, its in members(phase).items() if name not in unsaid and its not in (None, ())}
+            yield from ((f"phases.{phase.name}.{name}", plain(its)) for name, its in given.items())
     elif dataclasses.is_dataclass(value):
         yield from ((f"{key}.{name}", member) for name, member in members(value).items() if member is not None)
     else:
@@ -312,7 +323,7 @@ def _written(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, Mapping):
-        given = {key: member for key, member in value.items() if member not in (None, (), [], "") and key != "name"}
+        given = {key: member for key, member in value.items() if member not in (None, (), [], "")}
         return ", ".join(f"{key} {_written(member)}" for key, member in given.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_written, value)) or "none"

@@ -91,8 +91,8 @@ def planned_rate(recipe: Recipe, steps_per_epoch: int) -> Callable[[int, int], f
             return lambda _, epochs: float(first * factor ** (epochs // every))
         case tables.Exponential(factor=factor):
             return lambda _, epochs: float(first * factor**epochs)
-        case tables.InverseTime(steps=each, rate=rate):
-            return lambda steps, _: first / (1 + rate * steps / each)
+        case tables.InverseTime(epochs=each, rate=rate):
+            return lambda _, epochs: first / (1 + rate * epochs / each)
         case tables.OneCycle() as cycle:
             total = steps_per_epoch * recipe.epochs
             return lambda steps, _: _one_cycle(cycle, first, steps, total)

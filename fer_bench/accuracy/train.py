@@ -312,6 +312,13 @@ class _Loop:
         }
         files.write(self.folder / MODEL, save(weights, metadata))
 
+    def _restore(self) -> None:
+        """Put the selected weights back into the network."""
+        from safetensors.torch import load
+
+        self.accelerator.wait_for_everyone()  # for the first process, which has written the file
+        self.network.load_state_dict(load((self.folder / MODEL).read_bytes()))
+
     # ------------------------------------------------------------------ epochs
 
     def run(self, meter: Meter, say: Callable[[str], None], alive: Callable[[], None]) -> Trained:
@@ -428,15 +435,15 @@ class _Loop:
         best = self._is_best(epoch)
         self.history.append(epoch)
         self.part = _Part()
-        self.stopped = self.method.after_epoch(epoch)
-        self._prepare_optimizer()
-        self.finished = bool(self.stopped) or number >= self.epochs
         if best:
             on = LAST if self.method.selects == LAST else _kind(self.validation)
             split = "" if self.validation is None or on == LAST else self.validation.split
             by = "" if on == LAST else self.method.selects
             self.selection = Selection(on, split, digest if on != LAST else "", by, number)
             self._keep_model()
+        self.stopped = self.method.after_epoch(epoch, self._restore)
+        self._prepare_optimizer()
+        self.finished = bool(self.stopped) or number >= self.epochs
 
     def _is_best(self, epoch: Epoch) -> bool:
         """Report whether an epoch is the one to keep so far; of equal ones the first is."""

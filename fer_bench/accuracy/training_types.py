@@ -56,8 +56,11 @@ class Method(Protocol):
         """Prepare the network, such as re-estimate batch norm over batches of training images."""
         ...
 
-    def after_epoch(self, epoch: "Epoch") -> str:
-        """Take the step of a schedule that goes by epochs, and return why the training should end, or ""."""
+    def after_epoch(self, epoch: "Epoch", restore: Callable[[], None]) -> str:
+        """Take the step of a schedule that goes by epochs, and return why the training should end, or "".
+
+        ``restore`` puts the weights that are selected so far back into the network.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:

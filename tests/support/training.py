@@ -79,7 +79,7 @@ class Method:
 
     def before_evaluation(self, batches: Callable[[], Iterator[Tensor]]) -> None: ...
 
-    def after_epoch(self, epoch: Epoch) -> str:
+    def after_epoch(self, epoch: Epoch, restore: Callable[[], None]) -> str:
         self._halving.step()
         return ""
 
