@@ -209,6 +209,15 @@ def test_wrong_options_are_refused(
     assert said in "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("fields", [{"layout": "nhwc"}, {"mode": "compile"}, {"batch_size": 8}, {"cudnn": "benchmark"}])
+def test_what_the_loop_would_ignore_is_refused(faces: Path, fields: dict[str, object]) -> None:
+    (name,) = fields
+    with pytest.raises(
+        FerBenchError, match=f"a training has no {name} to choose; try: only device, precision, threads"
+    ):
+        fb.train("mini_xception", "rao2023", faces, progress=False, **fields)
+
+
 def test_weights_of_another_network_are_refused(
     faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FOLDER = "trained"  # where states and weights are kept by default
 UNJUDGED = "none"
+_FIELDS = ("device", "precision", "threads", "wait", "pin", "alloc", "isolation", "time_limit_s")  # of a plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,8 @@ def train(
         registry: has the names; by default that of the built-in networks.
         progress: show it.
         debug: pass on to stderr what processes print.
-        **fields: of ``Plan``, such as ``device="cuda"``, ``precision="bf16"`` or ``threads=1``.
+        **fields: of ``Plan``: device, precision, threads, wait, pin, alloc, isolation, time_limit_s. Others, such as
+            layout and mode, are refused: the loop trains eagerly, in NCHW.
 
     Returns:
         A result for each network and seed; one that failed carries its reason.
@@ -205,6 +207,8 @@ def training_tasks(
         raise FerBenchError("initial weights are one network's: name it")
     if lacking := extras.missing(["accelerate"]):
         raise FerBenchError(f"training needs accelerate, which is not installed; {extras.remedy(lacking)}")
+    if unknown := [name for name in fields if name not in _FIELDS]:
+        raise FerBenchError(f"a training has no {', '.join(unknown)} to choose; try: only {', '.join(_FIELDS)}")
     if not seeds or len(set(seeds)) != len(seeds):
         raise FerBenchError(f"seeds are {list(seeds)}: at least one, and each once")
     method = read_for(recipe, epochs)
