@@ -76,7 +76,9 @@ def test_weights_records_and_curves_are_there(done: tuple[Path, list[Result]], f
         assert ours is not None
         assert theirs is not None
         assert ours.accuracy == theirs.accuracy
-    written = {path.name for path in (folder / "out").iterdir() if path.is_file()}
+    with Store.open(str(folder / "store.sqlite")) as store:
+        run = store.runs()[-1].id
+    written = {path.name for path in (folder / "out" / "runs" / run).iterdir()}
     assert {"trainings.md", "learning_curves.csv", "learning_curves.svg"} <= written
 
 
@@ -138,6 +140,7 @@ def test_the_same_command_of_a_training_that_has_ended_does_not_repeat_it(
     with Store.open(str(folder / "store.sqlite")) as store:
         (again,) = [result for _, result in store.contents(store.find_run("last").id).results]
     assert trainings.series(again, "step_s") == trainings.series(results[0], "step_s")  # the same seconds
+    assert len(list((folder / "out" / "runs").iterdir())) == 2  # and the curves of the first are still there
 
 
 def test_evaluating_on_the_images_that_selected_warns(done: tuple[Path, list[Result]], faces: Path) -> None:

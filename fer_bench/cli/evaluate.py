@@ -116,7 +116,7 @@ def evaluate(
         settings=settings_with(settings, "", None),
     )
     title = f"accuracy: {', '.join(dict.fromkeys(spec.name for spec in specs))}"
-    done, closing = carry_out(tasks, title, store, resume=resume, fresh=fresh, debug=debug)
+    done, _, closing = carry_out(tasks, title, store, resume=resume, fresh=fresh, debug=debug)
     drawn = reports.report(done.results, registry)
     if out is not None and drawn:
         write_all(out, drawn)

@@ -174,7 +174,7 @@ def run(
             print_tables([forecast(settle(tasks, {}, load), load, Machine(starter, debug=debug)).table()])
         return
     title = f"{plan.protocol}: {', '.join(names)}" if names != registry.names() else f"{plan.protocol}: all built-ins"
-    done, closing = carry_out(tasks, title, store, resume=resume, fresh=fresh, yes=yes, debug=debug)
+    done, _, closing = carry_out(tasks, title, store, resume=resume, fresh=fresh, yes=yes, debug=debug)
     _conclude(done, tasks, registry, out, closing, full=full)
     found = [named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)]
     fail_if(found + (reports.different(done.results) if strict else []))
@@ -189,8 +189,8 @@ def carry_out(
     fresh: bool = False,
     yes: bool = False,
     debug: bool = False,
-) -> "tuple[Outcome, str]":
-    """Measure tasks, going on with what was interrupted, and return what came of it and where it is stored.
+) -> "tuple[Outcome, str, str]":
+    """Measure tasks, going on with what was interrupted; return what came of it, the run, and where that is stored.
 
     Args:
         tasks: of one plan, or of a sweep.
@@ -234,7 +234,7 @@ def carry_out(
         with Display(len(tasks), TimeLeft(expected.seconds)) as display:
             done = measure_all(tasks, opened, under_way, display, load=load, machine=machine, debug=debug)
         where = f" --store {opened.shown}" if store != DEFAULT_STORE else ""
-        return done, f"Run {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}"
+        return done, under_way, f"Run {under_way} is in {opened.shown}; all tables: fer-bench report {under_way}{where}"
 
 
 def _numbers(option: str, given: Names) -> list[int]:

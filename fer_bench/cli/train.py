@@ -101,15 +101,16 @@ def train(
         return
     if fresh:
         forget(tasks)
-    done, closing = carry_out(tasks, title_of(tasks), store, fresh=fresh, debug=debug)
+    done, run, closing = carry_out(tasks, title_of(tasks), store, fresh=fresh, debug=debug)
+    drawn_in = out / "runs" / run
     trainings = Trainings(Results(done.results, registry), tuple(Path(task.folder) for task in tasks))
     if done.results:
-        trainings.write(out)
+        trainings.write(drawn_in)
         drawn = reports.report(done.results, registry)
         wanted = ("trainings", "accuracy", "accuracy_rendered")
         print_tables([drawn[name] for name in wanted if name in drawn], fmt)
-    if fmt == "table":
-        say(f"\nWeights and learning curves are in {out}. {closing}")
+        if fmt == "table":
+            say(f"\nWeights are in {out}, their learning curves in {drawn_in}. {closing}")
     if done.difference:
         complain(f"the run went on in another environment: {done.difference}", OK)
     if isinstance(done.stopped, KeyboardInterrupt):
