@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from fer_bench.networks.registry import Registry, built_in
-from fer_bench.records.plan import OCCUPANCY
+from fer_bench.records.plan import OCCUPANCY, REALTIME, Plan
 from fer_bench.records.result import Measurement
 from fer_bench.reporting import tables
 from fer_bench.reporting.tables.baselines import published_rows
@@ -125,6 +125,9 @@ def grid(table, without=("name",)):
     return [[column.text(row) for column in columns] for row in table.rows]
 
 
+MIB = 2**20
+
+
 def cells(table):
     """Each row's cells by heading, by the row's label."""
     return {row[0]: dict(zip([c.heading for c in table.columns], row, strict=True)) for row in table.written()}
@@ -145,13 +148,13 @@ def modules(shapes):
 
 def occupied(stage, share):
     """A second of two cores of which the process keeps a share of both busy."""
-    details = {"cores": 2, "memory_bytes": 1000, "images": 10}
+    details = {"cores": 2, "memory_bytes": 1024 * MIB, "images": 10}
     seconds = {"process_user_s": 2 * share, "process_system_s": 0.0, "machine_user_s": 2 * share}
     seconds |= {"machine_system_s": 0.0, "machine_idle_s": 0.0, "machine_steal_s": 0.0}
     return [
         Measurement(f"{stage}.interval_s", "s", (1.0,), details=details),
         *(Measurement(f"{stage}.{metric}", "s", (value,)) for metric, value in seconds.items()),
-        Measurement(f"{stage}.rss_bytes", "bytes", (250,)),
+        Measurement(f"{stage}.rss_bytes", "bytes", (256 * MIB,)),
     ]
 
 
@@ -273,8 +276,65 @@ def test_training_and_testing_have_their_own_occupation(make_result):
     drawn = papers([result])
     rows = [cells(drawn[f"paper004_table{number}"])["Our model"] for number in (4, 5)]
     assert [row["fer_bench: CPU (%)"] for row in rows] == ["75.00", "50.00"]
-    assert [row["fer_bench: MEM (%)"] for row in rows] == ["25.00", "25.00"]
+    assert [row["fer_bench: RSS (MiB)"] for row in rows] == ["256", "256"]
+    assert "RSS: 25.00 % of this machine's 1020 MiB." in drawn["paper004_table5"].note_texts
     assert "Protocol occupancy: batch 32" in drawn["paper004_table4"].caption
+
+
+def system(make_result, fps, share, **more):
+    """A run of the whole system: ten frames in a second of two cores, half a joule each."""
+    about = {"source": "clip.mp4", "detector": "mtcnn, min face 20", "policy": "latest" if fps else "block", "fps": fps}
+    joules = {"images": 10, "idle_joules": 1.0, "idle_w": 1.0, "window_s": 1.0, "source": "RAPL"}
+    measured = [
+        Measurement("live.offered", "count", (24,), details={**about, **more}),
+        *occupied("live", share),
+        Measurement("energy_j", "J", (5.0,), details=joules),
+    ]
+    result = make_result("mini_xception", *measured, without=("latency_s", "macs"))
+    return dataclasses.replace(result, plan=Plan(REALTIME, metrics=(REALTIME,)))
+
+
+def test_the_whole_system_stands_beside_testing_at_each_load(make_result):
+    alone = make_result("mini_xception", *occupied("training", 0.75), *occupied("testing", 0.5))
+    alone = dataclasses.replace(alone, plan=OCCUPANCY)
+    drawn = papers([alone, system(make_result, 24.0, 0.25), system(make_result, None, 0.5)])
+    table = drawn["paper004_table5"]
+    headings = [column.heading for column in table.columns]
+    paced, saturated = (dict(zip(headings, row, strict=True)) for row in table.written() if row[0] == "Our model")
+    assert paced == {
+        "Model": "Our model",
+        "fer_bench: network": "mini_xception",
+        "Input": "1x48x48",
+        "Classes": "7",
+        "Load": "24 frames/s, latest",
+        "CPU": "17.5 %",
+        "fer_bench: CPU (%)": "25.00",
+        "us": "21.12 %",
+        "fer_bench: us (%)": "25.00",
+        "sy": "2.65 %",
+        "fer_bench: sy (%)": "0.00",
+        "MEM": "3.1 %",
+        "fer_bench: RSS (MiB)": "256",
+        "Frames/s": "10.0",
+        "CPU ms per frame": "50.0",  # half a core for a tenth of a second
+        "J/frame": "0.500",
+    }
+    ours = ("Load", "CPU", "fer_bench: CPU (%)", "CPU ms per frame")
+    assert [saturated[heading] for heading in ours] == ["saturated", "17.5 %", "50.00", "100"]
+    assert "Its machine: Intel (R) Core (TM) i5-8400 CPU @ 2.80GHz, 16G, NVIDIA GeForce GTX 1060" in table.caption
+    assert "System: clip.mp4, mtcnn, min face 20. Load: " in table.caption
+    assert "Protocol realtime" in table.caption
+    assert "Protocol occupancy" not in table.caption
+    assert {source.stage for source in table.sources if source.results} == {"live"}
+    assert drawn["paper004_table4"] == papers([alone])["paper004_table4"]
+
+
+def test_sources_that_differ_have_a_column(make_result):
+    runs = [system(make_result, 24.0, 0.25, source=source) for source in ("a.mp4", "b.mp4")]
+    table = papers(runs)["paper004_table5"]
+    assert [row.get("source") for row in table.rows if row["row"] == "Our model"] == ["a.mp4", "b.mp4"]
+    assert "Source" in [column.heading for column in table.columns]
+    assert "System: mtcnn, min face 20." in table.caption
 
 
 def test_a_reconstruction_and_a_doubtful_time_are_footnotes_of_their_rows(make_result):

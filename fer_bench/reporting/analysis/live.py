@@ -16,7 +16,8 @@ from typing import Any, Literal
 from fer_bench.records import stats
 from fer_bench.records.result import Result
 
-PREFIX = "live."
+STAGE = "live"  # of what occupancy samples
+PREFIX = f"{STAGE}."
 FRAME_STAGES = ("read", "wait", "detect", "crop", "classify", "draw")  # in order; a detector's own lie within detect
 REALTIME_FPS = 24  # paper 001 calls what keeps up with it real-time
 SETTLE_S = 1.0  # at the start, left out: caches fill, clocks rise

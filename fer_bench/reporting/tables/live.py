@@ -42,6 +42,9 @@ def _setting(name: str, heading: str) -> Column:
     return Column(name, heading, align="left", setting=True).with_origin(f"The detail {name}.", _OFFERED)
 
 
+_JOULES = Column("energy_per_frame_j", "J/frame", units.number).with_origin(
+    "All joules of the counter, idle included, divided by the results.", _ENERGY
+)
 _COLUMNS = (
     _setting("source", "Source"),
     _setting("detector", "Detector"),
@@ -79,22 +82,29 @@ _COLUMNS = (
         "Whether the upper 95 % limit of the share of results beyond the budget is below 5 %.", _LATENCY, _OFFERED
     ),
     *(
-        Column(column.key, column.heading, column.write).with_origin(
-            column.origin.how if column.origin else "", *(name.replace("{stage}", "live") for name in metrics)
-        )
-        for column, metrics in (
-            (standard.CPU_SHARE, _STAGE),
-            (standard.MACHINE_USER_SHARE, (_STAGE[0], "{stage}.machine_user_s")),
-            (standard.MACHINE_SYSTEM_SHARE, (_STAGE[0], "{stage}.machine_system_s")),
-        )
+        column.with_origin(column.origin.how, *(name.replace("{stage}", live.STAGE) for name in column.origin.metrics))
+        for column in (standard.CPU_SHARE, standard.MACHINE_USER_SHARE, standard.MACHINE_SYSTEM_SHARE, standard.RSS)
+        if column.origin is not None
     ),
-    Column("rss_bytes", "RSS (MiB)", units.mebibytes).with_origin("Largest resident set.", "live.rss_bytes"),
     Column("growth_bytes_per_s", "Growth (KiB/s)", lambda value: units.significant(value / 1024, 2)).with_origin(
         "Slope of a line through the resident set; the interval stands in a note.", "live.rss_bytes", "live.interval_s"
     ),
-    Column("energy_per_frame_j", "J/frame", units.number).with_origin(
-        "All joules of the counter, idle included, divided by the results.", _ENERGY
+    _JOULES,
+)
+# What a run is of, and what it takes beside the load of the machine, where papers' tables have that.
+_SYSTEM = (_setting("source", "Source"), _setting("detector", "Detector"))
+_LOAD = Column("load", "Load", align="left", setting=True).with_origin(
+    "The details fps, or that frames came when the system was free, and policy.", _OFFERED
+)
+PER_FRAME = (
+    Column("frames_per_s", "Frames/s", units.number).with_origin(
+        "Results, divided by the sampled time: the detail images.", _STAGE[0].replace("{stage}", live.STAGE)
     ),
+    Column("cpu_s_per_frame", "CPU ms per frame", units.milliseconds).with_origin(
+        "User and system time of the process, divided by the results.",
+        *(name.replace("{stage}", live.STAGE) for name in _STAGE),
+    ),
+    _JOULES,
 )
 
 
@@ -120,8 +130,7 @@ def realtime(results: Sequence[Result]) -> Table:
 
 
 def _cells(result: Result, came_to: Live) -> standard.Row:
-    used = resources.occupancy(result, "live") or {}
-    energy = result.measurement(_ENERGY)
+    used = resources.occupancy(result, live.STAGE) or {}
     slope = came_to.memory_slope
     return {
         "offered": came_to.offered,
@@ -142,9 +151,45 @@ def _cells(result: Result, came_to: Live) -> standard.Row:
         "few_drops": came_to.few_drops,
         "low_latency": came_to.low_latency,
         "growth_bytes_per_s": None if slope is None else slope.value,
-        "energy_per_frame_j": sum(energy.values) / energy.details["images"] if energy and energy.values else None,
+        "energy_per_frame_j": _joules(result),
         **{key: used.get(key) for key in ("cpu_share", "machine_user_share", "machine_system_share", "rss_bytes")},
     }
+
+
+def _joules(result: Result) -> float | None:
+    energy = result.measurement(_ENERGY)
+    return sum(energy.values) / energy.details["images"] if energy and energy.values else None
+
+
+def load(result: Result) -> standard.Row:
+    """Return how a run of the system was loaded, and what a frame took; nothing of other results."""
+    about, used = live.settings(result), resources.occupancy(result, live.STAGE)
+    if used is None:
+        return {}
+    frames = used["images_per_s"]
+    return {
+        "load": f"{about['fps']:g} frames/s, {about['policy']}" if about["fps"] else "saturated",
+        "frames_per_s": frames,
+        "cpu_s_per_frame": used["cores_used"] / frames if frames else None,
+        "energy_per_frame_j": _joules(result),
+        **{column.key: about[column.key] for column in _SYSTEM},
+    }
+
+
+def load_columns(rows: Sequence[standard.Row]) -> list[Column]:
+    """Return the columns that say how runs of the system were loaded: of its parts, those in which rows differ."""
+    return [*(column for column in _SYSTEM if len({row[column.key] for row in rows}) > 1), _LOAD]
+
+
+def loads(rows: Sequence[standard.Row]) -> str:
+    """Describe runs of the system for a caption; "" where there are none."""
+    if not rows:
+        return ""
+    same = ", ".join(rows[0][column.key] for column in _SYSTEM if column not in load_columns(rows))
+    return common.joined(
+        f"System: {same}." if same else "",
+        "Load: the rate of the frames, and the policy for those that come too early; saturated: as it is free.",
+    )
 
 
 def _notes(about: dict[str, object], came_to: Live) -> list[str]:

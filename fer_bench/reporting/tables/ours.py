@@ -6,8 +6,9 @@ from typing import Any
 
 from fer_bench.networks.spec import Figure
 from fer_bench.records import units
+from fer_bench.records.plan import REALTIME
 from fer_bench.records.result import Result
-from fer_bench.reporting.analysis import latency, resources
+from fer_bench.reporting.analysis import latency, live, resources
 from fer_bench.reporting.table import Column
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.common import latency_cells
@@ -28,6 +29,11 @@ class Ours:
     timed: bool = False
 
 
+def stage_of(figure: Figure, result: Result) -> str:
+    """Return the stage of a result that a figure is about: testing is what a run of the whole system did."""
+    return live.STAGE if figure.stage == "testing" and REALTIME in result.plan.metrics else figure.stage
+
+
 def values_beside(figure: Figure, result: Result) -> standard.Row:
     """Return what a result has for the columns beside a printed figure, by the columns' keys."""
     ours = OURS.get(figure.quantity)
@@ -37,7 +43,7 @@ def values_beside(figure: Figure, result: Result) -> standard.Row:
         summary = latency.summary(result)
         values = latency_cells(summary) if summary is not None else {}
     elif ours.timed:
-        values = dict(resources.occupancy(result, figure.stage) or {})
+        values = dict(resources.occupancy(result, stage_of(figure, result)) or {})
     else:
         counts = standard.counted(result)
         values = {column.key: counts[column.key] for column in ours.columns}
@@ -49,7 +55,7 @@ def _ours(column: Column, heading: str = "", **changes: Any) -> Column:
 
 
 def _occupied(column: Column) -> Ours:
-    said = "CPU: the process's share of all cores' time; us, sy: the whole machine's; MEM: resident set by memory."
+    said = "CPU: the process's share of all cores' time; us, sy: the whole machine's; RSS: the largest resident set."
     return Ours((_ours(column),), said, timed=True)
 
 
@@ -80,5 +86,5 @@ OURS: Mapping[str, Ours] = {
     "cpu_percent": _occupied(standard.CPU_SHARE),
     "user_percent": _occupied(standard.MACHINE_USER_SHARE),
     "system_percent": _occupied(standard.MACHINE_SYSTEM_SHARE),
-    "memory_percent": _occupied(standard.MEMORY_SHARE),
+    "memory_percent": _occupied(standard.RSS),
 }

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import UNKNOWN, Figure
+from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import builds, latency
 from fer_bench.reporting.table import Column, RowSource, Table
-from fer_bench.reporting.tables import common, environments, standard, structure
+from fer_bench.reporting.tables import common, environments, live, standard, structure
 from fer_bench.reporting.tables.common import Entry, make_table
-from fer_bench.reporting.tables.ours import OURS, values_beside
+from fer_bench.reporting.tables.ours import OURS, stage_of, values_beside
 from fer_bench.reporting.tables.printed import OUR_NETWORK, PrintedRow, PrintedTable, printed_tables, sentences
 
 
@@ -35,30 +36,34 @@ def _draw(printed: PrintedTable, results: Sequence[Result], networks: common.Net
 
 
 def _comparison(printed: PrintedTable, results: Sequence[Result], networks: common.Networks) -> Table:
-    chosen = [_choose(row, results) for row in printed.rows]
+    pairs = [(row, result) for row in printed.rows for result in (*_choose(row, results),) or (None,)]
     differ = len(_obtained(printed.rows)) > 1
-    entries = [_entry(printed, row, result, networks, differ) for row, result in zip(printed.rows, chosen, strict=True)]
-    used = [result for result in chosen if result is not None]
-    given = _given(printed, chosen)
+    entries = [_entry(printed, row, result, networks, differ) for row, result in pairs]
+    used = [result for _, result in pairs if result is not None]
+    given = _given(pairs)
+    loads = [cells for result in used if (cells := live.load(result))]
     timed = used if any(OURS[quantity].timed for quantity in given) else []
-    caption = [printed.credit, *_conventions(printed)]
+    loaded = any(figure.stage and figure.quantity in OURS for figure in printed.figures)
+    caption = [printed.credit, printed.machine if loaded else "", *_conventions(printed)]
     if used:
         caption += ["fer_bench:", common.conditions(timed) or environments.as_built(used)]
-        caption += [*dict.fromkeys(OURS[quantity].said for quantity in given), common.latency_means(entries)]
+        caption += [live.loads(loads), *dict.fromkeys(OURS[quantity].said for quantity in given)]
+        caption += [common.latency_means(entries)]
     labels = [printed.label, *([OUR_NETWORK] if any(row.spec is not None for row in printed.rows) else [])]
-    columns = [*labels, standard.INPUT, standard.CLASSES, *common.varying(timed), *_cells(printed)]
+    columns = [*labels, standard.INPUT, standard.CLASSES, *common.varying(timed), *live.load_columns(loads)]
+    columns += [*_cells(printed), *live.PER_FRAME]
     return make_table(printed.heading, columns, entries, common.joined(*caption), comparable=common.comparable(used))
 
 
-def _choose(row: PrintedRow, results: Sequence[Result]) -> Result | None:
-    """Return the first result of the row's network that has something to put beside a printed figure.
+def _choose(row: PrintedRow, results: Sequence[Result]) -> Sequence[Result]:
+    """Return the first result of the row's network that has something to put beside a printed figure, if there is one.
 
     One of the build that had the row's results comes first, then for counts, where a protocol may have had its own
-    size, one of the sheet's build.
+    size, one of the sheet's build. Runs of the whole system come before all of these, and each of them has a row.
     """
     spec = row.spec
     if spec is None:
-        return None
+        return []
     timed = any(OURS[figure.quantity].timed for figure in row.figures.values() if figure.quantity in OURS)
     given = results if timed else [*results, *builds.counted_builds(results)]
     candidates = [result for result in given if result.subject.name == spec.name and _values(row, result)]
@@ -66,7 +71,7 @@ def _choose(row: PrintedRow, results: Sequence[Result]) -> Result | None:
         own = (spec.input_shape, spec.num_classes)
         candidates.sort(key=lambda result: (result.subject.input_shape, result.subject.num_classes) != own)
     candidates.sort(key=lambda result: not builds.is_build(builds.as_counted(result), row.build))
-    return candidates[0] if candidates else None
+    return [result for result in candidates if live.load(result)] or candidates[:1]
 
 
 def _values(row: PrintedRow, result: Result) -> standard.Row:
@@ -91,7 +96,13 @@ def _entry(
         notes += latency.warnings(result)
     said = dict.fromkeys(builds.apart(figure.conditions, builds.as_counted(result)) for figure in row.results)
     notes += [sentences(f"Different builds: {text}") for text in said if text]
-    return Entry(common.head(result) | _values(row, result) | cells, notes, printed.source(row, result))
+    values = _values(row, result)
+    if (share := values.get(standard.MEMORY_SHARE.key)) is not None:
+        memory = units.mebibytes(values[standard.RSS.key] / share)
+        notes.append(f"RSS: {units.hundredths(share)} % of this machine's {memory} MiB.")
+    stage = next((stage_of(figure, result) for figure in row.figures.values() if figure.stage), "")
+    source = replace(printed.source(row, result), stage=stage)
+    return Entry(common.head(result) | live.load(result) | values | cells, notes, source)
 
 
 def _cells(printed: PrintedTable) -> list[Column]:
@@ -104,8 +115,8 @@ def _cells(printed: PrintedTable) -> list[Column]:
     return columns
 
 
-def _given(printed: PrintedTable, chosen: Sequence[Result | None]) -> list[str]:
-    measured = [(row, result) for row, result in zip(printed.rows, chosen, strict=True) if result is not None]
+def _given(pairs: Iterable[tuple[PrintedRow, Result | None]]) -> list[str]:
+    measured = [(row, result) for row, result in pairs if result is not None]
     figures = ((figure, result) for row, result in measured for figure in row.figures.values())
     return list(dict.fromkeys(figure.quantity for figure, result in figures if values_beside(figure, result)))
 

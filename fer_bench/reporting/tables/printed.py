@@ -114,6 +114,13 @@ class PrintedTable:
         return sentences(published, digits, protocol and f"Its protocol: {protocol}", self.about.note)
 
     @property
+    def machine(self) -> str:
+        """On what the paper measured, as printed, for a caption; "" where it does not say."""
+        figures = self.sheet.figures if self.sheet is not None else ()
+        told = [as_printed(figure) for figure in figures if figure.quantity == "environment"]
+        return sentences(f"Its machine: {', '.join(told)}") if told else ""
+
+    @property
     def label(self) -> Column:
         """The column of the rows' labels."""
         return self.column("row", self.corner, "left")

@@ -118,9 +118,7 @@ _OCCUPATION = (
         *standard.SAMPLED,
         *(f"{{stage}}.machine_{what}_s" for what in ("user", "system", "steal")),
     ),
-    Column("rss_bytes", "RSS (MiB)", units.mebibytes).with_origin(
-        "Largest resident set of all samples.", "{stage}.rss_bytes"
-    ),
+    standard.RSS,
     Column("images_per_s", "Images/s", units.number).with_origin(
         "Images, divided by the sampled time: the detail images.", _INTERVAL
     ),

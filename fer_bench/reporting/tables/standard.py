@@ -113,6 +113,9 @@ MACHINE_SYSTEM_SHARE = Column("machine_system_share", "sy (%)", units.hundredths
 MEMORY_SHARE = Column("memory_share", "MEM (%)", units.hundredths).with_origin(
     "Largest resident set, divided by the detail memory_bytes of the interval.", "{stage}.rss_bytes", SAMPLED[0]
 )
+RSS = Column("rss_bytes", "RSS (MiB)", units.mebibytes).with_origin(
+    "Largest resident set of all samples.", "{stage}.rss_bytes"
+)
 
 
 def recorded(result: Result, columns: Iterable[Column]) -> Row:
