@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -159,25 +160,29 @@ def test_evaluating_on_the_images_that_selected_warns(done: tuple[Path, list[Res
     assert "selected on" not in warnings(split="public", selected_on="last")
 
 
-def test_ctrl_c_keeps_the_state_and_the_same_command_goes_on(faces: Path, tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(RECIPE.replace("epochs = 2", "epochs = 60"))
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the command", "to all processes, as a terminal does"])
+def test_ctrl_c_keeps_the_step_under_way_and_says_how_to_go_on(
+    faces: Path, tmp_path: Path, send: Callable[[int, int], None]
+) -> None:
+    recipe = RECIPE.replace("batch_size = 16", "batch_size = 2")  # 80 steps, and no state is kept between them
+    (tmp_path / "small.toml").write_text(recipe)
     command = [sys.executable, "-m", "fer_bench.cli", *options(tmp_path, faces)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as program:
         state = tmp_path / "out" / "mini_xception" / "small" / "seed-0" / "state.pt"
         until = time.monotonic() + 200
-        while not state.exists() or not _epochs(state):
+        while not state.exists():  # written before the first step
             assert time.monotonic() < until
             assert program.poll() is None
-            time.sleep(0.2)
-        os.kill(program.pid, signal.SIGINT)
-        said, _ = program.communicate(timeout=60)
+            time.sleep(0.05)
+        send(program.pid, signal.SIGINT)
+        said, _ = program.communicate(timeout=100)
     assert program.returncode == INTERRUPTED
-    assert "the same command, without --fresh, goes on" in said
-    assert 1 <= _epochs(state) < 60
-
-
-def _epochs(state: Path) -> int:
-    return len(torch.load(state, weights_only=True)["history"])
+    kept = torch.load(state, weights_only=True)
+    steps = kept["part"]["step"]
+    assert (len(kept["history"]), steps > 0) == (0, True)
+    assert f"mini_xception, seed 0: 0 epochs and {steps} steps of the next are kept in {state.parent}" in said
+    assert f"1 of 1 is left; to go on: fer-bench {' '.join(options(tmp_path, faces))}" in said
 
 
 def test_dry_run_prints_each_field_with_its_origin_and_the_cost(

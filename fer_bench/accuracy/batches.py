@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fer_bench.accuracy.running import leave_interrupts
 from fer_bench.accuracy.training_types import Method, Settings
 from fer_bench.accuracy.transforms import prepare
 from fer_bench.networks.contract import InputContract
@@ -69,6 +70,7 @@ class Batches(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
             batch_size=None,
             sampler=range(first, self.steps),
             num_workers=self.settings.workers,
+            worker_init_fn=leave_interrupts,
             generator=torch.Generator(),  # or it would draw from the global one
             pin_memory=self.settings.device == "cuda",
         )

@@ -1,4 +1,4 @@
-"""What holds while a training runs: deterministic algorithms, and Ctrl-C between two steps."""
+"""What holds while a training runs: deterministic algorithms, and an end by Ctrl-C or SIGTERM between two steps."""
 
 import contextlib
 import signal
@@ -40,19 +40,29 @@ def deterministic(inexact: list[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """Collect Ctrl-C, so that no state is kept in the middle of a step; the second ends the program at once."""
+    """Collect Ctrl-C and SIGTERM, so that no state is kept in the middle of a step; the second of a kind ends at once.
+
+    A terminal sends Ctrl-C to all of its processes, and the one that waits for this one asks it by SIGTERM, too.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
 
     def catch(number: int, _frame: object) -> None:
-        if caught:
+        if number in caught:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = signal.signal(signal.SIGINT, catch)
+    before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield caught
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave_interrupts(_worker: int) -> None:
+    """Have a loader's worker ignore Ctrl-C, which is for the process that it works for, and end by SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -92,13 +92,13 @@ def train(
         return loop.run(meter, say, alive)
 
 
-def history_of(folder: str | Path) -> tuple[Epoch, ...]:
-    """Return the epochs that a folder's training has finished; none where there is no such state."""
+def kept(folder: str | Path) -> tuple[tuple[Epoch, ...], int]:
+    """Return the epochs that a folder's training has finished, and its steps of the next; none without a state."""
     try:
-        state = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True)
-        return tuple(Epoch(**entry) for entry in state["history"])
+        state = torch.load(Path(folder) / STATE, map_location="cpu", weights_only=True, mmap=True)
+        return tuple(Epoch(**entry) for entry in state["history"]), int(state["part"]["step"])
     except Exception:  # whatever is wrong with it was said when it was to go on
-        return ()
+        return (), 0
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """Train networks by recipes."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from fer_bench.cli.options import Names, choice, several
 from fer_bench.cli.run import carry_out
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.exit_codes import OK
+from fer_bench.records.masking import command_line
 from fer_bench.records.store import DEFAULT_STORE
 from fer_bench.reporting import tables as reports
 
@@ -64,7 +66,7 @@ def train(
     The same command goes on where an interrupted or killed one stopped. What a training is going to cost is measured
     before it begins.
     """
-    from fer_bench.measuring.train import Trainings, forget, read_for, title_of, training_tasks
+    from fer_bench.measuring.train import Trainings, forget, kept, read_for, title_of, training_tasks
     from fer_bench.reporting.results import Results
 
     if not (networks or models):
@@ -114,7 +116,10 @@ def train(
     if done.difference:
         complain(f"the run went on in another environment: {done.difference}", OK)
     if isinstance(done.stopped, KeyboardInterrupt):
-        say(f"{done.left} of {len(tasks)} are left; the same command, without --fresh, goes on.", err=True)
+        for line in kept(tasks[len(done.results) :]):
+            say(line, err=True)
+        command = command_line(argument for argument in sys.argv[1:] if argument != "--fresh")
+        say(f"{done.left} of {len(tasks)} {'is' if done.left == 1 else 'are'} left; to go on: {command}", err=True)
     if done.stopped is not None:
         raise done.stopped
     fail_if([named(r.subject.name, failure) for r in done.results for failure in reports.failures(r)])

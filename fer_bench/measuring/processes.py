@@ -155,9 +155,15 @@ class _Forked:
         self.left_behind = 0
 
     def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: int) -> None:
         if self._returncode is None and self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self._pid, number)
 
     def wait(self, timeout: float) -> int:
         if self._returncode is None:
@@ -203,7 +209,7 @@ class Worker:
         finally:
             os.close(given)
             os.close(theirs)
-        self.kill = self._process.kill
+        self.kill, self.terminate = self._process.kill, self._process.terminate
 
     def send(self, command: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code says why

@@ -36,6 +36,8 @@ _OF_THE_NETWORK = ("static", "recount", "anatomy", "deploy", "")
 # These start from a process that has done nothing, and describing one that uses a GPU loads CUDA.
 _NOTHING_BEFORE = ("memory", "training_memory")
 
+_STEP_LIMIT_S = 60.0  # for a training that was interrupted, which makes its step and keeps its state
+
 # Before a store that is locked or cannot be reached is tried again: a server may restart meanwhile.
 PAUSES_S: Sequence[float] = (1, 2, 4, 8, 15, 30, 60)
 
@@ -357,6 +359,11 @@ def _report(job: Job, starter: Starter, progress: Progress, *, debug: bool) -> R
                 report.add(message)
         except WorkerError as error:
             report.failure, report.refused = str(error), error.refused
+        except KeyboardInterrupt:
+            if job.folder:
+                progress("keeping the state after this step; Ctrl-C again ends at once")
+                session.end_gently(_STEP_LIMIT_S)
+            raise
     report.left_behind = session.left_behind
     return report
 

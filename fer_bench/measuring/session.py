@@ -1,5 +1,6 @@
 """One worker at work on one job: start it, send it commands, receive what it reports, end it."""
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,12 @@ class Session:
     def send(self, command: Message) -> None:
         """Send a command to a stepped worker; one that has ended is noticed by ``receive``."""
         self._worker.send(messages.dump(command))
+
+    def end_gently(self, limit_s: float) -> None:
+        """Ask the worker to end by itself, as a training does when it has kept its state, and wait so long for that."""
+        self._worker.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # then it is killed
+            self._worker.wait(limit_s)
 
     def receive(self) -> Message:
         """Return the worker's next message.

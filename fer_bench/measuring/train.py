@@ -295,6 +295,22 @@ def forget(tasks: Sequence[Task]) -> None:
 _OURS = ("state.pt", "model.safetensors")
 
 
+def kept(tasks: Sequence[Task]) -> list[str]:
+    """Say what the folders of trainings have that were ended, a line for each that has a state."""
+    from fer_bench.accuracy import train as loop
+
+    lines = []
+    for task in tasks:
+        history, steps = loop.kept(task.folder)
+        if history or steps:
+            epochs = f"{len(history)} epoch{'s' * (len(history) != 1)}"
+            lines.append(
+                f"{task.spec.name}, seed {task.plan.seed}: {epochs} and {steps} steps of the next are kept in "
+                f"{task.folder}"
+            )
+    return lines
+
+
 def title_of(tasks: Sequence[Task]) -> str:
     """Name a run of trainings."""
     names = ", ".join(dict.fromkeys(task.spec.name for task in tasks))

@@ -74,7 +74,7 @@ def measure_train(network: Network, plan: Plan) -> Iterator[Measurement]:
     Raises:
         FerBenchError: the training cannot go on; what is known of its epochs is returned before.
     """
-    from fer_bench.accuracy.train import history_of, train
+    from fer_bench.accuracy.train import kept, train
     from fer_bench.networks.checkpoints import load_checkpoint
 
     if not network.job.folder:
@@ -95,7 +95,8 @@ def measure_train(network: Network, plan: Plan) -> Iterator[Measurement]:
             alive=beside.look,
         )
     except FerBenchError:
-        yield from _curves(history_of(folder), {"recipe": task.description}, ())
+        history, _ = kept(folder)
+        yield from _curves(history, {"recipe": task.description}, ())
         raise
     details = _details(task, done)
     yield from _curves(done.history, details, done.warnings)
