@@ -19,6 +19,7 @@ from fer_bench.networks.registry import built_in
 from fer_bench.networks.spec import Conditions, Figure, ModelSpec, Source
 from fer_bench.records import units
 from fer_bench.records.exchange import read_file
+from fer_bench.records.plan import Plan, Training
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.page import page
 from fer_bench.reporting.page.payload import charts, explorer
@@ -140,6 +141,24 @@ def layered(make_result):
         of_modules(make_result, batch=4, seconds=0.020),
         of_modules(make_result, name="doubtful", status="stand-in"),
     ]
+
+
+@pytest.fixture
+def trained(make_result):
+    """Two seeds of two epochs: losses 1.0 and 0.5, 3.0 and 1.5; validation accuracies 0.25 and 0.75, 0.35 and 0.65."""
+
+    def one(seed, losses, shares):
+        values = {
+            "train.loss": losses,
+            "train.accuracy": shares,
+            "train.validation_loss": losses,
+            "train.validation_accuracy": shares,
+        }
+        result = make_result("net", *(Measurement(metric, "1", of) for metric, of in values.items()))
+        plan = Plan("train", metrics=("train",), seed=seed, training=Training("rao2023"))
+        return dataclasses.replace(result, plan=plan)
+
+    return [one(0, (1.0, 0.5), (0.25, 0.75)), one(1, (3.0, 1.5), (0.35, 0.65))]
 
 
 # The document
@@ -405,6 +424,18 @@ def test_without_modules_or_other_batch_sizes_there_is_no_such_figure(results):
     assert not {"modules", "sweep"} & set(data_of(drawn(results))["charts"])
 
 
+def test_learning_curves_are_means_over_seeds_with_the_lowest_and_the_highest(trained):
+    chart = charts(trained, {}, {})["curves"]
+    assert [axis["title"] for axis in chart["axes"]] == ["Loss", "Accuracy (%)"]
+    (training,) = chart["trainings"]
+    assert training["label"] == "net, rao2023"
+    losses, shares = training["panels"]
+    assert [(curve["images"], curve["seeds"]) for curve in losses] == [("training", 2), ("validation", 2)]
+    assert [epoch["raw"] for epoch in losses[0]["epochs"]] == [2.0, 1.0]
+    last = shares[1]["epochs"][1]
+    assert (last["text"], last["interval"], last["interval_text"]) == ("70.0 %", [0.65, 0.75], "65.0 % to 75.0 %")
+
+
 # In the browser
 
 
@@ -510,6 +541,29 @@ def test_measured_accuracies_have_figures_by_class_of_confusion_and_of_reliabili
     assert len(marks(driver, "classes")) == 6
     (bin_,) = {mark.get_attribute("aria-label").partition("; ")[2] for mark in marks(driver, "reliability")}
     assert bin_.startswith("Confidence, mean: 80.0 %; Accuracy: 80.0 % (95 % interval 71–87 %)")
+    assert browser.complaints(driver) == []
+
+
+def test_learning_curves_show_loss_and_accuracy_by_epoch(visit, trained):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = visit(drawn(trained))
+    found = marks(driver, "curves")
+    assert [mark.get_attribute("aria-label") for mark in found][2:] == [
+        "net, rao2023; Epoch: 1; Loss of validation images: 2.00 (2 seeds, 1.00 to 3.00)",
+        "net, rao2023; Epoch: 2; Loss of validation images: 1.00 (2 seeds, 0.500 to 1.50)",
+    ]
+    figure = one(driver, "figure[data-chart=curves]")
+    lines = [line.get_attribute("stroke-dasharray") for line in figure.find_elements("css selector", ".line")]
+    assert lines == ["5 4", None]
+    assert len(figure.find_elements("css selector", ".band")) == 2
+    select(figure.find_element("css selector", "select"), "Accuracy (%)")
+    driver.execute_script("arguments[0].focus()", marks(driver, "curves")[0])
+    press(driver, Keys.END)
+    assert tip(driver).splitlines()[1:] == [
+        "Epoch 2",
+        "Accuracy of validation images 70.0 % (2 seeds, 65.0 % to 75.0 %)",
+    ]
     assert browser.complaints(driver) == []
 
 

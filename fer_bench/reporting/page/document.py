@@ -20,7 +20,7 @@ from fer_bench.reporting.tables.environments import FACTS
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-_SCRIPTS = "dom chart tables explorer latency roofline modules sweep accuracy backends main".split()
+_SCRIPTS = "dom chart tables explorer latency roofline modules sweep accuracy backends curves main".split()
 # Beside which table a figure stands; where there is none or it is left out, the figure has a section of its own.
 _FIGURES = {
     "explorer": "efficiency",
@@ -29,6 +29,7 @@ _FIGURES = {
     "roofline": "roofline",
     "modules": "",
     "sweep": "",
+    "curves": "trainings",
 }
 for _of in ("", RENDERED):
     _FIGURES |= {f"classes{_of}": f"accuracy_classes{_of}", f"confusion{_of}": f"confusion{_of}"}

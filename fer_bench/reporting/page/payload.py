@@ -20,6 +20,7 @@ from fer_bench.reporting.figures.common import hollow, labels, numbered
 from fer_bench.reporting.figures.measured import by_class, confusions, data_names, divided, reliability
 from fer_bench.reporting.figures.modules import divisions
 from fer_bench.reporting.figures.plots import (
+    Axis,
     Backends,
     ByClass,
     Confusions,
@@ -32,6 +33,7 @@ from fer_bench.reporting.figures.plots import (
     Sweep,
 )
 from fer_bench.reporting.figures.speed import roofs, spreads, sweep
+from fer_bench.reporting.figures.trainings import Curve, LearningCurves, learning_curves
 from fer_bench.reporting.table import Column, Table
 from fer_bench.reporting.tables import standard
 from fer_bench.reporting.tables.accuracy import RENDERED, measured_cells
@@ -62,6 +64,7 @@ def charts(
         "roofline": (roofs(results, every=True), _roofline),
         "modules": (divisions(results), _modules),
         "sweep": (sweep(results), _sweep),
+        "curves": (learning_curves(results), _curves),
     }
     for suffix, _, known in divided(results):  # of faces, and apart from them of rendered faces
         if known:
@@ -186,6 +189,30 @@ def _step(step: Step) -> Json:
     between = units.number.between(rates) if rates is not None else ""
     rate = _value(step.images_per_s, units.number(step.images_per_s), rates, between)
     return {"batch": step.batch, "latency": _milliseconds(step.latency_s, step.interval_s), "rate": rate}
+
+
+def _curves(plot: LearningCurves) -> Json:
+    """Return for each training the values of every epoch, of each quantity's axis in their order."""
+    axes = [{"title": axis.title, "per": 0.01 if axis.quantity == "share" else None} for axis, _ in plot.panels]
+    labels = dict.fromkeys(curve.label for _, curves in plot.panels for curve in curves)
+    trainings = [
+        {
+            "label": label,
+            "panels": [[_curve(axis, c) for c in curves if c.label == label] for axis, curves in plot.panels],
+        }
+        for label in labels
+    ]
+    return {"axes": axes, "trainings": trainings}
+
+
+def _curve(axis: Axis, curve: Curve) -> Json:
+    epochs = [
+        _value(
+            raw, axis.write(raw), ends if curve.seeds > 1 else None, f"{axis.write(ends[0])} to {axis.write(ends[1])}"
+        )
+        for raw, ends in zip(curve.values, zip(curve.low, curve.high, strict=True), strict=True)
+    ]
+    return {"images": "training" if curve.training else "validation", "seeds": curve.seeds, "epochs": epochs}
 
 
 def _share(share: float, ends: Sequence[float] | None = None) -> dict[str, Json]:

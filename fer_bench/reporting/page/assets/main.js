@@ -3,7 +3,7 @@
 
 const CHARTS = {
   explorer: Explorer, latency: Latencies, roofline: Roofline, modules: Modules, sweep: Sweep,
-  backends: Backends,
+  backends: Backends, curves: Curves,
   classes: Classes, confusion: Confusion, reliability: Reliability,
 };
 
