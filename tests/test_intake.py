@@ -255,6 +255,28 @@ def test_video_has_its_own_times(tmp_path: Path) -> None:
     assert source.warnings == ["the frame rate varies: between frames lie 40.0 to 120.0 ms"]
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, -90])
+def test_a_phones_video_is_turned_upright(degrees: int, mirrored: bool, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    picture = np.kron(np.array([[0, 80], [160, 240]], np.uint8), np.ones((24, 32), np.uint8))  # all quarters differ
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        if not hasattr(stream, "set_display_rotation"):
+            pytest.skip("this PyAV writes no display matrix")
+        stream.set_display_rotation(degrees, hflip=mirrored)  # against the clock, then mirrored
+        frame = av.VideoFrame.from_ndarray(np.stack([picture] * 3, 2), format="rgb24")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    shown = np.rot90(picture, degrees // 90)
+    shown = np.fliplr(shown) if mirrored else shown
+    source = open_source(str(tmp_path / "clip.mp4"))
+    (made,) = source.frames()
+    assert source.size == made.pixels.shape[:2] == shown.shape
+    assert np.abs(made.pixels.mean(2) - shown).mean() < 5
+
+
 def test_a_truncated_video(tmp_path: Path) -> None:
     pytest.importorskip("av")
     whole, cut = tmp_path / "whole.mkv", tmp_path / "cut.mkv"

@@ -7,7 +7,7 @@ PTS, never its number divided by a rate. A frame that cannot be read is a frame 
 import errno
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,7 +213,7 @@ def read_image(path: str | Path) -> Pixels:
 
 
 class Video:
-    """A file of video, by PyAV; each frame is due at its own PTS.
+    """A file of video, by PyAV, turned upright as its display matrix says; each frame is due at its own PTS.
 
     Raises:
         SourceError: PyAV is missing, or the file has no video that it reads.
@@ -225,9 +225,11 @@ class Video:
         self._path, self.name = path, path.name
         self.warnings: list[str] = []
         with closing(self._open()) as container:
-            stream = container.streams.video[0]
-            self.fps = _rate(stream.average_rate)
-            self.size: tuple[int, int] | None = (stream.height, stream.width)
+            self.fps = _rate(container.streams.video[0].average_rate)
+        with closing(self.frames()) as frames:  # which have the display matrix
+            first = next(frames, None)
+        self.warnings.clear()  # they are of reading it all
+        self.size: tuple[int, int] | None = None if first is None else first.pixels.shape[:2]
 
     def _open(self) -> Any:
         av = extras.load("av", _PURPOSE)
@@ -244,7 +246,7 @@ class Video:
             raise SourceError(f"{self._path} has no video stream; try: a video, an image or a folder of images")
         return container
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame]:
         """Yield the frames in the order of their display."""
         av = extras.load("av", _PURPOSE)
         with closing(self._open()) as container:
@@ -260,7 +262,7 @@ class Video:
                     first = time_s if first is None else first
                     steps.append(time_s - first - last)
                     last = max(last, time_s - first)
-                    yield Frame(number, str(number), decoded.to_ndarray(format="rgb24"), last)
+                    yield Frame(number, str(number), _upright(decoded), last)
                     number += 1
             except av.error.FFmpegError as error:
                 self.warnings.append(f"the video cannot be read behind frame {number} ({error.strerror}): truncated?")
@@ -275,6 +277,19 @@ class Video:
             self.warnings.append(
                 f"the frame rate varies: between frames lie {1e3 * min(steps):.1f} to {1e3 * max(steps):.1f} ms"
             )
+
+
+def _upright(decoded: Any) -> Pixels:
+    """Return a frame's pixels, turned and mirrored as its display matrix says: phones film upright faces lying."""
+    pixels: Pixels = decoded.to_ndarray(format="rgb24")
+    matrix = decoded.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    # A pixel at (x, y) is shown at (a x + c y, b x + d y), and moved into the picture.
+    a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()
+    if abs(b) > abs(a):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _duration_s(container: Any, stream: Any) -> float:
