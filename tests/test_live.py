@@ -194,6 +194,25 @@ def test_tables_and_figure_of_a_run() -> None:
     assert all(a.at_s < b.at_s for a, b in pairwise(plot.runs[0].seconds))
 
 
+def test_heat_and_other_load_and_the_age_of_boxes_are_reported() -> None:
+    run = ran([0.020] * 600, others_cores=0.5, throttle_events=3)
+    more = {"temperature_c": (41.0, 80.0, 78.0), "cpu_clock_hz": (3e9, 2e9), "box_age_s": (0.0, 0.033, 0.066)}
+    measured = [Measurement(f"live.{name}", "s", values) for name, values in more.items()]
+    run = dataclasses.replace(run, measurements=(*run.measurements, *measured))
+    table = tables.report([run], built_in())["realtime"]
+    for text in (
+        "Other programs kept 0.50 cores busy.",
+        "The CPU had 41 °C at first, and 80 at most.",
+        "Its clock was 2.00 to 3.00 GHz.",
+        "It lowered its clock for its temperature 3 times.",
+    ):
+        assert text in table.note_texts
+    assert table.rows[0]["box_age_s"] == 0.066
+    quiet = tables.report([ran([0.020] * 600, others_cores=0.01, throttle_events=0)], built_in())["realtime"]
+    assert quiet.rows[0]["box_age_s"] is None
+    assert not any("busy" in text or "clock" in text for text in quiet.note_texts)
+
+
 def test_a_run_of_a_moment_has_no_figure() -> None:
     assert "realtime" not in figures([ran([0.020] * 5)], built_in())
 

@@ -2,9 +2,10 @@
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from fer_bench.records import units
-from fer_bench.records.plan import REALTIME
+from fer_bench.records.plan import OTHERS_CORES, REALTIME
 from fer_bench.records.result import Result
 from fer_bench.records.stats import median, quantile
 from fer_bench.reporting.analysis import live, resources
@@ -19,6 +20,7 @@ _OFFERED = f"{live.PREFIX}offered"
 _STAGE = standard.SAMPLED
 _CANDIDATES = ("after_pnet", "after_rnet", "faces")
 _ENERGY = "energy_j"
+_STEADY_CLOCK = 0.95  # of the highest clock, from which it is no news
 _TITLES = {
     "read": "read and decode",
     "wait": "wait for the worker",
@@ -55,6 +57,9 @@ _COLUMNS = (
     _counted("dropped", "Dropped", "Frames that the policy dropped."),
     _counted("dropped_by_driver", "by driver", "Frames that are missing in the source's numbers."),
     _counted("skipped", "Skipped", "Frames with the boxes of an earlier one, on purpose."),
+    Column("box_age_s", "Oldest box (ms)", units.milliseconds).with_origin(
+        "Largest time from the frame of a box to the one that used it.", f"{live.PREFIX}box_age_s"
+    ),
     _counted("errors", "Errors", "Frames that could not be read."),
     Column("done_fps", "Done/s", units.number).with_origin(
         "Results less one, divided by the time behind the first second.", _CAPTURED
@@ -118,7 +123,7 @@ def realtime(results: Sequence[Result]) -> Table:
         notes = [*about.get("warnings", ())]
         if came_to is not None:
             row |= _cells(result, came_to)
-            notes += _notes(about, came_to)
+            notes += [*_notes(about, came_to), *_of_machine(about, result)]
         entries.append(Entry.of(result, row, *common.failures(result), *notes))
     caption = (
         f"{common.conditions(measured)} Latency: from capture to result, which is not glass-to-glass. Service: without "
@@ -138,6 +143,7 @@ def _cells(result: Result, came_to: Live) -> standard.Row:
         "dropped": came_to.dropped,
         "dropped_by_driver": came_to.by_driver or None,
         "skipped": came_to.skipped or None,
+        "box_age_s": max(live.series(result, "box_age_s"), default=0.0) or None,
         "errors": came_to.errors or None,
         "done_fps": came_to.done_fps,
         "service_s": came_to.service.value,
@@ -208,6 +214,23 @@ def _notes(about: dict[str, object], came_to: Live) -> list[str]:
     if isinstance(labels, dict) and labels:
         counted = ", ".join(f"{name} {number}" for name, number in sorted(labels.items(), key=lambda each: -each[1]))
         notes.append(f"Expression labels: {counted}.")
+    return notes
+
+
+def _of_machine(about: dict[str, Any], result: Result) -> list[str]:
+    """Say what else the machine did, and whether it grew hot, as over a long run."""
+    notes = []
+    if (busy := about.get("others_cores") or 0.0) > OTHERS_CORES:
+        notes.append(f"Other programs kept {units.significant(busy, 2)} cores busy.")
+    if degrees := live.series(result, "temperature_c"):
+        notes.append(f"The CPU had {degrees[0]:.0f} °C at first, and {max(degrees):.0f} at most.")
+    clocks = live.series(result, "cpu_clock_hz")
+    if clocks and min(clocks) < _STEADY_CLOCK * max(clocks):
+        notes.append(f"Its clock was {min(clocks) * 1e-9:.2f} to {max(clocks) * 1e-9:.2f} GHz.")
+    if events := about.get("throttle_events"):
+        notes.append(f"It lowered its clock for its temperature {events} times.")
+    if reasons := (about.get("gpu_after") or {}).get("throttle_reasons"):
+        notes.append(f"The GPU's clock was limited ({', '.join(reasons)}).")
     return notes
 
 
