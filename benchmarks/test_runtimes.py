@@ -8,7 +8,6 @@ a line for each; docs/backends.md has what came out.
 """
 
 import dataclasses
-import math
 import re
 import shutil
 import statistics
@@ -17,7 +16,6 @@ import time
 
 import pytest
 import torch
-from scipy import stats as scipy_stats
 
 import fer_bench as fb
 from fer_bench.measuring.machine import pin
@@ -27,10 +25,10 @@ from fer_bench.networks.backends import prepare
 from fer_bench.networks.backends.interface import Settings
 from fer_bench.networks.build import example_inputs
 from fer_bench.records.plan import QUICK
+from support.ratios import interval, judge
 
 ROUNDS = 30
 BLOCK_S = 0.1
-WITHIN = 0.03
 CALLED_S = 1e-3  # benchmark_app's clock is in the runtime, ours is around the call from Python: 10 us of a pass
 ONE_THREAD = Settings(threads=1, spinning=False, precision="fp32")
 NETWORKS = ["mini_xception", "mobilenetv3_large", "resnet50"]
@@ -105,26 +103,6 @@ def theirs(call, runs):
     for _ in range(runs):
         call()
     return (time.perf_counter() - began) / runs, (time.process_time() - cpu) / runs
-
-
-def interval(pairs):
-    """Return the mean ratio of pairs and the ends of its 95 % interval."""
-    logs = [math.log(second / first) for first, second in pairs]
-    mean, error = statistics.mean(logs), statistics.stdev(logs) / math.sqrt(len(logs))
-    half = scipy_stats.t.ppf(0.975, len(logs) - 1) * error
-    return tuple(math.exp(value) for value in (mean, mean - half, mean + half))
-
-
-def judge(name, pairs):
-    """Print a ratio, and skip where nothing was shown."""
-    ratio, low, high = interval(pairs)
-    text = f"{name}: {ratio:.4f} [{low:.4f}, {high:.4f}] of {len(pairs)} pairs"
-    print(f"\n{text}", flush=True)
-    if low >= 1 - WITHIN and high <= 1 + WITHIN:
-        return
-    assert low <= 1 + WITHIN, text
-    assert high >= 1 - WITHIN, text
-    pytest.skip(f"inconclusive: {text}")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
