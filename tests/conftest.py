@@ -10,6 +10,7 @@ import pytest
 from fer_bench.records.plan import ACCURACY, QUICK, Evaluation
 from fer_bench.records.result import Measurement, Result, Subject
 from support.samples import ENVIRONMENT, THREE
+from support.warm import Warm
 
 # What a fixture needs, its tests need; those that are slow start processes of ours, which load PyTorch.
 _MARKS = {"driver": "browser"} | dict.fromkeys(("changed", "fer_bench", "gate", "real", "start", "suite"), "slow")
@@ -32,6 +33,16 @@ def cache(monkeypatch, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm():
+    """Fork servers of workers from a process that has imported PyTorch; the first test that starts one begins it."""
+    servers = Warm()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer_bench.measuring.processes.subprocess", servers)
+        yield servers
+    servers.close()
 
 
 USERS_NETWORKS = """
