@@ -1,5 +1,6 @@
 """Shared by tests: a fixed result, networks of a user's own, and the command line as a process."""
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fer_bench.records.plan import ACCURACY, QUICK, Evaluation
+from fer_bench.records.plan import ACCURACY, QUICK, Evaluation, Plan
 from fer_bench.records.result import Measurement, Result, Subject
 from support.samples import ENVIRONMENT, THREE
 from support.warm import Warm
@@ -43,6 +44,25 @@ def warm():
         patch.setattr("fer_bench.measuring.processes.subprocess", servers)
         yield servers
     servers.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def attained():
+    """Look once in a session at what the machine attains with a setting, which takes two seconds of all cores."""
+    from fer_bench.measuring.runner import Machine
+
+    known: dict[tuple[object, ...], object] = {}
+    look = Machine.attainable
+
+    def attainable(machine: Machine, plan: Plan, progress: Callable[[str], None]):
+        setting = (plan.device, plan.precision)
+        if setting not in known:
+            known[setting] = look(machine, plan, progress)
+        return known[setting]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Machine, "attainable", attainable)
+        yield
 
 
 USERS_NETWORKS = """
@@ -143,6 +163,22 @@ def fer_bench(tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
             check=False,
             **options,
         )
+
+    return run
+
+
+@pytest.fixture
+def fer_bench_here(tmp_path, capfd) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in this process and in an empty folder, for what a process of its own makes no other."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        from fer_bench.cli.main import main
+
+        capfd.readouterr()
+        with contextlib.chdir(tmp_path):
+            code = main(list(map(str, arguments)))
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return run
 

@@ -40,6 +40,11 @@ class Net(nn.Module):
         return self.fc(self.norm(self.conv(images)).relu().mean((2, 3)))
 
 
+@pytest.fixture
+def fer_bench(fer_bench_here):
+    return fer_bench_here
+
+
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)

@@ -41,6 +41,11 @@ class Net(nn.Module):
         return {"b": self.act(self.fc(joined)), "a": self.pool(images), "c": images.max(1, True).values}
 
 
+@pytest.fixture
+def fer_bench(fer_bench_here):
+    return fer_bench_here
+
+
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)
