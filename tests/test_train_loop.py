@@ -138,8 +138,10 @@ def test_the_selected_weights_are_those_of_the_best_epoch(whole: Path) -> None:
     assert by["images_sha256"] == seen.images_sha256
 
 
-def test_a_test_split_that_selects_is_warned_of(tmp_path: Path) -> None:
-    made = train(network(), dataset(), dataset(30, "test", seed=1), CONTRACT, Method, tmp_path)
+@pytest.mark.parametrize(("split", "test"), [("test", ""), ("last-20", "last-20")])
+def test_a_test_split_that_selects_is_warned_of(tmp_path: Path, split: str, test: str) -> None:
+    settings = Settings(test=test)
+    made = train(network(), dataset(), dataset(30, split, seed=1), CONTRACT, Method, tmp_path, settings)
     assert made.selection.on == "test"
     assert "selected on the test set" in made.warnings[0]
 

@@ -436,7 +436,7 @@ class _Loop:
         self.history.append(epoch)
         self.part = _Part()
         if best:
-            on = LAST if self.method.selects == LAST else _kind(self.validation)
+            on = LAST if self.method.selects == LAST else self._kind_of_validation()
             split = "" if self.validation is None or on == LAST else self.validation.split
             by = "" if on == LAST else self.method.selects
             self.selection = Selection(on, split, digest if on != LAST else "", by, number)
@@ -444,6 +444,10 @@ class _Loop:
         self.stopped = self.method.after_epoch(epoch, self._restore)
         self._prepare_optimizer()
         self.finished = bool(self.stopped) or number >= self.epochs
+
+    def _kind_of_validation(self) -> str:
+        of = self.validation.split.rpartition(" of ")[2] if self.validation is not None else ""
+        return "test" if of and of in (*_TEST, self.settings.test) else "validation"
 
     def _is_best(self, epoch: Epoch) -> bool:
         """Report whether an epoch is the one to keep so far; of equal ones the first is."""
@@ -499,10 +503,6 @@ class _Said:
 
 def _loss(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     return float(functional.cross_entropy(torch.from_numpy(outputs), torch.from_numpy(labels)))
-
-
-def _kind(data: "Dataset | None") -> str:
-    return "test" if data is not None and data.split.rpartition(" of ")[2] in _TEST else "validation"
 
 
 def _added(so_far: Mapping[str, float], before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:

@@ -84,6 +84,8 @@ class Settings:
         keep_s: seconds after which the state is kept within an epoch.
         keep_steps: steps after which it is; None goes by the seconds alone.
         epochs: instead of the method's; None takes these.
+        test: the split that the accuracy is measured on afterwards; weights that it selects are selected on the test
+            set, whatever it is called.
     """
 
     seed: int = 0
@@ -93,6 +95,7 @@ class Settings:
     keep_s: float = 30.0
     keep_steps: int | None = None
     epochs: int | None = None
+    test: str = ""
 
 
 DEFAULTS = Settings()

@@ -150,17 +150,22 @@ class _Training:
             self.plan.device,
             self.how.workers,
             self.how.keep_s,
+            test=self.test_split,
         )
+
+    @property
+    def test_split(self) -> str:
+        """Return the split that the accuracy is measured on, or "" where the data have none."""
+        how = self.plan.evaluation or Evaluation()
+        return how.split or next((name for name in _TEST if name in self.training.manifest.counts), "")
 
     def accuracy(self, checkpoint: str, alive: Callable[[], None]) -> Iterator[Measurement]:
         """Evaluate the selected weights on the test split, if the data have one."""
         from fer_bench.accuracy.evaluate import evaluate
 
-        how = self.plan.evaluation or Evaluation()
-        split = how.split or next((name for name in _TEST if name in self.training.manifest.counts), "")
-        if not split:
+        if not self.test_split:
             return
-        data = _loaded(self.job.data, split, self.how)
+        data = _loaded(self.job.data, self.test_split, self.how)
         settings = settings_of(self.plan, checkpoint)
         found = evaluate(self.model, data, self.contract, settings, device=self.plan.device, alive=alive)
         yield from found.measurements()
