@@ -205,6 +205,7 @@ def test_dry_run_prints_each_field_with_its_origin_and_the_cost(
         (["--data", "nowhere"], "there is no nowhere"),
         (["--data", ""], "nothing to train on"),
         (["--validation", "1.5"], "is no share of images"),
+        (["--precision", "fp16"], "fp16 is trained on a GPU only"),
         (["--initial", "missing.pt"], "there is no checkpoint missing.pt"),
         (["--data-classes", "bored"], "bored"),
     ],

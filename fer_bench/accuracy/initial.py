@@ -49,17 +49,18 @@ def _loaded(model: nn.Module, spec: ModelSpec, path: str | Path) -> str:
     others = [text for text in report.mismatched if text.partition(":")[0].rpartition(".")[0] != classifier]
     entries = len([key for key in model.state_dict() if not key.endswith("num_batches_tracked")])
     loaded = len([key for key in report.loaded if not key.endswith("num_batches_tracked")])
+    name = Path(path).name
     if others:
         raise CheckpointError(
-            f"{path} does not fit {spec.name}: {others[0]}; only the classifier, {classifier}, may differ; "
+            f"{name} does not fit {spec.name}: {others[0]}; only the classifier, {classifier}, may differ; "
             "try: a file of this network, with as many channels of images"
         )
     if loaded < _LEAST * entries:
         raise CheckpointError(
-            f"{path} is another network's: {loaded} of {entries} entries of {spec.name} are in it; "
+            f"{name} is another network's: {loaded} of {entries} entries of {spec.name} are in it; "
             f"try: `fer-bench check-weights {spec.name} FILE`"
         )
-    return f"{Path(path).name}: {loaded} of {entries} entries" + _left_out(report, classifier)
+    return f"{name}: {loaded} of {entries} entries" + _left_out(report, classifier)
 
 
 def _left_out(report: LoadReport, classifier: str) -> str:

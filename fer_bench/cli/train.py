@@ -66,7 +66,7 @@ def train(
     The same command goes on where an interrupted or killed one stopped. What a training is going to cost is measured
     before it begins.
     """
-    from fer_bench.measuring.train import Trainings, forget, kept, read_for, title_of, training_tasks
+    from fer_bench.measuring.train import MODEL, Trainings, forget, kept, read_for, title_of, training_tasks
     from fer_bench.reporting.results import Results
 
     if not (networks or models):
@@ -112,7 +112,8 @@ def train(
         wanted = ("trainings", "accuracy", "accuracy_rendered")
         print_tables([drawn[name] for name in wanted if name in drawn], fmt)
         if fmt == "table":
-            say(f"\nWeights are in {out}, their learning curves in {drawn_in}. {closing}")
+            made = any((folder / MODEL).exists() for folder in trainings.folders)
+            say(f"\n{f'Weights are in {out}, learning curves in {drawn_in}. ' if made else ''}{closing}")
     if done.difference:
         complain(f"the run went on in another environment: {done.difference}", OK)
     if isinstance(done.stopped, KeyboardInterrupt):

@@ -226,6 +226,8 @@ def training_tasks(
     evaluation = Evaluation(split=method.data.test, rule=how.rule, data_classes=how.data_classes, probe=UNJUDGED)
     base = Plan("train", metrics=("static", *TRAINED), wait=AUTO, training=how, evaluation=evaluation)
     plan = plan_of(base, fields.pop("device", ""), batch_size=method.batch_size, **fields)
+    if plan.precision == "fp16" and plan.device == "cpu":
+        raise FerBenchError("fp16 is trained on a GPU only, whose loss is scaled; try: --precision bf16")
     tasks = []
     for spec in specs:
         weights = weights_file(initial, spec.name)
@@ -292,7 +294,8 @@ def forget(tasks: Sequence[Task]) -> None:
             raise StoreError(f"cannot delete {folder}: {error.strerror or error}; name another --out") from error
 
 
-_OURS = ("state.pt", "model.safetensors")
+MODEL = "model.safetensors"  # the selected weights, as ``accuracy.train`` writes them
+_OURS = ("state.pt", MODEL)
 
 
 def kept(tasks: Sequence[Task]) -> list[str]:
