@@ -105,6 +105,16 @@ def test_a_side_that_failed_is_an_error_and_never_a_pass(timed):
     assert "the candidate has no latency: out of memory" in verdict.reason
 
 
+def test_the_latency_of_what_computes_something_else_is_an_error(timed):
+    base = timed(0.010, 0.010, plan={"backend": "onnxruntime"})
+    wrong = Measurement("parity_error", "", details={"different": "its outputs are (1, 2), and PyTorch's (1, 7)"})
+    candidate = dataclasses.replace(base, measurements=(*base.measurements, wrong))
+    for sides, side in (((base, candidate), "candidate"), ((candidate, base), "base")):
+        (verdict,) = against_results.judge(*sides, 0.05)
+        assert verdict.outcome is Outcome.error
+        assert verdict.reason == f"the {side}, by onnxruntime, computes something else than the network"
+
+
 def test_counts_that_only_one_side_has_are_incomparable(make_result, timed):
     counted = make_result("net", Measurement("parameters.frozen", "count", (0,)))
     verdicts = against_results.judge(counted, timed(0.010), 0.05)

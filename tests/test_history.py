@@ -455,6 +455,32 @@ def test_all_runs_of_a_store_are_read(at, tmp_path, capsys):
     assert "there are of net" in capsys.readouterr().err
 
 
+def by_backend(result, times):
+    """Return a result of ONNX Runtime whose error is so many times PyTorch's own."""
+    unit = {key: [[value]] for key, value in (("eager", 1e-6), ("spread", 1.0), ("size", 1.0))}
+    details = {"outputs": 1, "arithmetic": "float32", "images": 1, **unit}
+    error = Measurement("parity_error", "", (times * 1e-6,), details=details)
+    plan = dataclasses.replace(result.plan, backend="onnxruntime")
+    return dataclasses.replace(result, plan=plan, measurements=(*result.measurements, error))
+
+
+@pytest.mark.parametrize("last", [2, None])
+def test_the_latency_of_what_computes_something_else_is_no_point(at, tmp_path, last):
+    url = f"sqlite:///{tmp_path / 'results.sqlite'}"
+    results = [by_backend(at(day, 10 + day), times) for day, times in enumerate((2, 1e5, 3))]
+    with Store.open(url) as store:
+        for result in [*results, at(4)]:
+            store.save(store.begin("f", "t"), "k", result)
+    wanted = {"backend": "onnxruntime"}
+    for source in ({"store": url}, {"sources": {"runs": results}}):
+        its = fb.history("net", where=wanted, last=last, **source).history
+        assert [point.estimate.value for point in its.points] == pytest.approx([0.010, 0.012])
+        (failed,) = its.failed
+        assert failed.failure.startswith("it computes something else than the network: 100000 times PyTorch's own")
+        parities = fb.history("net", "parity", where=wanted, last=last, **source).to_frame()
+        assert parities["value"].tolist() == pytest.approx([2, 1e5, 3][-last if last else 0 :])
+
+
 MEASURED = {"images": 2, "idle_joules": 1.0, "idle_w": 1.0, "window_s": 1.0, "source": "RAPL"}
 ASKED = {"latency": 0.01, "macs": 2_000_000, "energy": (3 - 1) / 2, "latency_s": 0.01, "occupancy": 1 / 2}
 

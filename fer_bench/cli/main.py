@@ -91,7 +91,7 @@ EXAMPLES = {
         "gate --max-params 5M --models resnet50 --input 96 --classes 8",
     ],
     "compare": ["compare resnet50 resnet50@mode=compile", "compare mobilenetv3_large mini_xception --budget-s 60"],
-    "history": ["history resnet50", "history resnet50 macs --where classes=8"],
+    "history": ["history resnet50 macs --where classes=8", "history resnet50 latency --where backend=onnxruntime"],
 }
 # Commands that have commands of their own.
 SUBCOMMANDS = {"data": {"inspect": "data:inspect", "make-faces": "data:make_faces"}}

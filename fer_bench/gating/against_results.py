@@ -24,6 +24,7 @@ from fer_bench.records import stats, units
 from fer_bench.records.errors import FerBenchError, UnknownModelError
 from fer_bench.records.plan import GATE, Plan
 from fer_bench.records.result import Result, speeds_apart
+from fer_bench.reporting.analysis import parity
 
 Changed = tuple[Task, Mapping[str, Any]]  # a task, and what of a plan is another for it
 
@@ -161,6 +162,9 @@ def _judge_latency(base: Result, candidate: Result, least: float, declared: Sequ
             failed = result.measurement("latency_s") or result.measurement("latency")
             why = f": {failed.failure}" if failed is not None and failed.failure else ""
             return Verdict(network, "latency", Outcome.error, f"the {side} has no latency{why}")
+        if parity.is_different(result):
+            reason = f"the {side}, by {result.plan.backend}, computes something else than the network"
+            return Verdict(network, "latency", Outcome.error, reason)
     if apart := base.condition_apart(candidate) or _environments_apart(base, candidate, declared):
         return Verdict(network, "latency", Outcome.incomparable, apart)
     effect = _effect(samples)

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer_bench.records.plan import TORCH
 from fer_bench.records.result import Result
 from fer_bench.records.sources import name_source, read_results
 from fer_bench.records.store import DEFAULT_STORE, Skipped, Store
 from fer_bench.reporting.analysis import history as analysis
-from fer_bench.reporting.analysis import series
+from fer_bench.reporting.analysis import latency, series
+from fer_bench.reporting.analysis.parity import ERROR
 from fer_bench.reporting.analysis.series import Stored
 from fer_bench.reporting.table import Table
 from fer_bench.reporting.tables.history import timeline
@@ -89,7 +91,7 @@ def history(
     if names and store is None:
         return Timeline(analysis.history(found, model, metric, wanted, last))
     with Store.open(store or DEFAULT_STORE, create=False) as opened:
-        stored, read = _of_store(opened, model, metric, last, skipped)
+        stored, read = _of_store(opened, model, metric, skipped)
         if not found:
             _check_measured(opened, model, metric, stored)
         return Timeline(analysis.history([*found, *stored], model, metric, wanted, last, read))
@@ -104,32 +106,37 @@ def _named(sources: Sequence[str], store: str, skip: Skipped | None) -> Iterator
             yield shown, result
 
 
-def _of_store(
-    store: Store, model: str, metric: str, last: int | None, skip: Skipped | None
-) -> tuple[list[Stored], analysis.Read | None]:
-    """Return a store's results; where only the last ones matter, their heads, and what reads these whole."""
+def _of_store(store: Store, model: str, metric: str, skip: Skipped | None) -> tuple[list[Stored], analysis.Read | None]:
+    """Return a store's results; where only some of them matter, their heads, and what reads these whole."""
     measurements, details = series.measurements_for(metric)
+    timed = latency.LATENCY in measurements  # which of a backend needs its parity beside it
 
-    def whole(numbers: Sequence[int] | None = None) -> Iterator[tuple[int, str, Result]]:
-        return store.results_of(model, measurements, details=details, skipped=skip, numbers=numbers)
+    def whole(numbers: Sequence[int] | None = None, *, judged: bool = False) -> Iterator[tuple[int, str, Result]]:
+        names = (*measurements, ERROR) if judged else measurements
+        return store.results_of(model, names, details=details or judged, skipped=skip, numbers=numbers)
 
-    if last is not None:
-        left_out: list[str] = []
-        numbered = list(store.heads_of(model, measurements, skipped=left_out.append if skip is not None else None))
-        units = {measured.metric: measured.unit for _, _, head in numbered for measured in head.measurements}
-        # Equal counts in a row of one run are one point, which only the values show.
-        if units and not series.find_metric(metric, model, units).exact:
-            if skip is not None and left_out:
-                skip("; ".join(left_out))
-            numbers = {id(head): number for number, _, head in numbered}
+    left_out: list[str] = []
+    numbered = list(store.heads_of(model, measurements, skipped=left_out.append if skip is not None else None))
+    units = {measured.metric: measured.unit for _, _, head in numbered for measured in head.measurements}
+    # Equal counts in a row of one run are one point, which only the values show.
+    if not units or series.find_metric(metric, model, units).exact:
+        return [(run, result) for _, run, result in whole()], None
+    if skip is not None and left_out:
+        skip("; ".join(left_out))
+    numbers = {id(head): number for number, _, head in numbered}
 
-            def read(heads: Sequence[Result]) -> list[Result | None]:
-                asked = [numbers[id(head)] for head in heads]
-                found = {number: result for number, _, result in whole(asked)}
-                return [found.get(number) for number in asked]
+    def read(heads: Sequence[Result]) -> list[Result | None]:
+        judged = [timed and head.plan.backend != TORCH for head in heads]
+        found = {
+            number: result
+            for apart in (False, True)
+            for number, _, result in whole(
+                [numbers[id(head)] for head, each in zip(heads, judged, strict=True) if each == apart], judged=apart
+            )
+        }
+        return [found.get(numbers[id(head)]) for head in heads]
 
-            return [(run, head) for _, run, head in numbered], read
-    return [(run, result) for _, run, result in whole()], None
+    return [(run, head) for _, run, head in numbered], read
 
 
 def _check_measured(store: Store, model: str, metric: str, stored: Sequence[Stored]) -> None:

@@ -17,7 +17,7 @@ from fer_bench.records.errors import FerBenchError, StoreError, nearest
 from fer_bench.records.plan import DEVICES, RECOUNT
 from fer_bench.records.result import PLAN_CONDITIONS, Environment, Result
 from fer_bench.records.units import Quantity
-from fer_bench.reporting.analysis import latency, resources
+from fer_bench.reporting.analysis import latency, parity, resources
 
 Stored = tuple[str, Result]  # where a result is stored, as a reader knows it, and the result
 
@@ -182,8 +182,12 @@ def _total(record: str, result: Result, factor: int = 1) -> Estimate | None:
     return Estimate(factor * sum(measured.values)) if measured is not None and measured.values else None
 
 
+def _latency(result: Result) -> Estimate | None:
+    return None if parity.is_different(result) else _samples(latency.LATENCY, result)
+
+
 def _images_per_s(result: Result) -> Estimate | None:
-    estimate = _samples("latency_s", result)
+    estimate = _latency(result)
     if estimate is None or estimate.value <= 0:
         return None
     batch, ends = result.plan.batch_size, estimate.interval
@@ -207,6 +211,11 @@ def _occupation(stage: str, key: str, result: Result) -> Estimate | None:
     return Estimate(occupancy[key]) if occupancy is not None else None
 
 
+def _parity(result: Result) -> Estimate | None:
+    verdict = parity.judge(result)
+    return Estimate(verdict.ratio) if verdict is not None and verdict.ratio is not None else None
+
+
 def _accuracy(result: Result) -> Estimate | None:
     found = scores_in(result)
     return Estimate(found.accuracy, found.interval) if found is not None else None
@@ -214,8 +223,9 @@ def _accuracy(result: Result) -> Estimate | None:
 
 _NAMED = (
     Metric("accuracy", "Accuracy", units.percent, (CONFUSION,), derive=_accuracy, details=True),
-    Metric("latency", "Latency", units.milliseconds, ("latency_s",)),
+    Metric("latency", "Latency", units.milliseconds, ("latency_s",), derive=_latency),
     Metric("images_per_s", "Images/s", units.number, ("latency_s",), derive=_images_per_s),
+    Metric("parity", "Error / PyTorch's", units.number, (parity.ERROR, "parity"), derive=_parity, details=True),
     Metric("macs", "MACs", units.grouped, ("macs",), exact=True),
     Metric("flops", "FLOPs", units.grouped, ("macs",), exact=True, derive=partial(_total, "macs", factor=2)),
     Metric("parameters", "Trainable parameters", units.grouped, ("parameters.trainable",), exact=True),
@@ -304,8 +314,12 @@ def point_of(run: str, result: Result, metric: Metric) -> Point | None:
     """Return a result as a point of a history; None where the metric was not asked for."""
     failures = [m.failure for m in result.measurements if m.metric in metric.records and m.failure]
     estimate = metric.of(result)
-    if estimate is None and latency.LATENCY in metric.records and (few := latency.too_few(result)):
-        failures.append(few)
+    if estimate is None and {latency.LATENCY, parity.ERROR} & {*metric.records}:
+        verdict = parity.judge(result)
+        if verdict is not None and verdict.kind is parity.Kind.DIFFERENT:
+            failures.append(f"it computes something else than the network: {verdict.reason}")
+        elif latency.LATENCY in metric.records and (few := latency.too_few(result)):
+            failures.append(few)
     if estimate is None and not failures:
         return None
     return Point(_time(result.started_at), run, result, estimate, failure="" if estimate is not None else failures[0])
