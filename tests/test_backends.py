@@ -1,6 +1,7 @@
 """Backends: a network as ONNX Runtime and OpenVINO run it, in processes without PyTorch; what is refused before."""
 
 import dataclasses
+import inspect
 import json
 import shutil
 import subprocess
@@ -170,13 +171,32 @@ def test_an_artefact_that_was_changed_is_not_measured(artefact_of, tmp_path):
         Artefact.load(tmp_path)
 
 
-def test_a_network_that_branches_on_values_cannot_be_exported():
-    class Branches(nn.Module):
-        def forward(self, images):
-            return images * 2 if images.sum() > 0 else images
+class Branches(nn.Module):
+    def forward(self, images):
+        return images * 2 if images.sum() > 0 else images
 
-    with pytest.raises(DeployError, match=r"torch\.export cannot export it"):
-        prepare.export(Branches(), torch.randn(1, 3, 8, 8))
+
+class LeavesPyTorch(nn.Module):
+    def forward(self, images):
+        return torch.from_numpy(images.numpy() * 2)
+
+
+@pytest.mark.parametrize(
+    ("network", "cause", "remedy"),
+    [
+        (Branches, "data-dependent expression", "try: torch.where or torch.cond where it branches on values, or"),
+        (LeavesPyTorch, ".numpy() is not supported", "try: tensors and operators of PyTorch alone in forward, or"),
+    ],
+)
+def test_what_torch_export_refuses_is_a_line_with_cause_place_and_remedy(network, cause, remedy):
+    with pytest.raises(DeployError) as caught:
+        prepare.export(network(), torch.randn(1, 3, 8, 8))
+    said = str(caught.value)
+    assert said.startswith("torch.export cannot export it: ")
+    assert cause in said
+    line = inspect.getsourcelines(network.forward)[1] + 1
+    assert f"(test_backends.py, line {line}); {remedy} --backend torch" in said
+    assert "\n" not in said
 
 
 def test_batch_norm_has_the_statistics_of_the_images(net):

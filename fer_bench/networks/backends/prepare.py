@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,19 @@ def export(model: nn.Module, images: Tensor) -> Any:
         with torch.no_grad():
             return torch.export.export(model, (images,))
     except Exception as error:
-        raise DeployError(f"torch.export cannot export it: {one_line(error)}") from error
+        raise DeployError(f"torch.export cannot export it: {_cause(error)}") from error
+
+
+def _cause(error: Exception) -> str:
+    """Return what torch.export says first, the line of the network that it is about, and what can be done."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # without our own call
+    of_torch = str(Path(torch.__file__).parent)
+    own = next((frame for frame in reversed(frames) if not frame.filename.startswith(of_torch)), None)
+    where = f" ({Path(own.filename).name}, line {own.lineno})" if own is not None else ""
+    said = one_line(error, 200).partition(" (unhinted: ")[0].rstrip(".")
+    if "data-dependent" in said:
+        return f"{said}{where}; try: torch.where or torch.cond where it branches on values, or --backend torch"
+    return f"{said}{where}; try: tensors and operators of PyTorch alone in forward, or --backend torch"
 
 
 def identity(program: Any) -> str:
