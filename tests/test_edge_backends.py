@@ -79,7 +79,7 @@ def planned(**changes):
 def test_what_is_put_in_the_place_of_operators_has_the_same_values(net):
     images = torch.randn(SHAPE)
     program = prepare.export(net, images)
-    notes = lowering.replace_unsupported(program, executorch=True)
+    notes = lowering.replace_unsupported(program, "executorch")
     assert notes == (
         "adaptive max pooling to one pixel is a max pooling over the whole map (2 of them)",
         "PReLU on a vector is relu(x) - w relu(-x) (1 of them)",
@@ -106,7 +106,32 @@ def test_what_is_not_known_to_have_the_same_values_is_left_alone():
 
     program = prepare.export(Others(), torch.randn(SHAPE))
     before = str(program.graph)
-    assert lowering.replace_unsupported(program, executorch=True) == ()
+    assert lowering.replace_unsupported(program, "executorch") == ()
+    assert str(program.graph) == before
+
+
+@pytest.mark.parametrize("size", [(3, 5), (4, 4), (1, 2), (7, 11)])
+def test_nearest_neighbours_are_slices_where_litert_takes_others(size):
+    class Resized(nn.Module):
+        def forward(self, images):
+            return nn.functional.interpolate(images, size=size)
+
+    images = torch.randn(2, 3, 2, 3)
+    program = prepare.export(Resized(), images)
+    (note,) = lowering.replace_unsupported(program, "litert")
+    assert note.startswith("nearest-neighbour resizing, of which LiteRT has another one, is slices")
+    assert not any("upsample" in str(node.target) for node in program.graph.nodes)
+    assert torch.equal(program.module()(images), Resized()(images))
+
+
+def test_nearest_neighbours_of_whole_enlargements_are_left_alone():
+    class Enlarged(nn.Module):
+        def forward(self, images):
+            return nn.functional.interpolate(images, scale_factor=2), nn.functional.interpolate(images, size=(6, 9))
+
+    program = prepare.export(Enlarged(), torch.randn(2, 3, 2, 3))
+    before = str(program.graph)
+    assert lowering.replace_unsupported(program, "litert") == ()
     assert str(program.graph) == before
 
 

@@ -52,7 +52,7 @@ class ExecuTorch:
         exir = extras.load("executorch.exir", _PURPOSE)
         xnnpack = extras.load("executorch.backends.xnnpack.partition.xnnpack_partitioner", _PURPOSE)
         shape, weights = lowering.input_shape(program), lowering.weights_of(program)
-        notes = lowering.replace_unsupported(program, executorch=True)
+        notes = lowering.replace_unsupported(program, self.name)
         path = folder / "model.pte"
         with open(os.devnull, "w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
             try:

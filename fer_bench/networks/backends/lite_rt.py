@@ -71,7 +71,7 @@ class LiteRt:
         from fer_bench.networks.backends import lowering
 
         shape = lowering.input_shape(program)
-        notes = lowering.replace_unsupported(program)
+        notes = lowering.replace_unsupported(program, self.name)
         path = folder / "model.tflite"
         with tempfile.TemporaryDirectory(dir=folder) as held:
             exported = Path(held) / "program.pt2"

@@ -3,29 +3,33 @@
 import operator
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.fx import Graph, Node
+from torch.fx.node import map_arg
 
 from fer_bench.networks.backends.interface import DeployError, one_line
 
 _ATEN = torch.ops.aten
+_NEAREST, _HALF_PIXEL = _ATEN.upsample_nearest2d.vec, _ATEN._upsample_nearest_exact2d.vec
 _OPERATOR = re.compile(r"aten(?:\.|::|_)(\w+)")
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception): .*", re.MULTILINE)
 
 
-def replace_unsupported(program: Any, *, executorch: bool = False) -> tuple[str, ...]:
+def replace_unsupported(program: Any, backend: str) -> tuple[str, ...]:
     """Replace in a program of ``torch.export`` what ExecuTorch and LiteRT cannot lower, by the same values.
 
-    An adaptive max pooling to one pixel becomes a max pooling whose kernel is the whole map. Of ``executorch`` alone
+    An adaptive max pooling to one pixel becomes a max pooling whose kernel is the whole map. Of "executorch" alone
     PReLU on vectors, behind a fully connected layer, becomes relu(x) - w relu(-x). A maximum over channels, which its
-    partitioner gives to XNNPACK and XNNPACK refuses, becomes amax, which is left to the portable kernels.
+    partitioner gives to XNNPACK and XNNPACK refuses, becomes amax, which is left to the portable kernels. Of "litert"
+    alone nearest-neighbour resizing becomes slices that are joined, unless it enlarges by a whole number: its converter
+    writes a resizing with half-pixel centres, PyTorch's "nearest-exact", which takes other pixels else.
 
     Returns:
         What was replaced, for the notes of the artefact.
     """
-    graph, replaced = program.graph, Counter[str]()
+    graph, replaced, executorch = program.graph, Counter[str](), backend == "executorch"
     for node in list(graph.nodes):
         if node.target is _ATEN.adaptive_max_pool2d.default and set(node.args[1]) == {1} and _only_values(node):
             with graph.inserting_before(node):
@@ -47,6 +51,10 @@ def replace_unsupported(program: Any, *, executorch: bool = False) -> tuple[str,
                 scaled = _call(graph, _ATEN.mul.Tensor, node, below, weight)
                 _replace(program, node, _call(graph, _ATEN.sub.Tensor, node, above, scaled))
             replaced["PReLU on a vector is relu(x) - w relu(-x)"] += 1
+        elif backend == "litert" and node.target is _NEAREST and _taken(node, _NEAREST) != _taken(node, _HALF_PIXEL):
+            with graph.inserting_before(node):
+                _replace(program, node, _by_slices(graph, node))
+            replaced["nearest-neighbour resizing, of which LiteRT has another one, is slices that are joined"] += 1
     if replaced:
         graph.eliminate_dead_code()
         program.graph_module.recompile()
@@ -65,6 +73,27 @@ def _is_of_a_map(node: Node) -> bool:
     return bool(given.meta["val"].ndim == 4 and dim % 4 >= 2)
 
 
+def _taken(node: Node, resize: Any) -> list[list[int]]:
+    """Return the rows and the columns that an operator takes in resizing as a node does, in their order."""
+    given: Any = node.args[0]
+    height, width = given.meta["val"].shape[-2:]
+    rows = torch.arange(height, dtype=torch.float32).reshape(1, 1, height, 1).expand(1, 1, height, width)
+    columns = torch.arange(width, dtype=torch.float32).expand(1, 1, height, width)
+    size = node.meta["val"].shape[-2:] if resize is _HALF_PIXEL else node.args[1]
+    scales = None if resize is _HALF_PIXEL else node.args[2]
+    found = resize(rows, size, scales)[0, 0, :, 0], resize(columns, size, scales)[0, 0, 0]
+    return [[int(place) for place in each] for each in found]
+
+
+def _by_slices(graph: Graph, node: Node) -> Node:
+    """Resize maps, (N, C, H, W), by taking rows and then columns: those that the operator itself takes."""
+    found = cast(Node, node.args[0])
+    for dim, places in zip((2, 3), _taken(node, node.target), strict=True):
+        parts = [_call(graph, _ATEN.slice.Tensor, node, found, dim, at, at + 1) for at in places]
+        found = _call(graph, _ATEN.cat.default, node, parts, dim)
+    return found
+
+
 def _replace_values(program: Any, node: Node, new: Node) -> None:
     """Replace the values, and drop the places, of a node that gives both."""
     for user in list(node.users):
@@ -74,7 +103,7 @@ def _replace_values(program: Any, node: Node, new: Node) -> None:
 def _call(graph: Graph, target: Any, origin: Node, *args: Any) -> Node:
     made = graph.call_function(target, args)
     made.meta = {key: value for key, value in origin.meta.items() if key in ("nn_module_stack", "stack_trace")}
-    made.meta["val"] = target(*(arg.meta["val"] if isinstance(arg, Node) else arg for arg in args))
+    made.meta["val"] = target(*map_arg(args, lambda arg: arg.meta["val"]))
     return made
 
 
