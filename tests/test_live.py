@@ -213,6 +213,18 @@ def test_heat_and_other_load_and_the_age_of_boxes_are_reported() -> None:
     assert not any("busy" in text or "clock" in text for text in quiet.note_texts)
 
 
+def test_runs_of_one_network_are_told_apart_in_the_figure() -> None:
+    runs = [ran([0.020] * 600, fps=fps, policy=policy) for fps, policy in ((24.0, "latest"), (None, "block"))]
+    sampled = [Measurement("live.interval_s", "s", (20.0,), details={"cores": 2, "memory_bytes": 9, "images": 600})]
+    names = ("process_user_s", "process_system_s", "machine_user_s", "machine_system_s", "machine_steal_s", "rss_bytes")
+    sampled += [Measurement(f"live.{name}", "bytes" if name == "rss_bytes" else "s", (1,)) for name in names]
+    runs = [dataclasses.replace(run, measurements=(*run.measurements, *sampled)) for run in (*runs, runs[0])]
+    plot = figures(runs, built_in())["realtime"]
+    assert isinstance(plot, Seconds)
+    named = ["mini_xception, 24 frames/s, latest", "mini_xception, saturated", "mini_xception, 24 frames/s, latest (2)"]
+    assert [run.label for run in plot.runs] == named
+
+
 def test_a_run_of_a_moment_has_no_figure() -> None:
     assert "realtime" not in figures([ran([0.020] * 5)], built_in())
 

@@ -7,9 +7,10 @@ from fer_bench.records.plan import REALTIME
 from fer_bench.records.result import Result
 from fer_bench.records.stats import quantile
 from fer_bench.reporting.analysis import live
-from fer_bench.reporting.figures.common import axis, hollow, labels
+from fer_bench.reporting.figures.common import axis, hollow, labels, numbered
 from fer_bench.reporting.figures.plots import Axis, Pace, Second, Seconds
 from fer_bench.reporting.tables import common
+from fer_bench.reporting.tables.live import load
 
 _MOST_POINTS = 120  # of a run; longer ones are drawn over more seconds a point
 
@@ -21,7 +22,7 @@ def seconds(results: Sequence[Result]) -> Seconds | None:
         return None
     paces = tuple(
         Pace(label, live.settings(result)["budget_s"], _of(result), hollow(result))
-        for label, result in zip(labels(measured), measured, strict=True)
+        for label, result in zip(_named(measured), measured, strict=True)
     )
     most = [second.p95_s for pace in paces for second in pace.seconds]
     return Seconds(
@@ -34,6 +35,17 @@ def seconds(results: Sequence[Result]) -> Seconds | None:
         rate=Axis("Frames/s", "number"),
         runs=paces,
     )
+
+
+def _named(results: Sequence[Result]) -> list[str]:
+    """Name each run by its network, and by source, detector and load where runs differ in them."""
+    loads = [load(result) for result in results]
+    differ = [key for key in ("source", "detector", "load") if len({cells.get(key) for cells in loads}) > 1]
+    parts = (
+        (name, *(cells[key] for key in differ if key in cells))
+        for name, cells in zip(labels(results), loads, strict=True)
+    )
+    return numbered([", ".join(each) for each in parts])
 
 
 def _of(result: Result) -> tuple[Second, ...]:

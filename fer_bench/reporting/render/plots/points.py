@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _FEW, _MANY = 10, 24  # points whose names have room in one column; and in a figure of ordinary height
 _MOST_TICKS = 10  # batch sizes that are all written
 _NAMES_ROOM = 0.55  # room for names at the right of a sweep, as a share of its range
+_HALF_A_LEGEND, _LINE = 22, 0.15  # characters that two columns of a legend have room for; inches of one of its lines
+_MARKS = 6  # on the line of a run
 
 
 def draw_scatter(figure: "Figure", plot: Scatter) -> None:
@@ -130,23 +132,25 @@ def draw_sweep(figure: "Figure", plot: Sweep) -> None:
 
 def draw_seconds(figure: "Figure", plot: Seconds) -> None:
     """Draw latency and rates over time, one panel below the other."""
-    figure.set_size_inches(canvas.SINGLE, 3.6)
+    columns = 2 if max(len(run.label) for run in plot.runs) <= _HALF_A_LEGEND else 1
+    figure.set_size_inches(canvas.SINGLE, 3.3 + _LINE * -(-len(plot.runs) // columns))
     above, below = figure.subplots(2, 1, sharex=True)
     canvas.set_axes(above, plot.x, plot.latency)
     canvas.set_axes(below, plot.x, plot.rate)
     above.set_xlabel("")
     for number, run in enumerate(plot.runs):
-        colour, _ = canvas.look(number)
+        colour, marker = canvas.look(number)
         at = [second.at_s for second in run.seconds]
         look = {"color": colour, "linewidth": 0.9}
-        above.plot(at, [second.p50_s for second in run.seconds], label=run.label, **look)
+        marked = look | canvas.mark(colour, marker, run.hollow) | {"markevery": max(1, len(at) // _MARKS)}
+        above.plot(at, [second.p50_s for second in run.seconds], label=run.label, **marked)
         above.plot(at, [second.p95_s for second in run.seconds], linestyle="--", **look)
         above.axhline(run.budget_s, color=canvas.FAINT, linewidth=0.7, linestyle=":")
-        below.plot(at, [second.done_per_s for second in run.seconds], **look)
+        below.plot(at, [second.done_per_s for second in run.seconds], **marked)
         below.plot(at, [second.dropped_per_s for second in run.seconds], linestyle="--", **look)
     above.set_ylim(bottom=0.0)
     below.set_ylim(bottom=0.0)
-    figure.legend(loc="outside upper left", ncols=2)
+    canvas.explain(figure, above.get_legend_handles_labels()[0], [run.hollow for run in plot.runs], columns)
 
 
 def _draw_series(axes: "Axes", plot: Sweep, axis: Axis, lines: Sequence[Sequence[tuple[float, float]]]) -> None:
