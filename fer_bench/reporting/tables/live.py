@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from fer_bench.records import units
 from fer_bench.records.plan import OTHERS_CORES, REALTIME
@@ -123,7 +122,7 @@ def realtime(results: Sequence[Result]) -> Table:
         notes = [*about.get("warnings", ())]
         if came_to is not None:
             row |= _cells(result, came_to)
-            notes += [*_notes(about, came_to), *_of_machine(about, result)]
+            notes += [*_notes(about, came_to), *of_machine(result)]
         entries.append(Entry.of(result, row, *common.failures(result), *notes))
     caption = (
         f"{common.conditions(measured)} Latency: from capture to result, which is not glass-to-glass. Service: without "
@@ -217,9 +216,9 @@ def _notes(about: dict[str, object], came_to: Live) -> list[str]:
     return notes
 
 
-def _of_machine(about: dict[str, Any], result: Result) -> list[str]:
-    """Say what else the machine did, and whether it grew hot, as over a long run."""
-    notes = []
+def of_machine(result: Result) -> list[str]:
+    """Say what else the machine did during a run of the system, and whether it grew hot, as over a long one."""
+    about, notes = live.settings(result), []
     if (busy := about.get("others_cores") or 0.0) > OTHERS_CORES:
         notes.append(f"Other programs kept {units.significant(busy, 2)} cores busy.")
     if degrees := live.series(result, "temperature_c"):

@@ -99,7 +99,7 @@ def _entry(
     values = _values(row, result)
     if (share := values.get(standard.MEMORY_SHARE.key)) is not None:
         memory = units.mebibytes(values[standard.RSS.key] / share)
-        notes.append(f"RSS: {units.hundredths(share)} % of this machine's {memory} MiB.")
+        notes += [f"RSS: {units.hundredths(share)} % of this machine's {memory} MiB.", *live.of_machine(result)]
     stage = next((stage_of(figure, result) for figure in row.figures.values() if figure.stage), "")
     source = replace(printed.source(row, result), stage=stage)
     return Entry(common.head(result) | live.load(result) | values | cells, notes, source)
