@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from fer_bench.measuring.counting.recorder import flat_tensors, storages
+from fer_bench.measuring.counting.recorder import PLAIN, flat_tensors, storages
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ def _stored(tensors: Iterable[Tensor]) -> tuple[int, int]:
     sharing: dict[int, dict[int, Tensor]] = defaultdict(dict)
     others: dict[int, Tensor] = {}
     for tensor in tensors:
-        if is_traceable_wrapper_subclass(tensor) or tensor.layout != torch.strided or tensor.is_nested:
+        plain = type(tensor) in PLAIN or not is_traceable_wrapper_subclass(tensor)
+        if not plain or tensor.layout != torch.strided or tensor.is_nested:
             others[id(tensor)] = tensor
         else:
             sharing[tensor.untyped_storage()._cdata][id(tensor)] = tensor
@@ -124,8 +125,10 @@ def count_parameters(model: nn.Module) -> ParameterCounts:
     kept = (value for module in plain for value in vars(module).values() if isinstance(value, torch.ScriptObject))
     packed = [tensor for value in kept for tensor in _held(value)]
     packed += [tensor for module in _programs(model) for tensor in _constants(module)]
-    trainable, trainable_bytes = _stored(tensor for tensor in named if tensor.requires_grad)
-    total, parameter_bytes = _stored([*named, *packed])
+    learnt = [tensor for tensor in named if tensor.requires_grad]
+    trainable, trainable_bytes = _stored(learnt)
+    alike = len(learnt) == len(named) and not packed  # as of most networks
+    total, parameter_bytes = (trainable, trainable_bytes) if alike else _stored([*named, *packed])
     buffers, _ = _stored(tensor for module in modules for tensor in module._buffers.values() if tensor is not None)
     statistics, _ = _stored(
         tensor

@@ -151,16 +151,20 @@ _NORMALISATION = aten(
 )
 
 
+_NESTED = (list, tuple, Mapping)
+PLAIN = (Tensor, nn.Parameter)  # classes whose tensors wrap no others
+
+
 def flat_tensors(values: Any) -> Iterator[Tensor]:
     """Find the tensors in nested lists, tuples and mappings."""
     if isinstance(values, Tensor):
         yield values
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from flat_tensors(value)
-    elif isinstance(values, Mapping):
-        for value in values.values():
-            yield from flat_tensors(value)
+    elif isinstance(values, _NESTED):
+        for value in values.values() if isinstance(values, Mapping) else values:
+            if isinstance(value, Tensor):
+                yield value
+            elif isinstance(value, _NESTED):
+                yield from flat_tensors(value)
 
 
 def storages(tensor: Tensor) -> Iterator[torch.UntypedStorage]:
@@ -180,7 +184,13 @@ def storages(tensor: Tensor) -> Iterator[torch.UntypedStorage]:
 
 def storage_keys(values: Any) -> list[int]:
     """Return an identifier of each storage of tensors in nested lists, tuples and mappings."""
-    return [storage._cdata for tensor in flat_tensors(values) for storage in storages(tensor)]
+    keys: list[int] = []
+    for tensor in flat_tensors(values):
+        if type(tensor) in PLAIN and tensor.layout == torch.strided and not tensor.is_nested:  # most are: a short way
+            keys.append(tensor.untyped_storage()._cdata)
+        else:
+            keys += [storage._cdata for storage in storages(tensor)]
+    return keys
 
 
 # What makes values, shapes or the way through the code depend on the values of a tensor.

@@ -65,17 +65,20 @@ def _attributes_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
         yield
     finally:
         for container, kept in before.values():
-            container.clear()
-            (container.extend if isinstance(container, list | deque) else container.update)(kept)
+            if container or kept:  # most are empty: a module has a dozen of hooks
+                container.clear()
+                (container.extend if isinstance(container, list | deque) else container.update)(kept)
+
+
+_CONTAINERS = (dict, list, set, deque)
 
 
 def _keep(container: Any, before: dict[int, tuple[Any, Any]]) -> None:
-    """Note what is in a container and in those inside it."""
-    if id(container) in before or not isinstance(container, dict | list | set | deque):
-        return
-    before[id(container)] = container, container.copy()
-    for value in list(container.values() if isinstance(container, dict) else container):
-        _keep(value, before)
+    """Note what is in a container that is not noted yet, and in those inside it."""
+    before[id(container)] = container, container.copy() if container else ()
+    for value in container.values() if isinstance(container, dict) else container:
+        if isinstance(value, _CONTAINERS) and id(value) not in before:
+            _keep(value, before)
 
 
 # What a pass switches and watches is the process's own: hooks, fused kernels, the start of threads.
@@ -181,10 +184,12 @@ def trace(
         (True, 2)
     """
     ways: tuple[Device, ...] = (device,) if device else ("meta", "fake", "cpu")
-    if device is None and any(_needs_values(part) for part in (model.modules(), model.parameters(), model.buffers())):
-        ways = ("cpu",)
-    if device is None and any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
-        ways = ("meta",)  # the weights have no values to fall back to
+    if device is None:
+        state = [*model.parameters(), *model.buffers()]
+        if _needs_values(model.modules()) or _needs_values(state):
+            ways = ("cpu",)
+        if any(tensor.is_meta for tensor in state):
+            ways = ("meta",)  # the weights have no values to fall back to
     # Take off `torch.compile` and `DataParallel`, which change how a network runs and not what it computes.
     while isinstance(model, nn.DataParallel) or hasattr(model, "_orig_mod"):
         model = cast(nn.Module, model.module if isinstance(model, nn.DataParallel) else model._orig_mod)
@@ -240,8 +245,10 @@ def _pass(model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]
             return tensor.detach() if plain else torch.empty_like(tensor, device="meta")
 
         scripted = any(isinstance(module, torch.jit.ScriptModule) for module in modules.values())
-        own = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        state = own if scripted else _put_stand_ins(modules, convert)  # TorchScript's state is not to be replaced
+        if scripted:  # TorchScript's state is not to be replaced
+            state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        else:
+            state = _put_stand_ins(modules, convert)
 
         def given(tensor: Tensor) -> Tensor:
             if way != "meta" and tensor.is_meta:  # values are needed, where there are none they are made up
