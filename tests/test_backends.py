@@ -506,18 +506,58 @@ def test_a_model_file_of_somebody_else_is_measured_or_refused_in_a_line(fer_benc
     onnx_file(tmp_path / "later.onnx", [("x", real, [2, 3, 8, 8])], opset=99)
     onnx_file(tmp_path / "own.onnx", [("x", real, [2, 3, 8, 8])], domain="somebody.else", opset=1)
     (tmp_path / "cut.onnx").write_bytes(kept("onnxruntime").path.read_bytes()[:500])
-    names = ["free", "two", "bytes", "later", "own", "cut"]
+    onnx_file(tmp_path / "four.onnx", [("x", real, [4, 3, 8, 8])])
+    names = ["free", "two", "bytes", "later", "own", "cut", "four"]
     done = fer_bench("run", *(f"{name}.onnx" for name in names), *given)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     for said in (
         "free.onnx: the sizes of its input 'x' are 3x?x?; give them by --input",
-        "two.onnx has 2 inputs (a, b)",
+        "two.onnx has 2 inputs (a, b), and passes are made with one; try: ",
+        "four.onnx takes 4x3x8x8, and the plan has 2x3x8x8; try: --batch 4",
     ):
         assert said in done.stderr
     for name in ("bytes.onnx takes tensor(uint8)", "refuses later.onnx", "refuses own.onnx", "refuses cut.onnx"):
         assert name in done.stderr
     assert fer_bench("run", "free.onnx", *given, "--input", "3x8x8").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"opset": 99}, r"own.onnx: ONNX Runtime only \*guarantees\* .*; try: an export for an earlier opset$"),
+        (
+            {"domain": "some.one", "opset": 1},
+            r"own.onnx: Fatal error: some.one:Special\(-1\) .*; try: an export without",
+        ),
+        ({"cut": True}, "own.onnx: Protobuf parsing failed; try: export it anew$"),
+    ],
+)
+def test_what_onnx_runtime_refuses_is_said_without_the_path_and_with_a_remedy(changes, said, tmp_path):
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    path, cut = tmp_path / "own.onnx", changes.pop("cut", False)
+    onnx_file(path, [("x", onnx.TensorProto.FLOAT, [1, 3, 8, 8])], **changes)
+    path.write_bytes(path.read_bytes()[: 30 if cut else None])
+    with pytest.raises(DeployError, match=said) as caught:
+        backends.find("onnxruntime").load(path, ONE_THREAD)
+    assert str(tmp_path) not in str(caught.value)
+    assert "onnxruntime_src" not in str(caught.value)
+
+
+def test_weights_that_are_not_beside_the_file_are_named(tmp_path):
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    make, path = onnx.helper, tmp_path / "net.onnx"
+    sides = [make.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3]) for name in "xy"]
+    weights = onnx.numpy_helper.from_array(np.ones((1, 3), np.float32), "w")  # as bytes, which can lie beside it
+    graph = make.make_graph([make.make_node("Add", ["x", "w"], ["y"])], "g", sides[:1], sides[1:], [weights])
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, str(path), save_as_external_data=True, location="net.data", size_threshold=0)
+    (tmp_path / "net.data").unlink()
+    with pytest.raises(DeployError, match=r"\"net.data\"; try: the file of its weights beside it") as caught:
+        backends.find("onnxruntime").load(path, ONE_THREAD)
+    assert str(tmp_path) not in str(caught.value)
 
 
 def test_what_openvino_refuses_is_said_without_places_in_its_source(tmp_path):

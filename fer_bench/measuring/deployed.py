@@ -73,10 +73,15 @@ def _of_file(path: Path, backend: Backend, job: Job) -> Artefact:
         return Artefact(path.parent, backend.name, files, (job.plan.batch_size, *job.input_shape), job.plan.precision)
     inputs = backend.load(path, Settings.of(job.plan)).inputs
     if len(inputs) != 1:
-        raise DeployError(f"{path.name} has {len(inputs)} inputs ({', '.join(inputs)}), and passes are made with one")
+        raise DeployError(
+            f"{path.name} has {len(inputs)} inputs ({', '.join(inputs)}), and passes are made with one; try: an export "
+            "with the others as constants"
+        )
     ((name, (sizes, kind)),) = inputs.items()
     if kind not in ("tensor(float)", "f32"):
-        raise DeployError(f"{path.name} takes {kind}, and images of float32 are what passes are made with")
+        raise DeployError(
+            f"{path.name} takes {kind}, and passes are made with float32; try: an export with a cast before it"
+        )
     own = [int(size) if str(size).isdecimal() else None for size in sizes]
     asked = [job.plan.batch_size, *(job.input_shape or own[1:])]
     if len(asked) != len(own) or None in asked:
@@ -84,7 +89,13 @@ def _of_file(path: Path, backend: Backend, job: Job) -> Artefact:
         raise DeployError(f"{path.name}: the sizes of its input {name!r} are {given}; give them by --input CxHxW")
     shape = tuple(map(int, filter(None, asked)))
     if any(ours not in (None, theirs) for ours, theirs in zip(own, shape, strict=True)):
-        raise DeployError(f"{path.name} takes a batch of {'x'.join(map(str, sizes))}, and the plan has {shape}")
+        wanted = [mine or theirs for mine, theirs in zip(own, shape, strict=True)]
+        batch = f"--batch {wanted[0]}" if wanted[0] != shape[0] else ""
+        size = f"--input {'x'.join(map(str, wanted[1:]))}" if tuple(wanted[1:]) != shape[1:] else ""
+        raise DeployError(
+            f"{path.name} takes {'x'.join(map(str, sizes))}, and the plan has {'x'.join(map(str, shape))}; try: "
+            f"{' '.join(filter(None, (batch, size)))}"
+        )
     return Artefact(path.parent, backend.name, files, shape, job.plan.precision)
 
 

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -110,7 +111,7 @@ class _Session:
         try:
             self._session = runtime.InferenceSession(str(path), _options(runtime, settings), providers=wanted)
         except Exception as error:  # its exceptions have no base of their own
-            raise DeployError(f"ONNX Runtime refuses {path.name}: {one_line(error)}; try: export it anew") from error
+            raise DeployError(f"ONNX Runtime refuses {path.name}: {said(error)}") from error
         used = self._session.get_providers()
         if used != wanted:
             raise DeployError(f"asked for {provider}, ONNX Runtime runs it by {', '.join(used)}")
@@ -145,6 +146,25 @@ class _Session:
 
     def __call__(self, images: Any) -> Any:
         return self._session.run(None, {self._name: images})
+
+
+# What it begins its messages with: codes, the path that it was given, and places in its own source.
+_BEFORE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed:|\S*/onnxruntime_src/\S+ .*?\) (?=[A-Z])"
+)
+_FOLDERS = re.compile(r'(?<=")[^"]*/(?=[^"/]+")')
+_REMEDIES = {
+    "not a registered function/op": "an export without operators of one's own",
+    "opset version": "an export for an earlier opset",
+    "External data": "the file of its weights beside it",
+}
+
+
+def said(error: Exception) -> str:
+    """Return why ONNX Runtime refused a file, without paths and places in its source, and what can be done."""
+    text = _FOLDERS.sub("", _BEFORE.sub("", one_line(error, 2000)))
+    remedy = next((each for mark, each in _REMEDIES.items() if mark in text), "export it anew")
+    return f"{text[:200].rstrip('. ')}; try: {remedy}"
 
 
 def _options(runtime: Any, settings: Settings) -> Any:
