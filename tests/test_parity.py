@@ -185,6 +185,7 @@ def test_reduced_precision_passes_by_the_lower_limit_of_agreement(agreeing, imag
     measured = decisions([True] * agreeing + [False] * (images - agreeing))
     found = parity.judge(result_of(make_result, ours, reference, "bfloat16", measured))
     assert found.kind is kind
+    assert f"is PyTorch's for {agreeing} of {images} sources, " in found.reason
     low, high = proportion_confint(agreeing, images, method="wilson")
     assert (found.agreement.interval.low, found.agreement.interval.high) == pytest.approx((low, high))
 

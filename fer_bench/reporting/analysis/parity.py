@@ -133,7 +133,7 @@ def _reduced(result: Result, ratio: float, error: str) -> Verdict:
         return Verdict(Kind.UNDECIDED, ratio, f"{error}; {why}")
     agreement, limit = of_agreement(measured), result.plan.agreement_share
     said = (
-        f"{error}; the first class is PyTorch's for {units.significant(agreement.agreeing, 6)} of {agreement.sources} "
+        f"{error}; the first class is PyTorch's for {agreement.agreeing:.6g} of {agreement.sources} "
         f"sources, {_percent(agreement.interval.low)} to {_percent(agreement.interval.high)} % at 95 %"
     )
     if not measured.details.get("checkpoint"):
