@@ -71,6 +71,7 @@ PAPER_QUANTITIES = {
 }
 REQUIRED = {"subject", "quantity", "printed", "unit", "paper", "where"}
 OPTIONAL = {
+    "over",
     "stage",
     "dataset",
     "row",

@@ -16,12 +16,12 @@ from fer_bench.measuring.executors import opened_executor
 from fer_bench.measuring.measure import begin, opened
 from fer_bench.measuring.on_slurm import SlurmExecutor
 from fer_bench.measuring.progress import Quiet
-from fer_bench.measuring.runner import measure_all
+from fer_bench.measuring.runner import BESIDE, measure_all
 from fer_bench.measuring.task import Task
 from fer_bench.measuring.variants import read_grid
 from fer_bench.networks.registry import built_in
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import QUICK, Load
+from fer_bench.records.plan import CALIBRATION, QUICK, Load
 from fer_bench.reporting.analysis import sweeps
 from fer_bench.reporting.tables import sweeps as tables
 
@@ -118,7 +118,7 @@ def test_two_nodes_record_what_one_machine_records_and_an_interrupted_sweep_goes
         run, _ = begin(kept, made.tasks, made.title, None)
         done = measure_all(made.tasks, kept, run, Stops(), load=chosen.load, executor=chosen.executor)
         assert isinstance(done.stopped, KeyboardInterrupt)
-        (before,) = kept.results(run)
+        (before,) = [one for one in kept.results(run) if one.plan.protocol != CALIBRATION]
     until = time.monotonic() + 60
     while workers() and time.monotonic() < until:
         time.sleep(0.1)
@@ -136,9 +136,19 @@ def test_two_nodes_record_what_one_machine_records_and_an_interrupted_sweep_goes
         assert [name for name, *_ in ours.environment.differences(theirs.environment)] == ["node"]
         assert theirs.environment.openmp_settings == ours.environment.openmp_settings
     assert alone.nodes == ()
-    assert {one.before.environment.node for one in swept.nodes} == {node.node_name(name) for name in (FIRST, LAST)}
-    assert all(one.after.samples("latency_s") for one in swept.nodes)
+    nodes = {node.node_name(name) for name in (FIRST, LAST)}
+    # Twice in the sweep that went on, and in the one that was interrupted once, if that had come.
+    of_nodes = [one.environment.node for one in swept.nodes]
+    assert set(of_nodes) == nodes
+    assert all(of_nodes.count(name) in (2, 3) for name in nodes)
+    assert all(one.samples("latency_s") for one in swept.nodes)
     assert len(swept.calibration().rows) == 2
+    assert all(f" % on node {name}" in swept.table().caption for name in nodes)
+    with opened(store) as kept:
+        drawn = fb.report(kept.results(run))
+    assert [row["node"] for row in drawn["calibration"].rows] == [row["node"] for row in swept.calibration().rows]
+    assert {row["name"] for row in drawn["efficiency"].rows} == {"mtcnn_pnet", "mini_xception"}
+    assert all(f" % on node {name}" in drawn["efficiency"].caption for name in nodes)
 
 
 @pytest.mark.slow
@@ -319,9 +329,65 @@ def test_the_drift_of_a_node_is_shown(make_result):
         measured = [dataclasses.replace(m, values=(value_s,)) for m in result.measurements if m.metric == "latency_s"]
         return dataclasses.replace(result, measurements=tuple(measured))
 
-    drawn = tables.calibration([(of("x", 0.010), of("x", 0.011)), (of("y", 0.020), None)])
+    references = [of("x", 0.010), of("y", 0.020), of("x", 0.5), of("x", 0.011)]
+    drawn = tables.calibration(references)
     assert [row["drift"] for row in drawn.rows] == [pytest.approx(0.1), None]
     assert [row["against_first"] for row in drawn.rows] == [0, pytest.approx(1.0)]
+    assert tables.drifts(references).endswith(", after the variants against before: +10.0 % on node x.")
+    assert tables.drifts(references[1:2]) == ""
+
+
+def test_every_table_of_unlike_nodes_says_so_and_how_far_they_drifted(make_result):
+    def reference(name, value_s):
+        result = on(make_result(), name)
+        measured = tuple(
+            dataclasses.replace(m, values=(value_s,)) if m.metric == "latency_s" else m for m in result.measurements
+        )
+        return dataclasses.replace(
+            result, measurements=measured, plan=dataclasses.replace(result.plan, protocol=CALIBRATION)
+        )
+
+    memory = ("memory", "latency")
+    results = [on(make_result("resnet50"), "x"), on(make_result("rarn"), "y", cpu="another")]
+    results = [dataclasses.replace(r, plan=dataclasses.replace(r.plan, metrics=memory)) for r in results]
+    drawn = fb.report([reference("x", 0.010), *results, reference("x", 0.012)])
+    measured = {stem: table for stem, table in drawn.items() if stem not in ("calibration", "published")}
+    assert {"efficiency", "latency", "memory"} <= set(measured)
+    for table in measured.values():
+        assert "Measured on 2 unlike nodes (cpu: " in table.caption
+        assert table.caption.endswith("+20.0 % on node x.")
+        assert "mini_xception" not in {row["name"] for row in table.rows}
+    assert [row["name"] for row in drawn["published"].rows if row["name"] == "mini_xception"] == []
+
+
+class Beside:
+    """Measures a reference network before and after its tasks, of which the last is never done."""
+
+    def __init__(self, make, stop):
+        self.make, self.stop = make, stop
+
+    def results(self, tasks, watcher):
+        yield BESIDE, self.make("before")
+        for place in range(len(tasks)):
+            if self.stop and place == len(tasks) - 1:
+                raise KeyboardInterrupt
+            yield place, self.make(f"task {place}")
+        yield BESIDE, self.make("after")
+
+
+def test_what_is_measured_beside_the_tasks_is_stored_with_them_also_when_interrupted(make_result, folder):
+    plan = dataclasses.replace(QUICK, metrics=("static",))
+    tasks = [Task(built_in().find("rarn"), dataclasses.replace(plan, num_classes=n)) for n in (2, 3)]
+    with opened("sqlite:///results.sqlite") as kept:
+        run, _ = begin(kept, tasks, "t", None)
+        first = measure_all(tasks, kept, run, Quiet(), executor=Beside(make_result, stop=True))
+        assert [result.subject.name for result in first.beside] == ["before"]
+        assert (len(first.results), first.left) == (1, 1)
+        kept.resume(run)
+        then = measure_all(tasks, kept, run, Quiet(), executor=Beside(make_result, stop=False))
+        assert [result.subject.name for result in then.results] == ["task 0", "task 0"]
+        assert [result.subject.name for result in then.beside] == ["before", "before", "after"]
+        assert len(kept.results(run)) == 2 + 3
 
 
 def test_a_machine_that_submits_no_jobs_is_refused(folder, monkeypatch):

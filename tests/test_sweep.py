@@ -20,6 +20,8 @@ from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import QUICK
 from fer_bench.records.result import Measurement
 from fer_bench.reporting.analysis import sweeps
+from fer_bench.reporting.figures import figures
+from fer_bench.reporting.page.payload import charts
 from fer_bench.reporting.results import Results
 from support.shades import CLASSES, Shades, contract, write_folder
 
@@ -108,6 +110,9 @@ def test_a_million_variants_are_asked_for(grid):
         (("non-local", {"under": "parms=5M"}), "did you mean params"),
         (("non-local", {"under": "latency=10"}), "it has no unit"),
         (("non-local", {"executor": "grid"}), "known: local, ray"),
+        (("non-local", {"until": "best", "metrics": "latency", "executor": "ray"}), "one machine.*--executor local"),
+        (("non-local", {"until": "best", "metrics": "latency", "executor": "slurm:gpu"}), "one machine.*'slurm:gpu'"),
+        (("non-local", {"until": "best"}), "a time to race for; try: --metrics latency"),
     ],
 )
 def test_a_sweep_that_is_none_is_refused(arguments, says):
@@ -245,6 +250,63 @@ def test_a_file_of_accuracies_that_is_none_is_refused(written, rows, says):
         curves.read_curves(written(*rows), ["conv1_relu"])
 
 
+def test_the_sheets_have_the_cuts_that_the_networks_take():
+    from fer_bench.models import resnet_fer
+
+    for backbone, cuts in KERAS.items():
+        spec = built_in().find(f"{backbone}_patch_attn")
+        assert spec.variants == {"cut": tuple(cuts)}
+        depths = resnet_fer.RESNET50_DEPTHS if backbone == "resnet50" else resnet_fer.RESNET101_DEPTHS
+        assert set(cuts) <= set(resnet_fer.cut_names(depths))
+
+
+def cut_results(make_result, cuts, *more, **plan):
+    """Return a result of ResNet-50 at each cut, of rising counts."""
+    made = [
+        make_result("resnet50_patch_attn", settings=(f"cut={cut}", *more), input_shape=(3, 224, 224), num_classes=6)
+        for cut in cuts
+    ]
+    return [
+        dataclasses.replace(result_of(one, parameters__trainable=n, macs=n), plan=dataclasses.replace(STATIC, **plan))
+        for n, one in enumerate(made, 1)
+    ]
+
+
+def test_variants_of_a_paper_are_one_series_in_its_order_where_all_else_is_the_same(make_result):
+    networks = built_in().networks
+    cuts = list(KERAS["resnet50"])
+    shuffled = cut_results(make_result, [cuts[3], cuts[0], cuts[49]], "block=A")
+    others = cut_results(make_result, cuts[:3], "block=B") + cut_results(make_result, cuts[:2])
+    wrong = cut_results(make_result, ["conv9_relu", "conv8_relu", "conv7_relu"], "block=A")
+    first, second = sweeps.series([*shuffled, *others, *wrong, make_result()], networks)
+    assert (first.stem, first.title, first.of) == ("sweep_resnet50_patch_attn", "resnet50_patch_attn, block=A", 50)
+    assert first.labels == (cuts[0], cuts[3], cuts[49])
+    assert first.results == (shuffled[1], shuffled[0], shuffled[2])
+    assert (second.stem, second.settings) == ("sweep_resnet50_patch_attn_2", ("block=B",))
+
+
+def test_counts_of_a_papers_variants_have_a_table_and_figures_and_stand_in_no_other(make_result):
+    cuts = list(KERAS["resnet50"])[26:29]  # the middle one is the paper's
+    results = [make_result(), *cut_results(make_result, cuts, "block=A")]
+    drawn = fb.report(results)
+    assert [row["name"] for row in drawn["efficiency"].rows] == ["mini_xception"]
+    table = drawn["sweep_resnet50_patch_attn"]
+    assert [(row["variant"], row["chosen"]) for row in table.rows] == list(
+        zip(cuts, [None, "the paper's", None], strict=True)
+    )
+    # The smallest is on the front alone. The binomial maximum is tested above.
+    assert "chose conv4_block2_2_relu, not on the front, as the best of 50 by a test accuracy of 95 %" in table.caption
+    assert "would show 0.80 points above" in table.caption
+    plots = figures(results, built_in())
+    assert [point.label for point in plots["sweep_resnet50_patch_attn_macs"].points if point.named] == [cuts[1]]
+    assert "modules" not in plots
+    # Alone they have the tables of any network, too.
+    assert len(fb.report(results[1:])["efficiency"].rows) == 3
+    # The page explores what is compared with others.
+    own = {stem: table for stem, table in drawn.items() if stem != "sweep_resnet50_patch_attn"}
+    assert charts(results, drawn, built_in().networks) == charts(results[:1], own, built_in().networks)
+
+
 @pytest.mark.slow
 def test_weights_of_each_variant_choose_on_validation_and_report_on_test(grid, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
@@ -308,5 +370,5 @@ def test_the_cut_of_paper_000_is_marked_and_its_choice_judged_by_chance(make_res
     (chance,) = [line for line in swept.conclusion() if "by chance" in line]
     assert "0.80 points" in chance
     (times,) = [line for line in swept.conclusion() if "3,963.81 to 11,279.43 s" in line]
-    assert times.startswith("200 epochs take 2,020 to 2,020 s")
+    assert times.startswith("200 epochs take about 2,020 to 2,020 s here by the median step of one process")
     assert "2 and 5.6 of the time of all epochs" in times

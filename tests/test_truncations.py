@@ -58,6 +58,32 @@ def test_the_total_of_resnet_50_falls_six_times_and_stays_once_and_that_of_resne
     assert all(after > before for before, after in itertools.pairwise(totals["resnet101"]))
 
 
+BY_HAND = {  # parameters of block and head on so many channels, with 6 classes: kernels, biases, batch norms, attention
+    "A": patch_block_a,
+    "B": lambda c: (16 * c + 128 * c + 128) + (128 * 256 + 256) + 8224 + 128 + 198,
+    "C": lambda c: (16 * c + c) + (256 * c + 256) + 8224 + 198,
+    "D": lambda c: (16 * c + 256 * c + 256) + 8224 + 128 + 128 + 198,
+    "E": lambda c: (16 * c + 128 * c + 128) + 2 * (16 * 128 + 128 * 128 + 128) + 4128 + 128 + 198,
+    "patt_lite": lambda c: (16 * c + 256 * c + 256) + (4 * 256 + 256 * 256 + 256) + 65792 + 8224 + 128 + 1 + 198,
+}
+
+
+def test_with_any_block_at_least_two_steps_of_resnet_50_go_down_and_none_of_resnet_101():
+    for block, parameters in BY_HAND.items():
+        with torch.device("meta"):
+            network = resnet_fer.PatchAttentionNet(torch.nn.Identity(), 512, 6, block, "token")
+        assert keras_total(network) == parameters(512), block
+        falls = {
+            backbone: sum(
+                after + parameters(wide_after) < before + parameters(wide_before)
+                for (before, wide_before), (after, wide_after) in itertools.pairwise(cuts.values())
+            )
+            for backbone, cuts in KERAS.items()
+        }
+        assert falls["resnet50"] >= 2, block
+        assert falls["resnet101"] == 0, block
+
+
 @pytest.mark.parametrize(
     ("block", "total"), [*((block, 3_913_318) for block in "ABCDE"), ("patt_lite", 3_834_752 + 211_047)]
 )

@@ -6,19 +6,15 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fer_bench.measuring.runner import COUNTED, Carried, Executor, Report, Watcher
 from fer_bench.measuring.task import Task
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import Load
 from fer_bench.records.result import Environment, Measurement, Result
-
-if TYPE_CHECKING:
-    from fer_bench.measuring.node import Calibration
 
 EXECUTORS = "local, ray[:HOST:PORT], slurm[:PARTITION]"
 
@@ -30,12 +26,10 @@ class Chosen:
     Attributes:
         executor: None for processes of this command's, one task after the other.
         load: of the nodes, by which plans choose what they leave open; None for this machine's.
-        calibrations: of the nodes, once the results are there.
     """
 
     executor: Executor | None = None
     load: Load | None = None
-    calibrations: "Sequence[Calibration]" = ()
 
 
 @contextlib.contextmanager
@@ -57,12 +51,12 @@ def opened_executor(name: str, tasks: Sequence[Task], *, debug: bool = False) ->
         from fer_bench.measuring.on_ray import RayExecutor
 
         with RayExecutor(tasks, where, debug=debug) as ray:
-            yield Chosen(ray, ray.load, ray.calibrations)
+            yield Chosen(ray, ray.load)
     elif kind == "slurm":
         from fer_bench.measuring.on_slurm import SlurmExecutor
 
         slurm = SlurmExecutor(where, debug=debug)
-        yield Chosen(slurm, slurm.load, slurm.calibrations)
+        yield Chosen(slurm, slurm.load)
     else:
         raise FerBenchError(f"no executor is called {name!r}; known: {EXECUTORS}")
 
@@ -79,7 +73,7 @@ class Pool:
     debug: bool = False
 
     def results(self, tasks: Sequence[Task], watcher: Watcher) -> Carried:
-        """Yield the place of each task and its result, as they come.
+        """Yield the place of each task and its result, in order.
 
         Raises:
             FerBenchError: a process of the pool was killed.
@@ -95,14 +89,9 @@ class Pool:
             (os.getpid(), self.debug),
         )
         try:
-            watcher.begin(tasks[0])
-            left = {pool.submit(_count, task): place for place, task in enumerate(tasks)}
-            while left:
-                done, _ = wait(left, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield left.pop(future), future.result()
-                    if left:
-                        watcher.begin(tasks[min(left.values())])
+            for place, counted in enumerate([pool.submit(_count, task) for task in tasks]):
+                watcher.begin(tasks[place])
+                yield place, counted.result()
         except BrokenProcessPool as error:
             raise FerBenchError(
                 "a process that counts was killed, perhaps for want of memory; try: the same command, which goes on"

@@ -172,7 +172,7 @@ def dump(message: Message) -> str:
     """Return a message as one line of JSON, without the line's end."""
     if isinstance(message, Job) and message.spec is not None:  # a build depends neither on figures nor on limits
         message = dataclasses.replace(
-            message, spec=dataclasses.replace(message.spec, published=(), expected={}, gate=NO_LIMITS)
+            message, spec=dataclasses.replace(message.spec, published=(), expected={}, variants={}, gate=NO_LIMITS)
         )
     return json.dumps({"kind": type(message).__name__, **dataclasses.asdict(message)})
 

@@ -16,26 +16,13 @@ from fer_bench.measuring.runner import Machine, measure, starter_of
 from fer_bench.measuring.task import Task, settle
 from fer_bench.networks.registry import built_in
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import QUICK, Load
+from fer_bench.records.plan import CALIBRATION, QUICK, Load
 from fer_bench.records.result import Result
 
 PACKAGES = ("fer-bench", "torch", "torchvision", "timm")  # whose versions must be one on all nodes
 _REFERENCE = "mini_xception"
 _OPENMP_THREADS = "OMP_NUM_THREADS"
 _FILES = ("checkpoint", "data", "calibration", "artefact")
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """The reference network on one node, before all that was measured there and after it.
-
-    Attributes:
-        before: its result.
-        after: likewise; None where the node was lost before.
-    """
-
-    before: Result
-    after: Result | None = None
 
 
 class Node:
@@ -110,7 +97,10 @@ def reference(tasks: Sequence[Task], load: Load) -> Task | None:
     """
     if not tasks or can_be_pooled(tasks):
         return None
-    plan = dataclasses.replace(QUICK, metrics=("latency",), device=tasks[0].plan.device, threads=tasks[0].plan.threads)
+    own = tasks[0].plan
+    plan = dataclasses.replace(
+        QUICK, protocol=CALIBRATION, metrics=("latency",), device=own.device, threads=own.threads
+    )
     (task,) = settle([Task(built_in().find(_REFERENCE), plan)], {}, load)
     return task
 

@@ -14,14 +14,13 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from fer_bench.measuring.node import (
     PACKAGES,
-    Calibration,
     Looked,
     Node,
     by_network,
@@ -34,7 +33,7 @@ from fer_bench.measuring.node import (
     portable,
     reference,
 )
-from fer_bench.measuring.runner import Carried, Watcher
+from fer_bench.measuring.runner import BESIDE, Carried, Watcher
 from fer_bench.measuring.task import Task
 from fer_bench.records import extras
 from fer_bench.records.errors import FerBenchError, brief
@@ -61,7 +60,7 @@ class _Slot:
     actor: Any = None
     group: deque[tuple[int, Task]] = field(default_factory=deque)
     since: float = 0.0  # when its actor was made
-    calibration: Calibration | None = None
+    calibrated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,6 @@ class RayExecutor:
     """
 
     def __init__(self, tasks: Sequence[Task], address: str = "", *, debug: bool = False) -> None:
-        self.calibrations: list[Calibration] = []
         self._debug = debug
         self._ray = extras.load("ray", "--executor ray")
         self._folder = Path.cwd().resolve()
@@ -119,7 +117,7 @@ class RayExecutor:
         ray.shutdown()
 
     def results(self, tasks: Sequence[Task], watcher: Watcher) -> Carried:
-        """Yield the place of each task and its result, as they come.
+        """Yield the place of each task and its result, as they come, and the reference network's of each node.
 
         Raises:
             FerBenchError: all nodes are lost, or a node cannot measure a task.
@@ -170,13 +168,14 @@ class RayExecutor:
                 continue
             idle.append(slot)
             if step.kind == "before":
-                slot.calibration = Calibration(answer)
+                slot.calibrated = True
+                yield BESIDE, answer
             elif step.kind == "task":
                 result = committed(tasks[step.place], answer, self._folder)
                 yield step.place, _noted(result) if losses[step.place] else result
                 self._show(pending, tasks, watcher)
         if calibrating is not None:
-            self._calibrate(calibrating)
+            yield from ((BESIDE, result) for result in self._calibrated(calibrating))
 
     @staticmethod
     def _show(pending: Mapping[Any, _Step], tasks: Sequence[Task], watcher: Watcher) -> None:
@@ -184,14 +183,12 @@ class RayExecutor:
         if under_way := [step.place for step in pending.values() if step.kind == "task"]:
             watcher.begin(tasks[min(under_way)])
 
-    def _calibrate(self, task: Task) -> None:
-        """Measure the reference network at the end, on all nodes at once."""
-        pending = {slot.actor.measure.remote(task): slot for slot in self._slots if slot.calibration is not None}
+    def _calibrated(self, task: Task) -> Iterator[Result]:
+        """Measure the reference network at the end, on all nodes at once; one that is lost has no result."""
+        pending = {slot.actor.measure.remote(task): slot for slot in self._slots if slot.calibrated}
         for ref, slot in pending.items():
-            assert slot.calibration is not None  # noqa: S101  # as asked above
             with contextlib.suppress(_LostError):  # of which the table says that there is none
-                slot.calibration = replace(slot.calibration, after=self._answer(ref, slot))
-        self.calibrations += [slot.calibration for slot in self._slots if slot.calibration is not None]
+                yield self._answer(ref, slot)
 
     def _done(self, pending: Mapping[Any, _Step]) -> Any:
         """Wait until an actor has answered, or one that was to start has not for too long."""

@@ -10,9 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from fer_bench.measuring.node import Calibration, Node, by_network, check_priority, node_name, openmp_threads
+from fer_bench.measuring.node import Node, by_network, check_priority, node_name, openmp_threads
 from fer_bench.measuring.node import reference as reference_of
-from fer_bench.measuring.runner import Carried, Watcher
+from fer_bench.measuring.runner import BESIDE, Carried, Watcher
 from fer_bench.measuring.task import Task
 from fer_bench.records import extras
 from fer_bench.records.errors import FerBenchError, brief
@@ -39,7 +39,6 @@ class SlurmExecutor:
     load = Load(0.0, 1)  # a node that is the job's alone is quiet
 
     def __init__(self, partition: str = "", *, cluster: str = "slurm", debug: bool = False) -> None:
-        self.calibrations: list[Calibration] = []
         self._submitit = extras.load("submitit", "--executor slurm")
         self._debug = debug
         try:
@@ -58,7 +57,7 @@ class SlurmExecutor:
             )
 
     def results(self, tasks: Sequence[Task], watcher: Watcher) -> Carried:
-        """Yield the place of each task and its result, as jobs end.
+        """Yield the place of each task and its result, as jobs end, and the reference network's of each job.
 
         Raises:
             FerBenchError: Slurm takes no job, or some have failed; the others' results are yielded before.
@@ -88,11 +87,11 @@ class SlurmExecutor:
                 for job in done:
                     group = left.pop(job)
                     try:
-                        results, calibration = job.result()
+                        results, calibrations = job.result()
                     except Exception as error:  # of the job, of submitit, or that its answer cannot be read
                         failed.append(f"job {job.job_id}: {brief(error)}")
                         continue
-                    self.calibrations += [calibration] if calibration is not None else []
+                    yield from ((BESIDE, result) for result in calibrations)
                     yield from ((place, result) for (place, _), result in zip(group, results, strict=True))
                     if left:
                         watcher.begin(tasks[min(group[0][0] for group in left.values())])
@@ -110,8 +109,8 @@ class SlurmExecutor:
 
 def measure_job(
     tasks: Sequence[Task], reference: Task | None, openmp_threads: str, debug: bool
-) -> tuple[list[Result], Calibration | None]:
-    """Measure the tasks of one network where the job runs, and the reference network before and after.
+) -> tuple[list[Result], list[Result]]:
+    """Measure the tasks of one network where the job runs, and return them and the reference's before and after.
 
     Raises:
         FerBenchError: the job's processes have no full priority, or a task cannot be measured.
@@ -120,9 +119,8 @@ def measure_job(
     check_priority(socket.gethostname(), os.nice(0), "sbatch without --nice, and PropagatePrioProcess=0")
     node = Node(name, [*tasks, *([reference] if reference else [])], openmp_threads, debug=debug)
     try:
-        before = node.measure(reference) if reference is not None else None
+        before = [node.measure(reference)] if reference is not None else []
         results = [node.measure(task) for task in tasks]
-        after = node.measure(reference) if reference is not None else None
-        return results, Calibration(before, after) if before is not None else None
+        return results, [*before, *([node.measure(reference)] if reference is not None else [])]
     finally:
         node.close()

@@ -54,10 +54,12 @@ class Watcher(Protocol):
 
 
 Carried = Generator[tuple[int, Result], None, None]
+BESIDE = -1  # in the place of a task: the result is of none, such as a reference network's
+_BESIDE = "beside "  # how the keys begin that such results have in a run
 
 
 class Executor(Protocol):
-    """Carries out tasks, and yields the place of each with its result as they come."""
+    """Carries out tasks, and yields the place of each with its result as they come; and what it measured beside."""
 
     def results(self, tasks: Sequence[Task], watcher: Watcher) -> Carried: ...
 
@@ -70,6 +72,7 @@ class Outcome:
         left: how many tasks have no result in the store.
         harness_share: the share of the wall time in which no network was at work; 0 where nothing was measured.
         difference: what is not as it was when the run began, so that times are not comparable; "" for nothing.
+        beside: what is stored with the run and is of no task, in the order saved.
     """
 
     results: list[Result]
@@ -77,6 +80,7 @@ class Outcome:
     left: int
     harness_share: float
     difference: str = ""
+    beside: Sequence[Result] = ()
 
 
 def measure_all(
@@ -110,6 +114,7 @@ def measure_all(
     keys = [task.key for task in tasks]
     contents = store.contents(run)
     before = {key: result for key, result in contents.results if key in keys}
+    beside = {key: result for key, result in contents.results if key.startswith(_BESIDE)}
     measured: dict[str, Result] = {}
     stopped: BaseException | None = None
     watcher.skip(sum(key in before for key in keys))
@@ -123,6 +128,10 @@ def measure_all(
             waiting = [(key, task) for key, task in settled if key not in before]
             carried = stack.enter_context(contextlib.closing(executor.results([t for _, t in waiting], watcher)))
             for place, result in carried:
+                if place == BESIDE:
+                    key = f"{_BESIDE}{len(beside)}"
+                    beside[key] = _save(store, contents, key, result, watcher.stage)
+                    continue
                 key, task = waiting[place]
                 measured[key] = result
                 measured[key] = result = _save(store, contents, key, result, watcher.stage)
@@ -140,6 +149,7 @@ def measure_all(
         left=sum(key not in results for key in keys),
         harness_share=1 - sum(result.passes_s for result in measured.values()) / wall_s if measured else 0.0,
         difference=_difference(tasks, before, measured),
+        beside=list(beside.values()),
     )
 
 

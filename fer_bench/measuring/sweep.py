@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.accuracy.curves import Choice, Point, chance_maximum, choose, read_curves
+from fer_bench.accuracy.curves import Choice, Point, choose, read_curves
 from fer_bench.measuring.candidates import accuracies_of, files_of
 from fer_bench.measuring.executors import opened_executor
 from fer_bench.measuring.measure import begin, earlier_run, opened, plan_of
@@ -13,24 +13,23 @@ from fer_bench.measuring.progress import Quiet, watch
 from fer_bench.measuring.race import ALPHA, Race, metric_of
 from fer_bench.measuring.runner import measure_all
 from fer_bench.measuring.task import Task
-from fer_bench.measuring.variants import BUILT_IN, MOST, Grid, Published, patch_adaptation, read_grid
+from fer_bench.measuring.variants import BUILT_IN, MOST, Grid, patch_adaptation, read_grid
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.records.errors import FerBenchError, nearest
 from fer_bench.records.limits import Budget
 from fer_bench.records.plan import Plan
 from fer_bench.records.result import Result
 from fer_bench.records.schema import listed
-from fer_bench.reporting.analysis.sweeps import read_limits, stays_under
+from fer_bench.reporting.analysis.sweeps import Published, read_limits, stays_under
 from fer_bench.reporting.figures.sweeps import curves
 from fer_bench.reporting.render import FILED, write_all
 from fer_bench.reporting.results import Results
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables.sweeps import calibration, variants
+from fer_bench.reporting.tables.sweeps import calibration, choice_of_paper, drifts, variants
 
 if TYPE_CHECKING:
     import pandas
 
-    from fer_bench.measuring.node import Calibration
     from fer_bench.reporting.figures.plots import Scatter
 
 
@@ -46,7 +45,7 @@ class Sweep:
         choice: the best variant; None without accuracies.
         of: how many variants the sweep has in all.
         images: of a training epoch, for its time; None for none.
-        nodes: of a cluster: the reference network on each, before and after.
+        nodes: of a cluster: the results of the reference network on each, before the variants and after them.
         epochs: of the whole training, for its time; None for none.
         published: what a paper prints of this sweep; None where it is no paper's.
         run: its id in the store.
@@ -69,7 +68,7 @@ class Sweep:
     published: Published | None = None
     run: str = ""
     fastest: tuple[str, ...] = ()
-    nodes: "tuple[Calibration, ...]" = ()
+    nodes: tuple[Result, ...] = ()
 
     def table(self) -> Table:
         """Return the variants as a table; the cost front is marked."""
@@ -83,11 +82,11 @@ class Sweep:
             epochs=self.epochs,
             published=self._cut_of_paper(),
         )
-        return replace(drawn, name="sweep")
+        return replace(drawn, name="sweep", caption=" ".join(filter(None, (drawn.caption, drifts(self.nodes)))))
 
     def calibration(self) -> Table | None:
         """Return how the reference network ran on each node before and after; None unless nodes were timed."""
-        return calibration([(one.before, one.after) for one in self.nodes]) if self.nodes else None
+        return calibration(self.nodes) if self.nodes else None
 
     def figures(self) -> "dict[str, Scatter]":
         """Return what was measured over the variants, by the stem of the files: paper 000's Fig. 3 and 4."""
@@ -125,21 +124,16 @@ class Sweep:
         printed, said = self.published, list[str]()
         if printed is None:
             return said
-        if cut := self._cut_of_paper():
-            excess = chance_maximum(printed.accuracy, printed.images, self.of)
-            said.append(
-                f"Paper {printed.paper} chose {cut}, {'' if cut in front else 'not '}on the front, as the best of "
-                f"{self.of} by a test accuracy of {100 * printed.accuracy:g} %: the best of {self.of} equal variants "
-                f"would show {100 * excess:.2f} points above their true accuracy by chance, on {printed.images:,} "
-                "images."
-            )
+        if self._cut_of_paper():
+            said.append(choice_of_paper(printed, self.of, on_front=printed.best in front))
         times = sorted(time for row in self.table().rows if (time := row.get("recipe_s")) is not None)
         if times and printed.training_s:
             low, high = printed.training_s
             said.append(
-                f"{self.epochs} epochs take {times[0]:,.0f} to {times[-1]:,.0f} s here, without data loading and "
-                f"validation. The paper prints {low:,} to {high:,} s on an {printed.hardware}, with early stopping: "
-                f"by these, {low / times[0]:.2g} and {high / times[-1]:.2g} of the time of all epochs."
+                f"{self.epochs} epochs take about {times[0]:,.0f} to {times[-1]:,.0f} s here by the median step of one "
+                f"process, without data loading and validation. The paper prints {low:,} to {high:,} s on an "
+                f"{printed.hardware}, with early stopping: by these, {low / times[0]:.2g} and "
+                f"{high / times[-1]:.2g} of the time of all epochs."
             )
         return said
 
@@ -301,8 +295,7 @@ def sweep(
         epochs = grid.published.epochs
     left = race.left if race is not None else []
     fastest = tuple(grid.labels[place] for one in left for place, r in enumerate(done.results) if r is one)
-    nodes = tuple(chosen.calibrations)
-    return replace(swept, images=epoch_images, epochs=epochs, run=run, fastest=fastest, nodes=nodes)
+    return replace(swept, images=epoch_images, epochs=epochs, run=run, fastest=fastest, nodes=tuple(done.beside))
 
 
 def _concluded(

@@ -16,6 +16,7 @@ from fer_bench.records import plan as plans
 from fer_bench.records import schema
 from fer_bench.records.errors import FerBenchError, nearest
 from fer_bench.records.plan import Plan
+from fer_bench.reporting.analysis import sweeps
 
 BACKBONES = ("resnet50", "resnet101")
 MOST = 10_000  # variants, above which a sweep asks
@@ -26,43 +27,13 @@ _FIELDS = ("title", "networks", "protocol", "metrics", "settings", "plan")
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """What a paper prints of its own sweep.
-
-    Attributes:
-        paper: its number.
-        best: the label of the variant that it chose.
-        accuracy: of that variant, by which it was chosen, as a share.
-        images: that the accuracy is of; papers that print none have those of the data set.
-        epochs: of its recipe at most.
-        training_s: the shortest and the longest training of a variant; empty where none is printed.
-        hardware: that it trained on.
-    """
-
-    paper: str
-    best: str
-    accuracy: float
-    images: int
-    epochs: int
-    training_s: tuple[float, ...] = ()
-    hardware: str = ""
-
-
-# Section 4 and table 1. The paper prints no number of test images: FER+ has 3,573 private ones with a face.
-_PUBLISHED = {
-    "resnet50": Published("000", "conv4_block2_2_relu", 0.95, 3573, 200, (3963.81, 11279.43), "NVIDIA RTX A6000"),
-    "resnet101": Published("000", "conv4_block5_2_relu", 0.94, 3573, 200),
-}
-
-
-@dataclass(frozen=True, slots=True)
 class Grid:
     """A sweep before it is carried out: its title, the labels of its variants, a task for each, and a paper's own."""
 
     title: str
     labels: tuple[str, ...]
     tasks: tuple[Task, ...]
-    published: Published | None = None
+    published: sweeps.Published | None = None
 
 
 def patch_adaptation(registry: Registry, plan: Plan, backbone: str = "resnet50", block: str = "A") -> Grid:
@@ -76,12 +47,16 @@ def patch_adaptation(registry: Registry, plan: Plan, backbone: str = "resnet50",
     for what, given, known in (("backbone", backbone, BACKBONES), ("block", block, resnet_fer.BLOCKS)):
         if given not in known:
             raise FerBenchError(f"no {what} is called {given!r}{nearest(given, known)}; known: {', '.join(known)}")
-    depths = resnet_fer.RESNET50_DEPTHS if backbone == "resnet50" else resnet_fer.RESNET101_DEPTHS
-    cuts = [cut for cut in resnet_fer.cut_names(depths) if backbone == "resnet50" or cut.startswith("conv4_")]
-    spec = _variant_of(registry.find(f"{backbone}_patch_attn"))
-    settings = [(f"cut={cut}", f"block={block}") for cut in cuts]
-    title = f"patch-adaptation, {backbone}, block {block}"
-    return Grid(title, tuple(cuts), tuple(Task(spec, plan, settings=one) for one in settings), _PUBLISHED[backbone])
+    grid = of_paper(registry.find(f"{backbone}_patch_attn"), plan, f"block={block}")
+    return dataclasses.replace(grid, title=f"patch-adaptation, {backbone}, block {block}")
+
+
+def of_paper(spec: ModelSpec, plan: Plan, *settings: str) -> Grid:
+    """Return the variants of a network that a paper tried, with further settings."""
+    values = itertools.product(*spec.variants.values())
+    built = [(*map("=".join, zip(spec.variants, one, strict=True)), *settings) for one in values]
+    tasks = tuple(Task(_variant_of(spec), plan, settings=one) for one in built)
+    return Grid(spec.name, sweeps.labels_of(spec), tasks, sweeps.PUBLISHED.get(spec.name))
 
 
 def non_local(registry: Registry, plan: Plan) -> Grid:

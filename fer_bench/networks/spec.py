@@ -142,6 +142,8 @@ class Figure:
         arithmetic: the figure worked out from others that the paper prints, such as "142.9 / 3.45".
         of: of how many things the figure is a share, as the paper prints that.
         networks: networks that can be built and that a paper's own figure is about, the first above all.
+        over: the setting that varies from one to the next of the ``variants`` of these networks, where the figure says
+            in words that their parameters rise or fall.
         rows, columns: headings of a confusion matrix, whose ``printed`` is a list of rows.
     """
 
@@ -159,6 +161,7 @@ class Figure:
     arithmetic: str = ""
     of: str = ""
     networks: tuple[str, ...] = ()
+    over: str = ""
     note: str = ""
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
@@ -203,6 +206,7 @@ class ModelSpec:
         choices: what was chosen where the source is open.
         uncertain: quantities that rest on assumptions: of "parameters", "macs", "latency".
         expected: counts of the original, by name.
+        variants: settings that the paper varied, each with the values that it tried, in order.
         published: figures that the papers print.
         gate: limits that the network stays under.
         input: what is done to a picture, and what the outputs stand for; None where a sheet does not say.
@@ -228,6 +232,7 @@ class ModelSpec:
     choices: tuple[str, ...] = ()
     uncertain: tuple[str, ...] = ()
     expected: Mapping[str, Count] = field(default_factory=dict)
+    variants: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     published: tuple[Figure, ...] = ()
     gate: Budget = NO_LIMITS
     input: InputContract | None = None
@@ -243,11 +248,12 @@ class ModelSpec:
         return tuple(dict.fromkeys(figure.conditions.build for figure in self.published if figure.conditions.build))
 
     def builds_like(self, other: Self) -> bool:
-        """Compare all that a build depends on: not the figures, the limits, the contract or the folder of a file."""
+        """Compare all that a build depends on: not the figures, variants, limits, contract or the folder of a file."""
         ours, theirs = (
             dataclasses.replace(
                 spec,
                 published=(),
+                variants={},
                 gate=NO_LIMITS,
                 input=None,
                 source=dataclasses.replace(spec.source, file=Path(spec.source.file).name),

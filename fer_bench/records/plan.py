@@ -394,6 +394,7 @@ GATE = Plan("gate", metrics=("latency",), threads=1, pin=True, time_limit_s=120.
 # What `fer-bench audit` holds printed figures against.
 RECOUNT = Plan("recount", metrics=("recount",))
 
+CALIBRATION = "calibration"  # the protocol of what is measured on a node only to compare it with others and with itself
 PRESETS = {plan.protocol: plan for plan in (QUICK, EDGE, SAFAVI2023, OCCUPANCY, TRAINING)}
 
 

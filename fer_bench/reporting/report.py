@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError
-from fer_bench.records.plan import RECOUNT
+from fer_bench.records.plan import CALIBRATION, RECOUNT
 from fer_bench.records.result import Result
 from fer_bench.records.schema import listed
 from fer_bench.reporting import arrange, tables
@@ -162,8 +162,9 @@ def report(
         raise FerBenchError("there are no results to report: fb.measure(...) and fb.load(...) return some")
     if registry is None:
         registry = results.registry if isinstance(results, Results) else built_in()
-    measured = [result for result in found if result.plan.metrics != RECOUNT.metrics]
-    drawn, more = _drawn(measured, registry, paper)
+    counted = [result for result in found if result.plan.metrics != RECOUNT.metrics]
+    drawn, more = _drawn(counted, registry, paper)
+    measured = [result for result in counted if result.plan.protocol != CALIBRATION]
     drawn = _named(drawn, more, listed(names))
     chosen, text = listed(models), ",".join(listed(columns))
     return Report(

@@ -1,12 +1,122 @@
-"""What the variants of a sweep cost, which are on the cost front, and which stay under limits."""
+"""The variants of a sweep: what they cost, which are on the cost front, and which stay under limits."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from fer_bench.networks.spec import ModelSpec
 from fer_bench.records.errors import FerBenchError, nearest
 from fer_bench.records.limits import Budget
-from fer_bench.records.result import Environment, Result
+from fer_bench.records.result import PLAN_CONDITIONS, Environment, Result
 from fer_bench.reporting.analysis import latency
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What a paper prints of its own sweep.
+
+    Attributes:
+        paper: its number.
+        best: the label of the variant that it chose.
+        accuracy: of that variant, by which it was chosen, as a share.
+        images: that the accuracy is of; papers that print none have those of the data set.
+        epochs: of its recipe at most.
+        training_s: the shortest and the longest training of a variant; empty where none is printed.
+        hardware: that it trained on.
+    """
+
+    paper: str
+    best: str
+    accuracy: float
+    images: int
+    epochs: int
+    training_s: tuple[float, ...] = ()
+    hardware: str = ""
+
+
+# By the network. Section 4 and table 1. The paper prints no number of test images: FER+ has 3,573 private ones with a
+# face.
+PUBLISHED = {
+    "resnet50_patch_attn": Published(
+        "000", "conv4_block2_2_relu", 0.95, 3573, 200, (3963.81, 11279.43), "NVIDIA RTX A6000"
+    ),
+    "resnet101_patch_attn": Published("000", "conv4_block5_2_relu", 0.94, 3573, 200),
+}
+_FEWEST = 3  # variants of a series
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The variants of a network that a paper tried (``ModelSpec.variants``), as far as results have them.
+
+    Attributes:
+        stem: of the files that are drawn of it.
+        network: its name.
+        settings: further ones, which all have.
+        labels: the values by which they differ, in the paper's order.
+        results: of the same.
+        of: how many the paper tried.
+    """
+
+    stem: str
+    network: str
+    settings: tuple[str, ...]
+    labels: tuple[str, ...]
+    results: tuple[Result, ...]
+    of: int
+
+    @property
+    def title(self) -> str:
+        return ", ".join((self.network, *self.settings))
+
+    @property
+    def published(self) -> Published | None:
+        return PUBLISHED.get(self.network)
+
+
+def labels_of(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the variants of a network that a paper tried, in its order; none where it tried only one."""
+    return tuple(map(", ".join, itertools.product(*spec.variants.values()))) if spec.variants else ()
+
+
+def series(results: Iterable[Result], networks: Mapping[str, ModelSpec]) -> list[Series]:
+    """Return the variants of each network among results, in one series where all else is the same."""
+    found: dict[tuple[Any, ...], dict[str, Result]] = {}
+    for result in results:
+        if (label := _label(result, networks)) is not None:
+            subject = result.subject
+            others = tuple(s for s in subject.settings if s.partition("=")[0] not in networks[subject.name].variants)
+            plan = tuple(getattr(result.plan, name) for name in PLAN_CONDITIONS)
+            key = (subject.name, others, subject.input_shape, subject.num_classes, plan)
+            found.setdefault(key, {}).setdefault(label, result)
+    drawn: list[Series] = []
+    for (name, others, *_), by_label in found.items():
+        every = labels_of(networks[name])
+        labels = tuple(label for label in every if label in by_label)
+        if len(labels) >= _FEWEST:
+            before = sum(one.network == name for one in drawn)
+            stem = f"sweep_{name}" + (f"_{before + 1}" if before else "")
+            kept = tuple(by_label[label] for label in labels)
+            drawn.append(Series(stem, name, others, labels, kept, len(every)))
+    return drawn
+
+
+def _label(result: Result, networks: Mapping[str, ModelSpec]) -> str | None:
+    """Return the label of a variant of a paper's; None of any other network."""
+    spec = networks.get(result.subject.name)
+    if spec is None or not spec.variants:
+        return None
+    given = dict(setting.partition("=")[::2] for setting in result.subject.settings)
+    values = [given.get(name, "") for name in spec.variants]
+    known = all(value in tried for value, tried in zip(values, spec.variants.values(), strict=True))
+    return ", ".join(values) if known else None
+
+
+def beside(results: Sequence[Result], of: Collection[Series]) -> list[Result]:
+    """Return the results that are not of these series, which have tables of their own; all if there are no others."""
+    tried = {id(one) for each in of for one in each.results}
+    return [result for result in results if id(result) not in tried] or list(results)
 
 
 def _count(metric: str) -> Callable[[Result], float | None]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from fer_bench.networks.registry import Registry
 from fer_bench.records.result import Result
-from fer_bench.reporting.figures import measured
+from fer_bench.reporting.analysis.sweeps import beside, series
+from fer_bench.reporting.figures import measured, sweeps
 from fer_bench.reporting.figures.accuracy import COSTS, accuracy
 from fer_bench.reporting.figures.backends import backends
 from fer_bench.reporting.figures.live import seconds
@@ -31,6 +32,8 @@ def figures(results: Sequence[Result], registry: Registry, dataset: str = "") ->
     Raises:
         SheetError: a sheet is wrong.
     """
+    tried = series(results, registry.networks)
+    results = beside(results, tried)
     drawn: dict[str, Plot | LearningCurves | None] = {
         f"accuracy_{cost}": accuracy(results, cost, registry.networks, registry.papers, dataset) for cost in COSTS
     }
@@ -43,6 +46,7 @@ def figures(results: Sequence[Result], registry: Registry, dataset: str = "") ->
         **dict(measured.figures(results)),
         "realtime": seconds(results),
         "learning_curves": learning_curves(results),
+        **{stem: plot for one in tried for stem, plot in sweeps.of_series(one).items()},
     }
     return {stem: plot for stem, plot in drawn.items() if plot is not None}
 

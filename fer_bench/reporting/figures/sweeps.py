@@ -6,6 +6,7 @@ from fer_bench.accuracy.curves import Choice
 from fer_bench.accuracy.curves import Point as Accuracy
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency
+from fer_bench.reporting.analysis.sweeps import Series
 from fer_bench.reporting.figures import common
 from fer_bench.reporting.figures.plots import Axis, Line, Point, Scatter, Written
 
@@ -50,6 +51,13 @@ def curves(
             heading = f"{split.capitalize()} accuracy (%)"
             drawn[f"sweep_{split}"] = _curve(title, heading, "share", labels, values, marked)
     return drawn
+
+
+def of_series(one: Series) -> dict[str, Scatter]:
+    """Draw what was measured of the variants of a network that a paper tried; the paper's choice is named."""
+    named = (one.published.best,) if one.published is not None else ()
+    drawn = curves(one.title, one.labels, one.results, {}, named=named)
+    return {f"{one.stem}{stem.removeprefix('sweep')}": plot for stem, plot in drawn.items()}
 
 
 def _curve(

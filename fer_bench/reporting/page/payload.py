@@ -14,6 +14,7 @@ from fer_bench.records import units
 from fer_bench.records.errors import SheetError
 from fer_bench.records.result import Json, Result, Subject
 from fer_bench.reporting.analysis import builds
+from fer_bench.reporting.analysis.sweeps import beside, series
 from fer_bench.reporting.figures.accuracy import percent, printed_of
 from fer_bench.reporting.figures.backends import backends
 from fer_bench.reporting.figures.common import hollow, labels, numbered
@@ -56,7 +57,13 @@ _LEAST = 1e-5  # share that is written by its number
 def charts(
     results: Sequence[Result], tables: Mapping[str, Table], networks: Mapping[str, ModelSpec]
 ) -> dict[str, Json]:
-    """Return the data of the page's figures by name, without those that nothing was measured for."""
+    """Return the data of the page's figures by name, without those that nothing was measured for.
+
+    The variants that a paper tried have a table of their own, and are no networks to compare with others.
+    """
+    tried = series(results, networks)
+    results = beside(results, tried)
+    tables = {stem: table for stem, table in tables.items() if stem not in {one.stem for one in tried}}
     drawn: dict[str, tuple[Any, Callable[[Any], Json]]] = {
         "explorer": (explorer(results, tables, networks), dict),
         "latency": (spreads(results), _latencies),

@@ -9,10 +9,22 @@ from dataclasses import replace
 
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
-from fer_bench.records.plan import REALTIME, SHARED
+from fer_bench.records.plan import CALIBRATION, REALTIME, SHARED
 from fer_bench.records.result import Result
+from fer_bench.reporting.analysis.sweeps import beside, series
 from fer_bench.reporting.table import Table
-from fer_bench.reporting.tables import accuracy, costs, counts, deployment, live, resources, structure, trainings
+from fer_bench.reporting.tables import (
+    accuracy,
+    common,
+    costs,
+    counts,
+    deployment,
+    live,
+    resources,
+    structure,
+    sweeps,
+    trainings,
+)
 from fer_bench.reporting.tables.common import build_of, failures
 from fer_bench.reporting.tables.deployment import different
 from fer_bench.reporting.tables.papers import papers
@@ -38,7 +50,10 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
     The baselines are networks of which there is only what others published: a user's sheets without code.
     """
     networks = registry.networks
-    results = _without_bare_counts(results)
+    references = [result for result in results if result.plan.protocol == CALIBRATION]
+    results = [result for result in results if result.plan.protocol != CALIBRATION]
+    tried = series(results, networks)
+    results = _without_bare_counts(beside(results, tried))
     alone = [result for result in results if result.plan.metrics != (REALTIME,)]
     specs = [networks[name] for name in dict.fromkeys(r.subject.name for r in alone) if name in networks]
     drawn = {
@@ -56,9 +71,21 @@ def report(results: Sequence[Result], registry: Registry, baselines: Sequence[Mo
         "realtime": live.realtime(results),
         "realtime_stages": live.stages(results),
         **accuracy.tables(results),
+        **{one.stem: sweeps.of_series(one) for one in tried},
         "published": costs.published([*specs, *baselines], alone, networks),
     }
-    return {stem: replace(table, name=stem) for stem, table in drawn.items() if table.rows}
+    if references:
+        drawn["calibration"] = sweeps.calibration(references)
+    return {stem: replace(_of_nodes(table, references), name=stem) for stem, table in drawn.items() if table.rows}
+
+
+def _of_nodes(table: Table, references: Sequence[Result]) -> Table:
+    """Say in the caption of a table of several nodes whether they are alike, and how far each drifted."""
+    of = [result for source in table.sources for result in source.results]
+    if not any(result.environment is not None and result.environment.node for result in of):
+        return table
+    said = [text for text in (common.nodes(of), sweeps.drifts(references)) if text not in table.caption]
+    return replace(table, caption=common.joined(table.caption, *said))
 
 
 def of_other_sheets(results: Sequence[Result], registry: Registry) -> list[str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fer_bench.accuracy.curves import Choice, Point
+from fer_bench.accuracy.curves import Choice, Point, chance_maximum
 from fer_bench.records import units
 from fer_bench.records.result import Result
 from fer_bench.reporting.analysis import latency, sweeps
@@ -92,10 +92,36 @@ def variants(
         + " and better in one."
         if any(on_front)
         else "",
-        common.conditions(results) if any(latency.summary(result) for result in results) else "",
+        common.conditions(results)
+        if any(result.samples(_STEP) or latency.summary(result) for result in results)
+        else "",
         "The front compares variants of alike nodes." if several and any(on_front) else "",
+        "Epoch and training: the median step by their number. Their digits follow the spread of the steps of one "
+        "process; that another process or another day differs by some percent is not in it."
+        if images is not None
+        else "",
     )
     return make_table(f"Sweep: {title}", _COLUMNS, entries, caption)
+
+
+def of_series(one: sweeps.Series) -> Table:
+    """Draw the variants of a network that a paper tried, and say what the paper's choice among them is worth."""
+    published = one.published if one.published is not None and one.published.best in one.labels else None
+    table = variants(one.title, one.labels, one.results, {}, published=published.best if published else "")
+    if published is None:
+        return table
+    on_front = any(row["variant"] == published.best and row["front"] for row in table.rows)
+    return replace(table, caption=common.joined(table.caption, choice_of_paper(published, one.of, on_front=on_front)))
+
+
+def choice_of_paper(published: sweeps.Published, of: int, *, on_front: bool) -> str:
+    """Say how much of the accuracy by which a paper chose a variant the best of so many would show by chance."""
+    excess = chance_maximum(published.accuracy, published.images, of)
+    return (
+        f"Paper {published.paper} chose {published.best}, {'' if on_front else 'not '}on the front, as the best of "
+        f"{of} by a test accuracy of {100 * published.accuracy:g} %: the best of {of} equal variants would show "
+        f"{100 * excess:.2f} points above their true accuracy by chance, on {published.images:,} images."
+    )
 
 
 def _marks(label: str, choice: Choice | None, published: str) -> list[str]:
@@ -115,13 +141,14 @@ _CALIBRATION = (
 )
 
 
-def calibration(pairs: Sequence[tuple[Result, Result | None]]) -> Table:
+def calibration(references: Sequence[Result]) -> Table:
     """Draw the latency of the reference network on each node, before the variants and after them.
 
     Args:
-        pairs: the results of each node; None where it was lost before the end.
+        references: its results; of a node the first and the last are drawn, and of one that was lost the first.
     """
     entries = []
+    pairs = _by_node(references)
     first_s = latency.median_of(pairs[0][0], latency.LATENCY)
     for before, after in pairs:
         row: standard.Row = {}
@@ -131,12 +158,38 @@ def calibration(pairs: Sequence[tuple[Result, Result | None]]) -> Table:
             if result is not None:
                 row[key] = latency.median_of(result, latency.LATENCY)
                 row[share] = latency.share_of(result, latency.LATENCY)
-        before_s, after_s = row.get(_BEFORE[0]), row.get(_AFTER[0])
-        row["drift"] = after_s / before_s - 1 if before_s and after_s else None
+        before_s = row.get(_BEFORE[0])
+        row["drift"] = _drift(before, after)
         row["against_first"] = before_s / first_s - 1 if before_s and first_s else None
         both = [result for result in (before, after) if result is not None]
         notes = [note for result in both for note in common.failures(result)]
         entries.append(Entry.of(before, row, *notes))
-    name = pairs[0][0].subject.name
+    name = references[0].subject.name
     caption = f"The reference network, {name}, before all variants and after them: what differs is the node."
     return replace(make_table("Calibration", _CALIBRATION, entries, caption, comparable=False), name="calibration")
+
+
+def drifts(references: Sequence[Result]) -> str:
+    """Say how far each node drifted from before the variants to after them; "" where that was not measured."""
+    known = [
+        (before.environment.node, drift)
+        for before, after in _by_node(references)
+        if before.environment is not None and (drift := _drift(before, after)) is not None
+    ]
+    if not known:
+        return ""
+    said = ", ".join(f"{100 * drift:+.1f} % on node {node}" for node, drift in known)
+    return f"Latency of the reference network, {references[0].subject.name}, after the variants against before: {said}."
+
+
+def _by_node(references: Sequence[Result]) -> list[tuple[Result, Result | None]]:
+    """Return the first and the last result of each node, None for the last of one."""
+    of: dict[str, list[Result]] = {}
+    for result in sorted(references, key=lambda one: one.started_at):
+        of.setdefault(result.environment.node if result.environment is not None else "", []).append(result)
+    return [(results[0], results[-1] if len(results) > 1 else None) for results in of.values()]
+
+
+def _drift(before: Result, after: Result | None) -> float | None:
+    before_s, after_s = (one and latency.median_of(one, latency.LATENCY) for one in (before, after))
+    return after_s / before_s - 1 if before_s and after_s else None
