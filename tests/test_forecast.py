@@ -32,6 +32,8 @@ def test_a_pass_takes_its_macs_at_the_machine_s_rate():
 
 def test_edge_takes_no_more_than_its_budget():
     assert expected_s(dataclasses.replace(EDGE, metrics=("latency",)), 4e9, 100e9) == pytest.approx(0.3 + 90)
+    # Five processes, of which each imports PyTorch in about two seconds.
+    assert 5 <= expected_s(dataclasses.replace(LATENCY, metrics=("coldstart",)), 4e9, 100e9) <= 20
 
 
 def test_macs_are_in_proportion_to_the_pixels():

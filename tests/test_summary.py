@@ -45,6 +45,15 @@ def test_rows_are_sorted_by_latency_and_those_without_one_come_last(timed, make_
     assert "Fastest: fast, 10.0 ms." in text
 
 
+def test_a_cold_start_is_shown_where_nothing_else_was_timed(make_result):
+    starts = [
+        Measurement("coldstart_s", "s", (value,), process) for process, value in enumerate((2.4, 2.45, 2.5, 2.55, 2.6))
+    ]
+    result = make_result("cold", *starts, without=("latency_s",))
+    assert "To first result (ms)" in summary([result], Registry([]))
+    assert "Fastest: cold, 2500 ms." in summary([result], Registry([]))
+
+
 def test_the_smallest_and_the_best_of_one_paper_s_accuracies_are_named():
     """Of paper 001 on FER2013, no network is both as cheap and as accurate as any of these (its table 2)."""
     text = summary(read_file(RECOUNTS.parents[1] / "edge-cpu" / "results.json"), Registry([]), width=200)

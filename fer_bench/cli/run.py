@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # What `run` prints of the report, where it was measured; the rest is for `fer-bench report`.
 _WIDTH = 80  # of the summary where there is no terminal
 _MANY = 100  # measurements, above which `run` asks
-_HEADLINES = ("efficiency", "deployment", "training", "occupancy_training", "occupancy_testing", "energy")
+_HEADLINES = ("efficiency", "deployment", "training", "occupancy_training", "occupancy_testing", "energy", "coldstart")
 
 
 def run(

@@ -21,6 +21,7 @@ _NETWORK_S = 0.3  # processes, building and counting of one network
 _BEGIN_S = 6.0  # importing libraries, once
 _TRAINING_PASSES = 3.0  # forward, and backward for weights and activations
 _GROUP_S = 0.5  # any other metric
+_STARTS_S = 12.0  # of the five processes of a cold start, each of which imports PyTorch
 _MINUTE_S, _HOUR_S = 60, 3600
 _TIMED = ("latency", "training")
 
@@ -131,6 +132,7 @@ def expected_s(plan: Plan, macs: float, macs_per_s: float) -> float:
         "latency": min(plan.processes * series_s, plan.budget_s or math.inf),
         "training": steps_s,
         "occupancy": 2 * plan.sample_s,
+        "coldstart": _STARTS_S,
     }
     return _NETWORK_S + sum(of_metric.get(metric, _GROUP_S) for metric in plan.metrics)
 

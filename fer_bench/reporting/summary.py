@@ -19,7 +19,7 @@ from fer_bench.reporting.tables.baselines import accuracy_of
 LINES = 20  # of a terminal's 24, with room for the prompt and what went before
 _HEAD = 2  # lines of a table before its rows
 _KINDS = 4  # of troubles that are named, those of the most rows first
-_TIMED = {"latency_s": "Latency (ms)", "training_step_s": "Step (ms)"}
+_TIMED = {"latency_s": "Latency (ms)", "training_step_s": "Step (ms)", "coldstart_s": "To first result (ms)"}
 _ACCURACY = Column("accuracy", "As published", align="left")
 _ALWAYS = "too few processes"  # of each row of a protocol with one process: no row is worse than another
 _OPTIONAL = (_ACCURACY, standard.INPUT, standard.PARAMETERS, standard.MACS)  # left out in this order, to fit
