@@ -111,6 +111,15 @@ def test_proposals_alone(cascade: mtcnn.Mtcnn, astronaut: Pixels) -> None:
     assert stages.seconds.keys() == {"pyramid", "pnet", "nms"}
 
 
+def test_proposals_alone_need_no_other_network(cascade: mtcnn.Mtcnn, tmp_path: Path) -> None:
+    folder = mtcnn.weights_of_wheel()
+    assert folder is not None
+    (tmp_path / "pnet.pt").symlink_to(folder / "pnet.pt")
+    assert make_detector(f"pnet:{tmp_path}").stages == ("pyramid", "pnet", "nms")
+    with pytest.raises(DetectorError, match="no weights of rnet, onet; try: "):
+        make_detector(f"mtcnn:{tmp_path}")
+
+
 def test_area_means_are_those_of_pytorch() -> None:
     image = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
@@ -149,11 +158,11 @@ def test_padded_levels_have_few_sizes() -> None:
 
 def test_crops_come_in_few_batches(cascade: mtcnn.Mtcnn) -> None:
     crops, sizes = torch.rand(70, 3, 24, 24), []
-    hook = cascade._rnet.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    hook = cascade._networks["rnet"].register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
     with torch.inference_mode():
-        heads = cascade._heads(cascade._rnet, crops, 2)
+        heads = cascade._heads(cascade._networks["rnet"], crops, 2)
         hook.remove()
-        for together, each in zip(heads, cascade._rnet(crops), strict=True):
+        for together, each in zip(heads, cascade._networks["rnet"](crops), strict=True):
             torch.testing.assert_close(together, each, rtol=1e-4, atol=1e-5)
     assert sizes == [32, 32, 6]
 

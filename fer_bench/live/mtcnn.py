@@ -97,7 +97,8 @@ class Mtcnn:
         if not only_proposals:
             self.stages = ("pyramid", "pnet", "rnet", "onet", "nms")
         self._size = (0, 0)  # of the last picture
-        self._pnet, self._rnet, self._onet = (_network(*named, self.device) for named in _files(weights).items())
+        files = _files(weights, NETWORKS[:1] if only_proposals else NETWORKS)
+        self._networks = {name: _network(name, file, self.device) for name, file in files.items()}
 
     def detect(self, images: Sequence[Pixels], stages: Stages | None = None, frames: Sequence[str] = ()) -> list[Faces]:
         """Return the faces of each image, the largest first; images may differ in size, and be empty.
@@ -134,12 +135,13 @@ class Mtcnn:
         height, width = sums.shape[0] - 1, sums.shape[1] - 1
         another, self._size = (height, width) != self._size, (height, width)
         boxes, scores, offsets = [torch.empty(0, 4)], [torch.empty(0)], [torch.empty(0, 4)]
+        pnet = self._networks["pnet"]
         for scale in self._scales(height, width):
             with stages.stage("pyramid"):
                 level = _shrunk(sums, int(height * scale + 1), int(width * scale + 1))
             with stages.stage("pnet"):
                 level = level.to(self.device)
-                logits, regression = _slid_padded(self._pnet, level) if another else self._pnet(level)
+                logits, regression = _slid_padded(pnet, level) if another else pnet(level)
                 face = (logits[0, 1] - logits[0, 0]).sigmoid().cpu()  # the softmax of two
                 rows, columns = torch.nonzero(face >= self.thresholds[0], as_tuple=True)
                 if not len(rows):
@@ -161,7 +163,7 @@ class Mtcnn:
         """Return the squares (n, 4) of each image that R-Net leaves of those given."""
         with stages.stage("rnet"):
             crops, squares = _crops(sums, squares, _RNET_SIDE)
-            logits, offsets = self._heads(self._rnet, crops, 2)
+            logits, offsets = self._heads(self._networks["rnet"], crops, 2)
             scores = (logits[:, 1] - logits[:, 0]).sigmoid()
         left, start = [], 0
         for boxes in squares:
@@ -176,7 +178,7 @@ class Mtcnn:
         """Return the faces of each image that O-Net sees in the squares given."""
         with stages.stage("onet"):
             crops, squares = _crops(sums, squares, _ONET_SIDE)
-            logits, offsets, landmarks = self._heads(self._onet, crops, 3)
+            logits, offsets, landmarks = self._heads(self._networks["onet"], crops, 3)
             scores = (logits[:, 1] - logits[:, 0]).sigmoid()
         found, start = [], 0
         for boxes in squares:
@@ -199,8 +201,8 @@ class Mtcnn:
         return tuple(torch.cat(heads).cpu() for heads in zip(*parts, strict=True))
 
 
-def _files(weights: str | Path | None) -> dict[str, Path]:
-    """Return the file of each network's weights."""
+def _files(weights: str | Path | None, names: Sequence[str]) -> dict[str, Path]:
+    """Return the file of each named network's weights."""
     folder = weights_of_wheel() if weights is None else Path(weights)
     if folder is None:
         raise DetectorError(
@@ -208,11 +210,11 @@ def _files(weights: str | Path | None) -> dict[str, Path]:
             f"try: pip install --no-deps {_WHEEL}, or name a folder with pnet.pt, rnet.pt and onet.pt"
         )
     there = {file.stem: file for end in _SUFFIXES for file in folder.glob(f"*{end}") if file.is_file()}
-    if missing := [name for name in NETWORKS if name not in there]:
+    if missing := [name for name in names if name not in there]:
         raise DetectorError(
             f"{folder} has no weights of {', '.join(missing)}; try: a folder with pnet.pt, rnet.pt and onet.pt"
         )
-    return {name: there[name] for name in NETWORKS}
+    return {name: there[name] for name in names}
 
 
 def _network(name: str, file: Path, device: torch.device) -> nn.Module:
