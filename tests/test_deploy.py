@@ -22,13 +22,15 @@ ON_A_BOARD += "runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "executorch", "litert"])
-def test_a_bundle_measures_itself_without_us_and_its_record_is_imported(backend, tmp_path, fer_bench):
+@pytest.mark.parametrize(
+    "backend", ["onnxruntime", "openvino", pytest.param("executorch", marks=pytest.mark.nightly), "litert"]
+)
+def test_a_bundle_measures_itself_without_us_and_its_record_is_imported(backend, tmp_path, fer_bench_here):
     pytest.importorskip("ai_edge_litert" if backend == "litert" else backend)
     if lacks := backends.find(backend).lacks("cpu"):
         pytest.skip(lacks)
     given = ["--backend", backend, "--out", "net", "--bundle", "net.zip"]
-    done = fer_bench("deploy", "mtcnn_pnet", *given)
+    done = fer_bench_here("deploy", "mtcnn_pnet", *given)
     assert done.returncode == 0, done.stderr
     assert "parity same arithmetic" in done.stdout
     manifest = json.loads((tmp_path / "net" / "manifest.json").read_text())
@@ -43,7 +45,7 @@ def test_a_bundle_measures_itself_without_us_and_its_record_is_imported(backend,
     command = [sys.executable, "-c", program, str(board / "run.py"), "--processes", "2", "--runs", "20"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=board)
     assert ran.returncode == 0, ran.stderr
-    assert fer_bench("import", board / "record.json").returncode == 0
+    assert fer_bench_here("import", board / "record.json").returncode == 0
     with Store.open(str(tmp_path / "fer-bench-results" / "results.sqlite")) as store:
         (result,) = store.results(store.runs()[0].id)
     assert isinstance(result, Result)

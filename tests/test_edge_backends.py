@@ -194,7 +194,10 @@ def test_executorch_does_not_change_the_threads_of_a_process_that_has_loaded_a_m
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "file"), [("executorch", "theirs.pte"), ("litert", "theirs.tflite")])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [pytest.param("executorch", "theirs.pte", marks=pytest.mark.nightly), ("litert", "theirs.tflite")],
+)
 def test_a_model_file_of_somebody_else_is_measured(name, file, artefact_of, fer_bench, tmp_path):
     shutil.copy(artefact_of(name).path, tmp_path / file)
     given = ["--metrics", "static,latency,memory", "--threads", "1", "--runs", "10"]

@@ -110,8 +110,9 @@ class Warm:
 
 
 def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    ours = ("PYTHONUNBUFFERED", "PYTORCH_NVML_BASED_CUDA_CHECK")  # which each server is given
-    return {name: value for name, value in environment.items() if name.startswith(_READ_AT_START) and name not in ours}
+    # The first two are given to each server, and the third is written by torchvision when it is imported.
+    others = ("PYTHONUNBUFFERED", "PYTORCH_NVML_BASED_CUDA_CHECK", "TORCHINDUCTOR_CACHE_DIR")
+    return {name: text for name, text in environment.items() if name.startswith(_READ_AT_START) and name not in others}
 
 
 def _serve(connection: socket.socket) -> None:
