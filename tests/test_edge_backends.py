@@ -28,7 +28,7 @@ SHAPE = (2, 3, 16, 16)
 
 
 class Net(nn.Module):
-    """Has what converters cannot lower: PReLU on a vector, a maximum over channels, and adaptive max pooling."""
+    """Has what converters cannot lower: PReLU on a vector, a maximum over channels, adaptive max pooling, resizing."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,8 @@ class Net(nn.Module):
     def forward(self, images):
         maps = self.norm(self.conv(images)).relu()
         joined = torch.cat([maps.mean((2, 3)), self.pool(maps).flatten(1)], 1)
-        return {"b": self.act(self.fc(joined)), "a": self.pool(images), "c": images.max(1, True).values}
+        resized = nn.functional.interpolate(images, size=(24, 20))
+        return {"b": self.act(self.fc(joined)), "a": self.pool(images), "c": images.max(1, True).values, "d": resized}
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def test_an_artefact_gives_the_networks_outputs_and_says_what_it_is(name, net, a
     if name != "aoti":
         delegation = artefact.details["delegation"]
         assert delegation["delegated"] > 5
-        assert len(artefact.notes) == (3 if name == "executorch" else 1)  # LiteRT has the others
+        assert len(artefact.notes) == (3 if name == "executorch" else 2)  # each has the others
 
 
 @pytest.mark.slow
