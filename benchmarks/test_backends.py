@@ -31,7 +31,7 @@ def test_a_network_is_the_same_by_a_backend(backend, name, tmp_path):
     backends.check(plan)
     network = Network(fb.find(name), Job(plan, fb.find(name)))
     model, images = network.plain()
-    prepare.re_estimate(model, network.input_shape)
+    prepare.ready_random(model, network.input_shape)
     judged = prepare.judged_images(network.input_shape)[:IMAGES]
     eager, exact = prepare.run(model, judged), prepare.run(prepare.doubled(model), judged, prepare.DOUBLE)
     program, began = prepare.export(model, images), time.process_time()

@@ -63,7 +63,7 @@ def in_half(model):
 def test_fewer_bits_are_far_above_the_bounds(name):
     network = Network(fb.find(name), Job(fb.Plan("parity"), fb.find(name)))
     model, _ = network.plain()
-    prepare.re_estimate(model, network.input_shape)
+    prepare.ready_random(model, network.input_shape)
     images = prepare.judged_images(network.input_shape)[:IMAGES]
     eager, exact = prepare.run(model, images), prepare.run(prepare.doubled(model), images, prepare.DOUBLE)
     found = {

@@ -216,6 +216,20 @@ def test_batch_norm_has_the_statistics_of_the_images(net):
     assert prepare.re_estimate(nn.Linear(3, 3), (3, 16, 16)) == 0
 
 
+def test_a_branch_that_starts_silent_is_computed_and_judged_and_said():
+    model = Net().eval()
+    nn.init.zeros_(model.norm.weight)
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(model(images)[0], model(images)[1])  # of any image: those of its bias
+    said = "batch norm of 1 layers re-estimated on generated natural images: there is no checkpoint"
+    silent, re_estimated = prepare.ready_random(model, (3, 16, 16))
+    assert silent.startswith("weights of 1 batch norms, all 0 as built, are 1")
+    assert re_estimated == said
+    assert not torch.equal(model(images)[0], model(images)[1])
+    assert prepare.ready_random(model, (3, 16, 16)) == [said]
+    assert prepare.ready_random(nn.BatchNorm2d(3, affine=False, track_running_stats=False), (3, 16, 16)) == []
+
+
 def test_natural_images_are_standardised_and_smooth():
     images = natural.natural_images(4, (1, 48, 48))
     assert images.shape == (4, 1, 48, 48)

@@ -93,8 +93,8 @@ def converted(network: "Network", plan: Plan, cache: Path) -> tuple[Artefact, bo
     model, images = network.plain()
     notes, seconds = [], {}
     state = prepare.state_digest(model)
-    if not job.checkpoint and (layers := prepare.re_estimate(model, network.input_shape, plan.seed)):
-        notes.append(f"batch norm of {layers} layers re-estimated on generated natural images: there is no checkpoint")
+    if not job.checkpoint:
+        notes += prepare.ready_random(model, network.input_shape, plan.seed)
     began = time.perf_counter()
     program = prepare.export(model, images)
     seconds["export"] = time.perf_counter() - began

@@ -75,6 +75,8 @@ def _on_task(network: "Network", prepared: Prepared, artefact: Artefact) -> Iter
         raise FerBenchError("images of the task need an input contract: --contract FILE")
     given = task_images.judging(job.data, job.contract, network.input_shape)
     model, _ = network.plain()
+    if not job.checkpoint:
+        prepare.ready_random(model, network.input_shape, job.plan.seed)
     scores: tuple[list[compare.Array], list[compare.Array]] = ([], [])
     for images in given.batches(_TOGETHER):
         outputs = (prepare.run(model, images), compare.in_batches(prepared, images, artefact.input_shape[0]))
@@ -124,7 +126,7 @@ def layers(network: "Network", plan: Plan, most: int = 3) -> list[Json]:
     try:
         model, images = network.plain()
         if not network.job.checkpoint:
-            prepare.re_estimate(model, network.input_shape, plan.seed)
+            prepare.ready_random(model, network.input_shape, plan.seed)
         tapped = prepare.Tapped(model)
         judged = prepare.judged_images(network.input_shape, plan.seed)[:2]
         eager = prepare.run(tapped, judged)

@@ -25,6 +25,26 @@ _FOR_BATCH_NORM = 16
 _AT_ONCE = 1
 
 
+def ready_random(model: nn.Module, shape: Sequence[int], seed: int = 0) -> list[str]:
+    """Make a network of random weights one that a backend can be judged by, and return notes of what was done.
+
+    A branch that ends in a batch norm of weight 0, as residual ones often start, adds nothing: parity would not see it,
+    and a converter drops it, so that a smaller network would be timed. Such weights become 1. Then see ``re_estimate``.
+    """
+    norms = [each for each in model.modules() if isinstance(each, _BatchNorm) and each.weight is not None]
+    silent = [each for each in norms if not each.weight.any()]
+    for each in silent:
+        nn.init.ones_(each.weight)
+    notes = (
+        [f"weights of {len(silent)} batch norms, all 0 as built, are 1: converters drop such branches"]
+        if silent
+        else []
+    )
+    if layers := re_estimate(model, shape, seed):
+        notes.append(f"batch norm of {layers} layers re-estimated on generated natural images: there is no checkpoint")
+    return notes
+
+
 def re_estimate(model: nn.Module, shape: Sequence[int], seed: int = 0) -> int:
     """Set the statistics of batch norm to those of natural images, and return how many layers have them.
 
