@@ -284,6 +284,7 @@ def test_json_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--source", "test:64x48@30", "--seconds", "1", "--minutes", "1"], "try: one of them"),
         (["--source", "test:64x48@30:5", "--save", "out.gif"], "--save out.gif is no video; try: .mp4"),
         (["--source", "test:64x48@30:5", "--rows", "no/where.csv"], "cannot write no/where.csv"),
+        (["--source", "test:64x48@30:5", "--save", "no/where.mp4"], "cannot write no/where.mp4: No such file"),
         (["--source", "test:64x48@30", "--checkpoint", "nowhere.pt"], "no checkpoint nowhere.pt"),
     ],
 )

@@ -137,11 +137,11 @@ class Pipeline:
                 age_s = self._find(taken, stages)
                 faces = self._label(frame.pixels, stages)
                 status = "done" if faces else "no face"
-                if self.writer is not None:
-                    with stages.stage("draw"):
-                        self.writer.write(frame.pixels, faces, taken.captured_s)
             except FerBenchError as failure:
                 error = str(failure)
+        if not error and self.writer is not None:  # one that cannot write ends the run
+            with stages.stage("draw"):
+                self.writer.write(frame.pixels, faces, taken.captured_s)
         done_s = now_s()
         return Done(
             number=frame.number,

@@ -29,15 +29,16 @@ class _Images:
         files.make_folder(folder)
 
     def write(self, pixels: Pixels, faces: Sequence[Labelled], at_s: float) -> None:
-        drawn = annotated(pixels, faces)
-        drawn.save(self._folder / f"{self._number:06d}.png")
+        with _writing(self._folder):
+            annotated(pixels, faces).save(self._folder / f"{self._number:06d}.png")
         self._number += 1
 
 
 class _Video:
     """Annotated frames as a video; it has the size of the first frame, into which later ones are fitted."""
 
-    def __init__(self, container: Any, fps: float | None) -> None:
+    def __init__(self, container: Any, fps: float | None, path: str) -> None:
+        self._path = path
         self._container, self._stream = container, container.add_stream(CODEC, rate=round(fps or 25) or 1)
         self._stream.pix_fmt, self._stream.bit_rate = "yuv420p", _BIT_RATE
         self._stream.codec_context.time_base = self._stream.time_base = _TIMES
@@ -54,7 +55,8 @@ class _Video:
         frame = av.VideoFrame.from_image(drawn)
         self._last = max(self._last + 1, round(at_s / _TIMES))
         frame.pts, frame.time_base = self._last, _TIMES
-        self._container.mux(self._stream.encode(frame))
+        with _writing(self._path):  # the file is opened with the first frame
+            self._container.mux(self._stream.encode(frame))
 
     def end(self) -> None:
         if self._last >= 0:
@@ -75,16 +77,23 @@ def open_writer(path: str, fps: float | None) -> "Iterator[_Images | _Video]":
         yield _Images(target)
         return
     av = extras.load("av", "writing a video")
-    try:
-        container = av.open(path, "w")
-    except OSError as error:
-        raise FerBenchError(f"cannot write {path}: {error.strerror or error}; try: another file") from error
-    with container:
-        video = _Video(container, fps)
+    with _writing(path), av.open(path, "w") as container:
+        video = _Video(container, fps, path)
         try:
             yield video
         finally:
             video.end()
+
+
+@contextlib.contextmanager
+def _writing(path: str | Path) -> Iterator[None]:
+    """Name the file in errors of what writes it: the system's, and FFmpeg's, which are OSErrors, too."""
+    try:
+        yield
+    except OSError as error:
+        raise FerBenchError(
+            f"cannot write {path}: {error.strerror or error}; try: another one, or free space"
+        ) from error
 
 
 def annotated(pixels: Pixels, faces: Sequence[Labelled]) -> Any:
