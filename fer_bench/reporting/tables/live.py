@@ -237,6 +237,7 @@ def stages(results: Sequence[Result]) -> Table:
     """Draw where the time of a frame goes, a row for each stage of each run."""
     entries = []
     measured = common.asked(results, REALTIME)
+    differ = len({load(result).get("load") for result in measured}) > 1
     for result in measured:
         services = live.series(result, "service_s")
         whole = sum(services)
@@ -247,6 +248,7 @@ def stages(results: Sequence[Result]) -> Table:
             row = common.head(result) | {
                 "stage": _TITLES.get(stage, "all but read and wait" if stage == "service" else f"- {stage}"),
                 "source": live.settings(result).get("source"),
+                "load": load(result).get("load") if differ else None,
                 "median_s": median(seconds),
                 "mean_s": statistics.fmean(seconds),
                 "p95_s": quantile(seconds, 0.95),
@@ -258,7 +260,8 @@ def stages(results: Sequence[Result]) -> Table:
     columns = (
         standard.NETWORK,
         Column("stage", "Stage", align="left").with_origin("A stage of a frame.", *metrics),
-        Column("source", "Source", align="left", setting=True).with_origin("The detail source.", _OFFERED),
+        _setting("source", "Source"),
+        _LOAD,
         Column("median_s", "Median (ms)", units.milliseconds).with_origin("Median over frames.", *metrics),
         Column("mean_s", "Mean (ms)", units.milliseconds).with_origin("Mean over frames.", *metrics),
         Column("p95_s", "p95 (ms)", units.milliseconds).with_origin("95th percentile over frames.", *metrics),
