@@ -215,6 +215,20 @@ def test_the_view_shows_stages_and_drops() -> None:
     assert done.faces[0].label in text
 
 
+def test_the_view_shows_what_a_stage_takes_where_not_each_frame_has_it() -> None:
+    from rich.console import Console
+
+    system, _ = pipeline((5, 10, 15, 20))
+    done = system.process(taken(), lambda: 0.0)
+    without = dataclasses.replace(done, stages={"classify": 0.004})
+    with_detection = dataclasses.replace(done, stages={"classify": 0.004, "detect": 0.030})
+    counts = {"offered": 3, "dropped": 0, "dropped_by_driver": 0, "skipped": 2, "errors": 0}
+    last = [Progress(number / 10, counts, each) for number, each in enumerate((with_detection, without, without))]
+    console = Console(width=100, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console.print(table(last, 0.04))
+    assert "30.0 ms" in console.export_text()
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "fer_bench.cli", "realtime", *arguments]
 

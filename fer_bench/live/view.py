@@ -67,7 +67,8 @@ def table(last: list[Progress], budget_s: float) -> Table:
     drawn.add_row(Text(f"{newest.seconds:.0f} s"), Text(f"{fps:.1f} results/s"), Text(_counted(counts)))
     late = "" if latency <= budget_s else "  beyond the budget"
     drawn.add_row("latency", Text(f"{1e3 * latency:.1f} ms"), Text(f"budget {1e3 * budget_s:.1f} ms{late}"))
-    stages = {name: median([each.last.stages.get(name, 0.0) for each in last]) for name in newest.last.stages}
+    names = dict.fromkeys(name for each in last for name in each.last.stages)  # not each frame has each stage
+    stages = {name: median([each.last.stages[name] for each in last if name in each.last.stages]) for name in names}
     most = max([budget_s, *stages.values()])
     for name, seconds in stages.items():
         bar = "\N{FULL BLOCK}" * round(_BAR * seconds / most)
