@@ -225,6 +225,16 @@ def test_runs_of_one_network_are_told_apart_in_the_figure() -> None:
     assert [run.label for run in plot.runs] == named
 
 
+def test_a_stage_that_not_each_frame_had_is_timed_where_it_was() -> None:
+    run = ran([0.020] * 600)
+    detected = Measurement("live.detect_s", "s", (0.016, 0.0, 0.0) * 200)  # in each third frame
+    run = dataclasses.replace(run, measurements=(*run.measurements, detected))
+    (row,) = (row for row in tables.report([run], built_in())["realtime_stages"].rows if row["stage"] == "detect")
+    assert (row["median_s"], row["p95_s"]) == (0.016, 0.016)
+    assert row["mean_s"] == pytest.approx(0.016)
+    assert row["share"] == pytest.approx(0.016 / 0.060)  # of three frames, 20 ms each
+
+
 def test_a_run_of_a_moment_has_no_figure() -> None:
     assert "realtime" not in figures([ran([0.020] * 5)], built_in())
 

@@ -245,13 +245,14 @@ def stages(results: Sequence[Result]) -> Table:
             seconds = live.series(result, f"{stage}_s")
             if not seconds or not whole:
                 continue
+            had = [value for value in seconds if value] or seconds
             row = common.head(result) | {
                 "stage": _TITLES.get(stage, "all but read and wait" if stage == "service" else f"- {stage}"),
                 "source": live.settings(result).get("source"),
                 "load": load(result).get("load") if differ else None,
-                "median_s": median(seconds),
-                "mean_s": statistics.fmean(seconds),
-                "p95_s": quantile(seconds, 0.95),
+                "median_s": median(had),
+                "mean_s": statistics.fmean(had),
+                "p95_s": quantile(had, 0.95),
                 "share": sum(seconds) / whole if stage not in ("read", "wait") else None,
                 "candidates": _candidates(result, stage),
             }
@@ -262,9 +263,15 @@ def stages(results: Sequence[Result]) -> Table:
         Column("stage", "Stage", align="left").with_origin("A stage of a frame.", *metrics),
         _setting("source", "Source"),
         _LOAD,
-        Column("median_s", "Median (ms)", units.milliseconds).with_origin("Median over frames.", *metrics),
-        Column("mean_s", "Mean (ms)", units.milliseconds).with_origin("Mean over frames.", *metrics),
-        Column("p95_s", "p95 (ms)", units.milliseconds).with_origin("95th percentile over frames.", *metrics),
+        Column("median_s", "Median (ms)", units.milliseconds).with_origin(
+            "Median over the frames that had the stage.", *metrics
+        ),
+        Column("mean_s", "Mean (ms)", units.milliseconds).with_origin(
+            "Mean over the frames that had the stage.", *metrics
+        ),
+        Column("p95_s", "p95 (ms)", units.milliseconds).with_origin(
+            "95th percentile over the frames that had the stage.", *metrics
+        ),
         Column("share", "of service (%)", units.hundredths).with_origin(
             "Sum over frames, divided by that of the service times.", *metrics, _SERVICE
         ),
@@ -273,7 +280,8 @@ def stages(results: Sequence[Result]) -> Table:
         ),
     )
     caption = (
-        f"{common.conditions(measured)} Stages with a dash are parts of detect. {_warmed(measured)}"
+        f"{common.conditions(measured)} Stages with a dash are parts of detect. Times are of the frames that "
+        f"had the stage: a frame without a face has none to classify. {_warmed(measured)}"
         "Reading is in a thread of its own where the source has a rate."
     )
     return make_table("Stages of a frame", columns, entries, caption)
