@@ -14,7 +14,9 @@ from support.samples import ENVIRONMENT, THREE
 from support.warm import Warm
 
 # What a fixture needs, its tests need; those that are slow start processes of ours, which load PyTorch.
-_MARKS = {"driver": "browser"} | dict.fromkeys(("changed", "fer_bench", "gate", "real", "start", "suite"), "slow")
+_MARKS = {"driver": "browser"} | dict.fromkeys(
+    ("changed", "fer_bench", "fer_bench_here", "gate", "real", "start", "suite"), "slow"
+)
 
 
 def pytest_itemcollected(item):

@@ -241,34 +241,35 @@ def test_a_dry_run_lists_what_would_be_measured_and_stores_nothing(fer_bench, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_more_than_a_hundred_measurements_are_not_begun_unasked(fer_bench):
-    done = fer_bench(
+def test_more_than_a_hundred_measurements_are_not_begun_unasked(fer_bench_here):
+    done = fer_bench_here(
         "run", "--metrics", "static", "--models", "mtcnn_pnet", "--batch", ",".join(map(str, range(1, 102)))
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert "1 network in 101 measurements, about " in done.stderr
     assert "these are 101 measurements: --yes measures them, --dry-run lists them" in done.stderr
-    assert json.loads(fer_bench("runs", "--format", "json").stdout) == []
+    assert json.loads(fer_bench_here("runs", "--format", "json").stdout) == []
 
 
-def test_stored_runs_can_be_shown_exported_imported_and_deleted(fer_bench, tmp_path):
-    assert fer_bench(*RUN, "--models", "mtcnn_pnet", "--store", "one.sqlite").returncode == 0
-    shown = fer_bench("show-run", "--store", "one.sqlite").stdout
+def test_stored_runs_can_be_shown_exported_imported_and_deleted(fer_bench_here, tmp_path):
+    assert fer_bench_here(*RUN, "--models", "mtcnn_pnet", "--store", "one.sqlite").returncode == 0
+    shown = fer_bench_here("show-run", "--store", "one.sqlite").stdout
     assert "protocol=quick" in shown
     assert "torch" in shown
-    exported = fer_bench("export", "--store", "one.sqlite", "--out", "out.json")
+    exported = fer_bench_here("export", "--store", "one.sqlite", "--out", "out.json")
     assert (exported.returncode, exported.stdout) == (0, "")
-    assert (tmp_path / "out.json").read_text() == fer_bench("export", "last", "--store", "one.sqlite").stdout
+    assert (tmp_path / "out.json").read_text() == fer_bench_here("export", "last", "--store", "one.sqlite").stdout
     ((run,),) = (json.loads((tmp_path / "out.json").read_text())["runs"],)
-    assert fer_bench("import", "out.json", "--store", "sqlite:///two.sqlite").stdout == f"imported: {run['id']}\n"
-    assert fer_bench("import", "out.json", "--store", "two.sqlite").stdout == f"there already: {run['id']}\n"
+    assert fer_bench_here("import", "out.json", "--store", "sqlite:///two.sqlite").stdout == f"imported: {run['id']}\n"
+    assert fer_bench_here("import", "out.json", "--store", "two.sqlite").stdout == f"there already: {run['id']}\n"
     tables = [
-        fer_bench("report", *of).stdout for of in (["out.json"], ["--store", "one.sqlite"], ["--store", "two.sqlite"])
+        fer_bench_here("report", *of).stdout
+        for of in (["out.json"], ["--store", "one.sqlite"], ["--store", "two.sqlite"])
     ]
     assert tables[0] == tables[1] == tables[2] != ""
-    assert fer_bench("delete", run["id"][:6], "--store", "two.sqlite", "--yes").returncode == 0
-    assert json.loads(fer_bench("runs", "--store", "two.sqlite", "--format", "json").stdout) == []
-    gone = fer_bench("report", "--store", "two.sqlite")
+    assert fer_bench_here("delete", run["id"][:6], "--store", "two.sqlite", "--yes").returncode == 0
+    assert json.loads(fer_bench_here("runs", "--store", "two.sqlite", "--format", "json").stdout) == []
+    gone = fer_bench_here("report", "--store", "two.sqlite")
     assert gone.returncode == 1
     assert "there are no runs in" in gone.stderr
 
@@ -287,38 +288,40 @@ def test_nothing_is_deleted_without_a_yes(fer_bench):
     assert len(json.loads(fer_bench("runs", "--format", "json").stdout)) == 1
 
 
-def test_a_sweep_is_a_row_for_each_setting_and_a_column_for_what_differs(fer_bench):
+def test_a_sweep_is_a_row_for_each_setting_and_a_column_for_what_differs(fer_bench_here):
     sweep = ("--batch", "1,2", "--threads", "1,2", "--alloc", "both", "--wait", "active", "--full")
-    done = fer_bench(*RUN, "--models", "mtcnn_pnet", *sweep)
+    done = fer_bench_here(*RUN, "--models", "mtcnn_pnet", *sweep)
     assert done.returncode == 0, done.stderr
-    (run,) = json.loads(fer_bench("runs", "--format", "json").stdout)
+    (run,) = json.loads(fer_bench_here("runs", "--format", "json").stdout)
     assert run["results"] == 8
-    results = exported(fer_bench)
+    results = exported(fer_bench_here)
     settings = {(r["plan"]["batch_size"], r["plan"]["threads"], r["plan"]["alloc"]) for r in results}
     assert settings == {(b, t, a) for b in (1, 2) for t in (1, 2) for a in ("keep", "system")}
     assert re.search(r"Network +Input +Classes +Batch +Threads +Allocator", done.stdout)
     # Real time is judged at batch 1 only: every other row has a dash there.
-    rows = list(csv.DictReader(io.StringIO(fer_bench("report", "--table", "efficiency", "--format", "csv").stdout)))
+    rows = list(
+        csv.DictReader(io.StringIO(fer_bench_here("report", "--table", "efficiency", "--format", "csv").stdout))
+    )
     assert {row["real_time"] != "" for row in rows if row["batch_size"] == "1"} == {True}
     assert {row["real_time"] for row in rows if row["batch_size"] == "2"} == {""}
 
 
 @pytest.mark.parametrize("option", ["--precision bf16", "--layout nhwc", "--input 48", "--precision default"])
-def test_precision_layout_and_size_are_fields_of_the_plan(fer_bench, option):
-    done = fer_bench(*RUN, "--models", "tiny_xception", *option.split())
+def test_precision_layout_and_size_are_fields_of_the_plan(fer_bench_here, option):
+    done = fer_bench_here(*RUN, "--models", "tiny_xception", *option.split())
     assert done.returncode == 0, done.stderr
     name, value = option[2:].split()
-    (result,) = exported(fer_bench)
+    (result,) = exported(fer_bench_here)
     assert str(result["plan"][{"input": "input_size"}.get(name, name)]) == value
 
 
-def test_a_protocol_of_one_s_own_comes_from_a_file(fer_bench, tmp_path):
+def test_a_protocol_of_one_s_own_comes_from_a_file(fer_bench_here, tmp_path):
     (tmp_path / "lab.toml").write_text(
         'base = "edge"\nruns = 2\nmin_time_s = 0\nmetrics = ["latency"]\nprocesses = 7\n'
     )
-    done = fer_bench("run", "--protocol", "lab.toml", "--models", "mtcnn_pnet")
+    done = fer_bench_here("run", "--protocol", "lab.toml", "--models", "mtcnn_pnet")
     assert done.returncode == 0, done.stderr
-    (result,) = exported(fer_bench)
+    (result,) = exported(fer_bench_here)
     measured = [m for m in result["measurements"] if m["metric"] == "latency_s"]
     assert [m["process"] for m in measured] == list(range(7))
     assert (result["plan"]["protocol"], result["environment"]["threads"]) == ("lab", 1)
