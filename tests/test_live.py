@@ -1,6 +1,7 @@
 """What is worked out of a run of the real-time system: hand calculations, and how often intervals cover."""
 
 import dataclasses
+import json
 import math
 import random
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import pytest
 
 from fer_bench.live.ledger import joined
 from fer_bench.networks.registry import built_in
-from fer_bench.records import stats
+from fer_bench.records import details, stats
 from fer_bench.records.errors import FerBenchError
 from fer_bench.records.plan import REALTIME, Plan
 from fer_bench.records.result import Measurement, Result, Subject
@@ -233,6 +234,31 @@ def test_a_stage_that_not_each_frame_had_is_timed_where_it_was() -> None:
     assert (row["median_s"], row["p95_s"]) == (0.016, 0.016)
     assert row["mean_s"] == pytest.approx(0.016)
     assert row["share"] == pytest.approx(0.016 / 0.060)  # of three frames, 20 ms each
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        ({"budget_s": None}, "budget_s"),
+        ({"fps": "fast"}, "fps"),
+        ({"warnings": 3}, "warnings"),
+        ({"policy": 1}, "policy"),
+    ],
+)
+def test_a_damaged_record_of_a_run_is_refused(damage: dict[str, object], expected: str) -> None:
+    whole = json.loads(ran([0.020] * 600).to_json())
+    assert json.loads(Result.from_json(json.dumps(whole)).to_json()) == whole
+    for measurement in whole["measurements"]:
+        if measurement["metric"] == "live.offered":
+            measurement["details"] |= damage
+    with pytest.raises(FerBenchError, match=expected):
+        Result.from_json(json.dumps(whole))
+
+
+def test_settings_that_a_record_of_a_run_lacks_are_named_and_a_later_piece_has_none() -> None:
+    with pytest.raises(ValueError, match="details lack policy"):
+        details.check("live.offered", {"source": "a", "detector": "b"}, 1)
+    details.check("live.offered", {}, 1)
 
 
 def test_a_run_of_a_moment_has_no_figure() -> None:

@@ -201,8 +201,32 @@ class _Predictions(TypedDict, total=False):
     groups: dict[str, _Codes]
 
 
+class _WarmUp(TypedDict, total=False):
+    passes: Count
+
+
+class _Offered(TypedDict, total=False):
+    """What a run of the real-time system was asked for, and what it met."""
+
+    source: str
+    detector: str
+    detector_stages: list[str]
+    policy: str
+    fps: Positive | None
+    budget_s: Positive
+    most_dropped: Amount
+    warm_up: _WarmUp
+    warnings: list[str]
+    labels: dict[str, Count]
+    others_cores: Difference | None
+    throttle_events: Amount | None
+    gpu_after: Gpu | None
+
+
+_OFFERED = "live.offered"  # a run that was killed has it in pieces, of which the first has the details
 # By the end of the metric's name.
 _KINDS: Mapping[str, Any] = {
+    _OFFERED: _Offered,
     "module_own_macs": _OwnMacs,
     "module_macs": _Modules,
     "operator_calls": _Calls,
@@ -222,6 +246,7 @@ _KINDS: Mapping[str, Any] = {
 }
 # Without which values cannot be read.
 _NEEDED: Mapping[str, Sequence[str]] = {
+    _OFFERED: ("source", "detector", "policy", "fps", "budget_s", "most_dropped"),
     "module_own_macs": ("paths", "types", "parameters", "calls"),
     "module_macs": ("modules",),
     "operator_calls": ("operators",),
@@ -248,7 +273,7 @@ def check(metric: str, details: Mapping[str, Json], values: int) -> None:
         schema.fields(_KINDS[end], details)
     except ValueError as error:
         raise ValueError(f"details.{error}") from error
-    for name in _NEEDED.get(end, ()) if values else ():
+    for name in _NEEDED.get(end, ()) if values and (details or end != _OFFERED) else ():
         if name not in details:
             raise ValueError(f"details lack {name}")
     for name in (*_NEEDED.get(end, ()), *_MAY_LACK.get(end, ())) if values and end in _OF_EACH_VALUE else ():
