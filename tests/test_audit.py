@@ -1,5 +1,6 @@
 """The audit's parts: what a printed number may stand for, what chance would do, arithmetic, shares, times."""
 
+import dataclasses
 import math
 import random
 from decimal import Decimal
@@ -19,6 +20,8 @@ from fer_bench.networks.registry import built_in, find
 from fer_bench.networks.spec import Figure, ModelSpec, Paper, Source
 from fer_bench.records import exchange
 from fer_bench.records.errors import SheetError
+from fer_bench.records.result import Measurement
+from fer_bench.reporting.analysis import sweeps
 from support.samples import RECOUNTS
 
 
@@ -523,6 +526,41 @@ def test_a_user_s_paper_without_any_network_is_judged_as_far_as_it_goes():
     )
     found = judge_all(claims_of(sheets(papers=[Paper("mine", "My paper", figures=figures)])), [], {})
     assert [verdict.kind for verdict in found] == [Kind.refuted, Kind.statement, Kind.out_of_scope]
+
+
+def trend(make_result, printed, totals, network="resnet50_patch_attn", over="cut"):
+    """Judge what is said of as many variants as have totals."""
+    spec = find(network)
+    results = [
+        dataclasses.replace(
+            make_result(network, settings=(f"cut={cut}",)),
+            measurements=(Measurement("parameters.keras_total", "count", (total,)),),
+        )
+        for cut, total in zip(spec.variants["cut"], totals, strict=False)
+    ]
+    tried = sweeps.series(results[::-1], built_in().networks)  # in whatever order they were counted
+    figure = Figure("claim", printed, "", "000", "section 4", networks=(network,), over=over)
+    (found,) = judge_all([Claim(figure, spec, (spec,))], [], {}, tried=tried)
+    return found
+
+
+def test_a_trend_holds_at_every_step_or_is_refuted_by_those_that_go_otherwise(make_result):
+    rises = list(range(1000, 1050))
+    assert trend(make_result, "constant upward trend", rises).kind is Kind.confirmed
+    falls = [*rises[:4], 5, *rises[5:]]
+    found = trend(make_result, "Upward", falls)
+    cut = find("resnet50_patch_attn").variants["cut"][4]
+    assert (found.kind, found.line) == (Kind.refuted, f"48 of 49 steps go up, 1 goes down (to {cut})")
+    assert trend(make_result, "downward", rises[::-1]).kind is Kind.confirmed
+    level = trend(make_result, "downward", [7] * 50)
+    assert level.line.startswith("0 of 49 steps go down, 49 are level (to pool1_pool, ")
+    assert level.line.endswith(" and 41 more)")
+
+
+def test_a_trend_of_variants_of_which_some_are_not_counted_is_not_judged(make_result):
+    assert trend(make_result, "upward", range(49)).kind is Kind.out_of_scope
+    with pytest.raises(SheetError, match="it does not say one of upward, downward"):
+        trend(make_result, "a trend", range(50))
 
 
 def test_a_printed_zero_divides_nothing():

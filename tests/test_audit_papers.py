@@ -3,6 +3,7 @@
 The expectations are the specs' verdicts (their audits of papers 000 to 004) in our classes; none is our own output.
 """
 
+import dataclasses
 import re
 from types import SimpleNamespace
 
@@ -13,7 +14,8 @@ from fer_bench.auditing.evidence import find, gather
 from fer_bench.auditing.verdicts import COMPUTED, MEANINGS, WRONG, Kind
 from fer_bench.networks.registry import Registry
 from fer_bench.records import exchange
-from support.samples import RECOUNTS
+from fer_bench.reporting.analysis import sweeps
+from support.samples import RECOUNTS, TRUNCATIONS
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,8 @@ def verdicts():
     claims = claims_of(registry)
     evidence = gather(exchange.read_file(RECOUNTS))
     assert [spec.name for spec in needed(claims) if find(spec, evidence) is None] == []
-    return judge_all(claims, evidence, registry.networks)
+    tried = sweeps.series(exchange.read_file(TRUNCATIONS), registry.networks)
+    return judge_all(claims, evidence, registry.networks, tried=tried)
 
 
 def found(verdicts, paper, subject, quantity, printed, where=""):
@@ -55,6 +58,15 @@ EXPECTED = [
     ),
     ("000", "ResNet-101 patch variants worse than vanilla", "share_of_models", "60.86", Kind.possible, "42 / 69"),
     ("000", "all patch variants", "model_count", "119", Kind.confirmed, "50 + 69"),
+    # zoo_b g.3; the numbers follow from Keras's counts, see test_truncations.py.
+    (
+        "000",
+        "ResNet-50 patch variants, parameters over depth",
+        "claim",
+        "constant upward trend",
+        Kind.refuted,
+        "42 of 49 steps go up, 1 is level (to pool1_pool) and 6 go down (to conv2_block2_1_relu, ",
+    ),
     ("000", "GPU memory", "environment", "128", Kind.refuted, "48"),
     ("000", "all models on the GPU", "train_time", "11", Kind.possible, ""),
     ("000", "FER+", "image_count", "35,889", Kind.refuted, "35,887"),
@@ -137,8 +149,6 @@ def test_nine_numbers_in_ten_get_a_computed_verdict_and_the_others_say_why_not(v
 
 
 def test_no_verdict_depends_on_the_notes_of_the_sheets(verdicts):
-    import dataclasses
-
     registry = Registry()
     specs = {
         name: dataclasses.replace(
@@ -151,8 +161,20 @@ def test_no_verdict_depends_on_the_notes_of_the_sheets(verdicts):
         for key, paper in registry.papers.items()
     }
     noted = SimpleNamespace(networks=specs, papers=papers, find=registry.find)
-    again = judge_all(claims_of(noted), gather(exchange.read_file(RECOUNTS)), specs)
+    tried = sweeps.series(exchange.read_file(TRUNCATIONS), registry.networks)
+    again = judge_all(claims_of(noted), gather(exchange.read_file(RECOUNTS)), specs, tried=tried)
     assert [(v.kind, v.line, v.remarks) for v in again] == [(v.kind, v.line, v.remarks) for v in verdicts]
+
+
+def test_the_trend_of_resnet_101_is_a_remark_and_would_be_confirmed(verdicts):
+    (of_50,) = [verdict for verdict in verdicts if verdict.claim.figure.over]
+    assert of_50.remarks == ("of resnet101_patch_attn, for which nothing is claimed: all 68 steps go up",)
+    figure = dataclasses.replace(of_50.claim.figure, networks=of_50.claim.figure.networks[1:])
+    of_101 = dataclasses.replace(of_50.claim, figure=figure, spec=of_50.claim.named[1], named=of_50.claim.named[1:])
+    tried = sweeps.series(exchange.read_file(TRUNCATIONS), Registry().networks)
+    (found,) = judge_all([of_101], [], {}, tried=tried)
+    assert (found.kind, found.line, found.ours) == (Kind.confirmed, "all 68 steps go up", "up at 68 of 68 steps")
+    assert found.evidence.startswith("Keras totals of the 69 variants of resnet101_patch_attn (3x224x224, 6 classes")
 
 
 def test_every_verdict_has_a_meaning_and_is_computed_or_says_so():

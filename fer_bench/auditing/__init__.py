@@ -2,7 +2,7 @@
 
 Every figure of the sheets is compared with what can be recomputed:
 
-- recounts of its network in many builds and by many conventions (``counts``);
+- recounts of its network in many builds and by many conventions, and of its variants (``counts``);
 - arithmetic on the paper's own figures (``arithmetic``);
 - what a device can do (``times``);
 - facts that others published (``facts_and_bounds``).
@@ -19,8 +19,9 @@ from fer_bench.auditing.judge import Judge, is_condition
 from fer_bench.auditing.verdicts import Claim, Verdict
 from fer_bench.networks.registry import Registry
 from fer_bench.networks.spec import ModelSpec
+from fer_bench.reporting.analysis.sweeps import Series
 
-__all__ = ["claims_of", "is_condition", "judge_all", "needed"]
+__all__ = ["claims_of", "is_condition", "judge_all", "needed", "varied"]
 
 
 def claims_of(registry: Registry) -> list[Claim]:
@@ -47,12 +48,18 @@ def needed(claims: Iterable[Claim]) -> list[ModelSpec]:
     return list(specs.values())
 
 
+def varied(claims: Iterable[Claim]) -> list[ModelSpec]:
+    """Name the networks whose variants the claims are judged by."""
+    return list({spec.name: spec for claim in claims if claim.figure.over for spec in claim.named}.values())
+
+
 def judge_all(
     claims: Sequence[Claim],
     evidence: Sequence[Evidence],
     specs: Mapping[str, ModelSpec],
     chosen: Sequence[Claim] | None = None,
     watch: Callable[[Sequence[Claim]], Iterable[Claim]] = iter,
+    tried: Sequence[Series] = (),
 ) -> list[Verdict]:
     """Return a verdict for each claim.
 
@@ -62,9 +69,10 @@ def judge_all(
         specs: all networks by name, to tell which are of one family.
         chosen: which of the claims are judged; None for all.
         watch: yields the claims that it is given, and may show how far it has come.
+        tried: variants of the networks that ``varied`` names, likewise.
 
     Raises:
         SheetError: a sheet's arithmetic or unit is none.
     """
-    judge = Judge(claims, evidence, specs)
+    judge = Judge(claims, evidence, specs, tried)
     return [judge.verdict(claim) for claim in watch(claims if chosen is None else chosen)]

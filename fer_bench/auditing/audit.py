@@ -15,23 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, overload
 
 import fer_bench
-from fer_bench.auditing import claims_of, judge_all, needed
+from fer_bench.auditing import claims_of, judge_all, needed, varied
 from fer_bench.auditing import tables as drawn
 from fer_bench.auditing.csv_table import read_table
 from fer_bench.auditing.evidence import find, gather
 from fer_bench.auditing.verdicts import TONES, WRONG, Claim, Verdict
+from fer_bench.measuring.executors import Pool
 from fer_bench.measuring.progress import counted, watch
 from fer_bench.measuring.runner import measure_all
 from fer_bench.measuring.task import Task, fingerprint
+from fer_bench.measuring.variants import of_paper
 from fer_bench.networks.registry import Registry, built_in
 from fer_bench.networks.spec import ModelSpec, Shape
 from fer_bench.records import files
 from fer_bench.records.errors import FerBenchError, StoreError
 from fer_bench.records.exchange import export
-from fer_bench.records.plan import RECOUNT
+from fer_bench.records.plan import QUICK, RECOUNT
 from fer_bench.records.result import Result
 from fer_bench.records.schema import listed
 from fer_bench.records.store import Store
+from fer_bench.reporting.analysis.sweeps import series
 from fer_bench.reporting.table import Table
 from fer_bench.reporting.tables import failures
 
@@ -123,7 +126,8 @@ def audit(
     """Recompute published figures and judge each of them.
 
     A figure is right, right by another convention, or wrong: an impossible unit, another network's count, a
-    contradiction, or a number that nothing explains. Networks are recounted in processes of their own.
+    contradiction, or a number that nothing explains. Networks are recounted in processes of their own. Variants that
+    a paper tried are counted where it says something of all of them.
 
     Args:
         table: a published table, as a CSV file or a DataFrame: its headings name the network, and parameters, FLOPs
@@ -159,14 +163,19 @@ def audit(
             raise FerBenchError("--table is audited as a whole: leave --paper and --models out")
         source = Path(table) if isinstance(table, str) else table
         claims = chosen = read_table(source, registry, num_classes, input_shape)
-    evidence = gather(list(known))
-    missing = [spec for spec in needed(claims) if find(spec, evidence) is None] if recount else []
-    results = _recounted(missing, save, progress=progress, debug=debug)
-    evidence += gather(results)
+    results = list(known)
+    evidence, recounted = gather(results), list[Result]()
+    if recount:
+        missing = [spec for spec in needed(claims) if find(spec, evidence) is None]
+        counted_all = {one.network for one in series(results, registry.networks) if len(one.labels) == one.of}
+        variants = [spec for spec in varied(chosen) if spec.name not in counted_all]
+        recounted = _recounted(missing, variants, save, progress=progress, debug=debug)
+        evidence += gather(recounted)
+    tried = series([*results, *recounted], registry.networks)
     specs = {**registry.networks, **{claim.network: claim.spec for claim in claims if claim.spec is not None}}
     watched = functools.partial(counted, what="judging") if progress else iter
-    verdicts = tuple(judge_all(claims, evidence, specs, chosen, watched))
-    failed = tuple(f"{result.subject.name}: {failure}" for result in results for failure in failures(result))
+    verdicts = tuple(judge_all(claims, evidence, specs, chosen, watched, tried))
+    failed = tuple(f"{result.subject.name}: {failure}" for result in recounted for failure in failures(result))
     return Audit(verdicts, registry, failed)
 
 
@@ -189,22 +198,31 @@ def _claims(registry: Registry, papers: Sequence[str], models: Sequence[str]) ->
     return [claim for claim in claims if claim.figure.paper in concerned], chosen
 
 
-def _recounted(specs: Sequence[ModelSpec], save: str | Path | None, *, progress: bool, debug: bool) -> list[Result]:
-    """Count networks in workers; what cannot be counted has no recount."""
-    if not specs:
-        return []
-    tasks = [Task(spec, dataclasses.replace(RECOUNT, num_classes=spec.num_classes), spec.input_shape) for spec in specs]
+def _recounted(
+    specs: Sequence[ModelSpec], variants: Sequence[ModelSpec], save: str | Path | None, *, progress: bool, debug: bool
+) -> list[Result]:
+    """Count networks in workers, and variants of others in a pool; what cannot be counted has no recount."""
+    own = [Task(spec, dataclasses.replace(RECOUNT, num_classes=spec.num_classes), spec.input_shape) for spec in specs]
+    static = dataclasses.replace(QUICK, metrics=("static",))
+    of_papers = [task for spec in variants for task in of_paper(spec, static).tasks]
+    runs, results = list[str](), list[Result]()
     with _unfinished_counts() as store:
-        mark = f"{fingerprint(tasks)}-{_counted_by()}"
-        run = _resumed(store, mark, len(tasks), show=progress) or store.begin(mark, "recounts for an audit")
-        with watch(len(tasks), show=progress) as watcher:
-            done = measure_all(tasks, store, run, watcher, debug=debug)
-        if done.stopped is not None:
-            raise done.stopped
-        if save is not None:
-            files.write(Path(save), export(store, [store.find_run(run)]))
-        store.delete(run)
-    return done.results
+        for tasks, executor in ((of_papers, Pool(debug=debug)), (own, None)):
+            if not tasks:
+                continue
+            mark = f"{fingerprint(tasks)}-{_counted_by()}"
+            run = _resumed(store, mark, len(tasks), show=progress) or store.begin(mark, "recounts for an audit")
+            with watch(len(tasks), show=progress) as watcher:
+                done = measure_all(tasks, store, run, watcher, executor=executor, debug=debug)
+            if done.stopped is not None:
+                raise done.stopped
+            runs.append(run)
+            results += done.results
+        if save is not None and runs:
+            files.write(Path(save), export(store, [store.find_run(run) for run in runs]))
+        for run in runs:
+            store.delete(run)
+    return results
 
 
 @contextlib.contextmanager

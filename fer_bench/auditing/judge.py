@@ -11,6 +11,7 @@ from fer_bench.auditing.printed import Printed, is_number, read
 from fer_bench.auditing.verdicts import Claim, Kind, Verdict
 from fer_bench.networks.spec import Figure, ModelSpec
 from fer_bench.records.errors import SheetError
+from fer_bench.reporting.analysis.sweeps import Series
 
 _CONDITIONS = (
     *("recipe", "environment", "epochs", "protocol", "layer_detail", "variant_index", "latency_budget", "input_size"),
@@ -23,8 +24,14 @@ _DESCRIPTIONS = ("count", "class_count", "model_count", "conv_layers", "fc_layer
 class Judge:
     """All claims at once: some are judged by what stands beside them."""
 
-    def __init__(self, claims: Sequence[Claim], evidence: Sequence[Evidence], specs: Mapping[str, ModelSpec]) -> None:
-        self._evidence, self._specs = evidence, specs
+    def __init__(
+        self,
+        claims: Sequence[Claim],
+        evidence: Sequence[Evidence],
+        specs: Mapping[str, ModelSpec],
+        tried: Sequence[Series] = (),
+    ) -> None:
+        self._evidence, self._specs, self._tried_by_papers = evidence, specs, tried
         self._papers: dict[str, list[Claim]] = {}
         self._rows: dict[tuple[str, str, str], dict[str, Claim]] = {}
         self._columns: dict[tuple[str, ...], list[Claim]] = {}
@@ -71,6 +78,8 @@ class Judge:
             found = arithmetic.by_arithmetic(claim, read(figure.printed, ""), self._papers[figure.paper])
             beside = self._machine(claim)
             return found.remarked(beside.line) if beside is not None else found
+        if figure.over:
+            return counts.trend(claim, self._tried_by_papers)
         if figure.quantity == "output_size":
             shape = facts_and_bounds.by_shape(claim, self._of(claim.spec), self._siblings(claim.spec))
             return shape or _not_judged(claim)

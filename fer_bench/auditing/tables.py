@@ -104,7 +104,7 @@ def summary(found: Sequence[Verdict]) -> Table:
 
 
 def coverage(found: Sequence[Verdict]) -> tuple[int, int, int]:
-    """Count the numeric results, those of them with a computed verdict, and the conditions that stand beside."""
+    """Count the results that can be judged, those with a computed verdict, and the conditions that stand beside."""
     numeric = [verdict for verdict in found if verdict.kind is not Kind.statement]
     results = [v for v in numeric if not _is_condition(v)]
     return len(results), sum(v.kind in COMPUTED for v in results), len(numeric) - len(results)
@@ -121,7 +121,7 @@ def _coverage(found: Sequence[Verdict]) -> str:
     words = sum(verdict.kind is Kind.statement for verdict in found)
     share = f" ({100 * computed / results:.0f} %)" if results else ""
     return (
-        f"{results} printed numbers are results; {computed}{share} of them have a computed verdict, if only that the "
+        f"{results} printed figures are results; {computed}{share} of them have a computed verdict, if only that the "
         f"digits decide nothing ({undecided}) or that no check speaks against them ({possible}). Beside them stand "
         f"{conditions} numbers that are conditions which the authors chose, and {words} statements in words."
     )

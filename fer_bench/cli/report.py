@@ -127,10 +127,11 @@ def _check(template: Path | None, out: Path | None, fmt: str, *, html: Path | No
 
 
 def _audited(drawn: "Report") -> "Audit | None":
-    """Judge the printed figures by the recounts among the results, if there are any."""
+    """Judge the printed figures by the recounts and the counted variants among the results, if there are any."""
     from fer_bench.auditing.audit import audit
 
-    return audit(known=drawn.recounts, recount=False, registry=drawn.registry) if drawn.recounts else None
+    known = [*drawn.recounts, *drawn.results]
+    return audit(known=known, recount=False, registry=drawn.registry) if drawn.recounts else None
 
 
 def _found(sources: Sequence[str] | None, store: str) -> "list[Result]":

@@ -48,3 +48,4 @@ THREE = ("happy", "sad", "fear")
 LABELS = [0] * 50 + [1] * 40 + [2] * 10
 GOOD = [0] * 45 + [1] * 5 + [1] * 30 + [0] * 10 + [2] * 5 + [0] * 5  # 45, 30 and 5 right: 80 of 100
 POOR = [0] * 60 + [1] * 30 + [1] * 10  # 50, 30 and 0 right: 80 of 100, fear never said
+TRUNCATIONS = RECOUNTS.parents[1] / "truncations" / "results.json"

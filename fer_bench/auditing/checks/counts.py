@@ -1,5 +1,6 @@
-"""Judge a printed count by the recounts of its network."""
+"""Judge a printed count by the recounts of its network, and what is said of the counts of its variants."""
 
+import itertools
 import math
 import sys
 from collections import Counter, defaultdict
@@ -12,12 +13,17 @@ from fer_bench.auditing.evidence import Evidence
 from fer_bench.auditing.hypotheses import UNUSUAL, Hypothesis
 from fer_bench.auditing.printed import Printed
 from fer_bench.auditing.verdicts import Claim, Fit, Kind, Verdict
+from fer_bench.records import units
+from fer_bench.records.errors import SheetError
 from fer_bench.records.units import grouped
+from fer_bench.reporting.analysis.sweeps import Series
 
 # Builds that are known to be the network that the paper names: what differs from them is wrong, not another network.
 _CERTAIN = ("exact", "library", "unregistered")
 _NEAR = 1e-3  # relative: nearer than this, and by no chance, a number is reported as almost the printed one
 _MOST_FITS = 6  # listed; the number of further ones is reported
+_NAMED = 8  # steps that a line names
+_WAYS = {"upward": "up", "downward": "down"}  # a printed trend, and how a step of it goes
 
 
 def judge(
@@ -102,6 +108,80 @@ def _nearest(printed: Printed, hypotheses: Sequence[Hypothesis]) -> str:
     if off > _NEAR or off * 2 * len(tried) > ALPHA or off == 0:
         return ""
     return f"almost {nearest.text}, {nearest.arithmetic}, {off:.2g} off"
+
+
+def trend(claim: Claim, tried: Sequence[Series]) -> Verdict:
+    """Judge whether the parameters of a paper's variants go one way at every step from one to the next.
+
+    They are Keras totals, which papers that use Keras print. The claim is about the first network that it names; what
+    holds of the others is a remark.
+
+    Raises:
+        SheetError: the words say no way.
+    """
+    said = [way for word, way in _WAYS.items() if word in claim.figure.printed.lower()]
+    if len(said) != 1:
+        raise SheetError(f"over = {claim.figure.over!r}, and it does not say one of {', '.join(_WAYS)}")
+    of = {one.network: steps for one in tried if (steps := Steps.of(one, said[0])) is not None}
+    if claim.network not in of:
+        return Verdict(claim, Kind.out_of_scope, "the variants of its network are not counted")
+    own = of[claim.network]
+    kind = Kind.confirmed if own.holds else Kind.refuted
+    verdict = Verdict(claim, kind, own.line, f"{said[0]} at {own.right} of {own.steps} steps", own.evidence)
+    others = [(spec.name, of[spec.name]) for spec in claim.named[1:] if spec.name in of]
+    return verdict.remarked(*(f"of {name}, for which nothing is claimed: {steps.line}" for name, steps in others))
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How the parameters change from one of a paper's variants to the next.
+
+    Attributes:
+        way: "up" or "down", which is what should be true of all.
+        steps: how many there are.
+        right: how many go that way.
+        others: the variants to which the others lead, by how these go.
+        evidence: what was counted.
+    """
+
+    way: str
+    steps: int
+    right: int
+    others: Mapping[str, Sequence[str]]
+    evidence: str
+
+    @classmethod
+    def of(cls, tried: Series, way: str) -> Self | None:
+        """Return the steps of a series; None unless all of its variants are counted."""
+        totals = [total for one in tried.results if (total := one.value("parameters.keras_total")) is not None]
+        if len(totals) < tried.of:
+            return None
+        others: dict[str, list[str]] = defaultdict(list)
+        for label, (before, after) in zip(tried.labels[1:], itertools.pairwise(totals), strict=True):
+            its = "up" if after > before else "down" if after < before else "level"
+            if its != way:
+                others[its].append(label)
+        build = tried.results[0].subject
+        about = (units.size(build.input_shape or ()), f"{build.num_classes} classes", *tried.settings)
+        evidence = f"Keras totals of the {tried.of} variants of {tried.network} ({', '.join(about)})"
+        steps = tried.of - 1
+        return cls(way, steps, steps - sum(map(len, others.values())), others, evidence)
+
+    @property
+    def holds(self) -> bool:
+        return self.right == self.steps
+
+    @property
+    def line(self) -> str:
+        if self.holds:
+            return f"all {self.steps} steps go {self.way}"
+        return f"{self.right} of {self.steps} steps go {self.way}, {' and '.join(map(self._other, self.others))}"
+
+    def _other(self, its: str) -> str:
+        labels = self.others[its]
+        verb = ("is", "are") if its == "level" else ("goes", "go")
+        named = ", ".join(labels[:_NAMED]) + (f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else "")
+        return f"{len(labels)} {verb[len(labels) > 1]} {its} (to {named})"
 
 
 @dataclass(frozen=True, slots=True)
