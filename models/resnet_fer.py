@@ -7,6 +7,8 @@ stage halves its map in the first 1x1 of its first block, batch norm has eps 1.0
 the ones whose sizes reproduce the published totals; they keep the Keras default of batch norm, eps 1e-3.
 """
 
+import difflib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -67,7 +69,9 @@ class Trunk(nn.Sequential):
     def __init__(self, in_channels: int, depths: tuple[int, ...], cut: str) -> None:
         names = cut_names(depths)
         if cut not in names:
-            raise ValueError(f"unknown cut {cut!r}: give the name of a layer of this ResNet, one of {', '.join(names)}")
+            near = " or ".join(difflib.get_close_matches(cut, names))
+            meant = f" (did you mean {near}?)" if near else ""
+            raise ValueError(f"unknown cut {cut!r}{meant}: give the name of a layer, one of {', '.join(names)}")
         layers = [_conv_norm_relu(in_channels, 64, 7, 2)]
         channels = 64
         position = names.index(cut)

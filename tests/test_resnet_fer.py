@@ -102,6 +102,11 @@ def test_unknown_cut_names_the_known_ones(cut: str) -> None:
         resnet_fer.resnet50_patch_attn(cut=cut)
 
 
+def test_an_unknown_cut_is_refused_with_the_nearest_names_first() -> None:
+    with pytest.raises(ValueError, match=r"did you mean conv4_block2_2_relu or .*\?\): give the name"):
+        resnet_fer.resnet50_patch_attn(cut="conv4_block2_2relu")
+
+
 def test_resnet101_takes_the_cuts_that_resnet50_lacks() -> None:
     with torch.device("meta"):
         network = resnet_fer.resnet101_patch_attn(cut="conv4_block23_out")

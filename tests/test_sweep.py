@@ -23,6 +23,7 @@ from fer_bench.reporting.analysis import sweeps
 from fer_bench.reporting.figures import figures
 from fer_bench.reporting.page.payload import charts
 from fer_bench.reporting.results import Results
+from fer_bench.reporting.tables.sweeps import variants as variants_table
 from support.shades import CLASSES, Shades, contract, write_folder
 
 STATIC = dataclasses.replace(QUICK, metrics=("static",))
@@ -185,6 +186,17 @@ def test_the_front_has_what_no_other_beats_and_limits_leave_out_what_is_above(ma
     assert [sweeps.stays_under(one, budget) for one in results] == [False, True, False, True, False]
     with pytest.raises(FerBenchError, match="latency was not measured; try: --metrics latency"):
         sweeps.stays_under(results[0], sweeps.read_limits("latency=1ms"))
+
+
+def test_a_table_says_by_what_it_divides_the_front(make_result):
+    one = make_result()
+    two = dataclasses.replace(one, environment=dataclasses.replace(one.environment, threads=1))
+    drawn = variants_table("t", ("a", "b"), [one, two], {})
+    assert [row["front"] for row in drawn.rows] == ["yes", "yes"]
+    assert "Variants that differ in threads have a front each." in drawn.caption
+    assert "a front each" not in variants_table("t", ("a", "b"), [one, one], {}).caption
+    counted = [result_of(each, macs=n) for n, each in enumerate((one, two), 1)]
+    assert "a front each" not in variants_table("t", ("a", "b"), counted, {}).caption
 
 
 @pytest.fixture

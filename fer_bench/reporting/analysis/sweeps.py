@@ -172,6 +172,12 @@ def front(results: Sequence[Result], gains: Sequence[float | None] = ()) -> list
     ]
 
 
+def apart(results: Sequence[Result]) -> list[str]:
+    """Name what differs between the environments of results, alike nodes of a cluster being one."""
+    known = [result.environment for result in results if result.environment is not None]
+    return list(dict.fromkeys(name for one in known for name, *_ in known[0].differences(one, ["node"])))
+
+
 def environments(results: Sequence[Result]) -> list[int]:
     """Number the environments that results are of; alike nodes of a cluster are one."""
     known: list[Environment | None] = []

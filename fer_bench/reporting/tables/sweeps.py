@@ -84,6 +84,7 @@ def variants(
         row["front"] = "yes" if best else None
         row["chosen"] = ", ".join(_marks(label, choice, published)) or None
         entries.append(Entry.of(result, row, *common.failures(result)))
+    timed, unlike = any(result.samples(_STEP) or latency.summary(result) for result in results), sweeps.apart(results)
     caption = common.joined(
         "Parameters: trainable. Keras total: with the statistics of batch norm.",
         f"{standard.MACS_ARE}.",
@@ -92,10 +93,8 @@ def variants(
         + " and better in one."
         if any(on_front)
         else "",
-        common.conditions(results)
-        if any(result.samples(_STEP) or latency.summary(result) for result in results)
-        else "",
-        "The front compares variants of alike nodes." if several and any(on_front) else "",
+        common.conditions(results) if timed else "",
+        f"Variants that differ in {', '.join(unlike)} have a front each." if unlike and timed and any(on_front) else "",
         "Epoch and training: the median step by their number. Their digits follow the spread of the steps of one "
         "process; that another process or another day differs by some percent is not in it."
         if images is not None
