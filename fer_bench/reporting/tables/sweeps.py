@@ -14,9 +14,10 @@ from fer_bench.reporting.tables.common import Entry, make_table
 
 _STEP = "training_step_s"
 _STEP_SHARE = "training_step_share"
+_OF_FRONT = "parameters, MACs, latency and training step, as far as all have them,"
 _COLUMNS = (
-    Column("place", "No."),
-    Column("variant", "Variant", align="left"),
+    Column("place", "No.").with_origin("The variant's place in the sweep, from 1."),
+    Column("variant", "Variant", align="left").with_origin("The variant's label in the sweep."),
     replace(standard.PARAMETERS, write=units.grouped),
     standard.KERAS_TOTAL,
     standard.MACS,
@@ -33,10 +34,17 @@ _COLUMNS = (
     Column("recipe_s", "Training (s)", units.number, tolerance=_STEP_SHARE).with_origin(
         "Epoch by the epochs of the recipe; data loading, validation and early stopping are not in it.", _STEP
     ),
-    Column("validation_share", "Validation (%)", units.hundredths),
-    Column("test_share", "Test (%)", units.hundredths),
-    Column("front", "Front", align="left"),
-    Column("chosen", "Choice", align="left"),
+    Column("validation_share", "Validation (%)", units.hundredths).with_origin(
+        "Accuracy on the validation split, of the given curves or of the variant's checkpoint."
+    ),
+    Column("test_share", "Test (%)", units.hundredths).with_origin("Likewise on the test split."),
+    Column("front", "Front", align="left").with_origin(
+        f"Whether no other variant is as good in {_OF_FRONT} and in accuracy where it is known, and better in one.",
+        *("parameters.trainable", "macs", latency.LATENCY, _STEP),
+    ),
+    Column("chosen", "Choice", align="left").with_origin(
+        "The best variant on validation, those that cannot be told apart from it, and the one that the paper chose."
+    ),
 )
 
 
@@ -88,9 +96,8 @@ def variants(
     caption = common.joined(
         "Parameters: trainable. Keras total: with the statistics of batch norm.",
         f"{standard.MACS_ARE}.",
-        "Front: no other variant is as good in every cost that is shown"
-        + (" and in accuracy," if accuracies else "")
-        + " and better in one."
+        f"Front: no other variant is as good in {_OF_FRONT}"
+        f"{' and in accuracy,' if accuracies else ''} and better in one."
         if any(on_front)
         else "",
         common.conditions(results) if timed else "",
@@ -132,11 +139,17 @@ def _marks(label: str, choice: Choice | None, published: str) -> list[str]:
 _BEFORE, _AFTER = ("before_s", "before_share"), ("after_s", "after_share")
 _CALIBRATION = (
     replace(standard.NODE, setting=False),
-    Column("device_name", "Device", align="left"),
-    Column(_BEFORE[0], "Before (ms)", units.milliseconds, tolerance=_BEFORE[1]),
-    Column(_AFTER[0], "After (ms)", units.milliseconds, tolerance=_AFTER[1]),
-    Column("drift", "Drift (%)", units.hundredths),
-    Column("against_first", "Against the first (%)", units.hundredths),
+    Column("device_name", "Device", align="left").with_origin("The node's processor or GPU.", evidence="machine"),
+    Column(_BEFORE[0], "Before (ms)", units.milliseconds, tolerance=_BEFORE[1]).with_origin(
+        "Median latency of the reference network before the variants.", latency.LATENCY
+    ),
+    Column(_AFTER[0], "After (ms)", units.milliseconds, tolerance=_AFTER[1]).with_origin(
+        "Likewise after them.", latency.LATENCY
+    ),
+    Column("drift", "Drift (%)", units.hundredths).with_origin("After, divided by before, less 1.", latency.LATENCY),
+    Column("against_first", "Against the first (%)", units.hundredths).with_origin(
+        "Before, divided by the first node's, less 1.", latency.LATENCY
+    ),
 )
 
 
