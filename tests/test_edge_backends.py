@@ -211,7 +211,7 @@ def test_a_model_file_of_somebody_else_is_measured(name, file, artefact_of, fer_
     assert "macs" not in found  # unknown, and not 0
     refused = fer_bench("run", file, *given, "--batch", "3")
     assert refused.returncode == 1
-    assert "the plan has (3, 3, 16, 16)" in refused.stderr
+    assert f"{file} takes 2x3x16x16, and the plan has 3x3x16x16; try: --batch 2" in refused.stderr
 
 
 class FakeRuns:
