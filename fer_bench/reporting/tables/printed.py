@@ -117,8 +117,8 @@ class PrintedTable:
     def machine(self) -> str:
         """On what the paper measured, as printed, for a caption; "" where it does not say."""
         figures = self.sheet.figures if self.sheet is not None else ()
-        told = [as_printed(figure) for figure in figures if figure.quantity == "environment"]
-        return sentences(f"Its machine: {', '.join(told)}") if told else ""
+        stated = [as_printed(figure) for figure in figures if figure.quantity == "environment"]
+        return sentences(f"Its machine: {', '.join(stated)}") if stated else ""
 
     @property
     def label(self) -> Column:
