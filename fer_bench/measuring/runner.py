@@ -105,7 +105,7 @@ def measure_all(
         store: where results go.
         run: which run of the store's they belong to.
         watcher: shows how it goes on.
-        load: what other programs take, by which plans choose that leave it open; None looks.
+        load: what other programs take, by which plans choose that leave it open; None looks, unless all only count.
         machine: knows what the machine attains, and its starter is used; None for others, which end with the run.
         executor: carries them out; None for processes of their own, one task after the other.
         debug: pass on to stderr what the processes print there, tracebacks among it.
